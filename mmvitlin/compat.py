@@ -1,0 +1,130 @@
+"""Work-arounds for the libraries mmvitlin stands on.
+
+Each function says what it mends and for which versions. :func:`apply` runs them all and
+is called when ``mmvitlin.registry`` is imported, so before any of the libraries builds
+anything of ours.
+"""
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+from importlib import metadata
+
+_FAMILIES = (  # maintained distribution, original distribution, import name
+    ('onedl-mmengine', 'mmengine', 'mmengine'),
+    ('onedl-mmcv', 'mmcv', 'mmcv'),
+    ('onedl-mmcv', 'mmcv-lite', 'mmcv'),
+    ('onedl-mmsegmentation', 'mmsegmentation', 'mmseg'),
+    ('onedl-mmpretrain', 'mmpretrain', 'mmpretrain'),
+    ('onedl-mmdetection', 'mmdet', 'mmdet'),
+)
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def check_distributions(installed=_installed) -> None:
+    """Refuse the maintained and the original OpenMMLab distributions side by side.
+
+    Both write the same import folders and pip does not warn; which files survive depends
+    on the order of installation.
+
+    Raises:
+        RuntimeError: both families are installed; names them and the remedy.
+    """
+    both = [(ours, theirs, name) for ours, theirs, name in _FAMILIES
+            if installed(ours) and installed(theirs)]
+    if both:
+        pairs = ', '.join(f'{ours} and {theirs} (both write {name}/)'
+                          for ours, theirs, name in both)
+        out = ' '.join(sorted({name for ours, theirs, _ in both for name in (ours, theirs)}))
+        raise RuntimeError(
+            f'Two distributions own the same import folder: {pairs}. Keep one family: '
+            f"`pip uninstall -y {out}`, then `pip install 'mmvitlin[onedl]'` (or "
+            "'mmvitlin[openmmlab]').")
+
+
+def name_config_packages() -> None:
+    """Let ``_base_ = 'mmseg::…'`` and ``'mmvitlin::…'`` resolve.
+
+    mmengine maps the prefix to the original distribution's name and finds it not
+    installed beside onedl-mmsegmentation 1.4; it does not know ours at all. All mmengine.
+    """
+    from mmengine.config import utils
+    if not _installed('mmsegmentation'):
+        utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
+    utils.MODULE2PACKAGE['mmvitlin'] = 'mmvitlin'
+
+
+def spare_mmpretrain_multimodal() -> None:
+    """Keep mmpretrain importable beside transformers 5.
+
+    Its multimodal models subclass names that transformers 5 no longer has and raise at
+    import. mmpretrain up to 1.3.6, transformers >= 5.
+    """
+    try:
+        major = int(metadata.version('transformers').split('.')[0])
+    except metadata.PackageNotFoundError:
+        return
+    if major >= 5 and 'mmpretrain.models' not in sys.modules:
+        try:
+            from mmpretrain.utils import dependency
+        except ImportError:
+            return
+        dependency.WITH_MULTIMODAL = False
+
+
+def safe_torch_load(file, map_location='cpu', weights_only=None):
+    """``torch.load`` of tensors, plain containers and mmengine's log buffers only.
+
+    The one class allowed besides is ``argparse.Namespace``, plain attributes, which the
+    released Adventurer files were saved with.
+
+    Raises:
+        RuntimeError: the file holds anything else, or is not a whole checkpoint; names
+            it and the remedy. Nothing in it has been executed.
+    """
+    import torch
+    try:
+        from mmengine.runner.checkpoint import get_torch_safe_globals
+        allowed = list(get_torch_safe_globals())
+    except ImportError:
+        allowed = []
+    try:
+        with torch.serialization.safe_globals([*allowed, argparse.Namespace]):
+            return torch.load(file, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RuntimeError(
+            f'{file} holds objects other than tensors and plain containers and was not '
+            f'unpickled ({str(error).splitlines()[0]}). Save its state_dict alone, as '
+            '.safetensors or with torch.save, where you trust the file.') from error
+    except (RuntimeError, EOFError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise RuntimeError(f'{file} is not a readable checkpoint, or is cut short '
+                           f'({type(error).__name__}: {str(error).splitlines()[0]}). '
+                           'Copy or download it again.') from error
+
+
+def load_tensors_only() -> None:
+    """Make mmengine's loaders refuse to unpickle code.
+
+    onedl-mmengine 0.10.12 tries ``weights_only=True`` and falls back to the unsafe load
+    with a warning; the original 0.10 loads unsafely at once.
+    """
+    from mmengine.runner import checkpoint
+    checkpoint._safe_torch_load = safe_torch_load
+
+
+def apply() -> None:
+    """Run every work-around; cheap and repeatable."""
+    check_distributions()
+    name_config_packages()
+    spare_mmpretrain_multimodal()
+    load_tensors_only()

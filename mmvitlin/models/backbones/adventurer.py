@@ -1,0 +1,182 @@
+"""Adventurer: a causal, linear-time vision backbone on Mamba-2."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+from timm.layers import DropPath
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from mmvitlin.models.backbones.base import TokenBackbone, Tokens
+from mmvitlin.models.layers import Mamba2, PatchEmbed, SwiGLU, resize_positions
+from mmvitlin.registry import MODELS
+
+
+class AdventurerBlock(nn.Module):
+    """Mamba-2 and SwiGLU with pre-norm and residuals.
+
+    Args:
+        embed_dims: Channels, C.
+        reverse: Scan the patches from the last to the first; the class token stays last.
+        drop_path: Probability that a sample skips a branch.
+        mlp_ratio: Hidden width of the SwiGLU over C.
+        mixer_cfg: Options of :class:`Mamba2`.
+
+    Source: Adventurer (arXiv 2410.07599), section 3.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 reverse: bool = False,
+                 drop_path: float = 0.,
+                 mlp_ratio: float = 2.5,
+                 mixer_cfg: dict | None = None):
+        super().__init__()
+        self.reverse = reverse
+        self.norm = nn.RMSNorm(embed_dims, eps=1e-5)
+        self.mixer = Mamba2(embed_dims, **(mixer_cfg or {}))
+        self.norm_mlp = nn.RMSNorm(embed_dims, eps=1e-5)
+        self.mlp = SwiGLU(embed_dims, int(mlp_ratio * embed_dims))
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def _flip(self, x: Tensor) -> Tensor:
+        return torch.cat([x[:, :-1].flip(1), x[:, -1:]], dim=1) if self.reverse else x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L + 1, C), class token last, to the same."""
+        y = self._flip(self.norm(x))
+        y = torch.cat([y.mean(1, keepdim=True), y], dim=1)  # heading average
+        y = self._flip(self.mixer(y)[:, 1:])
+        x = x + self.drop_path(y)
+        return x + self.drop_path(self.mlp(self.norm_mlp(x)))
+
+
+@MODELS.register_module()
+class Adventurer(TokenBackbone):
+    """Adventurer backbone.
+
+    Each block scans the patches in raster order, some blocks in reverse, with the mean of
+    all tokens put in front so that the first patches see the whole image; the class token
+    comes last. Time and memory are linear in the number of patches. Parameter names are
+    those of the released checkpoints.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large', or dict(embed_dims=…, num_layers=…).
+        img_size: Size (or (height, width)) the positions are learned at; any other size
+            runs, with positions interpolated.
+        patch_size: Side of a patch in pixels.
+        out_type: See :class:`TokenBackbone`.
+        out_indices: See :class:`TokenBackbone`.
+        flip_schedule: 'alternate' reverses every other block (the paper), 'released'
+            blocks 2 and 3 only (the released code and weights); or a list of block
+            numbers.
+        drop_path_rate: Stochastic depth at the last block, growing linearly from 0.
+        mlp_ratio: Hidden width of the SwiGLU over C.
+        mixer_cfg: Options of :class:`mmvitlin.models.layers.Mamba2`.
+        with_cp: See :class:`TokenBackbone`.
+        init_cfg: See :class:`TokenBackbone`.
+
+    Raises:
+        ValueError: an architecture or schedule that is not known.
+
+    Source: Adventurer (arXiv 2410.07599, CVPR 2025).
+    """
+    ARCHS = {
+        'tiny': dict(embed_dims=256, num_layers=12),
+        'small': dict(embed_dims=512, num_layers=12),
+        'base': dict(embed_dims=768, num_layers=12),
+        'large': dict(embed_dims=1024, num_layers=24),
+    }
+
+    def __init__(self,
+                 arch: str | dict = 'base',
+                 img_size: int | tuple[int, int] = 224,
+                 patch_size: int = 16,
+                 out_type: str = 'featmap',
+                 out_indices: int | Sequence[int] = -1,
+                 flip_schedule: str | Sequence[int] = 'alternate',
+                 drop_path_rate: float = 0.,
+                 mlp_ratio: float = 2.5,
+                 mixer_cfg: dict | None = None,
+                 with_cp: bool = False,
+                 init_cfg: dict | None = None):
+        super().__init__(out_type, out_indices, with_cp, init_cfg)
+        if isinstance(arch, str):
+            if arch not in self.ARCHS:
+                raise ValueError(f"unknown Adventurer arch '{arch}'; choose one of "
+                                 f'{sorted(self.ARCHS)} or give dict(embed_dims, num_layers)')
+            arch = self.ARCHS[arch]
+        if set(arch) != {'embed_dims', 'num_layers'}:
+            raise ValueError('arch as a dict needs the keys embed_dims and num_layers, got '
+                             f'{sorted(arch)}')
+        self.embed_dims, self.num_layers = arch['embed_dims'], arch['num_layers']
+        self.patch_size = patch_size
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.grid = (max(height // patch_size, 1), max(width // patch_size, 1))
+
+        dims = self.embed_dims
+        self.patch_embed = PatchEmbed(dims, patch_size)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1] + 1, dims))
+        reversed_blocks = self._reversed_blocks(flip_schedule)
+        rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()
+        self.layers = nn.ModuleList(
+            AdventurerBlock(dims, i in reversed_blocks, rates[i], mlp_ratio, mixer_cfg)
+            for i in range(self.num_layers))
+        self.norm_f = nn.RMSNorm(dims, eps=1e-5)
+        self._reset_parameters()
+        self.register_load_state_dict_pre_hook(self._resize_loaded_positions)
+
+    def _reversed_blocks(self, schedule: str | Sequence[int]) -> set[int]:
+        if schedule == 'alternate':
+            return set(range(1, self.num_layers, 2))
+        if schedule == 'released':
+            return {2, 3}
+        if isinstance(schedule, str) or any(not 0 <= i < self.num_layers for i in schedule):
+            raise ValueError(f"flip_schedule must be 'alternate', 'released' or block numbers "
+                             f'below {self.num_layers}, got {schedule!r}')
+        return set(schedule)
+
+    def _reset_parameters(self) -> None:
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        for module in self.layers.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @staticmethod
+    def _resize_loaded_positions(self, state_dict, prefix, *_) -> None:
+        """Fit positions that were learned at another square size; the class token is last."""
+        loaded = state_dict.get(prefix + 'pos_embed')
+        if loaded is None or loaded.shape == self.pos_embed.shape or loaded.ndim != 3:
+            return
+        side = int((loaded.shape[1] - 1)**0.5)
+        if side * side == loaded.shape[1] - 1 and loaded.shape[2] == self.embed_dims:
+            patches = resize_positions(loaded[:, :-1], (side, side), self.grid)
+            state_dict[prefix + 'pos_embed'] = torch.cat([patches, loaded[:, -1:]], dim=1)
+
+    def forward_tokens(self,
+                       images: Tensor,
+                       layers: int | Sequence[int] = -1,
+                       mask: Tensor | None = None) -> list[Tokens]:
+        """See :meth:`TokenBackbone.forward_tokens`."""
+        wanted = self.layer_indices(layers)
+        patches, grid = self.patch_embed(images)
+        patches = self.apply_mask(patches, mask)
+        patches = patches + resize_positions(self.pos_embed[:, :-1], self.grid, grid)
+        cls = (self.cls_token + self.pos_embed[:, -1:]).expand(len(images), -1, -1)
+        x = torch.cat([patches, cls], dim=1)
+        found = {}
+        for i, layer in enumerate(self.layers[:max(wanted) + 1]):
+            if self.with_cp and self.training:
+                x = checkpoint(layer, x, use_reentrant=False)
+            else:
+                x = layer(x)
+            if i in wanted:
+                y = self.norm_f(x) if i == self.num_layers - 1 else x
+                found[i] = Tokens(y[:, :-1], y[:, -1], grid)
+        return [found[i] for i in wanted]

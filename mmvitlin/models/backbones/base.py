@@ -1,0 +1,181 @@
+"""What every token backbone shares: outputs, masks, checkpoints, layer depth."""
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn as nn
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmvitlin.models.utils import LoadReport, load_backbone
+
+
+class Tokens(NamedTuple):
+    """Features after one layer.
+
+    Attributes:
+        patches: (B, L, C), row by row over the grid.
+        cls: (B, C), or None where the network has no class token.
+        grid: (h, w) with h · w = L.
+    """
+    patches: Tensor
+    cls: Tensor | None
+    grid: tuple[int, int]
+
+    def featmap(self) -> Tensor:
+        """(B, C, h, w)."""
+        return self.patches.transpose(1, 2).unflatten(2, self.grid)
+
+
+class TokenBackbone(BaseModule, metaclass=ABCMeta):
+    """Base of networks of equal-width layers over patch tokens.
+
+    Subclasses set ``embed_dims``, ``num_layers`` and ``patch_size`` and implement
+    :meth:`forward_tokens`.
+
+    Args:
+        out_type: What :meth:`forward` returns for each of ``out_indices``: 'featmap'
+            (B, C, h, w), 'cls_token' (B, C), 'avg_featmap' (B, C), or 'raw' (B, L + 1, C)
+            with the patches first and the class token, if any, last.
+        out_indices: Layers to return, negative from the end. The last layer's output is
+            after the final norm.
+        with_cp: Recompute every block in the backward pass to save memory.
+        init_cfg: mmengine's; ``dict(type='Pretrained', checkpoint=…, prefix='backbone.')``
+            loads through :func:`mmvitlin.models.utils.load_backbone`, which refuses a
+            checkpoint of another model.
+    """
+    OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')
+    embed_dims: int
+    num_layers: int
+    patch_size: int
+    has_cls: bool = True
+
+    def __init__(self,
+                 out_type: str = 'featmap',
+                 out_indices: int | Sequence[int] = -1,
+                 with_cp: bool = False,
+                 init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        if out_type not in self.OUT_TYPES:
+            raise ValueError(f"out_type must be one of {self.OUT_TYPES}, got '{out_type}'")
+        self.out_type, self._out_indices, self.with_cp = out_type, out_indices, with_cp
+
+    @property
+    def out_indices(self) -> tuple[int, ...]:
+        """Asked layers, counted from 0."""
+        return self.layer_indices(self._out_indices)
+
+    def layer_indices(self, layers: int | Sequence[int]) -> tuple[int, ...]:
+        """Normalise layer numbers.
+
+        Raises:
+            IndexError: a number is beyond the depth.
+        """
+        layers = (layers, ) if isinstance(layers, int) else tuple(layers)
+        for index in layers:
+            if not -self.num_layers <= index < self.num_layers:
+                raise IndexError(f'layer {index} asked of a {type(self).__name__} of '
+                                 f'{self.num_layers} layers (0 to {self.num_layers - 1})')
+        return tuple(index % self.num_layers for index in layers)
+
+    @abstractmethod
+    def forward_tokens(self,
+                       images: Tensor,
+                       layers: int | Sequence[int] = -1,
+                       mask: Tensor | None = None) -> list[Tokens]:
+        """Features after each asked layer.
+
+        Args:
+            images: (B, 3, H, W), any size of at least one patch.
+            layers: Layers asked for; the last one's output is after the final norm.
+            mask: bool (B, L); where true the patch's embedding is replaced by the learned
+                mask token before positions are added. Needs :meth:`enable_masking`.
+
+        Returns:
+            One :class:`Tokens` for each entry of ``layers``, in its order.
+        """
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) to a tuple over ``out_indices``, as ``out_type`` says."""
+        return tuple(self._format(t) for t in self.forward_tokens(images, self.out_indices))
+
+    def _format(self, tokens: Tokens) -> Tensor:
+        if self.out_type == 'featmap':
+            return tokens.featmap()
+        if self.out_type == 'avg_featmap':
+            return tokens.patches.mean(1)
+        if self.out_type == 'cls_token':
+            if tokens.cls is None:
+                raise ValueError(f'{type(self).__name__} has no class token here; take '
+                                 "out_type='avg_featmap'")
+            return tokens.cls
+        if tokens.cls is None:
+            return tokens.patches
+        return torch.cat([tokens.patches, tokens.cls[:, None]], dim=1)
+
+    def enable_masking(self) -> None:
+        """Add the learned mask token (distillers call this; plain backbones have none)."""
+        if not hasattr(self, 'mask_token'):
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
+            nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def apply_mask(self, patches: Tensor, mask: Tensor | None) -> Tensor:
+        """Replace masked patch embeddings, (B, L, C), by the mask token.
+
+        Raises:
+            RuntimeError: no mask token was made.
+            ValueError: the mask does not fit the tokens.
+        """
+        if mask is None:
+            return patches
+        if not hasattr(self, 'mask_token'):
+            raise RuntimeError(f'this {type(self).__name__} has no mask token; call '
+                               'enable_masking() once before the optimiser is built')
+        if mask.shape != patches.shape[:2] or mask.dtype != torch.bool:
+            raise ValueError(f'mask must be bool {tuple(patches.shape[:2])}, got '
+                             f'{mask.dtype} {tuple(mask.shape)}')
+        return torch.where(mask[..., None], self.mask_token.to(patches.dtype), patches)
+
+    def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
+        """Load a checkpoint; see :func:`mmvitlin.models.utils.load_backbone`."""
+        return load_backbone(self, path, prefix)
+
+    def init_weights(self) -> None:
+        """As mmengine's, but a checkpoint that does not fit is an error."""
+        cfg = self.init_cfg
+        if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained':
+            if not self.is_init:
+                self.load_weights(cfg['checkpoint'], cfg.get('prefix'))
+                self._is_init = True
+            return
+        super().init_weights()
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Group of a parameter for layer decay.
+
+        Args:
+            param_name: Name, with ``prefix`` in front.
+            prefix: Prefix of the backbone's parameters, such as 'backbone.'.
+
+        Returns:
+            (group, number of groups): 0 for everything before the blocks, i + 1 for
+            block i, the last for what follows (final norm and heads).
+        """
+        num_groups = self.num_layers + 2
+        if not param_name.startswith(prefix):
+            return num_groups - 1, num_groups
+        name = param_name[len(prefix):]
+        block = self._block_of(name)
+        if block is not None:
+            return block + 1, num_groups
+        return (0 if self._is_stem(name) else num_groups - 1), num_groups
+
+    def _block_of(self, name: str) -> int | None:
+        parts = name.split('.')
+        return int(parts[1]) if parts[0] == 'layers' else None
+
+    def _is_stem(self, name: str) -> bool:
+        return name.startswith(('patch_embed', 'pos_embed', 'cls_token', 'mask_token'))

@@ -1,0 +1,155 @@
+"""Any timm Vision Transformer, with tokens and dense maps at any resolution."""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recompute
+
+from mmvitlin.models.backbones.base import TokenBackbone, Tokens
+from mmvitlin.models.layers import pad_to_patches
+from mmvitlin.models.utils import LoadReport, load_backbone
+from mmvitlin.registry import MODELS
+
+_FAMILIES = ('vision_transformer', 'deit')
+
+
+@MODELS.register_module()
+class TimmViT(TokenBackbone):
+    """A timm ViT as a token backbone: teacher or softmax twin of a student.
+
+    Works for timm's ``VisionTransformer`` models (AugReg, DeiT, CLIP, DINOv2 with or
+    without registers, SigLIP), with their own prefix tokens and normalisations; sizes the
+    patch does not divide are padded, positions interpolated. Attention runs through
+    ``scaled_dot_product_attention``.
+
+    Args:
+        model_name: timm's name, such as 'vit_base_patch16_clip_224.openai'.
+        attention: 'softmax'.
+        pretrained: Load timm's weights for the name (its cache, then the network).
+        checkpoint: A local weight file instead: timm's own layouts or one this toolkit
+            wrote. Loaded with ``weights_only=True``.
+        img_size: Size the positions are made for; None keeps the model's.
+        model_kwargs: More arguments of ``timm.create_model``, such as dict(embed_dim=128,
+            depth=8, num_heads=2).
+        drop_path_rate: Stochastic depth at the last block.
+        out_type: See :class:`TokenBackbone`.
+        out_indices: See :class:`TokenBackbone`.
+        with_cp: See :class:`TokenBackbone`.
+        init_cfg: See :class:`TokenBackbone`.
+
+    Raises:
+        ValueError: timm does not know the name, or the attention is not known.
+        TypeError: the model is not a ``VisionTransformer``.
+        RuntimeError: the weights cannot be had or do not fit.
+    """
+
+    def __init__(self,
+                 model_name: str,
+                 attention: str = 'softmax',
+                 pretrained: bool = False,
+                 checkpoint: str | None = None,
+                 img_size: int | tuple[int, int] | None = None,
+                 model_kwargs: dict | None = None,
+                 drop_path_rate: float = 0.,
+                 out_type: str = 'featmap',
+                 out_indices: int | Sequence[int] = -1,
+                 with_cp: bool = False,
+                 init_cfg: dict | None = None):
+        super().__init__(out_type, out_indices, with_cp, init_cfg)
+        if attention != 'softmax':
+            raise ValueError(f"attention must be 'softmax', got {attention!r}")
+        kwargs = dict(model_kwargs or {}, drop_path_rate=drop_path_rate)
+        if img_size is not None:
+            kwargs['img_size'] = img_size
+        self.vit = self._create(model_name, pretrained and checkpoint is None, kwargs)
+        self.vit.reset_classifier(0)
+        self.vit.attn_pool = None
+        if checkpoint is not None:
+            self.load_weights(checkpoint)
+        self.embed_dims = self.vit.embed_dim
+        self.num_layers = len(self.vit.blocks)
+        self.patch_size = self.vit.patch_embed.patch_size[0]
+        self.has_cls = self.vit.cls_token is not None
+        if out_type == 'cls_token' and not self.has_cls:
+            raise ValueError(f"{model_name} has no class token; take out_type='avg_featmap'")
+
+    @staticmethod
+    def _create(model_name: str, pretrained: bool, kwargs: dict) -> VisionTransformer:
+        name = model_name.split('.')[0]
+        if not timm.is_model(name):
+            close = difflib.get_close_matches(name, timm.list_models(), n=3)
+            raise ValueError(f"timm {timm.__version__} knows no model '{model_name}'" +
+                             (f'; the nearest are {close}' if close else ''))
+        family = timm.models.model_entrypoint(name).__module__.rsplit('.', 1)[-1]
+        if family not in _FAMILIES:
+            raise TypeError(f"'{model_name}' is not a timm VisionTransformer (it is of "
+                            f"timm.models.{family}); TimmViT takes vit_*, deit_* and deit3_*")
+        try:
+            return timm.create_model(model_name, pretrained=pretrained, dynamic_img_size=True,
+                                     **kwargs)
+        except Exception as error:
+            if not pretrained:
+                raise
+            raise RuntimeError(
+                f"timm could not get the pretrained weights of '{model_name}' "
+                f'({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}). '
+                'On a machine without network, download them elsewhere and give the file as '
+                'checkpoint=…, or fill the Hugging Face cache (HF_HOME).') from error
+
+    def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
+        """Load our own checkpoints, or timm's and the original authors' layouts."""
+        return load_backbone(self, path, prefix, transform=self._from_any_layout)
+
+    def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if any(k.startswith('vit.') for k in state):
+            state = {k[4:]: v for k, v in state.items() if k.startswith('vit.')}
+        with torch.no_grad():
+            state = checkpoint_filter_fn(state, self.vit)
+        return {f'vit.{k}': v for k, v in state.items()}
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Channel means the weights were trained with, 0–255, RGB."""
+        return tuple(255 * v for v in self.vit.pretrained_cfg['mean'])
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Channel deviations the weights were trained with, 0–255, RGB."""
+        return tuple(255 * v for v in self.vit.pretrained_cfg['std'])
+
+    def forward_tokens(self,
+                       images: Tensor,
+                       layers: int | Sequence[int] = -1,
+                       mask: Tensor | None = None) -> list[Tokens]:
+        """See :meth:`TokenBackbone.forward_tokens`."""
+        wanted = self.layer_indices(layers)
+        vit = self.vit
+        x = vit.patch_embed(pad_to_patches(images, vit.patch_embed.patch_size))  # B h w C
+        grid = tuple(x.shape[1:3])
+        if mask is not None:
+            x = self.apply_mask(x.flatten(1, 2), mask).unflatten(1, grid)
+        x = vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
+        found = {}
+        for i, block in enumerate(vit.blocks[:max(wanted) + 1]):
+            if self.with_cp and self.training:
+                x = recompute(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+            if i in wanted:
+                y = vit.norm(x) if i == self.num_layers - 1 else x
+                found[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
+                                  grid)
+        return [found[i] for i in wanted]
+
+    def _block_of(self, name: str) -> int | None:
+        parts = name.split('.')
+        return int(parts[2]) if parts[:2] == ['vit', 'blocks'] else None
+
+    def _is_stem(self, name: str) -> bool:
+        return super()._is_stem(name.removeprefix('vit.')) or name.startswith(
+            ('vit.norm_pre', 'vit.reg_token'))

@@ -1,0 +1,6 @@
+"""Distillers: a trained student, a frozen teacher, objectives between them."""
+from mmvitlin.models.distillers.base import Distiller
+from mmvitlin.models.distillers.frozen_teacher import FrozenTeacher
+from mmvitlin.models.distillers.vit_linearizer import ViTLinearizer
+
+__all__ = ['Distiller', 'FrozenTeacher', 'ViTLinearizer']

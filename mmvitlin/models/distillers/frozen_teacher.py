@@ -1,0 +1,127 @@
+"""A network that teaches and leaves no trace."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmvitlin.models.backbones.base import TokenBackbone, Tokens
+from mmvitlin.models.distillers.mm_tokens import MMBackboneTokens
+from mmvitlin.registry import MODELS
+
+
+@MODELS.register_module()
+class FrozenTeacher(nn.Module):
+    """Holds a frozen backbone outside of everything that is trained or saved.
+
+    The network is in no state dict, no optimiser, no EMA copy and no DDP bucket, but it
+    moves with ``.to()``. It is always in eval mode, runs without gradients, re-normalises
+    what the student's data preprocessor normalised, and resizes its input so that its
+    token grid equals the student's when their patch sizes differ.
+
+    Args:
+        backbone: Config of a ``mmvitlin.TimmViT`` or any :class:`TokenBackbone`, or of an
+            mmpretrain Vision Transformer.
+        checkpoint: Weights of the backbone: a file this toolkit, timm or mmpretrain wrote.
+            None keeps what ``backbone`` itself loads (``pretrained=True``).
+        prefix: Prefix of the backbone's keys in the checkpoint; None finds 'backbone.'.
+        mean: Channel means of the teacher's normalisation, 0–255 as in a data
+            preprocessor. None: those of the timm model where it has pretrained weights of
+            its own, else the student's.
+        std: Channel deviations, likewise.
+
+    Raises:
+        ValueError: the normalisation is not in the 0–255 range, or only half given.
+        TypeError: the backbone yields no tokens on one grid.
+        RuntimeError: the checkpoint does not fit.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 checkpoint: str | None = None,
+                 prefix: str | None = None,
+                 mean: Sequence[float] | None = None,
+                 std: Sequence[float] | None = None):
+        super().__init__()
+        network = MODELS.build(backbone)
+        if not isinstance(network, TokenBackbone):
+            network = MMBackboneTokens(network)
+        if checkpoint is not None:
+            network.load_weights(checkpoint, prefix)
+        elif getattr(network, 'init_cfg', None):
+            network.init_weights()
+        if (mean is None) != (std is None):
+            raise ValueError('teacher: give mean and std together, or neither')
+        if mean is None and backbone.get('pretrained'):
+            mean, std = network.mean, network.std
+        self._check_scale(mean, std)
+        self.__dict__['network'] = network.eval().requires_grad_(False)
+        self.__dict__['_norm'] = None if mean is None else (torch.tensor(mean), torch.tensor(std))
+
+    @staticmethod
+    def _check_scale(mean, std) -> None:
+        if std is None:
+            return
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f'teacher: mean and std need three values each and std > 0, got '
+                             f'mean={mean}, std={std}')
+        if max(std) <= 1.5:
+            raise ValueError(f'teacher: std={tuple(std)} looks like the 0–1 scale; give mean and '
+                             'std in 0–255 as the data preprocessor does (times 255)')
+
+    @property
+    def embed_dims(self) -> int:
+        """Width of the teacher's tokens."""
+        return self.network.embed_dims
+
+    @property
+    def num_layers(self) -> int:
+        """Depth of the teacher."""
+        return self.network.num_layers
+
+    def _apply(self, fn, recurse=True):
+        self.network._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def train(self, mode: bool = True) -> FrozenTeacher:
+        """Stays in eval mode."""
+        return super().train(False)
+
+    def _renormalise(self, images: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
+        if self._norm is None or mean is None:
+            return images
+        own_mean, own_std = (v.to(images).view(-1, 1, 1) for v in self._norm)
+        mean, std = mean.to(images).view(-1, 1, 1), std.to(images).view(-1, 1, 1)
+        return (images * std + (mean - own_mean)) / own_std
+
+    @torch.no_grad()
+    def forward_tokens(self,
+                       images: Tensor,
+                       layers: int | Sequence[int],
+                       grid: tuple[int, int],
+                       mean: Tensor | None = None,
+                       std: Tensor | None = None) -> list[Tokens]:
+        """Teacher tokens on the student's grid.
+
+        Args:
+            images: As the student gets them, padded to whole student patches.
+            layers: Layers asked for.
+            grid: The student's (h, w).
+            mean: Means that the images were normalised with (0–255), or None.
+            std: Deviations, likewise.
+
+        Returns:
+            One :class:`Tokens` a layer, every one of grid (h, w).
+        """
+        images = self._renormalise(images, mean, std)
+        size = tuple(side * self.network.patch_size for side in grid)
+        if tuple(images.shape[-2:]) != size:
+            images = F.interpolate(images.float(), size, mode='bicubic', antialias=True,
+                                   align_corners=False).to(images.dtype)
+        return self.network.forward_tokens(images, layers)

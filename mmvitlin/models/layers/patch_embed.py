@@ -1,0 +1,41 @@
+"""Images to patch tokens."""
+from __future__ import annotations
+
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
+    """Pad (B, 3, H, W) with zeros at the right and bottom to multiples of the patch.
+
+    Raises:
+        ValueError: the images are smaller than one patch.
+    """
+    height, width = images.shape[-2:]
+    ph, pw = patch_size
+    if height < ph or width < pw:
+        raise ValueError(f'an image of {height}x{width} pixels is smaller than one patch of '
+                         f'{ph}x{pw}; enlarge the image or take a smaller patch_size')
+    bottom, right = -height % ph, -width % pw
+    return F.pad(images, (0, right, 0, bottom)) if bottom or right else images
+
+
+class PatchEmbed(nn.Module):
+    """Cut images into patches and project each.
+
+    Args:
+        embed_dims: Channels of a token, C.
+        patch_size: Side of a patch in pixels.
+        in_channels: Channels of the image.
+    """
+
+    def __init__(self, embed_dims: int, patch_size: int, in_channels: int = 3):
+        super().__init__()
+        self.patch_size = (patch_size, patch_size)
+        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(B, 3, H, W) of any size to tokens (B, L, C) and their grid (h, w)."""
+        x = self.proj(pad_to_patches(images, self.patch_size))
+        return x.flatten(2).transpose(1, 2), tuple(x.shape[-2:])

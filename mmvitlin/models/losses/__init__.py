@@ -1,0 +1,5 @@
+"""Distillation objectives: one a file, called ``loss(student, teacher)``."""
+from mmvitlin.models.losses.activation_matching import ActivationMatchingLoss
+from mmvitlin.models.losses.masked_prediction import MaskedPredictionLoss
+
+__all__ = ['ActivationMatchingLoss', 'MaskedPredictionLoss']

@@ -1,0 +1,4 @@
+"""Necks."""
+from mmvitlin.models.necks.simple_fpn import SimpleFPN
+
+__all__ = ['SimpleFPN']

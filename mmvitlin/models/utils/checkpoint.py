@@ -1,0 +1,134 @@
+"""Weights from files into backbones, with nothing lost silently."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch.nn as nn
+from mmengine.logging import print_log
+from torch import Tensor
+
+from mmvitlin.compat import safe_torch_load
+
+_WRAPPERS = ('state_dict', 'model', 'student', 'teacher')
+_PREFIXES = ('module.', 'backbone.')
+_NOT_BACKBONE = ('head.', 'mask_token', 'neck.', 'decode_head.', 'auxiliary_head.', 'projector.',
+                 'data_preprocessor.', 'objectives.', 'fc_norm.', 'attn_pool.')
+_SHOWN = 8
+
+
+@dataclass
+class LoadReport:
+    """What became of each key of a checkpoint.
+
+    Attributes:
+        matched: Keys loaded.
+        missing: Parameters of the model that the file does not have.
+        unexpected: Keys of the file that the model does not have, heads not counted.
+        mismatched: 'key: shape in the file, shape in the model'.
+    """
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f'{len(self.matched)} keys matched']
+        for name in ('missing', 'unexpected', 'mismatched'):
+            keys = getattr(self, name)
+            if keys:
+                more = f', and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else ''
+                lines.append(f'{len(keys)} {name}: ' + ', '.join(keys[:_SHOWN]) + more)
+        return '; '.join(lines)
+
+
+def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Tensor]:
+    """Tensors of a checkpoint file, keys without wrapper and prefix.
+
+    Args:
+        path: A ``.safetensors`` or torch file. Unpickles tensors and plain containers only.
+        prefix: Keep the keys that start so and cut it off; None cuts 'module.' and
+            'backbone.' where present.
+
+    Raises:
+        FileNotFoundError: no such file.
+        RuntimeError: not a readable checkpoint.
+        KeyError: no key starts with the prefix.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'no checkpoint at {path}')
+    if path.suffix == '.safetensors':
+        from safetensors.torch import load_file
+        state = load_file(path)
+    else:
+        state = safe_torch_load(path)
+    for wrapper in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+            break
+    if not isinstance(state, dict):
+        raise RuntimeError(f'{path} holds a {type(state).__name__}, not a state dict')
+    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if not state:
+        raise RuntimeError(f'{path} holds no tensors under its top level or {_WRAPPERS}')
+    if prefix is not None:
+        kept = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
+        if not kept:
+            raise KeyError(f"no key of {path} starts with '{prefix}'; it has e.g. "
+                           f'{sorted(state)[:4]}')
+        return kept
+    for cut in _PREFIXES:
+        if any(k.startswith(cut) for k in state):
+            state = {k[len(cut):] if k.startswith(cut) else k: v for k, v in state.items()}
+    return state
+
+
+def load_backbone(model: nn.Module,
+                  path: str | Path,
+                  prefix: str | None = None,
+                  transform: Callable[[dict], dict] | None = None) -> LoadReport:
+    """Load a backbone's weights from a file.
+
+    Heads, necks and the mask token in the file are ignored; everything else must fit.
+
+    Args:
+        model: The backbone.
+        path: See :func:`read_state_dict`.
+        prefix: See :func:`read_state_dict`.
+        transform: Converts the state dict first.
+
+    Returns:
+        What matched and what did not.
+
+    Raises:
+        RuntimeError: keys are missing or of another shape, all listed with the file.
+    """
+    state = read_state_dict(path, prefix)
+    if transform is not None:
+        state = transform(state)
+    own = model.state_dict()
+    state = {k: v for k, v in state.items() if k in own or not k.startswith(_NOT_BACKBONE)}
+    if 'mask_token' in own:  # optional in both directions
+        state.setdefault('mask_token', own['mask_token'])
+    fitted = dict(state)
+    for hook in model._load_state_dict_pre_hooks.values():
+        hook(fitted, '', {}, True, [], [], [])
+    report = LoadReport(
+        missing=[k for k in own if k not in fitted],
+        unexpected=[k for k in fitted if k not in own],
+        mismatched=[
+            f'{k}: {tuple(fitted[k].shape)} in the file, {tuple(own[k].shape)} in the model'
+            for k in own if k in fitted and fitted[k].shape != own[k].shape
+        ])
+    bad = {line.split(':')[0] for line in report.mismatched}
+    report.matched = [k for k in own if k in fitted and k not in bad]
+    if report.missing or report.mismatched:
+        raise RuntimeError(
+            f'{path} does not fit {type(model).__name__}: {report}. Check the arch, '
+            'patch_size and img_size of the config against those of the checkpoint, or the '
+            'prefix of its keys.')
+    model.load_state_dict(fitted, strict=False)
+    print_log(f'{type(model).__name__} from {path}: {report}', logger='current')
+    return report

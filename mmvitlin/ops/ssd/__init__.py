@@ -1,0 +1,84 @@
+"""State space dual scan (Mamba-2): one public function, backends behind it."""
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmvitlin.ops.ssd import external
+from mmvitlin.ops.ssd.chunked import ssd_chunked
+from mmvitlin.ops.ssd.reference import ssd_reference
+
+BACKENDS = {
+    'mamba_ssm': (external.ssd_mamba_ssm, external.mamba_ssm_problem),
+    'fla': (external.ssd_fla, external.fla_problem),
+    'torch': (ssd_chunked, lambda x: None),
+    'reference': (lambda *args, chunk_size=None: ssd_reference(*args), lambda x: None),
+}
+_AUTO_ORDER = ('mamba_ssm', 'fla', 'torch')
+
+
+def available_backends(x: Tensor) -> list[str]:
+    """Names of the backends that can run on the device of ``x``, fastest first."""
+    return [name for name, (_, problem) in BACKENDS.items() if problem(x) is None]
+
+
+def _check_shapes(x, dt, A, B, C, D) -> None:
+    if x.ndim != 4 or 0 in x.shape:
+        raise ValueError(f'x must be a non-empty (B, L, H, P), got {tuple(x.shape)}')
+    batch, length, heads, _ = x.shape
+    if B.ndim != 4 or B.shape[:2] != x.shape[:2] or heads % max(B.shape[2], 1):
+        raise ValueError(f'B must be (B, L, G, N) = ({batch}, {length}, G, N) with G dividing the '
+                         f'{heads} heads of x, got {tuple(B.shape)}')
+    for name, tensor, shape in (('dt', dt, x.shape[:3]), ('A', A, (heads, )), ('C', C, B.shape),
+                                ('D', D, (heads, ))):
+        if tensor is not None and tuple(tensor.shape) != tuple(shape):
+            raise ValueError(f'{name} must have shape {tuple(shape)}, got {tuple(tensor.shape)}')
+    if chunk_bad := [n for n, t in (('dt', dt), ('A', A)) if not t.is_floating_point()]:
+        raise TypeError(f'{", ".join(chunk_bad)} must be floating point')
+
+
+def ssd(x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None = None,
+        *,
+        chunk_size: int | None = None,
+        backend: str = 'auto') -> Tensor:
+    """State space dual scan of Mamba-2, linear in the number of tokens.
+
+    Args:
+        x: Values, (B, L, H, P), any L ≥ 1.
+        dt: Step sizes after softplus, (B, L, H).
+        A: Negative decay rates, (H,).
+        B: Input matrices, (B, L, G, N); H is a multiple of G.
+        C: Output matrices, (B, L, G, N).
+        D: Skip weights, (H,), or None.
+        chunk_size: Tokens in a chunk; None leaves it to the backend.
+        backend: 'auto' (the fastest that is installed and fits the device),
+            'torch', 'mamba_ssm', 'fla' or 'reference'.
+
+    Returns:
+        (B, L, H, P), in the type of ``x``. Decays are float32 in every backend.
+
+    Raises:
+        ValueError: a shape does not fit, or the backend's name is not known.
+        RuntimeError: the named backend cannot run here; says why and what to install.
+
+    Source: Mamba-2 (arXiv 2405.21060), section 6.
+    """
+    _check_shapes(x, dt, A, B, C, D)
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f'chunk_size must be at least 1, got {chunk_size}')
+    if backend == 'auto':
+        backend = next(name for name in _AUTO_ORDER if BACKENDS[name][1](x) is None)
+    elif backend not in BACKENDS:
+        raise ValueError(f"unknown ssd backend '{backend}'; choose 'auto' or one of "
+                         f'{sorted(BACKENDS)}')
+    run, problem = BACKENDS[backend]
+    if reason := problem(x):
+        raise RuntimeError(f"ssd backend '{backend}' cannot run: {reason}")
+    return run(x, dt, A, B, C, D, chunk_size=chunk_size)
+
+
+__all__ = ['available_backends', 'ssd', 'ssd_chunked', 'ssd_reference']

@@ -1,0 +1,30 @@
+"""Child registries of MMEngine's root registries, scope ``mmvitlin``.
+
+Each registry names the modules that fill it, so ``type='mmvitlin.Adventurer'``
+resolves from any OpenMMLab library with no ``custom_imports``.
+"""
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+from mmvitlin import compat
+
+compat.apply()
+
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope='mmvitlin', locations=list(locations))
+
+
+MODELS = _child(MMENGINE_MODELS, 'mmvitlin.models')
+DATASETS = _child(MMENGINE_DATASETS, 'mmvitlin.datasets')
+TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmvitlin.datasets')
+METRICS = _child(MMENGINE_METRICS, 'mmvitlin.engine')
+HOOKS = _child(MMENGINE_HOOKS, 'mmvitlin.engine')
+OPTIM_WRAPPERS = _child(MMENGINE_OPTIM_WRAPPERS, 'mmvitlin.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, 'mmvitlin.engine')
