@@ -1,0 +1,46 @@
+# CamVid at a third of its size: 120x160 crops, a scale that two CPU cores can train.
+# Labels keep 360x480; predictions are scaled up to them before they are counted.
+dataset_type = 'mmvitlin.CamVidDataset'
+data_root = 'data/camvid'
+num_classes = 11
+crop_size = (120, 160)
+load_labels = dict(type='mmvitlin.LoadSegLabels', num_classes=num_classes, void_labels=[11])
+train_pipeline = [
+    dict(type='mmvitlin.LoadImage'),
+    load_labels,
+    dict(type='RandomResize', scale=(160, 120), ratio_range=(1.0, 1.75), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='mmvitlin.LoadImage'),
+    dict(type='Resize', scale=(160, 120), keep_ratio=True),
+    load_labels,
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix=dict(img_path='images/train', seg_map_path='labels/train'),
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix=dict(img_path='images/test', seg_map_path='labels/test'),
+        pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')

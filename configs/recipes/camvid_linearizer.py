@@ -1,0 +1,16 @@
+# ViT-Linearizer on CamVid: the same fine-tuning budget from a distilled and from a random
+# start, and, as control, labels for the whole budget of distillation and fine-tuning
+stages = [
+    dict(name='teacher', config='configs/seg/camvid_vit-nano.py', shared=True),
+    dict(
+        name='distill',
+        config='configs/distill/linearizer_adventurer-nano_camvid.py',
+        inputs={'model.teacher.checkpoint': 'teacher'},
+        output='student.pth'),
+    dict(
+        name='distilled',
+        config='configs/seg/camvid_adventurer-nano_distilled.py',
+        inputs={'model.backbone.init_cfg.checkpoint': 'distill'}),
+    dict(name='scratch', config='configs/seg/camvid_adventurer-nano.py'),
+    dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_long.py'),
+]

@@ -1,0 +1,5 @@
+# the teacher of the CamVid comparison: a small softmax ViT trained with labels
+_base_ = [
+    '../_base_/models/fcn_vit-nano.py', '../_base_/datasets/camvid_120x160.py',
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_2000.py'
+]

@@ -1,0 +1,25 @@
+"""CamVid in the SegNet split."""
+from mmseg.datasets import BaseSegDataset
+
+from mmvitlin.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CamVidDataset(BaseSegDataset):
+    """CamVid road scenes, 11 classes, 367/101/233 frames of 480×360.
+
+    Layout: ``images/{train,val,test}/*.jpg``, ``labels/{train,val,test}/*.png`` with class
+    numbers in the order of ``METAINFO`` and 11 for void, which
+    ``LoadSegLabels(void_labels=[11])`` turns into the ignored label.
+
+    Source: Brostow et al. 2008; split and classes of SegNet (arXiv 1511.00561).
+    """
+    METAINFO = dict(
+        classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence',
+                 'car', 'pedestrian', 'bicyclist'),
+        palette=[[128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222],
+                 [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
+                 [0, 128, 192]])
+
+    def __init__(self, img_suffix: str = '.jpg', seg_map_suffix: str = '.png', **kwargs):
+        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)

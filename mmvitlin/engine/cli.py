@@ -1,0 +1,29 @@
+"""What every command line shares."""
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+
+
+def friendly(main: Callable[[], None]) -> Callable[[], None]:
+    """Print a user's mistake as one line, not as a traceback.
+
+    Errors that we raise for bad input end with exit status 2; set MMVITLIN_TRACEBACK=1 to
+    see where they came from. Anything unforeseen keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def wrapped() -> None:
+        from mmvitlin.datasets.loading import UnreadableFileError
+        from mmvitlin.engine.launch import ConfigError
+        try:
+            main()
+        except (ConfigError, UnreadableFileError, FileNotFoundError) as error:
+            if os.environ.get('MMVITLIN_TRACEBACK'):
+                raise
+            print(f'error: {error}', file=sys.stderr)
+            sys.exit(2)
+
+    return wrapped

@@ -1,0 +1,78 @@
+"""What a run came to, in one JSON file."""
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import mmengine
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import mmvitlin
+from mmvitlin.registry import HOOKS
+
+
+def versions() -> dict[str, str]:
+    """Versions that a measured number depends on."""
+    return dict(
+        mmvitlin=mmvitlin.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        mmengine=mmengine.__version__)
+
+
+@HOOKS.register_module()
+class ResultHook(Hook):
+    """Write ``result.json``: last metrics, iterations, seconds, seed, versions, command.
+
+    Args:
+        filename: Name of the file in the work directory.
+    """
+    priority = 'LOWEST'
+
+    def __init__(self, filename: str = 'result.json'):
+        self.filename = filename
+        self.metrics: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    def before_run(self, runner: Runner) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Keep the newest metrics."""
+        self.metrics = dict(metrics or {})
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Keep the newest metrics."""
+        self.metrics = dict(metrics or {})
+
+    def after_run(self, runner: Runner) -> None:
+        """Write the file."""
+        if runner.rank != 0:
+            return
+        scalars = {
+            k.removeprefix('train/'): v.current()
+            for k, v in runner.message_hub.log_scalars.items()
+            if 'loss' in k and len(v.data[0])
+        }
+        result = dict(
+            metrics=self.metrics,
+            train=scalars,
+            iterations=runner.iter,
+            seconds=round(time.perf_counter() - self._start, 1),
+            seed=runner.seed,
+            parameters=sum(p.numel() for p in runner.model.parameters()),
+            threads=torch.get_num_threads(),
+            device=str(next(runner.model.parameters()).device),
+            versions=versions(),
+            date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+            command=shlex.join(sys.argv))
+        path = Path(runner.work_dir) / self.filename
+        path.write_text(json.dumps(result, indent=2, default=float) + '\n')

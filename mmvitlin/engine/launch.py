@@ -1,0 +1,179 @@
+"""From a config file to a running Runner: what the command lines call."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from mmvitlin import compat
+
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+class ConfigError(RuntimeError):
+    """Something a config names cannot be had; the message names the key and the remedy."""
+
+
+def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:
+    """Read a config of any of the libraries.
+
+    ``options`` are mmengine's ``--cfg-options``; a ``data_root`` among them is the root of
+    every data set of the config, so that one option moves the data. The work directory is
+    ``work_dirs/<name of the config>`` unless the config or the caller says otherwise.
+
+    Raises:
+        ConfigError: no such file.
+    """
+    compat.apply()
+    if not Path(path).is_file() and '::' not in path:
+        raise ConfigError(f'no config file at {path}')
+    cfg = Config.fromfile(path)
+    options = dict(options or {})
+    root = options.get('data_root')
+    cfg.merge_from_dict(options)
+    if root is not None:
+        for _, dataset in _datasets(cfg):
+            dataset['data_root'] = root
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+    return cfg
+
+
+def _datasets(node, key: str = '') -> Iterator[tuple[str, dict]]:
+    """Every dict with a ``data_root`` below the loaders of a config, with its key."""
+    if isinstance(node, (Config, ConfigDict, dict)):
+        children = [(k, node.get(k)) for k in (_LOADERS if key == '' else list(node))]
+        if key and 'data_root' in node:
+            yield key, node
+    elif isinstance(node, (list, tuple)):
+        children = [(str(i), v) for i, v in enumerate(node)]
+    else:
+        return
+    for name, child in children:
+        if child is not None:
+            yield from _datasets(child, f'{key}.{name}' if key else name)
+
+
+def _checkpoints(node, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, dict):
+        for name, child in node.items():
+            if name == 'checkpoint' and isinstance(child, str):
+                yield f'{key}.{name}', child
+            else:
+                yield from _checkpoints(child, f'{key}.{name}')
+    elif isinstance(node, (list, tuple)):
+        for i, child in enumerate(node):
+            yield from _checkpoints(child, f'{key}.{i}')
+
+
+def preflight(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
+    """Look for missing data and checkpoints before anything is built.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
+    for key, dataset in _datasets(cfg):
+        if key.split('.')[0] not in loaders:
+            continue
+        root = Path(dataset['data_root'] or '.')
+        if '://' in str(dataset['data_root']):
+            continue
+        if not root.is_dir():
+            raise ConfigError(
+                f"{key}.data_root: no folder '{root}'. Put the data there, or give its place with "
+                '--cfg-options data_root=…; `python tools/make_streets.py FOLDER` draws a '
+                'data set in the Cityscapes layout to try things on.')
+        prefix = dataset.get('data_prefix') or {}
+        for name, part in (prefix.items() if isinstance(prefix, dict) else [('', prefix)]):
+            if part and not (root / part).is_dir():
+                raise ConfigError(f"{key}.data_prefix.{name}: '{root}' has no folder '{part}'. It "
+                                  f'holds: {sorted(p.name for p in root.iterdir())[:8]}')
+    if cfg.get('load_from') and not _exists(cfg.load_from):
+        raise ConfigError(f"load_from: no checkpoint at '{cfg.load_from}'")
+    for key, path in _checkpoints(cfg.get('model', {}), 'model'):
+        if not _exists(path):
+            raise ConfigError(f"{key}: no checkpoint at '{path}'. Train the stage that writes it, "
+                              f'or give one with --cfg-options {key}=FILE')
+
+
+def _exists(path: str) -> bool:
+    return '://' in path or Path(path).expanduser().is_file()
+
+
+def _set_amp(cfg: Config) -> None:
+    wrapper = cfg.optim_wrapper
+    wrapper.type = 'AmpOptimWrapper' if torch.cuda.is_available() else 'mmvitlin.CPUAmpOptimWrapper'
+    if torch.cuda.is_available():
+        wrapper.setdefault('dtype', 'bfloat16' if torch.cuda.is_bf16_supported() else 'float16')
+
+
+def _prepare_distributed(cfg: Config) -> None:
+    """Let the same command run on gloo where there is no GPU (mmengine wants CUDA)."""
+    if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
+        return
+    import torch.distributed as dist
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+    cfg.env_cfg.dist_cfg = dict(backend='gloo')
+    cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
+    cfg.pop('sync_bn', None)  # torch's SyncBatchNorm is CUDA only
+
+
+def build_runner(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> Runner:
+    """Check a config and build its Runner.
+
+    Raises:
+        ConfigError: see :func:`preflight`.
+    """
+    preflight(cfg, loaders)
+    _prepare_distributed(cfg)
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(hook.get('type') == 'mmvitlin.ResultHook' for hook in hooks):
+        hooks.append(dict(type='mmvitlin.ResultHook'))
+    cfg.custom_hooks = hooks
+    if 'runner_type' in cfg:
+        from mmengine.registry import RUNNERS
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def train(cfg: Config, resume: str | bool = False, amp: bool = False,
+          launcher: str = 'none') -> Runner:
+    """Train (and validate as the config says).
+
+    Args:
+        cfg: From :func:`load_config`.
+        resume: True for the newest checkpoint of the work directory, or a file.
+        amp: Mixed precision: float16 or bfloat16 on a GPU, bfloat16 on a CPU.
+        launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
+    """
+    cfg.launcher = launcher
+    if resume:
+        cfg.resume = True
+        if isinstance(resume, str):
+            cfg.load_from = resume
+    if amp:
+        _set_amp(cfg)
+    runner = build_runner(cfg)
+    runner.train()
+    return runner
+
+
+def test(cfg: Config, checkpoint: str, launcher: str = 'none') -> dict[str, float]:
+    """Evaluate a checkpoint on the test set; returns the metrics."""
+    cfg.launcher = launcher
+    cfg.load_from = checkpoint
+    for key, _ in list(_checkpoints(cfg.model, 'model')):  # weights come from the checkpoint
+        cfg.merge_from_dict({key.removesuffix('.checkpoint') if 'init_cfg' in key else key: None})
+    return build_runner(cfg, ('test_dataloader', )).test()
+
+
+def local_rank_from(args_rank: int | None) -> None:
+    """Put torchrun's local rank where mmengine reads it."""
+    os.environ.setdefault('LOCAL_RANK', str(args_rank or 0))

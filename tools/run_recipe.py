@@ -1,0 +1,55 @@
+"""Run the stages of a recipe in order, for one or more seeds, and collect one results file.
+
+A stage that is done is not run again; an interrupted one goes on where it stopped.
+"""
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.hooks.result import versions
+from mmvitlin.engine.recipe import load_recipe, run_recipe, summarise
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('recipe', help='such as configs/recipes/camvid_linearizer.py')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--stages', nargs='+', help='only these')
+    parser.add_argument('--work-dir', help='default: work_dirs/<name of the recipe>')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        metavar='KEY=VALUE', help='for every stage')
+    parser.add_argument('--amp', action='store_true', help='mixed precision in every stage')
+    parser.add_argument('--metric', default='mIoU')
+    parser.add_argument('--out', help='results file; default: results.json in the work directory')
+    return parser.parse_args()
+
+
+@friendly
+def main() -> None:
+    args = parse_args()
+    stages = load_recipe(args.recipe)
+    work_dir = Path(args.work_dir or Path('work_dirs') / Path(args.recipe).stem)
+    runs = {seed: run_recipe(stages, work_dir, seed, args.cfg_options, args.stages,
+                             args.amp)
+            for seed in args.seeds}
+    results = dict(recipe=args.recipe, metric=args.metric, seeds=args.seeds,
+                   command=shlex.join(['python', *sys.argv]), versions=versions(),
+                   stages=summarise(runs, args.metric),
+                   runs={str(seed): run for seed, run in runs.items()})
+    out = Path(args.out or work_dir / 'results.json')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=2) + '\n')
+    for name, row in results['stages'].items():
+        score = f"{row['mean']:6.2f} ± {row['std']:.2f}" if 'mean' in row else ' ' * 13
+        print(f"{name:24s} {args.metric} {score}  {row['iterations']:6d} iterations "
+              f"{row['seconds']:7.0f} s")
+    print(f'written to {out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,32 @@
+"""Evaluate a checkpoint with the test set of any config."""
+import argparse
+
+from mmengine.config import DictAction
+
+from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.launch import load_config, local_rank_from, test
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    parser.add_argument('--work-dir', help='where the log and result.json go')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        metavar='KEY=VALUE',
+                        help="override config keys; 'data_root=…' moves every data set")
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+@friendly
+def main() -> None:
+    args = parse_args()
+    local_rank_from(args.local_rank)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    test(cfg, args.checkpoint, launcher=args.launcher)
+
+
+if __name__ == '__main__':
+    main()
