@@ -22,8 +22,8 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(MMENGINE_MODELS, 'mmvitlin.models')
-DATASETS = _child(MMENGINE_DATASETS, 'mmvitlin.datasets')
-TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmvitlin.datasets')
+DATASETS = _child(MMENGINE_DATASETS, 'mmvitlin.datasets.registered')
+TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmvitlin.datasets.registered')
 METRICS = _child(MMENGINE_METRICS, 'mmvitlin.engine')
 HOOKS = _child(MMENGINE_HOOKS, 'mmvitlin.engine')
 OPTIM_WRAPPERS = _child(MMENGINE_OPTIM_WRAPPERS, 'mmvitlin.engine')

@@ -1,28 +1,7 @@
 # ViT-Linearizer on CamVid's training images, no labels: small ViT -> small Adventurer
 _base_ = [
+    '../_base_/models/linearizer_adventurer-nano.py',
     '../_base_/datasets/camvid_images_120x160.py', '../_base_/schedules/adamw_1000.py',
     '../_base_/runtime_distill.py'
 ]
-model = dict(
-    type='mmvitlin.ViTLinearizer',
-    data_preprocessor=dict(
-        type='mmengine.ImgDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
-    backbone=dict(
-        type='mmvitlin.Adventurer',
-        arch=dict(embed_dims=128, num_layers=8),
-        img_size=(120, 160),
-        patch_size=8),
-    teacher=dict(
-        backbone=dict(
-            type='mmvitlin.TimmViT',
-            model_name='vit_tiny_patch16_224',
-            img_size=(120, 160),
-            model_kwargs=dict(patch_size=8, embed_dim=128, depth=8, num_heads=2)),
-        checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'),
-    mask_ratio=0.75,
-    objectives=dict(
-        activation=dict(type='mmvitlin.ActivationMatchingLoss', num_stages=4, scope='visible'),
-        mask=dict(type='mmvitlin.MaskedPredictionLoss')))
+model = dict(teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))

@@ -1,11 +1,2 @@
-"""Datasets and transforms that the OpenMMLab libraries lack; scope ``mmvitlin``."""
-from importlib.util import find_spec
-
-from mmvitlin.datasets.loading import LoadImage
-
-__all__ = ['LoadImage']
-
-if find_spec('mmseg') is not None:  # classification needs none of these
-    from mmvitlin.datasets.camvid import CamVidDataset
-    from mmvitlin.datasets.seg_loading import LoadSegLabels
-    __all__ += ['CamVidDataset', 'LoadSegLabels']
+"""Data: datasets and transforms for the OpenMMLab libraries (``registered``), and the
+generator of the built-in street scenes (``streets``), which needs none of them."""

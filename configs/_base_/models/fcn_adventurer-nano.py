@@ -16,8 +16,7 @@ model = dict(
         arch=dict(embed_dims=128, num_layers=8),
         img_size=(120, 160),
         patch_size=8,
-        drop_path_rate=0.1,
-        init_cfg=None),
+        drop_path_rate=0.1),
     decode_head=dict(
         type='FCNHead',
         in_channels=128,

@@ -1,0 +1,13 @@
+# the images of the built-in street scenes, no labels: for distillation
+_base_ = ['./cityscapes_images_1024x1024.py']
+data_root = 'work_dirs/demo/streets'
+train_pipeline = [
+    dict(type='mmvitlin.LoadImage'),
+    dict(type='RandomResize', scale=(512, 256), ratio_range=(1.0, 1.5), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(256, 512)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=4, num_workers=1, dataset=dict(data_root=data_root, pipeline=train_pipeline))

@@ -1,0 +1,16 @@
+# Adventurer-B with a linear head on its class token
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmvitlin.Adventurer',
+        arch='base',
+        img_size=224,
+        patch_size=16,
+        out_type='cls_token',
+        drop_path_rate=0.4),
+    head=dict(
+        type='LinearClsHead',
+        in_channels=768,
+        num_classes=1000,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')),
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))

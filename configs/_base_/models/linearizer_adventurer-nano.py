@@ -1,0 +1,23 @@
+# ViT-Linearizer between the two small networks of fcn_vit-nano.py and fcn_adventurer-nano.py
+model = dict(
+    type='mmvitlin.ViTLinearizer',
+    data_preprocessor=dict(
+        type='mmengine.ImgDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True),
+    backbone=dict(
+        type='mmvitlin.Adventurer',
+        arch=dict(embed_dims=128, num_layers=8),
+        img_size=(120, 160),
+        patch_size=8),
+    teacher=dict(
+        backbone=dict(
+            type='mmvitlin.TimmViT',
+            model_name='vit_tiny_patch16_224',
+            img_size=(120, 160),
+            model_kwargs=dict(patch_size=8, embed_dim=128, depth=8, num_heads=2))),
+    mask_ratio=0.75,
+    objectives=dict(
+        activation=dict(type='mmvitlin.ActivationMatchingLoss', num_stages=4, scope='visible'),
+        mask=dict(type='mmvitlin.MaskedPredictionLoss')))

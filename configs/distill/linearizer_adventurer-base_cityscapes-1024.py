@@ -1,0 +1,7 @@
+# dense distillation on Cityscapes' images at 1024x1024, 4096 tokens: no map is ever built
+_base_ = [
+    '../_base_/models/linearizer_adventurer-base.py',
+    '../_base_/datasets/cityscapes_images_1024x1024.py', '../_base_/schedules/distill_80k.py',
+    '../_base_/runtime_distill.py'
+]
+model = dict(backbone=dict(img_size=(1024, 1024)))

@@ -1,0 +1,3 @@
+# the same teacher into Adventurer-S; widths differ, so a linear projector is added
+_base_ = ['./linearizer_adventurer-base_in1k-224.py']
+model = dict(backbone=dict(arch='small'))

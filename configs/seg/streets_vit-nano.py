@@ -1,0 +1,9 @@
+# the demo's teacher: a small softmax ViT on the built-in street scenes
+_base_ = [
+    '../_base_/models/fcn_vit-nano.py', '../_base_/datasets/streets_256x512.py',
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_500.py'
+]
+model = dict(
+    data_preprocessor=dict(size=(256, 512)),
+    backbone=dict(img_size=(256, 512), model_kwargs=dict(patch_size=16)),
+    decode_head=dict(num_classes=19))
