@@ -11,6 +11,8 @@ import pickle
 import sys
 from importlib import metadata
 
+from mmvitlin.errors import CheckpointError
+
 _FAMILIES = (  # maintained distribution, original distribution, import name
     ('onedl-mmengine', 'mmengine', 'mmengine'),
     ('onedl-mmcv', 'mmcv', 'mmcv'),
@@ -87,7 +89,7 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
     released Adventurer files were saved with.
 
     Raises:
-        RuntimeError: the file holds anything else, or is not a whole checkpoint; names
+        CheckpointError: the file holds anything else, or is not a whole checkpoint; names
             it and the remedy. Nothing in it has been executed.
     """
     import torch
@@ -100,14 +102,14 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
         with torch.serialization.safe_globals([*allowed, argparse.Namespace]):
             return torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise RuntimeError(
+        raise CheckpointError(
             f'{file} holds objects other than tensors and plain containers and was not '
             f'unpickled ({str(error).splitlines()[0]}). Save its state_dict alone, as '
             '.safetensors or with torch.save, where you trust the file.') from error
     except (RuntimeError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise RuntimeError(f'{file} is not a readable checkpoint, or is cut short '
+        raise CheckpointError(f'{file} is not a readable checkpoint, or is cut short '
                            f'({type(error).__name__}: {str(error).splitlines()[0]}). '
                            'Copy or download it again.') from error
 

@@ -4,7 +4,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.launch import load_config, local_rank_from, test
+from mmvitlin.engine.launch import evaluate, load_config, local_rank_from
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +25,7 @@ def main() -> None:
     args = parse_args()
     local_rank_from(args.local_rank)
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
-    test(cfg, args.checkpoint, launcher=args.launcher)
+    evaluate(cfg, args.checkpoint, launcher=args.launcher)
 
 
 if __name__ == '__main__':

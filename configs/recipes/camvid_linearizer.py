@@ -1,7 +1,7 @@
 # ViT-Linearizer on CamVid: the same fine-tuning budget from a distilled and from a random
 # start, and, as control, labels for the whole budget of distillation and fine-tuning
 stages = [
-    dict(name='teacher', config='configs/seg/camvid_vit-nano.py', shared=True),
+    dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
     dict(
         name='distill',
         config='configs/distill/linearizer_adventurer-nano_camvid.py',

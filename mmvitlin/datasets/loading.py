@@ -3,11 +3,8 @@ from __future__ import annotations
 
 from mmcv.transforms import LoadImageFromFile
 
+from mmvitlin.errors import UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
-
-
-class UnreadableFileError(RuntimeError):
-    """A file of the data set cannot be used; the message names it and the remedy."""
 
 
 @TRANSFORMS.register_module()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmseg.datasets.transforms import LoadAnnotations
 
-from mmvitlin.datasets.loading import UnreadableFileError
+from mmvitlin.errors import UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
 
@@ -26,8 +26,7 @@ class LoadSegLabels(LoadAnnotations):
     Raises:
         FileNotFoundError: no such file.
         UnreadableFileError: it cannot be decoded, is no single-channel image, or holds a
-            label that is neither a class nor ignored.
-        ValueError: the label image has another size than the image.
+            label that is neither a class nor ignored, or has another size than the image.
     """
 
     def __init__(self,
@@ -63,6 +62,7 @@ class LoadSegLabels(LoadAnnotations):
                 'is ignored). Set num_classes, or name them in void_labels of LoadSegLabels.')
         image_size = results.get('ori_shape')
         if image_size is not None and tuple(labels.shape) != tuple(image_size):
-            raise ValueError(f"label image {path} is {labels.shape[0]}x{labels.shape[1]}, its "
+            raise UnreadableFileError(
+                f"label image {path} is {labels.shape[0]}x{labels.shape[1]}, its "
                              f"image {results.get('img_path')} is "
                              f'{image_size[0]}x{image_size[1]}; they must be equal')

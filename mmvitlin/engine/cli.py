@@ -16,11 +16,10 @@ def friendly(main: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def wrapped() -> None:
-        from mmvitlin.datasets.loading import UnreadableFileError
-        from mmvitlin.engine.launch import ConfigError
+        from mmvitlin.errors import UserError
         try:
             main()
-        except (ConfigError, UnreadableFileError, FileNotFoundError) as error:
+        except (UserError, FileNotFoundError) as error:
             if os.environ.get('MMVITLIN_TRACEBACK'):
                 raise
             print(f'error: {error}', file=sys.stderr)

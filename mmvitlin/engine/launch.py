@@ -10,12 +10,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from mmvitlin import compat
+from mmvitlin.errors import ConfigError
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-
-
-class ConfigError(RuntimeError):
-    """Something a config names cannot be had; the message names the key and the remedy."""
 
 
 def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:
@@ -165,7 +162,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
     return runner
 
 
-def test(cfg: Config, checkpoint: str, launcher: str = 'none') -> dict[str, float]:
+def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none') -> dict[str, float]:
     """Evaluate a checkpoint on the test set; returns the metrics."""
     cfg.launcher = launcher
     cfg.load_from = checkpoint

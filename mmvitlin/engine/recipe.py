@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmvitlin.engine.launch import ConfigError
+from mmvitlin.errors import ConfigError
 
 _TRAIN = Path(__file__).parents[2] / 'tools' / 'train.py'
 

@@ -1,7 +1,10 @@
 """Tensor functions: no modules, no registry, no OpenMMLab import."""
 from mmvitlin.ops.causal_conv import causal_depthwise_conv1d
-from mmvitlin.ops.similarity import (cosine_map_distance, cosine_map_distance_linear,
-                                     cosine_map_distance_pairwise)
+from mmvitlin.ops.similarity import (
+                                     cosine_map_distance,
+                                     cosine_map_distance_linear,
+                                     cosine_map_distance_pairwise,
+)
 from mmvitlin.ops.ssd import available_backends, ssd, ssd_chunked, ssd_reference
 
 __all__ = [

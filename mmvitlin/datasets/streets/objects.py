@@ -76,7 +76,8 @@ def _ground_shadow(canvas: Canvas, box: Box, strength: float) -> None:
                                   for u, w in ((-1, -1), (1, -1), (1, 1), (-1, 1))]), strength)
 
 
-def _wheels(canvas: Canvas, box: Box, radius: float, cls: str, instance: int, at=(0.2, 0.8)) -> None:
+def _wheels(canvas: Canvas, box: Box, radius: float, cls: str, instance: int,
+            at=(0.2, 0.8)) -> None:
     for name, face, _ in box.faces():
         if name in ('left', 'right'):
             for u in at:
@@ -226,7 +227,8 @@ def draw_person(canvas: Canvas, x: float, z: float, yaw: float, rng, instance: i
                 hip + (0.1 if seat else 0.02), z)
         canvas.bar((x + side * wide + lean, top - 0.05, z), hand, 0.1, shirt * 0.9, cls, instance)
     head = 0.075 * tall
-    canvas.ellipse((x + lean, top + head * 1.15, z), (head * 0.85, head * 1.15), skin, cls, instance)
+    canvas.ellipse((x + lean, top + head * 1.15, z), (head * 0.85, head * 1.15), skin, cls,
+                   instance)
     canvas.ellipse((x + lean, top + head * 1.75, z), (head * 0.85, head * 0.7), hair, cls, instance)
     if not seat and rng.random() < 0.3:  # a bag
         canvas.quad(np.array([[x + wide, hip - 0.2, z], [x + wide + 0.22, hip - 0.2, z],

@@ -51,8 +51,8 @@ def _light(rng) -> _Light:
     kind = rng.choice(['sun', 'overcast', 'dusk', 'haze', 'dark'], p=[0.35, 0.3, 0.13, 0.14, 0.08])
     tint = {'sun': (0.95, 1.0, 1.06), 'overcast': (1.0, 0.97, 0.94), 'dusk': (0.62, 0.68, 0.85),
             'haze': (1.0, 1.0, 1.0), 'dark': (0.45, 0.4, 0.38)}[kind]
-    sky = {'sun': ((215, 160, 110), (245, 225, 205)), 'overcast': ((205, 200, 195), (235, 232, 230)),
-           'dusk': ((150, 105, 110), (120, 170, 240)), 'haze': ((220, 220, 220), (232, 232, 232)),
+    sky = {'sun': ((215, 160, 110), (245, 225, 205)),
+           'overcast': ((205, 200, 195), (235, 232, 230)), 'dusk': ((150, 105, 110), (120, 170, 240)), 'haze': ((220, 220, 220), (232, 232, 232)),
            'dark': ((110, 85, 75), (150, 120, 105))}[kind]
     wobble = rng.uniform(0.88, 1.12, 3) * rng.uniform(0.85, 1.12)
     low = np.array(sky[1], float)
@@ -113,7 +113,8 @@ def _paint_ground(canvas: Canvas, street: _Layout, rng) -> None:
         for z in np.geomspace(2, 40, 22):  # joints between slabs
             canvas.quad(_strip(inner, outer, z, z * 1.006), paving * 0.82, 'sidewalk')
         kerb = street.edge(side)
-        canvas.quad(_strip(*sorted((kerb, kerb + side * 0.15)), NEAR, 900), paving * 1.12, 'sidewalk')
+        canvas.quad(_strip(*sorted((kerb, kerb + side * 0.15)), NEAR, 900), paving * 1.12,
+                    'sidewalk')
     canvas.quad(_strip(-street.left, street.right, NEAR, 900), asphalt, 'road')
     for _ in range(rng.integers(2, 7)):  # patches and stains
         x, z = rng.uniform(-street.left, street.right), rng.uniform(3, 40)
@@ -184,7 +185,8 @@ def _draw_barrier(canvas: Canvas, kind: str, x: float, z0: float, z1: float, rng
     colour = np.full(3, rng.uniform(50, 190)) + rng.uniform(-25, 25, 3)
     tall = rng.uniform(0.9, 2.4)
     if kind == 'wall':
-        canvas.quad(np.array([[x, 0, z0], [x, 0, z1], [x, tall, z1], [x, tall, z0]]), colour, 'wall')
+        canvas.quad(np.array([[x, 0, z0], [x, 0, z1], [x, tall, z1], [x, tall, z0]]), colour,
+                    'wall')
         canvas.quad(np.array([[x, tall - 0.12, z0], [x, tall - 0.12, z1], [x, tall, z1],
                               [x, tall, z0]]), colour * 1.2, 'wall')
         for z in np.arange(z0, z1, 2.5):

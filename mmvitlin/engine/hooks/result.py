@@ -47,11 +47,11 @@ class ResultHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Keep the newest metrics."""
-        self.metrics = dict(metrics or {})
+        self.metrics = {k: round(float(v), 4) for k, v in (metrics or {}).items()}
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Keep the newest metrics."""
-        self.metrics = dict(metrics or {})
+        self.metrics = {k: round(float(v), 4) for k, v in (metrics or {}).items()}
 
     def after_run(self, runner: Runner) -> None:
         """Write the file."""

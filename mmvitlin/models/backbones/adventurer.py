@@ -121,7 +121,7 @@ class Adventurer(TokenBackbone):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1] + 1, dims))
         reversed_blocks = self._reversed_blocks(flip_schedule)
-        rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()
+        rates = [drop_path_rate * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
         self.layers = nn.ModuleList(
             AdventurerBlock(dims, i in reversed_blocks, rates[i], mlp_ratio, mixer_cfg)
             for i in range(self.num_layers))

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from mmvitlin.compat import safe_torch_load
+from mmvitlin.errors import CheckpointError
 
 _WRAPPERS = ('state_dict', 'model', 'student', 'teacher')
 _PREFIXES = ('module.', 'backbone.')
@@ -53,8 +54,7 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
 
     Raises:
         FileNotFoundError: no such file.
-        RuntimeError: not a readable checkpoint.
-        KeyError: no key starts with the prefix.
+        CheckpointError: not a readable checkpoint, or no key starts with the prefix.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -69,14 +69,14 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
             state = state[wrapper]
             break
     if not isinstance(state, dict):
-        raise RuntimeError(f'{path} holds a {type(state).__name__}, not a state dict')
+        raise CheckpointError(f'{path} holds a {type(state).__name__}, not a state dict')
     state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not state:
-        raise RuntimeError(f'{path} holds no tensors under its top level or {_WRAPPERS}')
+        raise CheckpointError(f'{path} holds no tensors under its top level or {_WRAPPERS}')
     if prefix is not None:
         kept = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
         if not kept:
-            raise KeyError(f"no key of {path} starts with '{prefix}'; it has e.g. "
+            raise CheckpointError(f"no key of {path} starts with '{prefix}'; it has e.g. "
                            f'{sorted(state)[:4]}')
         return kept
     for cut in _PREFIXES:
@@ -103,7 +103,7 @@ def load_backbone(model: nn.Module,
         What matched and what did not.
 
     Raises:
-        RuntimeError: keys are missing or of another shape, all listed with the file.
+        CheckpointError: keys are missing or of another shape, all listed with the file.
     """
     state = read_state_dict(path, prefix)
     if transform is not None:
@@ -125,7 +125,7 @@ def load_backbone(model: nn.Module,
     bad = {line.split(':')[0] for line in report.mismatched}
     report.matched = [k for k in own if k in fitted and k not in bad]
     if report.missing or report.mismatched:
-        raise RuntimeError(
+        raise CheckpointError(
             f'{path} does not fit {type(model).__name__}: {report}. Check the arch, '
             'patch_size and img_size of the config against those of the checkpoint, or the '
             'prefix of its keys.')

@@ -4,13 +4,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=None)
+@cache
 def _mamba_kernel():
     """mamba-ssm's chunked scan; Mamba-2 needs none of its CUDA extension.
 
@@ -23,7 +23,7 @@ def _mamba_kernel():
     return mamba_chunk_scan_combined
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fla_kernel():
     from fla.ops.simple_gla import chunk_simple_gla
     return chunk_simple_gla
@@ -36,7 +36,7 @@ def _why_not(package: str, loader, x: Tensor) -> str | None:
                 f"'{x.device.type}'; move it to a GPU or take backend='torch'")
     try:
         loader()
-    except Exception as error:  # noqa: BLE001  (Triton raises RuntimeError, others AttributeError)
+    except Exception as error:
         return (f'{package} cannot be imported ({type(error).__name__}: {error}); '
                 "install it with: pip install 'mmvitlin[cuda]'")
     return None

@@ -1,0 +1,50 @@
+# make setup       the environment in .venv, everything but mmcv's compiled ops
+# make setup-full  adds mmcv with ops (built once, then cached) and mmdet
+# make demo        the main job on drawn street scenes, in work_dirs/demo
+# make test        the test suite
+# make lint        ruff
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup setup-full demo test lint clean
+.DELETE_ON_ERROR:
+
+setup: $(VENV)/.setup
+
+$(VENV)/.setup: setup.py requirements/lock.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	  sys.exit(0 if (3, 10) <= v <= (3, 12) else f"mmvitlin needs Python 3.10 to 3.12, {sys.executable} is {v[0]}.{v[1]}; run: make PYTHON=python3.11")'
+	@echo "== setup 1/3: a virtual environment in $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	@echo "== setup 2/3: torch, timm and the OpenMMLab libraries (about 5 GB, one to three minutes)"
+	$(BIN)/python -m pip install -q --no-deps "setuptools>=80,<81" wheel
+	MMCV_WITH_OPS=0 $(BIN)/python -m pip install -q --no-deps --no-cache-dir $$(grep '^onedl-mmcv==' requirements/lock.txt)
+	$(BIN)/python -m pip install -q --no-deps -r requirements/lock.txt
+	@echo "== setup 3/3: mmvitlin itself"
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup-full: $(VENV)/.setup-full
+
+$(VENV)/.setup-full: $(VENV)/.setup requirements/lock-det.txt
+	@echo "== setup-full 1/2: mmcv's compiled ops (from the cache, or about ten minutes of building)"
+	$(BIN)/python tools/build_mmcv_ops.py
+	@echo "== setup-full 2/2: mmdet"
+	$(BIN)/python -m pip install -q --no-deps -r requirements/lock-det.txt
+	@touch $@
+
+demo: setup
+	@echo "== demo: about ten minutes on two cores; progress below, results in work_dirs/demo"
+	$(BIN)/python -W ignore tools/demo.py
+
+test: setup
+	@echo "== test: the whole suite, about ten minutes on two cores"
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/python -m ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

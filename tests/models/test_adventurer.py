@@ -1,0 +1,197 @@
+"""Adventurer: counts, block, sizes, masks, positions, layer depth."""
+import pytest
+import torch
+
+from mmvitlin.models import Adventurer
+from mmvitlin.models.backbones.adventurer import AdventurerBlock
+
+TINY = dict(arch=dict(embed_dims=32, num_layers=4), img_size=64, patch_size=16)
+
+
+def build(**kwargs):
+    return Adventurer(**{**TINY, **kwargs}).eval()
+
+
+@pytest.mark.parametrize(('arch', 'count', 'with_head'), [
+    ('tiny', 11_351_840, 11_608_840), ('small', 43_978_816, 44_491_816),
+    ('base', 97_888_608, 98_657_608), ('large', 345_171_200, 346_196_200)])
+def test_parameter_counts_are_the_published_ones(arch, count, with_head):
+    with torch.device('meta'):
+        net = Adventurer(arch)
+    assert sum(p.numel() for p in net.parameters()) == count
+    assert count + net.embed_dims * 1000 + 1000 == with_head
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+def test_block_is_the_paper_s(reverse):
+    block = AdventurerBlock(32, reverse).eval()
+    h = torch.randn(2, 11, 32)
+
+    y = h / (h.square().mean(-1, keepdim=True) + 1e-5).sqrt() * block.norm.weight
+    order = [*reversed(range(10)), 10] if reverse else list(range(11))
+    y = y[:, order]
+    y = torch.cat([y.sum(1, keepdim=True) / 11, y], 1)
+    y = block.mixer(y)[:, 1:]
+    h2 = h + y[:, order]  # the permutation is its own inverse
+    n = h2 / (h2.square().mean(-1, keepdim=True) + 1e-5).sqrt() * block.norm_mlp.weight
+    mlp = block.mlp
+    a, b = mlp.w1(n), mlp.w2(n)
+    expected = h2 + mlp.w3(a * torch.sigmoid(a) * b)
+    torch.testing.assert_close(block(h), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_reversal_schedules():
+    def reversed_blocks(**kwargs):
+        return [i for i, layer in enumerate(build(**kwargs).layers) if layer.reverse]
+    assert reversed_blocks() == [1, 3]
+    assert reversed_blocks(flip_schedule='released') == [2, 3]
+    assert reversed_blocks(flip_schedule=[0]) == [0]
+    with pytest.raises(ValueError, match='flip_schedule'):
+        build(flip_schedule='random')
+    with pytest.raises(ValueError, match='block numbers below 4'):
+        build(flip_schedule=[9])
+
+
+@pytest.mark.parametrize('patch', [8, 16])
+@pytest.mark.parametrize(('height', 'width'), [(64, 64), (64, 128), (50, 77), (16, 16), (33, 200)])
+def test_any_size(height, width, patch):
+    net = build(patch_size=patch, out_indices=(1, -1))
+    maps = net(torch.randn(2, 3, height, width))
+    grid = (-(-height // patch), -(-width // patch))
+    assert [tuple(m.shape) for m in maps] == [(2, 32, *grid)] * 2
+
+
+def test_padding_adds_only_the_missing_pixels():
+    net = build()
+    image = torch.randn(1, 3, 64, 64)
+    image[..., 60:] = 0
+    torch.testing.assert_close(net(image[..., :60])[0], net(image)[0])
+
+
+def test_an_image_below_one_patch():
+    with pytest.raises(ValueError, match='10x64 pixels is smaller than one patch of 16x16'):
+        build()(torch.randn(1, 3, 10, 64))
+
+
+def test_out_types():
+    net = build(out_type='raw')
+    images = torch.randn(2, 3, 64, 64)
+    tokens, = net.forward_tokens(images)
+    assert net(images)[0].shape == (2, 17, 32)
+    torch.testing.assert_close(net(images)[0][:, -1], tokens.cls)
+    for out_type, want in (('cls_token', tokens.cls), ('avg_featmap', tokens.patches.mean(1)),
+                           ('featmap', tokens.patches.transpose(1, 2).reshape(2, 32, 4, 4))):
+        net.out_type = out_type
+        torch.testing.assert_close(net(images)[0], want)
+    with pytest.raises(ValueError, match='out_type must be one of'):
+        build(out_type='logits')
+
+
+def test_only_the_last_layer_is_normed():
+    net = build()
+    with torch.no_grad():
+        net.norm_f.weight.fill_(7.)
+    inner, last = net.forward_tokens(torch.randn(1, 3, 64, 64), (2, 3))
+    assert last.patches.square().mean(-1).sqrt().mean().item() == pytest.approx(7, rel=1e-3)
+    assert inner.patches.square().mean(-1).sqrt().mean() < 5
+
+
+@pytest.mark.parametrize('reverse', ['alternate', []])
+def test_masked_pixels_cannot_be_seen(reverse):
+    net = build(flip_schedule=reverse)
+    net.enable_masking()
+    images = torch.randn(2, 3, 64, 64)
+    mask = torch.zeros(2, 16, dtype=torch.bool)
+    mask[:, [3, 8, 9]] = True
+    changed = images.clone()
+    for index in (3, 8, 9):
+        r, c = divmod(index, 4)
+        changed[..., 16 * r:16 * r + 16, 16 * c:16 * c + 16] = torch.randn(2, 3, 16, 16) * 50
+    a, b = (net.forward_tokens(x, -1, mask)[0] for x in (images, changed))
+    assert torch.equal(a.patches, b.patches)
+    assert torch.equal(a.cls, b.cls)
+    # and without the mask they can
+    assert not torch.equal(net(images)[0], net(changed)[0])
+
+
+def test_masks_that_do_not_fit():
+    net = build()
+    images = torch.randn(1, 3, 64, 64)
+    with pytest.raises(RuntimeError, match='enable_masking'):
+        net.forward_tokens(images, -1, torch.zeros(1, 16, dtype=torch.bool))
+    net.enable_masking()
+    with pytest.raises(ValueError, match=r'mask must be bool \(1, 16\)'):
+        net.forward_tokens(images, -1, torch.zeros(1, 15, dtype=torch.bool))
+
+
+def test_positions_of_patches_are_interpolated_and_that_of_the_class_token_is_not():
+    net = build()
+    seen = []
+    net.layers[0].register_forward_pre_hook(lambda m, args: seen.append(args[0].detach()))
+    with torch.no_grad():
+        net.patch_embed.proj.weight.zero_()
+        net.patch_embed.proj.bias.zero_()
+        net.pos_embed[:, :-1] = 3.
+        net.pos_embed[:, -1] = -5.
+        net.cls_token.fill_(1.)
+        net(torch.randn(1, 3, 96, 160))
+    tokens = seen[0]
+    assert tokens.shape == (1, 61, 32)
+    torch.testing.assert_close(tokens[:, :-1], torch.full((1, 60, 32), 3.))
+    torch.testing.assert_close(tokens[:, -1], torch.full((1, 32), -4.))
+
+
+def test_positions_learned_at_another_size_are_fitted_on_loading():
+    small, large = build(), build(img_size=(64, 128))
+    large.load_state_dict(small.state_dict())
+    torch.testing.assert_close(large.pos_embed[:, -1], small.pos_embed[:, -1])
+    images = torch.randn(1, 3, 64, 128)
+    torch.testing.assert_close(large(images)[0], small(images)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_recomputation_gives_the_same_gradients():
+    net = build().train()
+    images = torch.randn(2, 3, 64, 64)
+    grads = []
+    for net.with_cp in (False, True):
+        net.zero_grad()
+        net(images)[0].square().mean().backward()
+        grads.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_layer_depth_covers_every_parameter():
+    net = build()
+    groups = {n: net.get_layer_depth(f'backbone.{n}', 'backbone.') for n, _ in
+              net.named_parameters()}
+    assert groups['patch_embed.proj.weight'] == (0, 6)
+    assert groups['pos_embed'] == groups['cls_token'] == (0, 6)
+    assert groups['layers.0.norm.weight'] == (1, 6)
+    assert groups['layers.3.mlp.w3.bias'] == (4, 6)
+    assert groups['norm_f.weight'] == (5, 6)
+    assert net.get_layer_depth('decode_head.conv.weight', 'backbone.') == (5, 6)
+
+
+def test_train_and_round_trip_and_bad_names():
+    net = build()
+    assert net.train() is net
+    other = build()
+    other.load_state_dict(net.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    net.eval()
+    torch.testing.assert_close(net(images)[0], other(images)[0])
+    with pytest.raises(ValueError, match="unknown Adventurer arch 'huge'"):
+        Adventurer('huge')
+    with pytest.raises(ValueError, match='embed_dims and num_layers'):
+        Adventurer(dict(width=3))
+    with pytest.raises(IndexError, match='layer 9 asked of a Adventurer of 4 layers'):
+        build(out_indices=(1, 9))(images)
+
+
+def test_compiled_equals_eager():
+    net = build()
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(net, backend='aot_eager')(images)[0],
+                                   net(images)[0])

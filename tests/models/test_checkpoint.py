@@ -1,0 +1,121 @@
+"""Loading of weights: released layout, refusals, lists of what did not fit."""
+import argparse
+import os
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmvitlin.errors import CheckpointError
+from mmvitlin.models import Adventurer
+from mmvitlin.models.utils import convert_released, load_backbone, read_state_dict
+
+SMALL = dict(arch=dict(embed_dims=32, num_layers=4), img_size=64, flip_schedule='released')
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A file in the layout of the released Adventurer weights."""
+    net = Adventurer(**SMALL)
+    state = {**net.state_dict(), 'head.weight': torch.randn(10, 32), 'head.bias': torch.randn(10)}
+    path = tmp_path / 'released.pth'
+    torch.save({'model': state, 'args': argparse.Namespace(lr=1e-3), 'epoch': 300}, path)
+    return path, net
+
+
+def test_released_file_by_init_cfg(released):
+    path, net = released
+    loaded = Adventurer(**SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    loaded.init_weights()
+    for a, b in zip(loaded.parameters(), net.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_released_file_converted(released, tmp_path):
+    path, net = released
+    cfg, report = convert_released(path, tmp_path / 'mm.pth')
+    assert cfg['arch'] == dict(embed_dims=32, num_layers=4)
+    assert (cfg['patch_size'], cfg['img_size'], cfg['mlp_ratio']) == (16, 64, 2.5)
+    assert not report.missing
+    assert not report.unexpected
+    state = torch.load(tmp_path / 'mm.pth', weights_only=True)['state_dict']
+    assert 'head.fc.weight' in state
+    assert torch.equal(state['backbone.layers.2.mixer.A_log'], net.layers[2].mixer.A_log)
+
+
+def test_missing_unexpected_and_wrong_shapes_are_listed(released, tmp_path):
+    _, net = released
+    state = net.state_dict()
+    del state['layers.1.mixer.D']
+    state['layers.0.norm.weight'] = torch.ones(7)
+    state['layers.0.surprise'] = torch.ones(1)
+    torch.save(state, tmp_path / 'odd.pth')
+    with pytest.raises(CheckpointError) as error:
+        load_backbone(net, tmp_path / 'odd.pth')
+    text = str(error.value)
+    for part in ('odd.pth', '1 missing: layers.1.mixer.D', '1 unexpected: layers.0.surprise',
+                 'layers.0.norm.weight: (7,) in the file, (32,) in the model', 'arch'):
+        assert part in text
+
+
+def test_the_mask_token_is_optional_in_both_directions(tmp_path):
+    plain, masked = Adventurer(**SMALL), Adventurer(**SMALL)
+    masked.enable_masking()
+    torch.save(masked.state_dict(), tmp_path / 'masked.pth')
+    torch.save(plain.state_dict(), tmp_path / 'plain.pth')
+    assert not load_backbone(plain, tmp_path / 'masked.pth').unexpected
+    assert not load_backbone(masked, tmp_path / 'plain.pth').missing
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path), )
+
+
+@pytest.mark.parametrize('load', [read_state_dict, lambda p: CheckpointLoader.load_checkpoint(
+    str(p), map_location='cpu')])
+def test_code_in_a_checkpoint_does_not_run(tmp_path, load):
+    torch.save({'state_dict': {'a': torch.ones(1)}, 'x': Bomb(tmp_path / 'owned')},
+               tmp_path / 'evil.pth')
+    with pytest.raises(CheckpointError, match='evil.pth holds objects other than tensors'):
+        load(tmp_path / 'evil.pth')
+    assert not (tmp_path / 'owned').exists()
+
+
+def test_broken_files(tmp_path, released):
+    path, _ = released
+    cut = tmp_path / 'cut.pth'
+    cut.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match='cut.pth is not a readable checkpoint, or is cut'):
+        read_state_dict(cut)
+    (tmp_path / 'text.pth').write_text('no weights here')
+    with pytest.raises(CheckpointError, match='text.pth'):
+        read_state_dict(tmp_path / 'text.pth')
+    with pytest.raises(FileNotFoundError, match='no checkpoint at'):
+        read_state_dict(tmp_path / 'absent.pth')
+    with pytest.raises(CheckpointError, match="starts with 'neck.'"):
+        read_state_dict(path, prefix='neck.')
+    torch.save({'epoch': 3}, tmp_path / 'empty.pth')
+    with pytest.raises(CheckpointError, match='holds no tensors'):
+        read_state_dict(tmp_path / 'empty.pth')
+
+
+def test_safetensors(tmp_path):
+    from safetensors.torch import save_file
+    net = Adventurer(**SMALL)
+    save_file({f'backbone.{k}': v for k, v in net.state_dict().items()}, tmp_path / 's.safetensors')
+    other = Adventurer(**SMALL)
+    assert len(load_backbone(other, tmp_path / 's.safetensors').matched) == len(net.state_dict())
+    assert torch.equal(other.pos_embed, net.pos_embed)
+
+
+def test_convert_refuses_another_model(tmp_path):
+    torch.save({'conv.weight': torch.ones(3)}, tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError, match='not an Adventurer checkpoint'):
+        convert_released(tmp_path / 'x.pth', tmp_path / 'y.pth')
+    assert not (tmp_path / 'y.pth').exists()

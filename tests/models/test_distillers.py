@@ -1,0 +1,153 @@
+"""The frozen teacher leaves no trace; the distiller reads and writes what it should."""
+import copy
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from mmvitlin.models import FrozenTeacher, TimmViT, ViTLinearizer
+
+STUDENT = dict(type='mmvitlin.Adventurer', arch=dict(embed_dims=32, num_layers=4), img_size=64)
+VIT = dict(type='mmvitlin.TimmViT', model_name='vit_tiny_patch16_224', img_size=64,
+           model_kwargs=dict(embed_dim=48, depth=4, num_heads=3))
+VIT14 = dict(type='mmvitlin.TimmViT', model_name='vit_small_patch14_dinov2', img_size=56,
+             model_kwargs=dict(embed_dim=48, depth=4, num_heads=3))
+BOTH = dict(activation=dict(type='mmvitlin.ActivationMatchingLoss'),
+            mask=dict(type='mmvitlin.MaskedPredictionLoss'))
+PREPROCESSOR = dict(type='mmengine.ImgDataPreprocessor', mean=[120., 115., 100.],
+                    std=[60., 61., 62.], bgr_to_rgb=True)
+
+
+def build(**kwargs):
+    cfg = dict(backbone=STUDENT, teacher=dict(backbone=VIT), objectives=BOTH,
+               data_preprocessor=PREPROCESSOR)
+    return ViTLinearizer(**{**cfg, **kwargs})
+
+
+def test_the_teacher_is_in_nothing():
+    model = build()
+    net = model.teacher.network
+    assert not any('teacher' in k for k in model.state_dict())
+    trained = {id(p) for p in model.parameters()}
+    assert not trained & {id(p) for p in net.parameters()}
+    assert not list(model.teacher.buffers())
+    assert all(not p.requires_grad for p in net.parameters())
+    assert copy.deepcopy(model).teacher.network is net  # so an EMA copy holds no second one
+    model.train()
+    assert not net.training
+    assert not model.teacher.training
+
+
+def test_it_moves_with_the_model():
+    model = build().double()
+    assert next(model.teacher.network.parameters()).dtype == torch.float64
+    model.to('meta')
+    assert next(model.teacher.network.parameters()).device.type == 'meta'
+
+
+def test_no_gradient_reaches_it_and_every_student_parameter_gets_one():
+    model = build()
+    losses = model(torch.randn(2, 3, 64, 64), mode='loss')
+    assert set(losses) == {'loss_activation', 'loss_mask'}
+    sum(losses.values()).backward()
+    assert all(p.grad is None for p in model.teacher.network.parameters())
+    # the class token's final state is read by no objective: everything else learns
+    without = [n for n, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_its_own_normalisation():
+    teacher = FrozenTeacher(VIT, mean=[10., 20., 30.], std=[2., 4., 8.])
+    seen = []
+    teacher.network.register_forward_pre_hook(lambda m, a: seen.append(a[0]))
+    teacher.network.forward_tokens = lambda images, layers: seen.append(images)
+    raw = torch.rand(1, 3, 64, 64) * 255
+    mean, std = torch.tensor([120., 115., 100.]), torch.tensor([60., 61., 62.])
+    normed = (raw - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    teacher.forward_tokens(normed, (0, ), (4, 4), mean.view(3, 1, 1), std.view(3, 1, 1))
+    want = (raw - torch.tensor([10., 20., 30.]).view(3, 1, 1)) / \
+        torch.tensor([2., 4., 8.]).view(3, 1, 1)
+    torch.testing.assert_close(seen[0], want, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (64, 96), (50, 70)])
+def test_a_14_pixel_teacher_beside_a_16_pixel_student(size):
+    model = build(teacher=dict(backbone=VIT14))
+    images = torch.randn(2, 3, *size)
+    grid = tuple(-(-s // 16) for s in size)
+    tokens, = model.teacher_tokens(images, (3, ), grid)
+    assert tokens.grid == grid
+    assert tokens.patches.shape == (2, grid[0] * grid[1], 48)
+    assert all(torch.isfinite(v) for v in model(images, mode='loss').values())
+
+
+def test_an_mmpretrain_teacher(tmp_path):
+    cfg = dict(type='mmpretrain.VisionTransformer', img_size=64, patch_size=16,
+               arch=dict(embed_dims=48, num_layers=4, num_heads=3, feedforward_channels=96))
+    net = MODELS.build(cfg).eval()
+    torch.save({'state_dict': {f'backbone.{k}': v for k, v in net.state_dict().items()}},
+               tmp_path / 'mm.pth')
+    model = build(teacher=dict(backbone=cfg, checkpoint=str(tmp_path / 'mm.pth')))
+    images = torch.randn(1, 3, 64, 64)
+    tokens, = model.teacher.forward_tokens(images, (3, ), (4, 4))
+    net.out_type, net.out_indices = 'featmap', [3]
+    torch.testing.assert_close(tokens.featmap(), net(images)[0])
+    assert set(model(images, mode='loss')) == {'loss_activation', 'loss_mask'}
+
+
+def test_objectives_are_dropped_by_none():
+    model = build(objectives={**BOTH, 'mask': None})
+    assert set(model(torch.randn(1, 3, 64, 64), mode='loss')) == {'loss_activation'}
+    assert not any('projector' in n for n, _ in model.named_parameters())
+
+
+def test_depths_and_widths_may_differ():
+    deep = {**VIT, 'model_kwargs': dict(embed_dim=48, depth=8, num_heads=3)}
+    model = build(teacher=dict(backbone=deep))
+    assert model.student_layers()['activation'] == (0, 1, 2, 3)
+    assert model.teacher_layers()['activation'] == (1, 3, 5, 7)
+    assert model.projector.weight.shape == (48, 32)
+
+
+def test_masks():
+    model = build(mask_ratio=0.75)
+    mask = model.random_mask(4, 16, 'cpu')
+    assert mask.sum(1).tolist() == [12] * 4
+    assert not torch.equal(mask[0], mask[1]) or not torch.equal(mask[0], mask[2])
+    assert build(mask_ratio=0., objectives={**BOTH, 'mask': None}).random_mask(1, 16, 'cpu') is None
+
+
+def test_padded_images_reach_both_sides_alike():
+    model = build(mask_ratio=0., objectives=dict(activation=BOTH['activation']))
+    images = torch.randn(1, 3, 64, 64)
+    images[..., 50:] = 0
+    a, b = (model(x, mode='loss')['loss_activation'] for x in (images, images[..., :50]))
+    torch.testing.assert_close(a, b)
+
+
+def test_bad_configs(tmp_path):
+    with pytest.raises(KeyError, match='objectives.style: no loss of type'):
+        build(objectives=dict(style=dict(type='mmvitlin.StyleLoss')))
+    with pytest.raises(ValueError, match='every entry is None'):
+        build(objectives=dict(mask=None))
+    with pytest.raises(ValueError, match='num_stages=7 does not fit'):
+        build(objectives=dict(a=dict(type='mmvitlin.ActivationMatchingLoss', num_stages=7)))
+    with pytest.raises(ValueError, match=r'mask_ratio must be in \[0, 1\)'):
+        build(mask_ratio=1.0)
+    with pytest.raises(ValueError, match='mask_ratio'):
+        build(mask_ratio=0.)
+    with pytest.raises(ValueError, match="32 wide, the teacher 48.*projector='auto'"):
+        build(projector=False)
+    with pytest.raises(ValueError, match='0–1 scale'):
+        build(teacher=dict(backbone=VIT, mean=[.5, .5, .5], std=[.2, .2, .2]))
+    with pytest.raises(ValueError, match='mean and std together'):
+        build(teacher=dict(backbone=VIT, mean=[1., 1., 1.]))
+    with pytest.raises(TypeError, match='cannot teach token by token'):
+        build(teacher=dict(backbone=dict(type='mmpretrain.ResNet', depth=18)))
+    with pytest.raises(TypeError, match='has no forward_tokens'):
+        build(backbone=dict(type='mmpretrain.ResNet', depth=18))
+    torch.save(TimmViT('vit_tiny_patch16_224', img_size=64).state_dict(), tmp_path / 'wide.pth')
+    with pytest.raises(RuntimeError, match=r'wide.pth does not fit.*192.*48'):
+        build(teacher=dict(backbone=VIT, checkpoint=str(tmp_path / 'wide.pth')))
+    with pytest.raises(FileNotFoundError, match='no checkpoint at .*none.pth'):
+        build(teacher=dict(backbone=VIT, checkpoint=str(tmp_path / 'none.pth')))

@@ -1,0 +1,139 @@
+"""TimmViT against timm itself, on tiny random weights of the real families."""
+import pytest
+import timm
+import torch
+
+from mmvitlin.models import TimmViT
+
+SMALL = dict(embed_dim=48, depth=3, num_heads=3)
+FAMILIES = {
+    'augreg': ('vit_tiny_patch16_224.augreg_in21k', {}),
+    'deit3': ('deit3_small_patch16_224.fb_in1k', {}),
+    'clip': ('vit_base_patch16_clip_224.openai', {}),
+    'dinov2 /14': ('vit_small_patch14_dinov2.lvd142m', {}),
+    'dinov2 registers': ('vit_small_patch14_reg4_dinov2.lvd142m', {}),
+    'siglip': ('vit_base_patch16_siglip_224.webli', {}),
+}
+
+
+def build(family, **kwargs):
+    name, more = FAMILIES[family]
+    net = TimmViT(name, img_size=56 if '14' in name else 64, model_kwargs={**SMALL, **more},
+                  **kwargs)
+    for p in net.parameters():  # timm starts LayerScale and biases near nothing
+        torch.nn.init.normal_(p, std=0.1)
+    return net.eval()
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('sides', [(4, 4), (3, 7)])
+def test_features_are_timm_s(family, sides):
+    net = build(family)
+    images = torch.randn(2, 3, *(net.patch_size * s for s in sides))
+    tokens, = net.forward_tokens(images)
+    with torch.no_grad():
+        want = net.vit.forward_features(images)
+    prefix = net.vit.num_prefix_tokens
+    assert tokens.grid == sides
+    torch.testing.assert_close(tokens.patches, want[:, prefix:], atol=1e-5, rtol=1e-5)
+    if net.has_cls:
+        torch.testing.assert_close(tokens.cls, want[:, 0], atol=1e-5, rtol=1e-5)
+    else:
+        assert tokens.cls is None
+    inner, = net.forward_tokens(images, 1)
+    want, = net.vit.forward_intermediates(images, indices=[1], intermediates_only=True)
+    torch.testing.assert_close(inner.featmap(), want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('family', ['clip', 'dinov2 /14'])
+def test_sizes_the_patch_does_not_divide(family):
+    net = build(family, out_indices=(0, 2))
+    p = net.patch_size
+    maps = net(torch.randn(1, 3, 2 * p + 3, 5 * p - 1))
+    assert [tuple(m.shape) for m in maps] == [(1, 48, 3, 5)] * 2
+
+
+def test_normalisation_is_that_of_the_weights():
+    assert build('clip').mean == pytest.approx((122.77, 116.75, 104.09), abs=0.01)
+    assert build('siglip').std == pytest.approx((127.5, ) * 3)
+
+
+def test_masked_pixels_cannot_be_seen():
+    net = build('clip')
+    net.enable_masking()
+    images = torch.randn(1, 3, 64, 64)
+    changed = images.clone()
+    changed[..., :16, :16] = 9
+    mask = torch.zeros(1, 16, dtype=torch.bool)
+    mask[0, 0] = True
+    a, b = (net.forward_tokens(x, -1, mask)[0].patches for x in (images, changed))
+    assert torch.equal(a, b)
+
+
+def test_layer_depth():
+    net = build('dinov2 registers')
+    groups = {n: net.get_layer_depth(n)[0] for n, _ in net.named_parameters()}
+    assert groups['vit.patch_embed.proj.weight'] == groups['vit.reg_token'] == 0
+    assert groups['vit.pos_embed'] == groups['vit.cls_token'] == 0
+    assert groups['vit.blocks.2.attn.qkv.weight'] == 3
+    assert groups['vit.norm.weight'] == 4
+
+
+def test_files_of_timm_and_of_this_toolkit_load(tmp_path):
+    net = build('augreg')
+    theirs = timm.create_model('vit_tiny_patch16_224', img_size=64, **SMALL).eval()
+    torch.save({'state_dict': theirs.state_dict()}, tmp_path / 'timm.pth')
+    net.load_weights(tmp_path / 'timm.pth')
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(net.forward_tokens(images)[0].cls,
+                               theirs.forward_features(images)[:, 0], atol=1e-5, rtol=1e-5)
+    torch.save({'state_dict': {f'backbone.{k}': v for k, v in net.state_dict().items()} |
+                {'decode_head.x': torch.ones(1)}}, tmp_path / 'ours.pth')
+    again = TimmViT('vit_tiny_patch16_224', img_size=64, model_kwargs=SMALL,
+                    checkpoint=str(tmp_path / 'ours.pth')).eval()
+    torch.testing.assert_close(again(images)[0], net(images)[0])
+
+
+def test_openai_s_own_clip_layout_loads(tmp_path):
+    net = build('clip')
+    state = {'visual.class_embedding': torch.randn(48),
+             'visual.positional_embedding': torch.randn(17, 48),
+             'visual.conv1.weight': torch.randn(48, 3, 16, 16),
+             'visual.ln_pre.weight': torch.randn(48), 'visual.ln_pre.bias': torch.randn(48),
+             'visual.ln_post.weight': torch.randn(48), 'visual.ln_post.bias': torch.randn(48)}
+    for i in range(3):
+        b = f'visual.transformer.resblocks.{i}.'
+        state |= {b + 'attn.in_proj_weight': torch.randn(144, 48),
+                  b + 'attn.in_proj_bias': torch.randn(144),
+                  b + 'attn.out_proj.weight': torch.randn(48, 48),
+                  b + 'attn.out_proj.bias': torch.randn(48),
+                  b + 'mlp.c_fc.weight': torch.randn(192, 48), b + 'mlp.c_fc.bias': torch.randn(192),
+                  b + 'mlp.c_proj.weight': torch.randn(48, 192),
+                  b + 'mlp.c_proj.bias': torch.randn(48)}
+        state |= {b + f'ln_{j}.{k}': torch.randn(48) for j in (1, 2) for k in ('weight', 'bias')}
+    torch.save(state, tmp_path / 'clip.pt')
+    net.load_weights(tmp_path / 'clip.pt')
+    assert torch.equal(net.vit.blocks[1].attn.qkv.weight,
+                       state['visual.transformer.resblocks.1.attn.in_proj_weight'])
+
+
+def test_bad_names_and_weights(tmp_path):
+    with pytest.raises(ValueError, match="knows no model 'vit_bse_patch16_224'; the nearest"):
+        TimmViT('vit_bse_patch16_224')
+    with pytest.raises(TypeError, match="'resnet18' is not a timm VisionTransformer"):
+        TimmViT('resnet18')
+    with pytest.raises(ValueError, match="attention must be 'softmax'"):
+        TimmViT('vit_tiny_patch16_224', attention='flash')
+    with pytest.raises(ValueError, match="no class token; take out_type='avg_featmap'"):
+        build('siglip', out_type='cls_token')
+    torch.save({'conv.weight': torch.ones(2)}, tmp_path / 'other.pth')
+    with pytest.raises(RuntimeError, match=r'other.pth does not fit TimmViT.*missing'):
+        TimmViT('vit_tiny_patch16_224', checkpoint=str(tmp_path / 'other.pth'))
+
+
+def test_no_network_says_what_to_do(monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError('no route to host')
+    monkeypatch.setattr('timm.create_model', offline)
+    with pytest.raises(RuntimeError, match='without network, download them elsewhere'):
+        TimmViT('vit_tiny_patch16_224', pretrained=True)

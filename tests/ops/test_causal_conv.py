@@ -1,0 +1,20 @@
+"""The shifted form against torch's convolution."""
+import pytest
+import torch
+from torch import nn
+
+from mmvitlin.ops import causal_depthwise_conv1d
+
+
+@pytest.mark.parametrize('length', [1, 2, 5, 33])
+@pytest.mark.parametrize('bias', [True, False])
+def test_equals_a_padded_depthwise_convolution(length, bias):
+    conv = nn.Conv1d(6, 6, 4, groups=6, padding=3, bias=bias).double()
+    x = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
+    ours = causal_depthwise_conv1d(x, conv.weight, conv.bias)
+    theirs = conv(x.transpose(1, 2))[..., :length].transpose(1, 2)
+    torch.testing.assert_close(ours, theirs)
+    leaves = [x, *conv.parameters()]
+    for a, b in zip(torch.autograd.grad(ours.square().sum(), leaves),
+                    torch.autograd.grad(theirs.square().sum(), leaves), strict=True):
+        torch.testing.assert_close(a, b)

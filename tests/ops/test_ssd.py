@@ -1,0 +1,142 @@
+"""Every backend of the scan against the token-by-token recurrence."""
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmvitlin.ops import available_backends, ssd, ssd_reference
+
+
+def inputs(length, groups=1, heads=4, width=8, state=6, batch=2, dtype=torch.float32, seed=0):
+    gen = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=gen, dtype=torch.float64)
+
+    x = normal(batch, length, heads, width)
+    dt = torch.nn.functional.softplus(normal(batch, length, heads) - 1)
+    A = -torch.empty(heads, dtype=torch.float64).uniform_(1, 16, generator=gen)
+    B, C = normal(batch, length, groups, state), normal(batch, length, groups, state)
+    D = normal(heads)
+    return [x.to(dtype), dt.float() if dtype != torch.float64 else dt,
+            A.float() if dtype != torch.float64 else A, B.to(dtype), C.to(dtype), D.to(dtype)]
+
+
+def relative(a, b):
+    return ((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-30)).item()
+
+
+@pytest.mark.parametrize('groups', [1, 2])
+@pytest.mark.parametrize(('length', 'chunk'), [(1, None), (7, 3), (63, None), (64, None),
+                                               (65, None), (198, 64), (198, 16), (131, 256)])
+def test_values_and_all_gradients_in_float64(length, chunk, groups):
+    leaves = [t.requires_grad_() for t in inputs(length, groups, dtype=torch.float64)]
+    ours = ssd(*leaves, chunk_size=chunk, backend='torch')
+    theirs = ssd_reference(*leaves)
+    weight = torch.randn_like(ours)
+    got = torch.autograd.grad((ours * weight).sum(), leaves)
+    want = torch.autograd.grad((theirs * weight).sum(), leaves)
+    assert relative(ours, theirs) < 1e-12
+    for name, a, b in zip('x dt A B C D'.split(), got, want, strict=True):
+        assert relative(a, b) < 1e-10, name
+
+
+@pytest.mark.parametrize(('dtype', 'bound'), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize('length', [65, 1000])
+def test_error_against_float64(dtype, bound, length):
+    exact = inputs(length, dtype=torch.float64)
+    rounded = [t.to(dtype) if i in (0, 3, 4, 5) else t.float() for i, t in enumerate(exact)]
+    want = ssd_reference(*[t.double() for t in rounded])
+    got = ssd(*rounded, backend='torch')
+    assert got.dtype == dtype
+    assert relative(got, want) < bound
+
+
+@pytest.mark.parametrize(('dtype', 'bound'), [(torch.float32, 1e-4), (torch.bfloat16, 4e-2)])
+def test_gradients_in_training_types(dtype, bound):
+    leaves = [t.requires_grad_() for t in inputs(130, dtype=dtype)]
+    weight = torch.randn(2, 130, 4, 8)
+    got = torch.autograd.grad((ssd(*leaves, backend='torch').float() * weight).sum(), leaves)
+    exact = [t.detach().double().requires_grad_() for t in leaves]
+    want = torch.autograd.grad((ssd_reference(*exact) * weight).sum(), exact)
+    for name, a, b in zip('x dt A B C D'.split(), got, want, strict=True):
+        assert relative(a, b) < bound, name
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('step', [1e-4, 0.1, 20.0])
+def test_no_overflow_at_the_limits(dtype, step):
+    x, dt, A, B, C, D = inputs(300, dtype=dtype)
+    y = ssd(x, torch.full_like(dt, step), torch.full_like(A, -16.), B, C, D, backend='torch')
+    assert torch.isfinite(y).all()
+
+
+def test_half_precision_over_a_long_sequence_is_finite():
+    x, dt, A, B, C, D = inputs(65536, heads=1, width=4, state=4, batch=1, dtype=torch.bfloat16)
+    leaves = [t.requires_grad_() for t in (x, dt, A, B, C, D)]
+    y = ssd(*leaves, backend='torch', chunk_size=256)
+    grads = torch.autograd.grad(y.float().square().mean(), leaves)
+    assert all(torch.isfinite(t).all() for t in (y, *grads))
+
+
+def test_it_is_causal_and_remembers():
+    args = inputs(100)
+    y = ssd(*args, backend='torch')
+    changed = [t.clone() for t in args]
+    changed[0][:, 70] += 1
+    z = ssd(*changed, backend='torch')
+    assert torch.equal(y[:, :70], z[:, :70])
+    assert (y[:, 70] != z[:, 70]).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 150), st.integers(1, 80), st.sampled_from([1, 2, 4]), st.integers(1, 5))
+def test_any_length_and_chunk(length, chunk, groups, state):
+    args = inputs(length, groups, width=3, state=state, batch=1, dtype=torch.float64)
+    assert relative(ssd(*args, chunk_size=chunk, backend='torch'), ssd_reference(*args)) < 1e-11
+
+
+@pytest.mark.parametrize('backend', ['mamba_ssm', 'fla'])
+def test_a_gpu_backend_on_the_cpu_says_what_to_do(backend):
+    with pytest.raises(RuntimeError, match=f"'{backend}' cannot run.*CUDA.*backend='torch'"):
+        ssd(*inputs(4), backend=backend)
+
+
+def test_unknown_backend_and_wrong_shapes():
+    x, dt, A, B, C, D = inputs(4)
+    with pytest.raises(ValueError, match="unknown ssd backend 'cuda'"):
+        ssd(x, dt, A, B, C, D, backend='cuda')
+    with pytest.raises(ValueError, match='dt must have shape'):
+        ssd(x, dt[:, :3], A, B, C, D)
+    with pytest.raises(ValueError, match='B must be'):
+        ssd(x, dt, A, B[:, :, [0, 0, 0]], C, D)
+    with pytest.raises(ValueError, match='chunk_size'):
+        ssd(x, dt, A, B, C, D, chunk_size=0)
+    with pytest.raises(ValueError, match='x must be'):
+        ssd(x[0], dt, A, B, C, D)
+
+
+def test_auto_takes_torch_on_the_cpu():
+    x, *rest = inputs(10)
+    assert available_backends(x) == ['torch', 'reference']
+    assert torch.equal(ssd(x, *rest), ssd(x, *rest, backend='torch'))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@pytest.mark.parametrize('backend', ['mamba_ssm', 'fla', 'torch'])
+@pytest.mark.parametrize(('dtype', 'bound'), [(torch.float32, 1e-2), (torch.bfloat16, 4e-2)])
+@pytest.mark.parametrize('length', [64, 197, 1000])
+def test_gpu_backends_agree_with_the_reference(backend, dtype, bound, length):
+    args = [t.cuda() for t in inputs(length, width=64, state=64, dtype=dtype)]
+    if backend not in available_backends(args[0]):
+        pytest.skip(f'{backend} is not installed')
+    leaves = [t.requires_grad_() for t in args]
+    got = ssd(*leaves, backend=backend)
+    exact = [t.detach().double().requires_grad_() for t in leaves]
+    want = ssd_reference(*exact)
+    assert relative(got, want) < bound
+    weight = torch.randn_like(want)
+    for a, b in zip(torch.autograd.grad((got.double() * weight).sum(), leaves),
+                    torch.autograd.grad((want * weight).sum(), exact), strict=True):
+        assert relative(a, b) < 2 * bound

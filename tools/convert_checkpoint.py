@@ -1,0 +1,22 @@
+"""Convert released Adventurer weights to an OpenMMLab checkpoint."""
+import argparse
+
+from mmvitlin.engine.cli import friendly
+from mmvitlin.models.utils import convert_released
+
+
+@friendly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('source', help='released file')
+    parser.add_argument('target', help='checkpoint to write')
+    args = parser.parse_args()
+    cfg, report = convert_released(args.source, args.target)
+    print(f'{args.target}: {report}')
+    print(f"use it with backbone=dict(type='mmvitlin.Adventurer', "
+          f"{', '.join(f'{k}={v!r}' for k, v in cfg.items())}, init_cfg=dict(type='Pretrained', "
+          f"checkpoint='{args.target}', prefix='backbone.'))")
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,83 @@
+"""The main job on drawn street scenes: teacher, distillation, fine-tuning, comparison, speed."""
+import argparse
+import json
+import shutil
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from mmvitlin.analysis.comparison import load_trained, predict_some, report
+from mmvitlin.analysis.figures import latency_figure, loss_curves
+from mmvitlin.analysis.latency import backbone_latency, backbone_memory, machine
+from mmvitlin.datasets.streets import write_streets
+from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.hooks.result import versions
+from mmvitlin.engine.recipe import load_recipe, run_recipe
+
+RECIPE = Path(__file__).parents[1] / 'configs' / 'recipes' / 'streets_demo.py'
+SHAPES = ((512, 512), (1024, 1024), (1024, 2048), (2048, 2048))
+
+
+def say(text: str) -> None:
+    print(f'\n== {text}', flush=True)
+
+
+@friendly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--scenes', type=int, nargs=2, default=(240, 60), metavar=('TRAIN', 'VAL'))
+    args = parser.parse_args()
+    start, out = time.perf_counter(), args.work_dir
+
+    data = out / 'streets'
+    if not (data / 'annotations' / 'instances_val.json').is_file():
+        say(f'drawing {sum(args.scenes)} street scenes of 256x512 into {data}')
+        write_streets(data, dict(zip(('train', 'val'), args.scenes, strict=True)), (256, 512),
+                      seed=args.seed)
+
+    fast_bf16 = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() \
+        or torch.cpu._is_amx_tile_supported()
+    say(f"five runs, in {'mixed' if fast_bf16 else 'single'} precision; one that is done is not "
+        'repeated')
+    runs = run_recipe(load_recipe(RECIPE), out, args.seed, {'data_root': str(data)}, amp=fast_bf16)
+
+    say('timing the backbones of teacher and student, batch 1, in turn')
+    stages = out / f'seed{args.seed}'
+    trained = {who: load_trained(stages / stage)
+               for who, stage in (('teacher', 'teacher'), ('student', 'distilled'))}
+    nets = {who: model.backbone for who, (model, _) in trained.items()}
+    latency = backbone_latency(nets, SHAPES, warmup=1, rounds=9, seconds=6)
+    peak = {who: backbone_memory(cfg.model.backbone.to_dict(), SHAPES)
+            for who, (_, cfg) in trained.items()}
+
+    say('figures and report')
+    scored = ('teacher', 'distilled', 'scratch', 'scratch_long')
+    results = dict(
+        miou={name: round(runs[name]['metrics']['mIoU'], 2) for name in scored},
+        iterations={name: run['iterations'] for name, run in runs.items()},
+        seconds={name: run['seconds'] for name, run in runs.items()},
+        params={who: sum(p.numel() for p in net.parameters()) for who, net in nets.items()},
+        latency_ms=latency,
+        peak_mb={shape: {who: peak[who][shape] for who in peak} for shape in latency},
+        seeds=[args.seed], machine=machine(), versions=versions(),
+        date=datetime.now(timezone.utc).isoformat(timespec='seconds'), command='make demo',
+        total_seconds=round(time.perf_counter() - start, 1))
+    (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    predict_some({'teacher': stages / 'teacher', 'student (distilled)': stages / 'distilled'},
+                 range(4), out / 'predictions.png')
+    loss_curves({name: stages / name for name in runs}, out / 'losses.png')
+    latency_figure(latency, nets['student'].patch_size, out / 'latency.png')
+    text = report(results)
+    (out / 'report.md').write_text(text)
+    print('\n' + text)
+    width = min(shutil.get_terminal_size().columns, 100)
+    print('-' * width + f'\nwritten to {out}: report.md, results.json and three figures; '
+          f'{time.perf_counter() - start:.0f} s')
+
+
+if __name__ == '__main__':
+    main()
