@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import sys
+import warnings
 from importlib import metadata
 
 from mmvitlin.errors import CheckpointError
@@ -124,9 +125,18 @@ def load_tensors_only() -> None:
     checkpoint._safe_torch_load = safe_torch_load
 
 
+def hush() -> None:
+    """Drop mmcv's warning, at every import without compiled ops, that they are missing.
+
+    What needs them says so when it is built.
+    """
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+
+
 def apply() -> None:
     """Run every work-around; cheap and repeatable."""
     check_distributions()
     name_config_packages()
     spare_mmpretrain_multimodal()
     load_tensors_only()
+    hush()

@@ -43,6 +43,7 @@ class ActivationMatchingLoss(nn.Module):
     """
     SCOPES = ('visible', 'all', 'cls')
     needs_width = False
+    needs_mask = False
 
     def __init__(self,
                  num_stages: int = 4,

@@ -27,6 +27,7 @@ class MaskedPredictionLoss(nn.Module):
     Source: ViT-Linearizer (arXiv 2504.00037).
     """
     needs_width = True
+    needs_mask = True
 
     def __init__(self, normalize_target: bool = True, beta: float = 1.0, loss_weight: float = 1.0):
         super().__init__()

@@ -1,0 +1,79 @@
+"""Reading of images and labels: what is refused, and with which words."""
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS, TRANSFORMS
+
+from mmvitlin.errors import UnreadableFileError
+
+
+@pytest.fixture
+def load():
+    return TRANSFORMS.build(dict(type='mmvitlin.LoadImage'))
+
+
+def load_labels(path, **kwargs):
+    transform = TRANSFORMS.build(dict(type='mmvitlin.LoadSegLabels', num_classes=5, **kwargs))
+    results = dict(seg_map_path=str(path), seg_fields=[], reduce_zero_label=False, label_map=None,
+                   ori_shape=(4, 6), img_path='image.png')
+    return transform(results)['gt_seg_map']
+
+
+@pytest.mark.parametrize('name', ['x.jpg', 'x.png'])
+def test_a_whole_image_and_a_truncated_one(tmp_path, load, name):
+    picture = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    path = tmp_path / name
+    cv2.imwrite(str(path), picture)
+    found = load(dict(img_path=str(path)))['img']
+    assert found.shape == (40, 60, 3)
+    if name.endswith('png'):
+        assert (found == picture).all()  # BGR, as OpenCV writes it
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(UnreadableFileError, match=rf'{name} cannot be decoded.*truncated'):
+        load(dict(img_path=str(path)))
+
+
+def test_not_an_image_and_no_file(tmp_path, load):
+    (tmp_path / 'x.jpg').write_text('hello')
+    with pytest.raises(UnreadableFileError, match='x.jpg cannot be decoded'):
+        load(dict(img_path=str(tmp_path / 'x.jpg')))
+    with pytest.raises(FileNotFoundError):
+        load(dict(img_path=str(tmp_path / 'y.jpg')))
+
+
+def test_labels(tmp_path):
+    labels = np.array([[0, 1, 2, 3, 4, 255]] * 4, np.uint8)
+    cv2.imwrite(str(tmp_path / 'l.png'), labels)
+    assert (load_labels(tmp_path / 'l.png') == labels).all()
+    labels[0, 0] = 7
+    cv2.imwrite(str(tmp_path / 'l.png'), labels)
+    with pytest.raises(UnreadableFileError, match=r'l.png holds the labels \[7\].*has 5 classes'):
+        load_labels(tmp_path / 'l.png')
+    assert load_labels(tmp_path / 'l.png', void_labels=[7])[0, 0] == 255
+
+
+def test_label_images_of_another_size_or_kind(tmp_path):
+    cv2.imwrite(str(tmp_path / 'l.png'), np.zeros((8, 6), np.uint8))
+    with pytest.raises(UnreadableFileError, match='l.png is 8x6, its image image.png is 4x6'):
+        load_labels(tmp_path / 'l.png')
+    cv2.imwrite(str(tmp_path / 'c.png'), np.zeros((4, 6, 3), np.uint8))
+    with pytest.raises(UnreadableFileError, match='one channel'):
+        load_labels(tmp_path / 'c.png')
+    (tmp_path / 'b.png').write_text('broken')
+    with pytest.raises(UnreadableFileError, match='b.png cannot be decoded'):
+        load_labels(tmp_path / 'b.png')
+
+
+def test_camvid_split_and_void(camvid):
+    sizes = {}
+    for split in ('train', 'val', 'test'):
+        data = DATASETS.build(dict(
+            type='mmvitlin.CamVidDataset', data_root=str(camvid),
+            data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'labels/{split}'),
+            pipeline=[dict(type='mmvitlin.LoadImage'),
+                      dict(type='mmvitlin.LoadSegLabels', num_classes=11, void_labels=[11])]))
+        sizes[split] = len(data)
+        sample = data[0]
+        assert sample['img'].shape == (360, 480, 3)
+        assert set(np.unique(sample['gt_seg_map'])) <= {*range(11), 255}
+    assert sizes == dict(train=367, val=101, test=233)

@@ -1,0 +1,71 @@
+"""The student's own checkpoint, with and without averaging; no teacher anywhere."""
+import json
+
+import pytest
+import torch
+
+from mmvitlin.engine.launch import load_config, train
+from mmvitlin.models import Adventurer
+
+
+def distill_config(streets, work_dir, **options):
+    vit = dict(embed_dim=24, depth=2, num_heads=2, patch_size=16)
+    return load_config('configs/distill/linearizer_adventurer-nano_streets.py', {
+        'data_root': str(streets), 'train_cfg.max_iters': 3,
+        'model.backbone.arch': dict(embed_dims=32, num_layers=2),
+        'model.backbone.img_size': (64, 128), 'model.teacher.checkpoint': None,
+        'model.teacher.backbone.img_size': (64, 128), 'model.teacher.backbone.model_kwargs': vit,
+        'model.objectives.activation.num_stages': 2,
+        'train_dataloader.dataset.pipeline.1.scale': (128, 64),
+        'train_dataloader.dataset.pipeline.2.crop_size': (64, 128),
+        'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False,
+        'default_hooks.logger.interval': 1, 'default_hooks.checkpoint.interval': 3, **options,
+    }, str(work_dir))
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch):
+    from tests.conftest import ROOT
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ema', [False, True])
+def test_what_a_distillation_leaves(streets, tmp_path, ema):
+    cfg = distill_config(streets, tmp_path)
+    if ema:
+        cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.5, priority='ABOVE_NORMAL'))
+    runner = train(cfg)
+
+    student = torch.load(tmp_path / 'student.pth', weights_only=True)['state_dict']
+    assert all(k.startswith('backbone.') for k in student)
+    assert 'backbone.mask_token' not in student
+    fresh = Adventurer(dict(embed_dims=32, num_layers=2), img_size=(64, 128), init_cfg=dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'student.pth'), prefix='backbone.'))
+    fresh.init_weights()
+    live = runner.model.backbone.layers[0].mlp.w1.weight
+    assert torch.equal(fresh.layers[0].mlp.w1.weight, live) != ema  # the averaged one differs
+
+    from mmvitlin.compat import safe_torch_load
+    full = safe_torch_load(tmp_path / 'iter_3.pth')
+    keys = [*full['state_dict'], *full.get('ema_state_dict', {})]
+    assert not any('teacher' in k or 'vit' in k for k in keys)
+    assert ('ema_state_dict' in full) == ema
+    trained = sum(p.numel() for p in runner.model.parameters())
+    held = full['optimizer']['state'].values()
+    assert sum(s['exp_avg'].numel() for s in held) == trained
+
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert result['iterations'] == 3
+    assert set(result['train']) >= {'loss', 'loss_activation', 'loss_mask'}
+    assert result['parameters'] == trained
+
+
+@pytest.mark.slow
+def test_a_distillation_resumes(streets, tmp_path):
+    first = distill_config(streets, tmp_path, **{'train_cfg.max_iters': 2,
+                                                 'default_hooks.checkpoint.interval': 2})
+    train(first)
+    runner = train(distill_config(streets, tmp_path), resume=True)
+    assert runner.iter == 3
+    assert (tmp_path / 'iter_3.pth').is_file()

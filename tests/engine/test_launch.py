@@ -1,0 +1,140 @@
+"""Configs to runners: options, preflight, layer decay, mixed precision."""
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+
+from mmvitlin.engine.launch import load_config, preflight, train
+from mmvitlin.errors import ConfigError
+
+CITYSCAPES = 'configs/seg/cityscapes_1024.py'
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch):
+    from tests.conftest import ROOT
+    monkeypatch.chdir(ROOT)
+
+
+def test_one_option_moves_every_data_set():
+    cfg = load_config(CITYSCAPES, {'data_root': 'elsewhere'})
+    roots = {cfg[f'{s}_dataloader'].dataset.data_root for s in ('train', 'val', 'test')}
+    assert roots == {'elsewhere'}
+    assert cfg.work_dir == 'work_dirs/cityscapes_1024'
+    assert load_config(CITYSCAPES, work_dir='x').work_dir == 'x'
+
+
+def test_bases_of_other_libraries_resolve(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text("_base_ = ['mmseg::_base_/datasets/cityscapes.py']\n")
+    assert load_config(str(path)).dataset_type == 'CityscapesDataset'
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    ({'data_root': 'no/such'}, r"train_dataloader.dataset.data_root: no folder 'no/such'.*"
+     'make_streets'),
+    ({'data_root': '.'}, r"data_prefix.img_path: '.' has no folder 'leftImg8bit/train'"),
+])
+def test_missing_data_is_found_before_anything_is_built(options, words):
+    with pytest.raises(ConfigError, match=words):
+        preflight(load_config(CITYSCAPES, options))
+
+
+def test_missing_checkpoints_are_found_before_anything_is_built(streets):
+    cfg = load_config(CITYSCAPES, {'data_root': str(streets)})
+    with pytest.raises(ConfigError, match=r'model.backbone.init_cfg.checkpoint: no checkpoint at '
+                       r".*student.pth'. Train the stage"):
+        preflight(cfg)
+    cfg.model.backbone.init_cfg = None
+    preflight(cfg)
+    cfg.load_from = 'gone.pth'
+    with pytest.raises(ConfigError, match="load_from: no checkpoint at 'gone.pth'"):
+        preflight(cfg)
+
+
+def test_no_such_config():
+    with pytest.raises(ConfigError, match='no config file at configs/typo.py'):
+        load_config('configs/typo.py')
+
+
+def test_layer_decay_decays():
+    cfg = load_config('configs/seg/cityscapes_1024.py')
+    cfg.model.backbone.update(arch=dict(embed_dims=32, num_layers=4), out_indices=(0, 1, 2, 3),
+                              init_cfg=None)
+    cfg.model.neck.in_channels = 32
+    cfg.model.decode_head.update(in_channels=[32] * 4, channels=16)
+    cfg.model.auxiliary_head.update(in_channels=32, channels=16)
+    cfg.model['_scope_'] = 'mmseg'
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    groups = wrapper.optimizer.param_groups
+    rates = {g['param_name']: (g['lr'], g['weight_decay']) for g in groups}
+    assert set(rates) == {n for n, _ in model.named_parameters()}
+    base = cfg.optim_wrapper.optimizer.lr
+    for name, distance in (('decode_head.conv_seg.weight', 0), ('neck.levels.0.0.weight', 0),
+                           ('backbone.layers.3.mixer.in_proj.weight', 1),
+                           ('backbone.layers.0.mlp.w1.weight', 4),
+                           ('backbone.patch_embed.proj.weight', 5), ('backbone.pos_embed', 5)):
+        assert rates[name][0] == pytest.approx(base * 0.9**distance), name
+    assert rates['backbone.layers.1.mixer.A_log'][1] == 0
+    assert rates['backbone.layers.1.mixer.in_proj.weight'][1] == 0.01
+
+
+def test_layer_decay_of_a_model_without_depth():
+    with pytest.raises(TypeError, match='layer decay needs a backbone'):
+        build_optim_wrapper(torch.nn.Linear(2, 2), Config(dict(optim_wrapper=dict(
+            type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3),
+            constructor='mmvitlin.LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=dict(layer_decay_rate=0.9)))).optim_wrapper)
+
+
+def nano(streets, tmp_path, **options):
+    """The demo's small student on a few tiny scenes."""
+    return load_config('configs/seg/streets_adventurer-nano.py', {
+        'data_root': str(streets), 'train_cfg.max_iters': 4, 'train_cfg.val_interval': 4,
+        'model.backbone.arch': dict(embed_dims=32, num_layers=2),
+        'model.backbone.drop_path_rate': 0.,
+        'model.backbone.img_size': (64, 128), 'model.data_preprocessor.size': (64, 128),
+        'model.decode_head.in_channels': 32, 'model.decode_head.channels': 16,
+        'train_dataloader.dataset.pipeline.2.scale': (128, 64),
+        'train_dataloader.dataset.pipeline.3.crop_size': (64, 128),
+        'val_dataloader.dataset.pipeline.1.scale': (128, 64),
+        'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False,
+        'val_dataloader.num_workers': 0, 'val_dataloader.persistent_workers': False,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.checkpoint.interval': 2, 'randomness.seed': 1, **options,
+    }, str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_resumed_run_ends_like_an_undisturbed_one(streets, tmp_path):
+    whole = train(nano(streets, tmp_path / 'whole'))
+    short = nano(streets, tmp_path / 'cut', **{'train_cfg.max_iters': 2})
+    short.param_scheduler = nano(streets, tmp_path).param_scheduler
+    train(short)
+    again = train(nano(streets, tmp_path / 'cut'), resume=True)
+    assert again.iter == whole.iter == 4
+    # the data order is the sampler's, which a resume does not advance: compare what must match
+    for runner in (whole, again):
+        assert (tmp_path / ('whole' if runner is whole else 'cut') / 'result.json').is_file()
+    steps = [r.optim_wrapper.optimizer.state_dict()['state'][0]['step'].item()
+             for r in (whole, again)]
+    assert steps == [4, 4]
+    assert whole.param_schedulers[0].last_step == again.param_schedulers[0].last_step
+
+
+@pytest.mark.slow
+def test_mixed_precision_on_the_cpu(streets, tmp_path):
+    runner = train(nano(streets, tmp_path), amp=True)
+    assert type(runner.optim_wrapper).__name__ == 'CPUAmpOptimWrapper'
+    assert all(p.dtype == torch.float32 for p in runner.model.parameters())
+    assert runner.message_hub.get_scalar('train/loss').current() > 0
+
+
+@pytest.mark.slow
+def test_an_unknown_config_key_of_ours_is_named(streets, tmp_path):
+    cfg = nano(streets, tmp_path)
+    cfg.model.backbone.patchsize = 8
+    with pytest.raises(TypeError, match='patchsize'):
+        train(cfg)

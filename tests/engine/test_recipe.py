@@ -1,0 +1,96 @@
+"""Recipes: what is refused, what is skipped, how seeds are gathered."""
+import json
+import subprocess
+
+import pytest
+
+from mmvitlin.engine import recipe
+from mmvitlin.errors import ConfigError
+
+TWO = ("stages = [dict(name='a', config='a.py', output='student.pth'),\n"
+       "          dict(name='b', config='b.py', inputs={'model.checkpoint': 'a'}),\n"
+       "          dict(name='c', config='c.py')]")
+
+
+@pytest.fixture
+def stages(tmp_path):
+    (tmp_path / 'r.py').write_text(TWO)
+    return recipe.load_recipe(tmp_path / 'r.py')
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Replaces training: writes what a run writes, or fails where told to."""
+    commands = []
+
+    def run(command, env):
+        commands.append(command)
+        folder = command[command.index('--work-dir') + 1]
+        name = folder.rsplit('/', 1)[-1]
+        status = run.failing.get(name, 0)
+        from pathlib import Path
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / 'last_checkpoint').write_text(str(path / 'iter_9.pth'))
+        (path / 'iter_9.pth').write_text('weights')
+        (path / 'student.pth').write_text('weights')
+        if not status:
+            seed = int(command[command.index('--seed') + 1])
+            metrics = {} if name == 'a' else {'mIoU': 30. + seed}
+            (path / 'result.json').write_text(json.dumps(
+                dict(metrics=metrics, iterations=9, seconds=1.5)))
+        return subprocess.CompletedProcess(command, status)
+
+    run.failing = {}
+    monkeypatch.setattr(subprocess, 'run', run)
+    return commands, run
+
+
+def test_stages_feed_each_other_and_are_not_repeated(stages, ran, tmp_path):
+    commands, _ = ran
+    results = recipe.run_recipe(stages, tmp_path / 'w', seed=2, options={'data_root': 'd'}, amp=True)
+    assert list(results) == ['a', 'b', 'c']
+    assert f'model.checkpoint={tmp_path}/w/seed2/a/student.pth' in commands[1]
+    assert all('data_root=d' in c and '--amp' in c for c in commands)
+    recipe.run_recipe(stages, tmp_path / 'w', seed=2)
+    assert len(commands) == 3
+
+
+def test_a_failed_stage_is_named_and_taken_up_again(stages, ran, tmp_path):
+    commands, run = ran
+    run.failing['b'] = 3
+    with pytest.raises(ConfigError, match="stage 'b' ended with status 3.*same command goes on"):
+        recipe.run_recipe(stages, tmp_path)
+    run.failing.clear()
+    recipe.run_recipe(stages, tmp_path)
+    names = [c[c.index('--work-dir') + 1].rsplit('/', 1)[-1] for c in commands]
+    assert names == ['a', 'b', 'b', 'c']
+    assert '--resume' in commands[2]
+
+
+def test_seeds_are_gathered(stages, ran, tmp_path):
+    runs = {s: recipe.run_recipe(stages, tmp_path, s) for s in (1, 2, 3)}
+    table = recipe.summarise(runs)
+    assert table['b'] == dict(iterations=9, seconds=1.5, mean=32.0, std=1.0, values=[31., 32., 33.])
+    assert 'mean' not in table['a']
+
+
+@pytest.mark.parametrize(('text', 'words'), [
+    ('x = 1', 'has no stages'),
+    ("stages = [dict(name='a', config='a.py', confg=1)]", "confg"),
+    ("stages = [dict(name='a', config='a'), dict(name='a', config='b')]", "two stages are called"),
+    ("stages = [dict(name='b', config='b.py', inputs={'k': 'a'})]", "no earlier stage"),
+])
+def test_bad_recipes(tmp_path, text, words):
+    (tmp_path / 'r.py').write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        recipe.load_recipe(tmp_path / 'r.py')
+
+
+def test_the_recipes_of_the_repository_name_existing_configs():
+    from tests.conftest import ROOT
+    found = sorted((ROOT / 'configs' / 'recipes').glob('*.py'))
+    assert found
+    for path in found:
+        for stage in recipe.load_recipe(path):
+            assert (ROOT / stage.config).is_file(), stage.config

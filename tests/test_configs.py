@@ -1,0 +1,54 @@
+"""Every config of the repository builds its model, and its optimiser where it trains one."""
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+
+from mmvitlin.engine.launch import load_config
+from tests.conftest import ROOT
+
+CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('*/*.py')
+                 if p.parent.name not in ('_base_', 'recipes'))
+
+
+def without_weights(node):
+    """Drop what a fresh machine does not have: downloads and earlier stages' files."""
+    if isinstance(node, dict):
+        if node.get('pretrained') is True:
+            node['pretrained'] = False
+        if 'checkpoint' in node:
+            node['checkpoint'] = None
+        if isinstance(node.get('init_cfg'), dict) and node['init_cfg']['type'] == 'Pretrained':
+            node['init_cfg'] = None
+        for child in node.values():
+            without_weights(child)
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_it_builds(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config(path)
+    without_weights(cfg.model)
+    init_default_scope(cfg.default_scope)
+    teacher = cfg.model.get('teacher')
+    if teacher is not None and 'clip' in teacher.backbone.model_name:
+        teacher.backbone.model_kwargs = dict(depth=4)  # the full depth only costs time here
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert sum(p.numel() for p in model.parameters()) > 1e6
+    assert cfg.train_cfg is not None
+    loader = cfg.train_dataloader
+    assert loader.dataset.data_root
+    text = (ROOT / path).read_text()
+    assert text.startswith('#'), 'a config says in its first line what it is for'
+
+
+def test_there_are_configs():
+    assert len(CONFIGS) > 25
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if any(
+    w in p for w in ('_mask-only', '_activation-only', '_scope-', 'tiny', 'small', 'large'))])
+def test_a_variant_is_a_few_lines(path):
+    code = [line for line in (ROOT / path).read_text().splitlines()
+            if line.strip() and not line.startswith('#')]
+    assert len(code) < 15
