@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 import sys
 import warnings
 from importlib import metadata
@@ -93,6 +94,7 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
         CheckpointError: the file holds anything else, or is not a whole checkpoint; names
             it and the remedy. Nothing in it has been executed.
     """
+    import numpy as np
     import torch
     try:
         from mmengine.runner.checkpoint import get_torch_safe_globals
@@ -100,12 +102,13 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
     except ImportError:
         allowed = []
     try:
-        with torch.serialization.safe_globals([*allowed, argparse.Namespace]):
+        numbers = [type(np.dtype(code)) for code in '?bBhHiIlLqQefdg']  # of logged scalars
+        with torch.serialization.safe_globals([*allowed, *numbers, argparse.Namespace]):
             return torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f'{file} holds objects other than tensors and plain containers and was not '
-            f'unpickled ({str(error).splitlines()[0]}). Save its state_dict alone, as '
+            f'unpickled ({_culprit(error)}). Save its state_dict alone, as '
             '.safetensors or with torch.save, where you trust the file.') from error
     except (RuntimeError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
@@ -113,6 +116,11 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
         raise CheckpointError(f'{file} is not a readable checkpoint, or is cut short '
                            f'({type(error).__name__}: {str(error).splitlines()[0]}). '
                            'Copy or download it again.') from error
+
+
+def _culprit(error: Exception) -> str:
+    found = re.search(r'GLOBAL (\S+)|but got (<.+?>)|function (\S+)', str(error))
+    return next(filter(None, found.groups())) if found else str(error).splitlines()[0]
 
 
 def load_tensors_only() -> None:

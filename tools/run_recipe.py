@@ -4,14 +4,12 @@ A stage that is done is not run again; an interrupted one goes on where it stopp
 """
 import argparse
 import json
-import shlex
-import sys
 from pathlib import Path
 
 from mmengine.config import DictAction
 
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.hooks.result import versions
+from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.recipe import load_recipe, run_recipe, summarise
 
 
@@ -38,7 +36,7 @@ def main() -> None:
                              args.amp)
             for seed in args.seeds}
     results = dict(recipe=args.recipe, metric=args.metric, seeds=args.seeds,
-                   command=shlex.join(['python', *sys.argv]), versions=versions(),
+                   command=command_line(), versions=versions(),
                    stages=summarise(runs, args.metric),
                    runs={str(seed): run for seed, run in runs.items()})
     out = Path(args.out or work_dir / 'results.json')

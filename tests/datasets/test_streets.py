@@ -1,6 +1,7 @@
 """Drawn streets: determinism, consistency of all annotations, difficulty."""
 import hashlib
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -67,7 +68,7 @@ def test_mmseg_reads_the_folder(streets):
                              data_prefix=dict(img_path='leftImg8bit/val',
                                               seg_map_path='gtFine/val'))
     assert len(data) == 3
-    assert all(open(data.get_data_info(i)['seg_map_path'], 'rb') for i in range(3))
+    assert all(Path(data.get_data_info(i)['seg_map_path']).is_file() for i in range(3))
     assert list(data.metainfo['classes']) == list(NAMES)
 
 

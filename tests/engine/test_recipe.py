@@ -48,7 +48,8 @@ def ran(monkeypatch):
 
 def test_stages_feed_each_other_and_are_not_repeated(stages, ran, tmp_path):
     commands, _ = ran
-    results = recipe.run_recipe(stages, tmp_path / 'w', seed=2, options={'data_root': 'd'}, amp=True)
+    results = recipe.run_recipe(stages, tmp_path / 'w', seed=2, options={'data_root': 'd'},
+                                amp=True)
     assert list(results) == ['a', 'b', 'c']
     assert f'model.checkpoint={tmp_path}/w/seed2/a/student.pth' in commands[1]
     assert all('data_root=d' in c and '--amp' in c for c in commands)

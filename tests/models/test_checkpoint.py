@@ -82,7 +82,7 @@ class Bomb:
 def test_code_in_a_checkpoint_does_not_run(tmp_path, load):
     torch.save({'state_dict': {'a': torch.ones(1)}, 'x': Bomb(tmp_path / 'owned')},
                tmp_path / 'evil.pth')
-    with pytest.raises(CheckpointError, match='evil.pth holds objects other than tensors'):
+    with pytest.raises(CheckpointError, match='evil.pth holds objects other than tensors.*mkdir'):
         load(tmp_path / 'evil.pth')
     assert not (tmp_path / 'owned').exists()
 

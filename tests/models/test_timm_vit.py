@@ -107,7 +107,8 @@ def test_openai_s_own_clip_layout_loads(tmp_path):
                   b + 'attn.in_proj_bias': torch.randn(144),
                   b + 'attn.out_proj.weight': torch.randn(48, 48),
                   b + 'attn.out_proj.bias': torch.randn(48),
-                  b + 'mlp.c_fc.weight': torch.randn(192, 48), b + 'mlp.c_fc.bias': torch.randn(192),
+                  b + 'mlp.c_fc.weight': torch.randn(192, 48),
+                  b + 'mlp.c_fc.bias': torch.randn(192),
                   b + 'mlp.c_proj.weight': torch.randn(48, 192),
                   b + 'mlp.c_proj.bias': torch.randn(48)}
         state |= {b + f'ln_{j}.{k}': torch.randn(48) for j in (1, 2) for k in ('weight', 'bias')}

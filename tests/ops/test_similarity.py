@@ -2,8 +2,11 @@
 import pytest
 import torch
 
-from mmvitlin.ops import (cosine_map_distance, cosine_map_distance_linear,
-                          cosine_map_distance_pairwise)
+from mmvitlin.ops import (
+    cosine_map_distance,
+    cosine_map_distance_linear,
+    cosine_map_distance_pairwise,
+)
 
 
 def by_the_book(student, teacher):

@@ -37,7 +37,7 @@ def test_values_and_all_gradients_in_float64(length, chunk, groups):
     got = torch.autograd.grad((ours * weight).sum(), leaves)
     want = torch.autograd.grad((theirs * weight).sum(), leaves)
     assert relative(ours, theirs) < 1e-12
-    for name, a, b in zip('x dt A B C D'.split(), got, want, strict=True):
+    for name, a, b in zip(['x', 'dt', 'A', 'B', 'C', 'D'], got, want, strict=True):
         assert relative(a, b) < 1e-10, name
 
 
@@ -59,7 +59,7 @@ def test_gradients_in_training_types(dtype, bound):
     got = torch.autograd.grad((ssd(*leaves, backend='torch').float() * weight).sum(), leaves)
     exact = [t.detach().double().requires_grad_() for t in leaves]
     want = torch.autograd.grad((ssd_reference(*exact) * weight).sum(), exact)
-    for name, a, b in zip('x dt A B C D'.split(), got, want, strict=True):
+    for name, a, b in zip(['x', 'dt', 'A', 'B', 'C', 'D'], got, want, strict=True):
         assert relative(a, b) < bound, name
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
 import sys
@@ -25,6 +26,11 @@ def versions() -> dict[str, str]:
         python=platform.python_version(),
         torch=torch.__version__,
         mmengine=mmengine.__version__)
+
+
+def command_line() -> str:
+    """What was called, with the script's place relative to the working folder."""
+    return shlex.join(['python', os.path.relpath(sys.argv[0]), *sys.argv[1:]])
 
 
 @HOOKS.register_module()
@@ -73,6 +79,6 @@ class ResultHook(Hook):
             device=str(next(runner.model.parameters()).device),
             versions=versions(),
             date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-            command=shlex.join(sys.argv))
+            command=command_line())
         path = Path(runner.work_dir) / self.filename
         path.write_text(json.dumps(result, indent=2, default=float) + '\n')

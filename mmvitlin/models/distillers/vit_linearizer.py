@@ -45,8 +45,8 @@ class ViTLinearizer(Distiller):
         self.mask_ratio = mask_ratio
         for name, loss in self.objectives.items():
             if loss.needs_mask and not mask_ratio:
-                raise ValueError(f'objectives.{name} needs masks, but mask_ratio is 0; raise it, or '
-                                 f'drop the objective with {name}=None')
+                raise ValueError(f'objectives.{name} needs masks, but mask_ratio is 0; raise it, '
+                                 f'or drop the objective with {name}=None')
         if mask_ratio:
             self.backbone.enable_masking()
         # both sides' layers are settled here, so a stage count that does not fit fails at once
