@@ -7,6 +7,14 @@ import sys
 from collections.abc import Callable
 
 
+def _essence(error: Exception) -> str:
+    """The message alone: errors of data-loading workers carry a whole traceback."""
+    text = str(error)
+    if 'Original Traceback' in text:
+        text = text.rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
+    return text
+
+
 def friendly(main: Callable[[], None]) -> Callable[[], None]:
     """Print a user's mistake as one line, not as a traceback.
 
@@ -22,7 +30,7 @@ def friendly(main: Callable[[], None]) -> Callable[[], None]:
         except (UserError, FileNotFoundError) as error:
             if os.environ.get('MMVITLIN_TRACEBACK'):
                 raise
-            print(f'error: {error}', file=sys.stderr)
+            print(f'error: {_essence(error)}', file=sys.stderr)
             sys.exit(2)
 
     return wrapped

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvitlin import compat
@@ -126,7 +127,7 @@ def build_runner(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> Runner:
     """Check a config and build its Runner.
 
     Raises:
-        ConfigError: see :func:`preflight`.
+        ConfigError: see :func:`preflight`; or something in the config cannot be built.
     """
     preflight(cfg, loaders)
     _prepare_distributed(cfg)
@@ -134,10 +135,12 @@ def build_runner(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> Runner:
     if not any(hook.get('type') == 'mmvitlin.ResultHook' for hook in hooks):
         hooks.append(dict(type='mmvitlin.ResultHook'))
     cfg.custom_hooks = hooks
-    if 'runner_type' in cfg:
-        from mmengine.registry import RUNNERS
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    try:
+        if 'runner_type' in cfg:
+            return RUNNERS.build(cfg)
+        return Runner.from_cfg(cfg)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ConfigError(f'the config cannot be built: {str(error).strip(chr(39))}') from error
 
 
 def train(cfg: Config, resume: str | bool = False, amp: bool = False,

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -131,13 +132,38 @@ def run_recipe(stages: Sequence[Stage],
                 command.append('--resume')
             print(f'[{number}/{len(stages)}] {stage.name}: {shlex.join(command[1:])}', flush=True)
             start = time.perf_counter()
-            code = subprocess.run(command, env=dict(os.environ, PYTHONUNBUFFERED='1')).returncode
+            code, last = _run(command, folder / 'train.log')
             if code:
                 raise ConfigError(f"stage '{stage.name}' ended with status {code} after "
-                                  f'{time.perf_counter() - start:.0f} s; its log is in {folder}. '
-                                  'The same command goes on from here.')
+                                  f"{time.perf_counter() - start:.0f} s: {last} (the whole log is "
+                                  f"{folder / 'train.log'}). The same command goes on from here.")
         results[stage.name] = json.loads(result.read_text())
     return results
+
+
+_PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*?eta: (\S+).*? loss: (\S+)')
+
+
+def _run(command: list[str], log: Path) -> tuple[int, str]:
+    """Run a stage: everything it says goes to the log, its progress to the terminal.
+
+    Returns:
+        Exit status and the last line it said.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    last = ''
+    with log.open('a') as file, subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
+            env=dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')) as process:
+        for line in process.stdout:
+            file.write(line)
+            last = line.strip() or last
+            if found := _PROGRESS.search(line):
+                done, total, eta, loss = found.groups()
+                print(f'      {done:>6}/{total} iterations, loss {loss}, {eta} left', flush=True)
+            elif 'mIoU:' in line or 'accuracy/top1' in line:
+                print(f"      {line[line.rfind(']') + 1:].strip()}", flush=True)
+    return process.returncode, last
 
 
 def _named(stages: Sequence[Stage], name: str) -> Stage:

@@ -136,5 +136,5 @@ def test_mixed_precision_on_the_cpu(streets, tmp_path):
 def test_an_unknown_config_key_of_ours_is_named(streets, tmp_path):
     cfg = nano(streets, tmp_path)
     cfg.model.backbone.patchsize = 8
-    with pytest.raises(TypeError, match='patchsize'):
+    with pytest.raises(ConfigError, match='cannot be built.*patchsize'):
         train(cfg)

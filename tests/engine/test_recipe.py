@@ -1,6 +1,6 @@
 """Recipes: what is refused, what is skipped, how seeds are gathered."""
 import json
-import subprocess
+import sys
 
 import pytest
 
@@ -23,26 +23,23 @@ def ran(monkeypatch):
     """Replaces training: writes what a run writes, or fails where told to."""
     commands = []
 
-    def run(command, env):
+    def run(command, log):
         commands.append(command)
-        folder = command[command.index('--work-dir') + 1]
-        name = folder.rsplit('/', 1)[-1]
-        status = run.failing.get(name, 0)
-        from pathlib import Path
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / 'last_checkpoint').write_text(str(path / 'iter_9.pth'))
-        (path / 'iter_9.pth').write_text('weights')
-        (path / 'student.pth').write_text('weights')
+        folder = log.parent
+        status = run.failing.get(folder.name, 0)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'last_checkpoint').write_text(str(folder / 'iter_9.pth'))
+        (folder / 'iter_9.pth').write_text('weights')
+        (folder / 'student.pth').write_text('weights')
         if not status:
             seed = int(command[command.index('--seed') + 1])
-            metrics = {} if name == 'a' else {'mIoU': 30. + seed}
-            (path / 'result.json').write_text(json.dumps(
+            metrics = {} if folder.name == 'a' else {'mIoU': 30. + seed}
+            (folder / 'result.json').write_text(json.dumps(
                 dict(metrics=metrics, iterations=9, seconds=1.5)))
-        return subprocess.CompletedProcess(command, status)
+        return status, 'error: the disk is full'
 
     run.failing = {}
-    monkeypatch.setattr(subprocess, 'run', run)
+    monkeypatch.setattr(recipe, '_run', run)
     return commands, run
 
 
@@ -57,10 +54,22 @@ def test_stages_feed_each_other_and_are_not_repeated(stages, ran, tmp_path):
     assert len(commands) == 3
 
 
+def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_path, capsys):
+    words = ('Iter(train) [ 50/400]  lr: 1e-3  eta: 0:01:02  time: 0.2  loss: 1.5  x: 2\n'
+             'Iter(val) [3/3]    aAcc: 50.0  mIoU: 12.3\n')
+    code = f'import sys; print({words!r}); print("error: no", file=sys.stderr); sys.exit(2)'
+    status, last = recipe._run([sys.executable, '-c', code], tmp_path / 'a' / 'train.log')
+    assert (status, last) == (2, 'error: no')
+    shown = capsys.readouterr().out
+    assert '50/400 iterations, loss 1.5, 0:01:02 left' in shown
+    assert 'mIoU: 12.3' in shown
+    assert words in (tmp_path / 'a' / 'train.log').read_text()
+
+
 def test_a_failed_stage_is_named_and_taken_up_again(stages, ran, tmp_path):
     commands, run = ran
     run.failing['b'] = 3
-    with pytest.raises(ConfigError, match="stage 'b' ended with status 3.*same command goes on"):
+    with pytest.raises(ConfigError, match="stage 'b' ended with status 3.*disk is full.*goes on"):
         recipe.run_recipe(stages, tmp_path)
     run.failing.clear()
     recipe.run_recipe(stages, tmp_path)

@@ -86,9 +86,33 @@ def test_two_processes_on_the_cpu(trained, tmp_path):
         json.loads((work / 'result.json').read_text())['metrics']
 
 
+CLASSIFY = ['train_cfg.max_epochs=1', 'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False', 'train_dataloader.batch_size=5',
+            'default_hooks.logger.interval=1']
+
+
+def test_distilling_and_fine_tuning_through_mmpretrain(streets, tmp_path):
+    root = f'data_root={streets}/objects'
+    python('tools/train.py', 'configs/distill/linearizer_adventurer-tiny_in1k-224.py', '--work-dir',
+           tmp_path / 'distill', '--cfg-options', root, *CLASSIFY,
+           'model.teacher.backbone.model_name=vit_tiny_patch16_224',
+           'model.teacher.backbone.pretrained=False')
+    student = tmp_path / 'distill' / 'student.pth'
+    python('tools/train.py', 'configs/cls/adventurer-tiny_in1k-224.py', '--work-dir',
+           tmp_path / 'cls', '--cfg-options', root, *CLASSIFY, 'model.head.num_classes=10',
+           'data_preprocessor.num_classes=10', 'val_dataloader.num_workers=0',
+           'val_dataloader.persistent_workers=False',
+           f'model.backbone.init_cfg.checkpoint={student}')
+    result = json.loads((tmp_path / 'cls' / 'result.json').read_text())
+    assert 0 <= result['metrics']['accuracy/top1'] <= 100
+
+
 @pytest.mark.parametrize(('arguments', 'words'), [
     (['configs/seg/cityscapes_1024.py', '--cfg-options', 'data_root=nowhere'],
      "error: train_dataloader.dataset.data_root: no folder 'nowhere'"),
+    (['configs/distill/linearizer_adventurer-nano_streets.py', '--cfg-options', 'data_root=tests',
+      'train_dataloader.dataset.data_prefix.img_path=ops', 'model.teacher.checkpoint=None',
+      'model.objectives.mask.type=mmvitlin.MaskLoss'], 'error: the config cannot be built'),
     (['configs/seg/none.py'], 'error: no config file at configs/seg/none.py'),
 ])
 def test_mistakes_are_one_line(arguments, words, tmp_path):

@@ -1,30 +1,265 @@
-"""The state space dual scan as matrix products over chunks, in plain torch."""
+"""The state space dual scan as matrix products over chunks, in plain torch.
+
+Letters: b batch, K chunks of a segment, Q tokens of a chunk, G groups, R heads of a group,
+N state, P width of a head. Tokens are walked in segments of a few chunks, so that everything
+of one segment stays in the processor's cache and memory does not grow beyond inputs, outputs
+and one state a chunk.
+"""
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 DEFAULT_CHUNK = 64
+SEGMENT = 512  # tokens that are worked on at a time on a CPU
+_SAFE = 80.  # exp of more overflows float32
 
 
-def _carry(states: Tensor, log_decay: Tensor) -> Tensor:
-    """State at the *start* of every chunk.
+class _Segment(NamedTuple):
+    """Inputs of one segment, cut into chunks."""
+    x: Tensor  # b K Q G R P
+    dt: Tensor  # b K Q G R
+    B: Tensor  # b K G Q N
+    C: Tensor  # b K G Q N
+    log: Tensor  # b K Q G R, log decay from the start of the chunk, this token included
+
+    def decays(self) -> Tensor:
+        """exp(log_i − log_j) for j ≤ i, (b, K, G, R, Q, Q); anything finite above the diagonal.
+
+        No difference above zero is exponentiated unless it cannot overflow.
+        """
+        by_head = self.log.permute(0, 1, 3, 4, 2)
+        out = by_head[..., :, None] - by_head[..., None, :]
+        if out.device.type != 'cpu' or float(self.log[:, :, -1].min()) < -_SAFE:
+            out.clamp_(max=0)
+        return out.exp_()
+
+    def similarities(self) -> Tensor:
+        """C_i · B_j for j ≤ i, zero above the diagonal, (b, K, G, 1, Q, Q)."""
+        products = (self.C @ self.B.transpose(-1, -2)).to(self.log.dtype)
+        return products.tril_()[:, :, :, None]
+
+    def by_head(self, values: Tensor, scale: Tensor | None = None) -> Tensor:
+        """(b, K, Q, G, R, P), times (b, K, Q, G, R), as contiguous (b, K, G, R, Q, P)."""
+        moved = values.permute(0, 1, 3, 4, 2, 5)
+        if scale is None:
+            return moved.contiguous()
+        out = values.new_empty(moved.shape)
+        return torch.mul(moved, scale.permute(0, 1, 3, 4, 2)[..., None].to(values.dtype), out=out)
+
+    def by_group(self, values: Tensor, scale: Tensor) -> Tensor:
+        """(b, K, Q, G, R, P), times (b, K, Q, G, R), as (b, K, G, Q, R·P)."""
+        scaled = values * scale[..., None].to(values.dtype)
+        return scaled.transpose(2, 3).flatten(4)
+
+    def tokens(self, values: Tensor) -> Tensor:
+        """(b, K, G, Q, R·P) back to (b, K, Q, G, R, P)."""
+        return values.unflatten(-1, self.x.shape[-2:]).transpose(2, 3)
+
+
+def _cut(x, dt, A, B, C, chunk: int) -> _Segment:
+    """Cut (b, T, …) inputs into chunks; T is a multiple of the chunk."""
+    batch, length, heads, width = x.shape
+    groups = B.shape[2]
+    acc = torch.float64 if x.dtype == torch.float64 else torch.float32
+    num = length // chunk
+    dt = dt.to(acc).reshape(batch, num, chunk, groups, heads // groups)
+    return _Segment(
+        x.reshape(batch, num, chunk, groups, heads // groups, width), dt,
+        B.reshape(batch, num, chunk, groups, -1).transpose(2, 3),
+        C.reshape(batch, num, chunk, groups, -1).transpose(2, 3),
+        torch.cumsum(dt * A.to(acc).view(groups, -1), dim=2))
+
+
+def _pad(tensors, pad: int) -> list[Tensor]:
+    """Append ``pad`` tokens of zeros; steps of size zero change nothing."""
+    if not pad:
+        return list(tensors)
+    return [F.pad(t, (*[0, 0] * (t.ndim - 2), 0, pad)) for t in tensors]
+
+
+def _segments(length: int, chunk: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    step = length if device.type != 'cpu' else max(SEGMENT // chunk, 1) * chunk
+    for start in range(0, length, step):
+        yield start, min(start + step, length)
+
+
+def _carry(added: Tensor, decay: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """States at the start of each chunk, and after the last.
 
     Args:
-        states: What each chunk adds by its end, (B, K, G, N, R, P), float32.
-        log_decay: Log decay over each whole chunk, (B, K, G, R), float32.
+        added: What each chunk adds by its end, (b, K, G, N, R, P).
+        decay: Decay over each chunk, (b, K, G, R).
+        start: State before the first, (b, G, N, R, P).
+    """
+    starts = torch.empty_like(added)
+    for k in range(added.shape[1]):
+        starts[:, k] = start
+        start = torch.addcmul(added[:, k], start, decay[:, k, :, None, :, None])
+    return starts, start
+
+
+def _forward_segment(seg: _Segment, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One segment from the state before it.
 
     Returns:
-        (B, K, G, N, R, P): entry k holds chunks 0 … k-1 decayed to the start of k.
+        Outputs (b, K, Q, G, R, P), states before each chunk (b, K, G, N, R, P), state after.
     """
-    decay = torch.exp(log_decay)[:, :, :, None, :, None]
-    carried = torch.zeros_like(states[:, 0])
-    starts = []
-    for k in range(states.shape[1]):
-        starts.append(carried)
-        carried = torch.addcmul(states[:, k], carried, decay[:, k])
-    return torch.stack(starts, dim=1)
+    kernel = seg.decays().mul_(seg.similarities())
+    inner = kernel.to(seg.x.dtype) @ seg.by_head(seg.x, seg.dt)  # b K G R Q P
+    end = seg.log[:, :, -1:]
+    weighted = seg.by_group(seg.x, torch.exp(end - seg.log) * seg.dt)
+    added = (seg.B.transpose(-1, -2) @ weighted).to(seg.log.dtype)
+    starts, after = _carry(added.unflatten(-1, seg.x.shape[-2:]), torch.exp(end[:, :, 0]), start)
+    outer = seg.tokens(seg.C @ starts.flatten(4).to(seg.x.dtype))
+    y = torch.addcmul(inner.permute(0, 1, 4, 2, 3, 5), outer,
+                      torch.exp(seg.log)[..., None].to(seg.x.dtype))
+    return y, starts, after
+
+
+def scan_segment(x, dt, A, B, C, state: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """Scan a stretch of tokens from a given state, for callers that stream.
+
+    Args:
+        x: (b, T, H, P), any T; other inputs as :func:`mmvitlin.ops.ssd`.
+        state: State before the first token, (b, G, N, R, P).
+        chunk: Tokens in a chunk.
+
+    Returns:
+        (b, T, H, P) and the state after the last token.
+    """
+    length = x.shape[1]
+    chunk = min(chunk, length)
+    padded = _pad((x, dt, B, C), -length % chunk)
+    y, _, state = _forward_segment(_cut(padded[0], padded[1], A, *padded[2:], chunk), state)
+    return y.reshape(*padded[0].shape)[:, :length], state
+
+
+def _zero_state(x: Tensor, B: Tensor) -> Tensor:
+    groups, state = B.shape[2:]
+    acc = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return x.new_zeros(x.shape[0], groups, state, x.shape[2] // groups, x.shape[3], dtype=acc)
+
+
+@torch.library.custom_op('mmvitlin::ssd_chunked', mutates_args=())
+def _scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int,
+          keep: bool) -> tuple[Tensor, Tensor]:
+    """Outputs, and the state before every chunk if ``keep`` (else an empty tensor)."""
+    length = x.shape[1]
+    px, pdt, pB, pC = _pad((x, dt, B, C), -length % chunk)
+    out, kept, state = torch.empty_like(px), [], _zero_state(x, B)
+    for a, z in _segments(px.shape[1], chunk, x.device):
+        y, starts, state = _forward_segment(
+            _cut(px[:, a:z], pdt[:, a:z], A, pB[:, a:z], pC[:, a:z], chunk), state)
+        out[:, a:z] = y.reshape(x.shape[0], z - a, *x.shape[2:])
+        if keep:
+            kept.append(starts)
+    states = torch.cat(kept, dim=1) if keep else state.new_empty(0)
+    return out[:, :length].contiguous(), states
+
+
+@_scan.register_fake
+def _(x, dt, A, B, C, chunk, keep):
+    state = _zero_state(x, B)
+    num = -(-x.shape[1] // chunk)
+    states = state.new_empty(state.shape[0], num, *state.shape[1:]) if keep else state.new_empty(0)
+    return x.new_empty(x.shape), states
+
+
+def _backward_segment(seg: _Segment, dy: Tensor, starts: Tensor, after: Tensor):
+    """Gradients of one segment.
+
+    Args:
+        dy: Gradient of the outputs, (b, K, Q, G, R, P).
+        starts: States before each chunk, (b, K, G, N, R, P).
+        after: Gradient of the state after the segment, (b, G, N, R, P).
+
+    Returns:
+        Gradients of x, dt (through the values only), the log decays' increments, B and C,
+        and of the state before the segment.
+    """
+    acc, dtype = seg.log.dtype, seg.x.dtype
+    end = seg.log[:, :, -1:]
+    from_start, to_end = torch.exp(seg.log), torch.exp(end - seg.log)
+
+    # the state's gradient, from the last chunk to the first
+    dy_start = seg.by_group(dy, from_start)  # b K G Q (R P)
+    received = (seg.C.transpose(-1, -2) @ dy_start).to(acc).unflatten(-1, seg.x.shape[-2:])
+    decay = torch.exp(end[:, :, 0])[:, :, :, None, :, None]
+    afters = torch.empty_like(received)
+    for k in reversed(range(received.shape[1])):
+        afters[:, k] = after
+        after = torch.addcmul(received[:, k], after, decay[:, k])
+    flat_afters, flat_starts = afters.flatten(4).to(dtype), starts.flatten(4).to(dtype)
+
+    # inside chunks
+    decays, similar = seg.decays(), seg.similarities()
+    dy_head, values = seg.by_head(dy), seg.by_head(seg.x, seg.dt)
+    kernel = decays * similar
+    d_kernel = (dy_head @ values.transpose(-1, -2)).to(acc)
+    d_values = (kernel.to(dtype).transpose(-1, -2) @ dy_head).permute(0, 1, 4, 2, 3, 5).to(acc)
+    pairs = kernel.mul_(d_kernel).tril_(-1)
+    d_log = (pairs.sum(-1) - pairs.sum(-2)).permute(0, 1, 4, 2, 3)
+    d_similar = d_kernel.mul_(decays).sum(3).tril_().to(dtype)
+
+    # through the states
+    to_state = seg.tokens(seg.B @ flat_afters).to(acc) * to_end[..., None]
+    d_values += to_state
+    given = (to_state * seg.x).sum(-1) * seg.dt
+    taken = (seg.tokens(seg.C @ flat_starts).to(acc) * from_start[..., None] * dy).sum(-1)
+    d_log += taken - given
+    d_log[:, :, -1] += given.sum(2) + (afters * starts * decay).sum((3, 5))
+
+    weighted = seg.by_group(seg.x, to_end * seg.dt)
+    d_C = d_similar @ seg.B + dy_start @ flat_starts.transpose(-1, -2)
+    d_B = d_similar.transpose(-1, -2) @ seg.C + weighted @ flat_afters.transpose(-1, -2)
+    d_step = d_log.flip(2).cumsum(2).flip(2)
+    return (d_values * seg.dt[..., None], (d_values * seg.x).sum(-1), d_step,
+            d_B.transpose(2, 3), d_C.transpose(2, 3), after)
+
+
+@torch.library.custom_op('mmvitlin::ssd_chunked_backward', mutates_args=())
+def _scan_backward(dy: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                   states: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, dt, A, B and C."""
+    length = x.shape[1]
+    pdy, px, pdt, pB, pC = _pad((dy, x, dt, B, C), -length % chunk)
+    grads = [torch.empty_like(t) for t in (px, pdt, pB, pC)]
+    d_A = torch.zeros_like(A, dtype=states.dtype)
+    after = torch.zeros_like(states[:, 0])
+    for a, z in reversed(list(_segments(px.shape[1], chunk, x.device))):
+        seg = _cut(px[:, a:z], pdt[:, a:z], A, pB[:, a:z], pC[:, a:z], chunk)
+        d_x, d_dt, d_step, d_B, d_C, after = _backward_segment(
+            seg, pdy[:, a:z].reshape(seg.x.shape), states[:, a // chunk:z // chunk], after)
+        d_A += (d_step * seg.dt).sum((0, 1, 2)).flatten()
+        d_dt = d_dt + d_step * A.to(d_dt.dtype).view(d_step.shape[-2:])
+        for grad, part in zip(grads, (d_x, d_dt, d_B, d_C), strict=True):
+            grad[:, a:z] = part.reshape(grad[:, a:z].shape)
+    d_x, d_dt, d_B, d_C = (g[:, :length].contiguous() for g in grads)
+    return d_x, d_dt, d_A.to(A.dtype), d_B, d_C
+
+
+@_scan_backward.register_fake
+def _(dy, x, dt, A, B, C, states, chunk):
+    return tuple(t.new_empty(t.shape) for t in (x, dt, A, B, C))
+
+
+def _setup(ctx, inputs, output):
+    *tensors, ctx.chunk, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
+
+
+def _differentiate(ctx, dy, _):
+    *tensors, states = ctx.saved_tensors
+    return (*torch.ops.mmvitlin.ssd_chunked_backward(dy.contiguous(), *tensors, states, ctx.chunk),
+            None, None)
+
+
+_scan.register_autograd(_differentiate, setup_context=_setup)
 
 
 def ssd_chunked(x: Tensor,
@@ -36,58 +271,17 @@ def ssd_chunked(x: Tensor,
                 chunk_size: int | None = None) -> Tensor:
     """State space dual scan in O(L · chunk) with matrix products inside chunks.
 
-    Shapes, result and source as in :func:`ssd_reference`. Any length: the last
-    chunk is padded with steps of size zero, which change nothing. Decays are kept as
-    logarithms in float32 and every difference of them is masked to -inf before it is
-    exponentiated, so nothing overflows in any input type. ``C Bᵀ`` is computed once
-    a group and shared by the group's heads. Python loops over chunks, never tokens.
+    Shapes, result and source as in :func:`ssd_reference`. Any length: the last chunk is
+    padded with steps of size zero, which change nothing. Decays are kept as logarithms in
+    float32; no difference of them that could overflow is exponentiated. ``C Bᵀ`` is computed
+    once a group and shared by the group's heads. The backward pass recomputes what is inside
+    chunks: inputs and one state a chunk are all that is kept. A registered operator
+    (``mmvitlin::ssd_chunked``), so compiling and exporting see no graph break.
 
     Args:
         chunk_size: Tokens in a chunk (default 64).
     """
-    batch, length, heads, width = x.shape
-    groups, state = B.shape[2:]
-    ratio = heads // groups
-    acc = torch.float64 if x.dtype == torch.float64 else torch.float32
-    chunk = min(chunk_size or DEFAULT_CHUNK, length)
-    pad = -length % chunk
-    xs, steps = x, dt.to(acc)
-    if pad:
-        xs = F.pad(xs, (0, 0, 0, 0, 0, pad))
-        steps = F.pad(steps, (0, 0, 0, pad))
-        B = F.pad(B, (0, 0, 0, 0, 0, pad))
-        C = F.pad(C, (0, 0, 0, 0, 0, pad))
-    num = (length + pad) // chunk
-
-    # letters: B batch, K chunks, Q tokens of a chunk, G groups, R heads of a group
-    xs = xs.view(batch, num, chunk, groups, ratio, width)
-    steps = steps.view(batch, num, chunk, groups, ratio)
-    Bs = B.view(batch, num, chunk, groups, state).transpose(2, 3)  # B K G Q N
-    Cs = C.view(batch, num, chunk, groups, state).transpose(2, 3)
-    log_decay = torch.cumsum(steps * A.to(acc).view(groups, ratio), dim=2)  # B K Q G R
-    log_end = log_decay[:, :, -1]
-
-    # inside a chunk: y_i += Σ_{j≤i} exp(log_i − log_j) (C_i · B_j) dt_j x_j
-    by_head = log_decay.permute(0, 1, 3, 4, 2)  # B K G R Q
-    later = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).triu(1)
-    difference = by_head[..., :, None] - by_head[..., None, :]
-    kernel = torch.exp(difference.masked_fill(later, float('-inf')))
-    kernel = kernel * (Cs @ Bs.transpose(-1, -2)).to(acc)[:, :, :, None]
-    kernel = kernel * steps.permute(0, 1, 3, 4, 2)[..., None, :]
-    y = kernel.to(x.dtype) @ xs.permute(0, 1, 3, 4, 2, 5)  # B K G R Q P
-    y = y.permute(0, 1, 4, 2, 3, 5)  # B K Q G R P
-
-    # across chunks: carry the state, then y_i += exp(log_i) C_i S_start
-    if num > 1:
-        to_end = torch.exp(log_end[:, :, None] - log_decay) * steps
-        weighted = (xs * to_end[..., None].to(x.dtype)).transpose(2, 3).flatten(4)
-        added = (Bs.transpose(-1, -2) @ weighted).to(acc)  # B K G N (R P)
-        starts = _carry(added.unflatten(-1, (ratio, width)), log_end)
-        inherited = Cs @ starts.flatten(4).to(x.dtype)  # B K G Q (R P)
-        inherited = inherited.unflatten(-1, (ratio, width)).transpose(2, 3)
-        y = y + inherited * torch.exp(log_decay)[..., None].to(x.dtype)
-
-    y = y.reshape(batch, num * chunk, heads, width)[:, :length]
-    if D is not None:
-        y = torch.addcmul(y, x, D.to(x.dtype)[:, None])
-    return y
+    chunk = min(chunk_size or DEFAULT_CHUNK, x.shape[1])
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, dt, A, B, C))
+    y, _ = torch.ops.mmvitlin.ssd_chunked(x, dt, A, B, C, chunk, keep)
+    return y if D is None else torch.addcmul(y, x, D.to(x.dtype)[:, None])
