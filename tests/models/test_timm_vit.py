@@ -13,6 +13,8 @@ FAMILIES = {
     'dinov2 /14': ('vit_small_patch14_dinov2.lvd142m', {}),
     'dinov2 registers': ('vit_small_patch14_reg4_dinov2.lvd142m', {}),
     'siglip': ('vit_base_patch16_siglip_224.webli', {}),
+    'eva02, rotary': ('eva02_tiny_patch14_224.mim_in22k', {}),
+    'dinov3, rotary with registers': ('vit_small_patch16_dinov3.lvd1689m', {}),
 }
 
 
@@ -20,8 +22,10 @@ def build(family, **kwargs):
     name, more = FAMILIES[family]
     net = TimmViT(name, img_size=56 if '14' in name else 64, model_kwargs={**SMALL, **more},
                   **kwargs)
-    for p in net.parameters():  # timm starts LayerScale and biases near nothing
-        torch.nn.init.normal_(p, std=0.1)
+    for name, p in net.named_parameters():  # timm starts LayerScale and biases near nothing
+        peaked = 'attn' in name and ('q' in name or 'k_' in name)  # else attention is uniform
+        scale = p.ndim == 1 and ('gamma' in name or 'norm' in name and name.endswith('weight'))
+        torch.nn.init.normal_(p, mean=float(scale), std=0.4 if peaked else 0.1)
     return net.eval()
 
 
@@ -121,10 +125,14 @@ def test_openai_s_own_clip_layout_loads(tmp_path):
 def test_bad_names_and_weights(tmp_path):
     with pytest.raises(ValueError, match="knows no model 'vit_bse_patch16_224'; the nearest"):
         TimmViT('vit_bse_patch16_224')
-    with pytest.raises(TypeError, match="'resnet18' is not a timm VisionTransformer"):
+    with pytest.raises(TypeError, match="'resnet18' is no plain Vision Transformer"):
         TimmViT('resnet18')
-    with pytest.raises(ValueError, match="attention must be 'softmax'"):
+    with pytest.raises(ValueError, match=r"attention must be .* got \['flash'\]"):
         TimmViT('vit_tiny_patch16_224', attention='flash')
+    with pytest.raises(ValueError, match='attention names 3 layers, the network has 12'):
+        TimmViT('vit_tiny_patch16_224', attention=['linear'] * 3)
+    with pytest.raises(IndexError, match='layer 12 asked'):
+        TimmViT('vit_tiny_patch16_224', attention='linear', softmax_layers=[12])
     with pytest.raises(ValueError, match="no class token; take out_type='avg_featmap'"):
         build('siglip', out_type='cls_token')
     torch.save({'conv.weight': torch.ones(2)}, tmp_path / 'other.pth')

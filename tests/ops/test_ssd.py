@@ -140,3 +140,29 @@ def test_gpu_backends_agree_with_the_reference(backend, dtype, bound, length):
     for a, b in zip(torch.autograd.grad((got.double() * weight).sum(), leaves),
                     torch.autograd.grad((want * weight).sum(), exact), strict=True):
         assert relative(a, b) < 2 * bound
+
+
+def test_the_operator_is_well_registered():
+    """Schema, fake tensors, autograd and dynamic shapes, by torch's own checker."""
+    x, dt, A, B, C, _ = (t.requires_grad_() for t in inputs(9, groups=2))
+    torch.library.opcheck(torch.ops.mmvitlin.ssd_chunked.default, (x, dt, A, B, C, 4, True))
+    torch.library.opcheck(torch.ops.mmvitlin.ssd_chunked.default, (x, dt, A, B, C, 16, False),
+                          test_utils=('test_schema', 'test_faketensor'))
+
+
+def test_compiling_breaks_no_graph_and_changes_nothing():
+    args = inputs(70)
+    compiled = torch.compile(lambda *a: ssd(*a, backend='torch') * 2, backend='aot_eager',
+                             fullgraph=True)
+    torch.testing.assert_close(compiled(*args), ssd(*args, backend='torch') * 2)
+
+
+def test_segments_do_not_show():
+    """More than one segment on the CPU, the last one ragged."""
+    leaves = [t.requires_grad_() for t in inputs(1200, heads=2, width=4, dtype=torch.float64)]
+    ours, theirs = ssd(*leaves, backend='torch'), ssd_reference(*leaves)
+    weight = torch.randn_like(ours)
+    assert relative(ours, theirs) < 1e-12
+    for a, b in zip(torch.autograd.grad((ours * weight).sum(), leaves),
+                    torch.autograd.grad((theirs * weight).sum(), leaves), strict=True):
+        assert relative(a, b) < 1e-10

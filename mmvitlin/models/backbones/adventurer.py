@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
 from mmvitlin.models.layers import Mamba2, PatchEmbed, SwiGLU, resize_positions
+from mmvitlin.ops import BlockWeights, streamed_block_
 from mmvitlin.registry import MODELS
 
 
@@ -40,6 +41,17 @@ class AdventurerBlock(nn.Module):
         self.norm_mlp = nn.RMSNorm(embed_dims, eps=1e-5)
         self.mlp = SwiGLU(embed_dims, int(mlp_ratio * embed_dims))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def weights(self, dtype: torch.dtype) -> BlockWeights:
+        """Weights for :func:`mmvitlin.ops.streamed_block_`, matrices as ``dtype``."""
+        mixer, mlp = self.mixer, self.mlp
+        return BlockWeights(
+            self.norm.weight, mixer.in_proj.weight.to(dtype),
+            mixer.conv1d.weight[:, 0].t().to(dtype).contiguous(), mixer.conv1d.bias.to(dtype),
+            mixer.dt_bias.float(), -torch.exp(mixer.A_log.float()), mixer.D.to(dtype),
+            mixer.norm.weight.to(dtype), mixer.out_proj.weight.to(dtype), self.norm_mlp.weight,
+            *((layer.weight.to(dtype), layer.bias.to(dtype)) for layer in (mlp.w1, mlp.w2, mlp.w3)),
+            mixer.num_groups, self.norm.eps)
 
     def _flip(self, x: Tensor) -> Tensor:
         return torch.cat([x[:, :-1].flip(1), x[:, -1:]], dim=1) if self.reverse else x
@@ -170,13 +182,32 @@ class Adventurer(TokenBackbone):
         patches = patches + resize_positions(self.pos_embed[:, :-1], self.grid, grid)
         cls = (self.cls_token + self.pos_embed[:, -1:]).expand(len(images), -1, -1)
         x = torch.cat([patches, cls], dim=1)
+        streamed = self._can_stream(x)
         found = {}
         for i, layer in enumerate(self.layers[:max(wanted) + 1]):
-            if self.with_cp and self.training:
+            if streamed:
+                x = streamed_block_(x, layer.weights(self._compute_dtype(x)), layer.reverse)
+            elif self.with_cp and self.training:
                 x = checkpoint(layer, x, use_reentrant=False)
             else:
                 x = layer(x)
             if i in wanted:
-                y = self.norm_f(x) if i == self.num_layers - 1 else x
+                last = i == self.num_layers - 1
+                y = self.norm_f(x) if last else x.clone() if streamed else x
                 found[i] = Tokens(y[:, :-1], y[:, -1], grid)
         return [found[i] for i in wanted]
+
+    def _can_stream(self, x: Tensor) -> bool:
+        """Whether blocks may run tile by tile over their own input.
+
+        CPU inference with nobody looking into the blocks through hooks.
+        """
+        return (x.device.type == 'cpu' and not torch.is_grad_enabled() and not self.training
+                and not torch.compiler.is_compiling()
+                and self.layers[0].mixer.backend in ('auto', 'torch')
+                and not any(m._forward_hooks or m._forward_pre_hooks
+                            for m in self.layers.modules()))
+
+    @staticmethod
+    def _compute_dtype(x: Tensor) -> torch.dtype:
+        return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype

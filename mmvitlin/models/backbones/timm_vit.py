@@ -1,4 +1,4 @@
-"""Any timm Vision Transformer, with tokens and dense maps at any resolution."""
+"""Any timm Vision Transformer, softmax, linear or in between, at any resolution."""
 from __future__ import annotations
 
 import difflib
@@ -6,30 +6,41 @@ from collections.abc import Sequence
 
 import timm
 import torch
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
+from timm.models.eva import checkpoint_filter_fn as eva_filter_fn
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
-from mmvitlin.models.layers import pad_to_patches
+from mmvitlin.models.layers import LinearAttention, pad_to_patches
 from mmvitlin.models.utils import LoadReport, load_backbone
 from mmvitlin.registry import MODELS
 
-_FAMILIES = ('vision_transformer', 'deit')
+# how each family's foreign checkpoints are read
+_FAMILIES = {VisionTransformer: checkpoint_filter_fn, VisionTransformerDistilled:
+             checkpoint_filter_fn, Eva: eva_filter_fn}
+_MODULES = ('vision_transformer', 'deit', 'eva')
 
 
 @MODELS.register_module()
 class TimmViT(TokenBackbone):
-    """A timm ViT as a token backbone: teacher or softmax twin of a student.
+    """A timm ViT as a token backbone: teacher, softmax twin, linear student or hybrid.
 
-    Works for timm's ``VisionTransformer`` models (AugReg, DeiT, CLIP, DINOv2 with or
-    without registers, SigLIP), with their own prefix tokens and normalisations; sizes the
-    patch does not divide are padded, positions interpolated. Attention runs through
-    ``scaled_dot_product_attention``.
+    Works for timm's ``VisionTransformer`` and ``Eva`` models (AugReg, DeiT, CLIP, DINOv2 with
+    or without registers, SigLIP, and the rotary EVA-02 and DINOv3), with their own prefix tokens
+    and normalisations; sizes the patch does not divide are padded, positions interpolated.
+    Softmax attention runs through ``scaled_dot_product_attention``; linear attention takes its
+    place layer by layer and keeps its weights, see
+    :class:`mmvitlin.models.layers.LinearAttention`.
 
     Args:
         model_name: timm's name, such as 'vit_base_patch16_clip_224.openai'.
-        attention: 'softmax'.
+        attention: 'softmax' or 'linear' for all layers, or one of them for each.
+        softmax_layers: With ``attention='linear'``, layers that stay softmax; negative
+            numbers count from the last.
+        linear_cfg: Options of :class:`mmvitlin.models.layers.LinearAttention`.
         pretrained: Load timm's weights for the name (its cache, then the network).
         checkpoint: A local weight file instead: timm's own layouts or one this toolkit
             wrote. Loaded with ``weights_only=True``.
@@ -43,14 +54,17 @@ class TimmViT(TokenBackbone):
         init_cfg: See :class:`TokenBackbone`.
 
     Raises:
-        ValueError: timm does not know the name, or the attention is not known.
-        TypeError: the model is not a ``VisionTransformer``.
+        ValueError: timm does not know the name, the attention is not known, or its list is of
+            another length than the network.
+        TypeError: the model is not a plain ViT.
         RuntimeError: the weights cannot be had or do not fit.
     """
 
     def __init__(self,
                  model_name: str,
-                 attention: str = 'softmax',
+                 attention: str | Sequence[str] = 'softmax',
+                 softmax_layers: Sequence[int] = (),
+                 linear_cfg: dict | None = None,
                  pretrained: bool = False,
                  checkpoint: str | None = None,
                  img_size: int | tuple[int, int] | None = None,
@@ -61,34 +75,50 @@ class TimmViT(TokenBackbone):
                  with_cp: bool = False,
                  init_cfg: dict | None = None):
         super().__init__(out_type, out_indices, with_cp, init_cfg)
-        if attention != 'softmax':
-            raise ValueError(f"attention must be 'softmax', got {attention!r}")
         kwargs = dict(model_kwargs or {}, drop_path_rate=drop_path_rate)
         if img_size is not None:
             kwargs['img_size'] = img_size
         self.vit = self._create(model_name, pretrained and checkpoint is None, kwargs)
         self.vit.reset_classifier(0)
         self.vit.attn_pool = None
-        if checkpoint is not None:
-            self.load_weights(checkpoint)
         self.embed_dims = self.vit.embed_dim
         self.num_layers = len(self.vit.blocks)
+        self.attention = self._attention_of_layers(attention, softmax_layers)
+        for block, kind in zip(self.vit.blocks, self.attention, strict=True):
+            if kind == 'linear':
+                block.attn = LinearAttention(block.attn, **(linear_cfg or {}))
+        if checkpoint is not None:
+            self.load_weights(checkpoint)
         self.patch_size = self.vit.patch_embed.patch_size[0]
         self.has_cls = self.vit.cls_token is not None
         if out_type == 'cls_token' and not self.has_cls:
             raise ValueError(f"{model_name} has no class token; take out_type='avg_featmap'")
 
+    def _attention_of_layers(self, attention: str | Sequence[str],
+                             softmax_layers: Sequence[int]) -> tuple[str, ...]:
+        kinds = [attention] * self.num_layers if isinstance(attention, str) else list(attention)
+        if len(kinds) != self.num_layers:
+            raise ValueError(f'attention names {len(kinds)} layers, the network has '
+                             f'{self.num_layers}')
+        if unknown := sorted(set(kinds) - {'softmax', 'linear'}):
+            raise ValueError("attention must be 'softmax', 'linear' or one of them for each layer, "
+                             f'got {unknown}')
+        for index in self.layer_indices(softmax_layers):
+            kinds[index] = 'softmax'
+        return tuple(kinds)
+
     @staticmethod
-    def _create(model_name: str, pretrained: bool, kwargs: dict) -> VisionTransformer:
+    def _create(model_name: str, pretrained: bool, kwargs: dict) -> VisionTransformer | Eva:
         name = model_name.split('.')[0]
         if not timm.is_model(name):
             close = difflib.get_close_matches(name, timm.list_models(), n=3)
             raise ValueError(f"timm {timm.__version__} knows no model '{model_name}'" +
                              (f'; the nearest are {close}' if close else ''))
         family = timm.models.model_entrypoint(name).__module__.rsplit('.', 1)[-1]
-        if family not in _FAMILIES:
-            raise TypeError(f"'{model_name}' is not a timm VisionTransformer (it is of "
-                            f"timm.models.{family}); TimmViT takes vit_*, deit_* and deit3_*")
+        if family not in _MODULES:
+            raise TypeError(f"'{model_name}' is no plain Vision Transformer (it is of "
+                            f'timm.models.{family}); TimmViT takes vit_*, deit_*, deit3_*, eva02_* '
+                            'and the like')
         try:
             return timm.create_model(model_name, pretrained=pretrained, dynamic_img_size=True,
                                      **kwargs)
@@ -109,7 +139,7 @@ class TimmViT(TokenBackbone):
         if any(k.startswith('vit.') for k in state):
             state = {k[4:]: v for k, v in state.items() if k.startswith('vit.')}
         with torch.no_grad():
-            state = checkpoint_filter_fn(state, self.vit)
+            state = _FAMILIES[type(self.vit)](state, self.vit)
         return {f'vit.{k}': v for k, v in state.items()}
 
     @property
@@ -133,18 +163,29 @@ class TimmViT(TokenBackbone):
         grid = tuple(x.shape[1:3])
         if mask is not None:
             x = self.apply_mask(x.flatten(1, 2), mask).unflatten(1, grid)
-        x = vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
+        x, rope = self._embed_positions(x)
         found = {}
         for i, block in enumerate(vit.blocks[:max(wanted) + 1]):
+            if self.attention[i] == 'linear':
+                block.attn.grid = grid
+            turn = {} if rope is None else {
+                'rope': rope[i] if getattr(vit, 'rope_mixed', False) else rope}
             if self.with_cp and self.training:
-                x = recompute(block, x, use_reentrant=False)
+                x = recompute(block, x, use_reentrant=False, **turn)
             else:
-                x = block(x)
+                x = block(x, **turn)
             if i in wanted:
                 y = vit.norm(x) if i == self.num_layers - 1 else x
                 found[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
                                   grid)
         return [found[i] for i in wanted]
+
+    def _embed_positions(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Patches (B, h, w, C) to all tokens with positions, and rotary angles if any."""
+        if isinstance(self.vit, Eva):
+            x, rope = self.vit._pos_embed(x)
+            return self.vit.norm_pre(x), rope
+        return self.vit.norm_pre(self.vit.patch_drop(self.vit._pos_embed(x))), None
 
     def _block_of(self, name: str) -> int | None:
         parts = name.split('.')
