@@ -28,7 +28,7 @@ def streets(tmp_path_factory):
     """A few drawn scenes in the Cityscapes layout, 64x128, and single objects."""
     from mmvitlin.datasets.streets import write_streets
     root = tmp_path_factory.mktemp('streets')
-    write_streets(root, dict(train=6, val=3), (64, 128), dict(train=1), 32, seed=3)
+    write_streets(root, dict(train=6, val=3), (64, 128), dict(train=1, val=1), 32, seed=3)
     return root
 
 

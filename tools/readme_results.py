@@ -33,11 +33,12 @@ def camvid(results: dict) -> list[str]:
                      f'{free} |')
     gain = stages['distilled']['mean'] - stages['scratch']['mean']
     control = stages['distilled']['mean'] - stages['scratch_long']['mean']
+    weak = stages['teacher']['mean'] < stages['scratch_long']['mean']
     lines += [
         '', f'Under the same fine-tuning budget distillation is worth {gain:+.1f} mIoU. Against '
-        f'labels for the whole budget it is {control:+.1f}: the teacher here is small, was trained '
-        'on the same few frames, and is itself below the student that had labels for longest.', '',
-
+        f'labels for the whole budget it is {control:+.1f}' +
+        ('; the teacher, a small ViT trained on the same few frames, is itself below the student '
+         'that had labels for longest.' if weak else '.'), '',
         f"```bash\n{results['command']}\n```", ''
     ]
     return lines

@@ -90,8 +90,9 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
         prefix = dataset.get('data_prefix') or {}
         for name, part in (prefix.items() if isinstance(prefix, dict) else [('', prefix)]):
             if part and not (root / part).is_dir():
-                raise ConfigError(f"{key}.data_prefix.{name}: '{root}' has no folder '{part}'. It "
-                                  f'holds: {sorted(p.name for p in root.iterdir())[:8]}')
+                which = f'data_prefix.{name}' if name else 'data_prefix'
+                raise ConfigError(f"{key}.{which}: '{root}' has no folder '{part}'. It holds: "
+                                  f'{sorted(p.name for p in root.iterdir())[:8]}')
     if cfg.get('load_from') and not _exists(cfg.load_from):
         raise ConfigError(f"load_from: no checkpoint at '{cfg.load_from}'")
     for key, path in _checkpoints(cfg.get('model', {}), 'model'):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmvitlin.ops.ssd.chunked import scan_segment
 
-TILE = 512
+TILE = 1024
 CHUNK = 64
 
 
