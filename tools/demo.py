@@ -41,9 +41,10 @@ def main() -> None:
 
     fast_bf16 = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() \
         or torch.cpu._is_amx_tile_supported()
-    say(f"five runs, in {'mixed' if fast_bf16 else 'single'} precision; one that is done is not "
+    say(f"five runs, two side by side, in {'mixed' if fast_bf16 else 'single'} precision; one that is done is not "
         'repeated')
-    runs = run_recipe(load_recipe(RECIPE), out, args.seed, {'data_root': str(data)}, amp=fast_bf16)
+    runs = run_recipe(load_recipe(RECIPE), out, args.seed, {'data_root': str(data)}, amp=fast_bf16,
+                      jobs=1 if torch.cuda.is_available() else 2)
 
     say('timing the backbones of teacher and student, batch 1, in turn')
     stages = out / f'seed{args.seed}'

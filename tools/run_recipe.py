@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+from mmvitlin.analysis.latency import machine
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.recipe import load_recipe, run_recipe, summarise
@@ -22,6 +23,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
                         metavar='KEY=VALUE', help='for every stage')
     parser.add_argument('--amp', action='store_true', help='mixed precision in every stage')
+    parser.add_argument('--jobs', type=int, default=1, help='stages side by side, each with its '
+                        'share of the cores')
     parser.add_argument('--metric', default='mIoU')
     parser.add_argument('--out', help='results file; default: results.json in the work directory')
     return parser.parse_args()
@@ -33,10 +36,11 @@ def main() -> None:
     stages = load_recipe(args.recipe)
     work_dir = Path(args.work_dir or Path('work_dirs') / Path(args.recipe).stem)
     runs = {seed: run_recipe(stages, work_dir, seed, args.cfg_options, args.stages,
-                             args.amp)
+                             args.amp, args.jobs)
             for seed in args.seeds}
     results = dict(recipe=args.recipe, metric=args.metric, seeds=args.seeds,
                    command=command_line(), versions=versions(),
+                   machine=machine(),
                    stages=summarise(runs, args.metric),
                    runs={str(seed): run for seed, run in runs.items()})
     out = Path(args.out or work_dir / 'results.json')

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/runtime_distill.py'
 ]
 model = dict(
-    backbone=dict(img_size=(256, 512), patch_size=16),
+    backbone=dict(img_size=(192, 384), patch_size=16),
     teacher=dict(
-        backbone=dict(img_size=(256, 512), model_kwargs=dict(patch_size=16)),
+        backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
         checkpoint='work_dirs/streets_vit-nano/iter_500.pth'))

@@ -8,8 +8,8 @@ import shlex
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,8 +90,9 @@ def run_recipe(stages: Sequence[Stage],
                seed: int = 0,
                options: dict[str, object] | None = None,
                only: Sequence[str] | None = None,
-               amp: bool = False) -> dict[str, dict]:
-    """Run the stages that have no result yet, in order.
+               amp: bool = False,
+               jobs: int = 1) -> dict[str, dict]:
+    """Run the stages that have no result yet, each as soon as its inputs are there.
 
     A stage is done when its folder holds ``result.json``; a stage that was interrupted goes
     on from its newest checkpoint.
@@ -103,66 +104,101 @@ def run_recipe(stages: Sequence[Stage],
         options: ``--cfg-options`` for every stage, such as data_root.
         only: Names of the stages to run; all if None.
         amp: Train every stage in mixed precision.
+        jobs: Stages that may run side by side; on a CPU they share its cores evenly.
 
     Returns:
         Stage → its ``result.json``.
 
     Raises:
-        ConfigError: a stage failed; names its log.
+        ConfigError: a stage failed; names its log. Stages beside it are ended.
     """
-    work_dir = Path(work_dir)
-    folders, results = {}, {}
-    for number, stage in enumerate(stages, 1):
-        folder = work_dir / ('shared' if stage.shared else f'seed{seed}') / stage.name
-        folders[stage.name] = folder
-        if only is not None and stage.name not in only:
-            continue
-        result = folder / 'result.json'
-        if not result.is_file():
-            given = {k: str(checkpoint_of(_named(stages, s), folders[s]))
-                     for k, s in stage.inputs.items()}
-            settings = {**(options or {}), **stage.options, **given}
-            command = [sys.executable, str(_TRAIN), stage.config, '--work-dir', str(folder),
-                       '--seed', str(0 if stage.shared else seed)]
-            if settings:
-                command += ['--cfg-options', *(f'{k}={v}' for k, v in settings.items())]
-            if amp:
-                command.append('--amp')
-            if (folder / 'last_checkpoint').is_file():
-                command.append('--resume')
-            print(f'[{number}/{len(stages)}] {stage.name}: {shlex.join(command[1:])}', flush=True)
-            start = time.perf_counter()
-            code, last = _run(command, folder / 'train.log')
-            if code:
-                raise ConfigError(f"stage '{stage.name}' ended with status {code} after "
-                                  f"{time.perf_counter() - start:.0f} s: {last} (the whole log is "
-                                  f"{folder / 'train.log'}). The same command goes on from here.")
-        results[stage.name] = json.loads(result.read_text())
-    return results
+    folders = {s.name: Path(work_dir) / ('shared' if s.shared else f'seed{seed}') / s.name
+               for s in stages}
+    wanted = [s for s in stages if only is None or s.name in only]
+    waiting = [s for s in wanted if not (folders[s.name] / 'result.json').is_file()]
+    left = {s.name for s in waiting}
+    threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
+    with ThreadPoolExecutor(jobs) as pool, _Children() as children:
+        running: dict[Future, Stage] = {}
+        while waiting or running:
+            for stage in [s for s in waiting if not left & set(s.inputs.values())]:
+                if len(running) == jobs:
+                    break
+                waiting.remove(stage)
+                given = {k: str(checkpoint_of(_named(stages, source), folders[source]))
+                         for k, source in stage.inputs.items()}
+                command = _command(stage, folders[stage.name], seed, {**(options or {}), **given},
+                                   amp)
+                print(f'[{stage.name}] {shlex.join(command[1:])}', flush=True)
+                running[pool.submit(_run, command, folders[stage.name] / 'train.log', stage.name,
+                                    threads, children)] = stage
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(future)
+                code, last = future.result()
+                if code:
+                    raise ConfigError(
+                        f"stage '{stage.name}' ended with status {code}: {last} (the whole log is "
+                        f"{folders[stage.name] / 'train.log'}). The same command goes on from "
+                        'here.')
+                left.discard(stage.name)
+    return {s.name: json.loads((folders[s.name] / 'result.json').read_text()) for s in wanted}
+
+
+def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
+             amp: bool) -> list[str]:
+    settings = {**settings, **stage.options}
+    command = [sys.executable, os.path.relpath(_TRAIN), stage.config, '--work-dir', str(folder),
+               '--seed', str(0 if stage.shared else seed)]
+    if settings:
+        command += ['--cfg-options', *(f'{k}={v}' for k, v in settings.items())]
+    if amp:
+        command.append('--amp')
+    if (folder / 'last_checkpoint').is_file():
+        command.append('--resume')
+    return command
+
+
+class _Children(set):
+    """Running processes; none outlives the recipe."""
+
+    def __enter__(self) -> _Children:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for process in list(self):
+            process.terminate()
 
 
 _PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*?eta: (\S+).*? loss: (\S+)')
 
 
-def _run(command: list[str], log: Path) -> tuple[int, str]:
+def _run(command: list[str], log: Path, name: str = '', threads: int | None = None,
+         children: set | None = None) -> tuple[int, str]:
     """Run a stage: everything it says goes to the log, its progress to the terminal.
 
     Returns:
         Exit status and the last line it said.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    last = ''
+    last, env = '', dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
+    if threads is not None:
+        env['OMP_NUM_THREADS'] = str(threads)
     with log.open('a') as file, subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
-            env=dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')) as process:
+            env=env) as process:
+        if children is not None:
+            children.add(process)
         for line in process.stdout:
             file.write(line)
             last = line.strip() or last
             if found := _PROGRESS.search(line):
                 done, total, eta, loss = found.groups()
-                print(f'      {done:>6}/{total} iterations, loss {loss}, {eta} left', flush=True)
+                print(f'    {name:14s}{done:>6}/{total} iterations, loss {loss}, {eta} left',
+                      flush=True)
             elif 'mIoU:' in line or 'accuracy/top1' in line:
-                print(f"      {line[line.rfind(']') + 1:].strip()}", flush=True)
+                print(f"    {name:14s}{line[line.rfind(']') + 1:].strip()}", flush=True)
+    if children is not None:
+        children.discard(process)
     return process.returncode, last
 
 

@@ -23,7 +23,7 @@ def ran(monkeypatch):
     """Replaces training: writes what a run writes, or fails where told to."""
     commands = []
 
-    def run(command, log):
+    def run(command, log, name, threads, children):
         commands.append(command)
         folder = log.parent
         status = run.failing.get(folder.name, 0)
@@ -64,6 +64,14 @@ def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_
     assert '50/400 iterations, loss 1.5, 0:01:02 left' in shown
     assert 'mIoU: 12.3' in shown
     assert words in (tmp_path / 'a' / 'train.log').read_text()
+
+
+def test_side_by_side_no_stage_starts_before_its_inputs(stages, ran, tmp_path):
+    commands, _ = ran
+    results = recipe.run_recipe(stages, tmp_path, jobs=2)
+    names = [c[c.index('--work-dir') + 1].rsplit('/', 1)[-1] for c in commands]
+    assert sorted(names) == list(results) == ['a', 'b', 'c']
+    assert names.index('a') < names.index('b')
 
 
 def test_a_failed_stage_is_named_and_taken_up_again(stages, ran, tmp_path):
