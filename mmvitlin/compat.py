@@ -12,6 +12,7 @@ import re
 import sys
 import warnings
 from importlib import metadata
+from pathlib import Path
 
 from mmvitlin.errors import CheckpointError
 
@@ -102,6 +103,9 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
     except ImportError:
         allowed = []
     try:
+        if hasattr(np, '_core'):  # files whose logs were written with NumPy 1
+            allowed += [(np._core.multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
+                        (np._core.multiarray.scalar, 'numpy.core.multiarray.scalar')]
         numbers = [type(np.dtype(code)) for code in '?bBhHiIlLqQefdg']  # of logged scalars
         with torch.serialization.safe_globals([*allowed, *numbers, argparse.Namespace]):
             return torch.load(file, map_location=map_location, weights_only=True)
@@ -126,11 +130,27 @@ def _culprit(error: Exception) -> str:
 def load_tensors_only() -> None:
     """Make mmengine's loaders refuse to unpickle code.
 
-    onedl-mmengine 0.10.12 tries ``weights_only=True`` and falls back to the unsafe load
-    with a warning; the original 0.10 loads unsafely at once.
+    Local files and URLs. onedl-mmengine 0.10.12 tries ``weights_only=True`` and falls back to
+    the unsafe load with a warning; the original 0.10 loads unsafely at once.
     """
     from mmengine.runner import checkpoint
     checkpoint._safe_torch_load = safe_torch_load
+
+    def load_from_local(filename, map_location='cpu'):
+        return safe_torch_load(Path(filename).expanduser(), map_location)
+
+    def load_from_http(filename, map_location='cpu', model_dir=None):
+        from torch.hub import download_url_to_file, get_dir
+        folder = Path(model_dir or Path(get_dir()) / 'checkpoints')
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / filename.rsplit('/', 1)[-1]
+        if not target.is_file():
+            download_url_to_file(filename, str(target))
+        return safe_torch_load(target, map_location)
+
+    register = checkpoint.CheckpointLoader.register_scheme
+    register('', load_from_local, force=True)
+    register(('http://', 'https://'), load_from_http, force=True)
 
 
 def hush() -> None:

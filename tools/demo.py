@@ -41,8 +41,8 @@ def main() -> None:
 
     fast_bf16 = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() \
         or torch.cpu._is_amx_tile_supported()
-    say(f"five runs, two side by side, in {'mixed' if fast_bf16 else 'single'} precision; one that is done is not "
-        'repeated')
+    say(f"five runs, two side by side, in {'mixed' if fast_bf16 else 'single'} precision; one that "
+        'is done is not repeated')
     runs = run_recipe(load_recipe(RECIPE), out, args.seed, {'data_root': str(data)}, amp=fast_bf16,
                       jobs=1 if torch.cuda.is_available() else 2)
 
@@ -51,7 +51,8 @@ def main() -> None:
     trained = {who: load_trained(stages / stage)
                for who, stage in (('teacher', 'teacher'), ('student', 'distilled'))}
     nets = {who: model.backbone for who, (model, _) in trained.items()}
-    latency = backbone_latency(nets, SHAPES, warmup=1, rounds=9, seconds=6)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    latency = backbone_latency(nets, SHAPES, device, warmup=1, rounds=9, seconds=6)
     peak = {who: backbone_memory(cfg.model.backbone.to_dict(), SHAPES)
             for who, (_, cfg) in trained.items()}
 

@@ -1,7 +1,7 @@
 # the demo's control: labels for as many iterations as distillation and fine-tuning together
 _base_ = [
     '../_base_/models/fcn_adventurer-nano.py', '../_base_/datasets/streets_256x512.py',
-    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_450.py'
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_500.py'
 ]
 model = dict(
     data_preprocessor=dict(size=(192, 384)),

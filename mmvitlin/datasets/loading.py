@@ -1,7 +1,13 @@
 """Reading images, with errors that name the file."""
 from __future__ import annotations
 
+import io
+
+import mmcv
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from PIL import Image
 
 from mmvitlin.errors import UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
@@ -12,7 +18,8 @@ class LoadImage(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` that refuses truncated and unreadable files.
 
     OpenCV returns a truncated JPEG as an image with a grey rest, and None for a file it
-    does not know. This decodes with Pillow, which notices, and names the file.
+    does not know. This decodes with Pillow, which notices, and names the file. Grey images of
+    16 bits are scaled to 8; Pillow alone would clip them.
 
     Args:
         **kwargs: As mmcv's, ``imdecode_backend`` being 'pillow' unless said otherwise.
@@ -28,12 +35,30 @@ class LoadImage(LoadImageFromFile):
 
     def transform(self, results: dict) -> dict | None:
         """Add 'img' (H, W, 3), uint8, BGR."""
+        path = results['img_path']
+        content = fileio.get(path, backend_args=self.backend_args)
         try:
-            return super().transform(results)
-        except FileNotFoundError:
-            raise
+            image = self._decode(content)
+        except Image.DecompressionBombError as error:
+            raise UnreadableFileError(f'image {path}: {error}. If the image is meant to be that '
+                                      'large, raise PIL.Image.MAX_IMAGE_PIXELS.') from error
         except Exception as error:
+            if self.ignore_empty:
+                return None
             raise UnreadableFileError(
-                f"image {results['img_path']} cannot be decoded ({type(error).__name__}: "
-                f'{error}); it is truncated or not an image. Restore it, or take it out of '
-                'the data set.') from error
+                f'image {path} cannot be decoded ({type(error).__name__}: {error}); it is '
+                'truncated or not an image. Restore it, or take it out of the data set.'
+            ) from error
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        with Image.open(io.BytesIO(content)) as opened:
+            if opened.mode.startswith('I'):
+                grey = (np.asarray(opened).astype(np.uint32) >> 8).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+        image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
+        if image is None:
+            raise ValueError(f'{self.imdecode_backend} does not know the format')
+        return image

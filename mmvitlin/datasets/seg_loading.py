@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import mmcv
 import numpy as np
+from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 
-from mmvitlin.errors import UnreadableFileError
+from mmvitlin.errors import ConfigError, UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
 
@@ -19,12 +21,13 @@ class LoadSegLabels(LoadAnnotations):
 
     Args:
         num_classes: Classes of the head; every label must be below it or ignored.
-        void_labels: Labels of the file that mean 'ignore'; become ``ignore_index``.
+        void_labels: Labels of the file, as they stand there, that mean 'ignore'.
         ignore_index: Label that losses and metrics leave out.
         **kwargs: As mmseg's.
 
     Raises:
         FileNotFoundError: no such file.
+        ConfigError: ``reduce_zero_label`` here and in the data set differ.
         UnreadableFileError: it cannot be decoded, is no single-channel image, or holds a
             label that is neither a class nor ignored, or has another size than the image.
     """
@@ -40,29 +43,49 @@ class LoadSegLabels(LoadAnnotations):
 
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
+        content = fileio.get(path, backend_args=self.backend_args)
         try:
-            super()._load_seg_map(results)
-        except FileNotFoundError:
-            raise
+            labels = np.asarray(mmcv.imfrombytes(content, flag='unchanged',
+                                                 backend=self.imdecode_backend)).squeeze()
         except Exception as error:
             raise UnreadableFileError(f'label image {path} cannot be decoded '
                                       f'({type(error).__name__}: {error}). Restore it.') from error
-        labels = results['gt_seg_map']
         if labels.ndim != 2:
             raise UnreadableFileError(f'label image {path} has shape {labels.shape}; it must '
                                       'have one channel of class numbers')
-        if self.void_labels:
-            labels[np.isin(labels, self.void_labels)] = self.ignore_index
-        present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
-        wrong = [int(v) for v in present if v >= self.num_classes and v != self.ignore_index]
-        if wrong:
-            raise UnreadableFileError(
-                f'label image {path} holds the labels {wrong}, but the model has '
-                f'{self.num_classes} classes (0 to {self.num_classes - 1}, {self.ignore_index} '
-                'is ignored). Set num_classes, or name them in void_labels of LoadSegLabels.')
         image_size = results.get('ori_shape')
         if image_size is not None and tuple(labels.shape) != tuple(image_size):
             raise UnreadableFileError(
-                f"label image {path} is {labels.shape[0]}x{labels.shape[1]}, its "
-                             f"image {results.get('img_path')} is "
-                             f'{image_size[0]}x{image_size[1]}; they must be equal')
+                f"label image {path} is {labels.shape[0]}x{labels.shape[1]}, its image "
+                f"{results.get('img_path')} is {image_size[0]}x{image_size[1]}; they must be equal")
+        results['gt_seg_map'] = self._classes(labels.astype(np.int64), path, results)
+        results['seg_fields'].append('gt_seg_map')
+
+    def _classes(self, labels: np.ndarray, path: str, results: dict) -> np.ndarray:
+        """Labels of the file to classes, uint8."""
+        ignored = np.isin(labels, [*self.void_labels, self.ignore_index])
+        zero = self.reduce_zero_label
+        if zero is None:
+            zero = results['reduce_zero_label']
+        elif zero != results['reduce_zero_label']:
+            raise ConfigError(
+                f'LoadSegLabels(reduce_zero_label={zero}) and the data set '
+                f"(reduce_zero_label={results['reduce_zero_label']}) disagree; give both the same")
+        if zero:
+            ignored |= labels == 0
+            labels = labels - 1
+        if results.get('label_map') is not None:
+            mapped = labels.copy()
+            for old, new in results['label_map'].items():
+                mapped[labels == old] = new
+            labels = mapped
+            ignored |= labels == self.ignore_index
+        labels[ignored] = self.ignore_index
+        wrong = np.unique(labels[~ignored & ((labels < 0) | (labels >= self.num_classes))])
+        if len(wrong):
+            raise UnreadableFileError(
+                f'label image {path} holds the labels {(wrong + bool(zero)).tolist()[:8]}, but the '
+                f'model has {self.num_classes} classes (0 to {self.num_classes - 1}, '
+                f'{self.ignore_index} is ignored). Set num_classes, or name them in void_labels '
+                'of LoadSegLabels.')
+        return labels.astype(np.uint8)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvitlin import compat
-from mmvitlin.errors import ConfigError
+from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.models.utils import read_state_dict
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -27,7 +29,9 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         ConfigError: no such file.
     """
     compat.apply()
-    if not Path(path).is_file() and '::' not in path:
+    if '::' in path:
+        path, _ = Config._get_cfg_path(path, '')
+    if not Path(path).is_file():
         raise ConfigError(f'no config file at {path}')
     cfg = Config.fromfile(path)
     options = dict(options or {})
@@ -133,7 +137,7 @@ def build_runner(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> Runner:
     preflight(cfg, loaders)
     _prepare_distributed(cfg)
     hooks = list(cfg.get('custom_hooks') or [])
-    if not any(hook.get('type') == 'mmvitlin.ResultHook' for hook in hooks):
+    if not any(isinstance(h, dict) and h.get('type') == 'mmvitlin.ResultHook' for h in hooks):
         hooks.append(dict(type='mmvitlin.ResultHook'))
     cfg.custom_hooks = hooks
     try:
@@ -157,11 +161,10 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
     cfg.launcher = launcher
     if resume:
         cfg.resume = True
-        if isinstance(resume, str):
-            cfg.load_from = resume
+        cfg.load_from = resume if isinstance(resume, str) else None  # None: the newest
     if amp:
         _set_amp(cfg)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
     runner.train()
     return runner
 
@@ -172,7 +175,29 @@ def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none') -> dict[str, 
     cfg.load_from = checkpoint
     for key, _ in list(_checkpoints(cfg.model, 'model')):  # weights come from the checkpoint
         cfg.merge_from_dict({key.removesuffix('.checkpoint') if 'init_cfg' in key else key: None})
-    return build_runner(cfg, ('test_dataloader', )).test()
+    if cfg.model.get('backbone', {}).get('pretrained') is True:
+        cfg.model.backbone.pretrained = False
+    runner = build_runner(cfg, ('test_dataloader', ))
+    _check_whole(runner.model, checkpoint)
+    return runner.test()
+
+
+def _check_whole(model: torch.nn.Module, checkpoint: str) -> None:
+    """Refuse to evaluate a model that the checkpoint does not fill.
+
+    Raises:
+        CheckpointError: parameters are missing or of another shape.
+    """
+    own = (model.module if is_model_wrapper(model) else model).state_dict()
+    state = read_state_dict(checkpoint, prefix='')
+    missing = [k for k in own if k not in state]
+    wrong = [k for k in own if k in state and state[k].shape != own[k].shape]
+    if missing or wrong:
+        raise CheckpointError(
+            f"{checkpoint} is no checkpoint of this config's model: {len(missing)} keys are "
+            f'missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}). '
+            'A student.pth holds the backbone alone; give the checkpoint that training with this '
+            'config wrote.')
 
 
 def local_rank_from(args_rank: int | None) -> None:

@@ -51,6 +51,11 @@ def cosine_map_distance(student: Tensor, teacher: Tensor, form: str = 'auto') ->
     Source: ViT-Linearizer (arXiv 2504.00037), activation matching; the linear form is
     ours.
     """
+    with torch.autocast(student.device.type, enabled=False):  # `.float()` alone is undone at `@`
+        return _distance(student, teacher, form)
+
+
+def _distance(student: Tensor, teacher: Tensor, form: str) -> Tensor:
     if form == 'auto':
         ds, dt, length = student.shape[-1], teacher.shape[-1], student.shape[-2]
         form = 'linear' if 2 * (ds * dt + ds**2 + dt**2) < length * (ds + dt) else 'pairwise'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from mmvitlin.errors import UnreadableFileError
+from mmvitlin.errors import ConfigError, UnreadableFileError
 
 
 @pytest.fixture
@@ -50,6 +50,34 @@ def test_labels(tmp_path):
     with pytest.raises(UnreadableFileError, match=r'l.png holds the labels \[7\].*has 5 classes'):
         load_labels(tmp_path / 'l.png')
     assert load_labels(tmp_path / 'l.png', void_labels=[7])[0, 0] == 255
+
+
+def test_labels_of_16_bits_are_not_wrapped(tmp_path):
+    labels = np.array([[0, 1, 2, 3, 4, 258]] * 4, np.uint16)
+    cv2.imwrite(str(tmp_path / 'l.png'), labels)
+    with pytest.raises(UnreadableFileError, match=r'labels \[258\]'):
+        load_labels(tmp_path / 'l.png')
+    assert load_labels(tmp_path / 'l.png', void_labels=[258])[0].tolist() == [0, 1, 2, 3, 4, 255]
+
+
+def test_void_labels_are_those_of_the_file(tmp_path):
+    cv2.imwrite(str(tmp_path / 'l.png'), np.array([[0, 1, 2, 3, 4, 5]] * 4, np.uint8))
+    transform = TRANSFORMS.build(dict(type='mmvitlin.LoadSegLabels', num_classes=5,
+                                      reduce_zero_label=True, void_labels=[3]))
+    results = dict(seg_map_path=str(tmp_path / 'l.png'), seg_fields=[], reduce_zero_label=True,
+                   label_map=None)
+    assert transform(results)['gt_seg_map'][0].tolist() == [255, 0, 1, 255, 3, 4]
+    results.update(reduce_zero_label=False)
+    with pytest.raises(ConfigError, match='disagree'):
+        transform(results)
+
+
+def test_grey_images_of_16_bits_are_scaled(tmp_path, load):
+    ramp = np.tile(np.linspace(0, 65535, 16).astype(np.uint16), (4, 1))
+    cv2.imwrite(str(tmp_path / 'x.png'), ramp)
+    image = load(dict(img_path=str(tmp_path / 'x.png')))['img']
+    assert image.shape == (4, 16, 3)
+    assert (image[..., 0] == ramp >> 8).all()
 
 
 def test_label_images_of_another_size_or_kind(tmp_path):

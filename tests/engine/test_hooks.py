@@ -62,6 +62,35 @@ def test_what_a_distillation_leaves(streets, tmp_path, ema):
 
 
 @pytest.mark.slow
+def test_the_student_is_there_while_the_run_goes_on(streets, tmp_path):
+    from mmengine.hooks import Hook
+    from mmengine.registry import HOOKS
+
+    class Stop(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == 2:
+                raise KeyboardInterrupt
+
+    cfg = distill_config(streets, tmp_path, **{'default_hooks.checkpoint.interval': 1})
+    HOOKS.register_module(name='StopAtTwo', module=Stop, force=True)
+    cfg.custom_hooks.append(dict(type='mmengine.StopAtTwo'))
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg)
+    assert torch.load(tmp_path / 'student.pth', weights_only=True)['meta']['iter'] == 1
+
+
+def test_processes_draw_masks_of_their_own():
+    for name in ('nano_streets', 'base_in1k-224', 'base_cityscapes-1024'):
+        cfg = load_config(f'configs/distill/linearizer_adventurer-{name}.py')
+        assert cfg.randomness.diff_rank_seed is True
+
+
+def test_metrics_that_are_no_numbers_are_left_out():
+    from mmvitlin.engine.hooks.result import _scalars
+    assert _scalars({'mIoU': torch.tensor(1.5), 'f1': [1, 2], 'n': 3}) == {'mIoU': 1.5, 'n': 3.0}
+
+
+@pytest.mark.slow
 def test_a_distillation_resumes(streets, tmp_path):
     first = distill_config(streets, tmp_path, **{'train_cfg.max_iters': 2,
                                                  'default_hooks.checkpoint.interval': 2})

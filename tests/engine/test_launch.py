@@ -53,6 +53,11 @@ def test_missing_checkpoints_are_found_before_anything_is_built(streets):
         preflight(cfg)
 
 
+def test_a_config_of_a_library_by_name():
+    cfg = load_config('mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py')
+    assert cfg.model.backbone.type == 'MixVisionTransformer'
+
+
 def test_no_such_config():
     with pytest.raises(ConfigError, match='no config file at configs/typo.py'):
         load_config('configs/typo.py')
@@ -122,6 +127,18 @@ def test_a_resumed_run_ends_like_an_undisturbed_one(streets, tmp_path):
              for r in (whole, again)]
     assert steps == [4, 4]
     assert whole.param_schedulers[0].last_step == again.param_schedulers[0].last_step
+
+
+@pytest.mark.slow
+def test_resuming_a_finished_run_validates_and_ignores_load_from(streets, tmp_path):
+    train(nano(streets, tmp_path))
+    (tmp_path / 'result.json').unlink()
+    cfg = nano(streets, tmp_path)
+    cfg.load_from = str(tmp_path / 'iter_2.pth')
+    runner = train(cfg, resume=True)
+    assert runner.iter == 4
+    import json
+    assert 'mIoU' in json.loads((tmp_path / 'result.json').read_text())['metrics']
 
 
 @pytest.mark.slow

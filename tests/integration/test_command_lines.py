@@ -67,8 +67,17 @@ def test_testing_gives_the_same_metrics(trained, tmp_path):
     work, options = trained
     python('tools/test.py', CONFIG, work / 'iter_2.pth', '--work-dir', tmp_path, '--cfg-options',
            *options)
-    again = json.loads((tmp_path / 'result.json').read_text())['metrics']
+    again = json.loads((tmp_path / 'test_result.json').read_text())['metrics']
     assert again == json.loads((work / 'result.json').read_text())['metrics']
+
+
+def test_a_checkpoint_that_does_not_fill_the_model_is_not_evaluated(trained, tmp_path):
+    work, options = trained
+    done = python('tools/test.py', CONFIG, work / 'student.pth', '--work-dir', tmp_path,
+                  '--cfg-options', *options, check=False)
+    assert done.returncode == 2
+    assert "is no checkpoint of this config's model" in done.stderr
+    assert not (tmp_path / 'test_result.json').exists()
 
 
 def test_two_processes_on_the_cpu(trained, tmp_path):
@@ -82,7 +91,7 @@ def test_two_processes_on_the_cpu(trained, tmp_path):
          '--cfg-options', *options, PORT='29656', OMP_NUM_THREADS='1',
          PATH=f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
     # three scenes on two processes: the metric must not count the padding
-    assert json.loads((tested / 'result.json').read_text())['metrics'] == \
+    assert json.loads((tested / 'test_result.json').read_text())['metrics'] == \
         json.loads((work / 'result.json').read_text())['metrics']
 
 

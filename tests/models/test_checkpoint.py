@@ -105,6 +105,24 @@ def test_broken_files(tmp_path, released):
         read_state_dict(tmp_path / 'empty.pth')
 
 
+def test_a_deeper_network_s_file_is_refused(tmp_path):
+    deep = Adventurer(dict(embed_dims=32, num_layers=6), img_size=64)
+    torch.save(deep.state_dict(), tmp_path / 'deep.pth')
+    with pytest.raises(CheckpointError, match='unexpected: layers.4'):
+        load_backbone(Adventurer(**SMALL), tmp_path / 'deep.pth')
+
+
+def test_code_behind_a_url_does_not_run(tmp_path, monkeypatch):
+    import shutil
+    torch.save({'x': Bomb(tmp_path / 'owned')}, tmp_path / 'served.pth')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr('torch.hub.download_url_to_file',
+                        lambda url, target: shutil.copy(tmp_path / 'served.pth', target))
+    with pytest.raises(CheckpointError, match='holds objects other than tensors'):
+        read_state_dict('https://example.org/evil.pth')
+    assert not (tmp_path / 'owned').exists()
+
+
 def test_safetensors(tmp_path):
     from safetensors.torch import save_file
     net = Adventurer(**SMALL)

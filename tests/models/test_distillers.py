@@ -81,6 +81,22 @@ def test_a_14_pixel_teacher_beside_a_16_pixel_student(size):
     assert all(torch.isfinite(v) for v in model(images, mode='loss').values())
 
 
+def test_whose_normalisation(tmp_path):
+    clip = dict(type='mmvitlin.TimmViT', model_name='vit_base_patch16_clip_224.openai', img_size=64,
+                model_kwargs=dict(embed_dim=48, depth=4, num_heads=3))
+    state = MODELS.build(clip).vit.state_dict()
+    torch.save(state, tmp_path / 'makers.pth')
+    torch.save({'state_dict': {f'backbone.vit.{k}': v for k, v in state.items()}},
+               tmp_path / 'ours.pth')
+    assert FrozenTeacher(clip)._norm is None
+    assert FrozenTeacher(clip, checkpoint=str(tmp_path / 'ours.pth'))._norm is None
+    for cfg, more in ((clip, dict(checkpoint=str(tmp_path / 'makers.pth'))),
+                      (dict(clip, checkpoint=str(tmp_path / 'makers.pth')), {})):
+        mean, std = FrozenTeacher(cfg, **more)._norm
+        assert mean.tolist() == pytest.approx([122.77, 116.75, 104.09], abs=0.01)
+        assert std.tolist() == pytest.approx([68.50, 66.63, 70.32], abs=0.01)
+
+
 def test_an_mmpretrain_teacher(tmp_path):
     cfg = dict(type='mmpretrain.VisionTransformer', img_size=64, patch_size=16,
                arch=dict(embed_dims=48, num_layers=4, num_heads=3, feedforward_channels=96))

@@ -140,6 +140,30 @@ def test_bad_names_and_weights(tmp_path):
         TimmViT('vit_tiny_patch16_224', checkpoint=str(tmp_path / 'other.pth'))
 
 
+def test_loaded_weights_survive_the_start_of_training(tmp_path):
+    """mmengine's init_weights walks into timm's own, which draws anew."""
+    from mmengine.registry import MODELS
+    for name in ('vit_tiny_patch16_224', 'eva02_tiny_patch14_224'):
+        model = MODELS.build(dict(
+            type='mmseg.EncoderDecoder', backbone=dict(
+                type='mmvitlin.TimmViT', model_name=name, img_size=56,
+                model_kwargs=dict(embed_dim=48, depth=2, num_heads=3)),
+            decode_head=dict(type='mmseg.FCNHead', in_channels=48, channels=8, num_convs=1,
+                             num_classes=3, norm_cfg=dict(type='BN'))))
+        with torch.no_grad():
+            for p in model.backbone.parameters():
+                p.fill_(0.5)
+        model.init_weights()
+        assert all((p == 0.5).all() for p in model.backbone.parameters())
+    source = TimmViT('vit_tiny_patch16_224', img_size=56, model_kwargs=dict(depth=2))
+    torch.save(source.state_dict(), tmp_path / 'x.pth')
+    net = TimmViT('vit_tiny_patch16_224', img_size=56, model_kwargs=dict(depth=2),
+                  init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'x.pth')))
+    net.init_weights()
+    assert torch.equal(net.vit.norm.bias, source.vit.norm.bias)
+    assert torch.equal(net.vit.blocks[1].mlp.fc1.weight, source.vit.blocks[1].mlp.fc1.weight)
+
+
 def test_no_network_says_what_to_do(monkeypatch):
     def offline(*args, **kwargs):
         raise OSError('no route to host')

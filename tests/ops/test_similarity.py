@@ -65,6 +65,15 @@ def test_zero_features_give_no_nan():
         assert torch.isfinite(grad).all()
 
 
+@pytest.mark.parametrize('form', ['pairwise', 'linear'])
+def test_autocast_changes_nothing(form):
+    common = torch.randn(1, 1, 32) * 3  # similar tokens: small distances drown in bfloat16
+    s, t = common + torch.randn(1, 50, 32), common + torch.randn(1, 50, 32)
+    with torch.autocast('cpu', torch.bfloat16):
+        inside = cosine_map_distance(s, t, form)
+    assert torch.equal(inside, cosine_map_distance(s, t, form))
+
+
 def test_unknown_form():
     with pytest.raises(ValueError, match="'auto', 'pairwise' or 'linear'"):
         cosine_map_distance(torch.rand(1, 2, 2), torch.rand(1, 2, 2), 'fast')

@@ -30,12 +30,21 @@ def versions() -> dict[str, str]:
 
 def command_line() -> str:
     """What was called, with the script's place relative to the working folder."""
+    if not sys.argv[0] or not Path(sys.argv[0]).is_file():
+        return 'python'
     return shlex.join(['python', os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+
+
+def _scalars(metrics: dict | None) -> dict[str, float]:
+    return {k: round(float(v), 4) for k, v in (metrics or {}).items()
+            if isinstance(v, (int, float)) or getattr(v, 'ndim', None) == 0}
 
 
 @HOOKS.register_module()
 class ResultHook(Hook):
     """Write ``result.json``: last metrics, iterations, seconds, seed, versions, command.
+
+    A test writes ``test_result.json``. Seconds are those of the process that ended the run.
 
     Args:
         filename: Name of the file in the work directory.
@@ -53,11 +62,20 @@ class ResultHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Keep the newest metrics."""
-        self.metrics = {k: round(float(v), 4) for k, v in (metrics or {}).items()}
+        self.metrics = _scalars(metrics)
+
+    def after_train(self, runner: Runner) -> None:
+        """Validate a run that was resumed after its last iteration, before its validation."""
+        if not self.metrics and runner._val_loop is not None:
+            self.metrics = _scalars(runner.val_loop.run())
+
+    def before_test(self, runner: Runner) -> None:
+        """A test writes beside the result of the training, not over it."""
+        self.filename = f'test_{self.filename}'
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Keep the newest metrics."""
-        self.metrics = {k: round(float(v), 4) for k, v in (metrics or {}).items()}
+        self.metrics = _scalars(metrics)
 
     def after_run(self, runner: Runner) -> None:
         """Write the file."""

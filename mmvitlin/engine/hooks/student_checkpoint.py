@@ -16,7 +16,7 @@ from mmvitlin.registry import HOOKS
 class StudentCheckpointHook(Hook):
     """Write ``student.pth`` with the keys ``backbone.*`` and nothing else.
 
-    Written after every checkpoint and at the end of training. Where an ``EMAHook`` runs,
+    Written with every checkpoint and at the end of training. Where an ``EMAHook`` runs,
     the averaged student is written. The mask token, of use to distillation only, stays out.
     Load it with ``init_cfg=dict(type='Pretrained', checkpoint=…, prefix='backbone.')``.
 
@@ -52,8 +52,8 @@ class StudentCheckpointHook(Hook):
                  state_dict=self.student_state(runner)), aside)
         aside.replace(path)
 
-    def after_save_checkpoint(self, runner: Runner, *_, **__) -> None:
-        """Beside a full checkpoint."""
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Beside every full checkpoint."""
         self._write(runner)
 
     def after_train(self, runner: Runner) -> None:

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
+from mmvitlin.errors import ConfigError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
 from mmvitlin.models.layers import LinearAttention, pad_to_patches
 from mmvitlin.models.utils import LoadReport, load_backbone
@@ -57,7 +58,8 @@ class TimmViT(TokenBackbone):
         ValueError: timm does not know the name, the attention is not known, or its list is of
             another length than the network.
         TypeError: the model is not a plain ViT.
-        RuntimeError: the weights cannot be had or do not fit.
+        ConfigError: the weights cannot be had.
+        CheckpointError: they do not fit.
     """
 
     def __init__(self,
@@ -125,11 +127,20 @@ class TimmViT(TokenBackbone):
         except Exception as error:
             if not pretrained:
                 raise
-            raise RuntimeError(
+            raise ConfigError(
                 f"timm could not get the pretrained weights of '{model_name}' "
                 f'({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}). '
                 'On a machine without network, download them elsewhere and give the file as '
                 'checkpoint=…, or fill the Hugging Face cache (HF_HOME).') from error
+
+    def init_weights(self) -> None:
+        """Load what ``init_cfg`` says, if anything; timm has initialised or loaded the rest.
+
+        mmengine would call timm's own ``init_weights``, which draws anew over loaded weights.
+        """
+        if self.init_cfg:
+            super().init_weights()
+        self._is_init = True
 
     def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
         """Load our own checkpoints, or timm's and the original authors' layouts."""

@@ -8,8 +8,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.models.backbones.base import TokenBackbone, Tokens
+from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.distillers.mm_tokens import MMBackboneTokens
+from mmvitlin.models.utils import read_state_dict
 from mmvitlin.registry import MODELS
 
 
@@ -29,8 +30,9 @@ class FrozenTeacher(nn.Module):
             None keeps what ``backbone`` itself loads (``pretrained=True``).
         prefix: Prefix of the backbone's keys in the checkpoint; None finds 'backbone.'.
         mean: Channel means of the teacher's normalisation, 0–255 as in a data
-            preprocessor. None: those of the timm model where it has pretrained weights of
-            its own, else the student's.
+            preprocessor. None: those of the timm model where the weights are its makers' (by
+            name or from a file), the student's where an OpenMMLab run wrote them
+            (keys ``backbone.*``) or there are none.
         std: Channel deviations, likewise.
 
     Raises:
@@ -55,7 +57,7 @@ class FrozenTeacher(nn.Module):
             network.init_weights()
         if (mean is None) != (std is None):
             raise ValueError('teacher: give mean and std together, or neither')
-        if mean is None and backbone.get('pretrained'):
+        if mean is None and isinstance(network, TimmViT) and _by_its_makers(backbone, checkpoint):
             mean, std = network.mean, network.std
         self._check_scale(mean, std)
         self.__dict__['network'] = network.eval().requires_grad_(False)
@@ -125,3 +127,11 @@ class FrozenTeacher(nn.Module):
             images = F.interpolate(images.float(), size, mode='bicubic', antialias=True,
                                    align_corners=False).to(images.dtype)
         return self.network.forward_tokens(images, layers)
+
+
+def _by_its_makers(backbone: dict, checkpoint: str | None) -> bool:
+    """Whether the weights come from whoever trained the timm model, not from a run of ours."""
+    file = checkpoint or backbone.get('checkpoint')
+    if file is None:
+        return bool(backbone.get('pretrained'))
+    return not any(key.startswith('backbone.') for key in read_state_dict(file, prefix=''))

@@ -1,12 +1,14 @@
 """Weights from files into backbones, with nothing lost silently."""
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch.nn as nn
 from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from mmvitlin.compat import safe_torch_load
@@ -48,7 +50,8 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
     """Tensors of a checkpoint file, keys without wrapper and prefix.
 
     Args:
-        path: A ``.safetensors`` or torch file. Unpickles tensors and plain containers only.
+        path: A ``.safetensors`` or torch file, or a URL of the latter. Unpickles tensors and
+            plain containers only.
         prefix: Keep the keys that start so and cut it off; None cuts 'module.' and
             'backbone.' where present.
 
@@ -56,14 +59,10 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
         FileNotFoundError: no such file.
         CheckpointError: not a readable checkpoint, or no key starts with the prefix.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'no checkpoint at {path}')
-    if path.suffix == '.safetensors':
-        from safetensors.torch import load_file
-        state = load_file(path)
+    if '://' in str(path):
+        state = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     else:
-        state = safe_torch_load(path)
+        state = _read_file(Path(path).expanduser())
     for wrapper in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -77,12 +76,21 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
         kept = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
         if not kept:
             raise CheckpointError(f"no key of {path} starts with '{prefix}'; it has e.g. "
-                           f'{sorted(state)[:4]}')
+                                  f'{sorted(state)[:4]}')
         return kept
     for cut in _PREFIXES:
         if any(k.startswith(cut) for k in state):
             state = {k[len(cut):] if k.startswith(cut) else k: v for k, v in state.items()}
     return state
+
+
+def _read_file(path: Path) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f'no checkpoint at {path}')
+    if path.suffix == '.safetensors':
+        from safetensors.torch import load_file
+        return load_file(path)
+    return safe_torch_load(path)
 
 
 def load_backbone(model: nn.Module,
@@ -103,7 +111,8 @@ def load_backbone(model: nn.Module,
         What matched and what did not.
 
     Raises:
-        CheckpointError: keys are missing or of another shape, all listed with the file.
+        CheckpointError: keys are missing or of another shape, or the file has more blocks than
+            the model; all listed with the file.
     """
     state = read_state_dict(path, prefix)
     if transform is not None:
@@ -124,7 +133,8 @@ def load_backbone(model: nn.Module,
         ])
     bad = {line.split(':')[0] for line in report.mismatched}
     report.matched = [k for k in own if k in fitted and k not in bad]
-    if report.missing or report.mismatched:
+    surplus = [k for k in report.unexpected if re.search(r'(layers|blocks)\.\d+\.', k)]
+    if report.missing or report.mismatched or surplus:
         raise CheckpointError(
             f'{path} does not fit {type(model).__name__}: {report}. Check the arch, '
             'patch_size and img_size of the config against those of the checkpoint, or the '
