@@ -8,6 +8,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmvitlin.errors import CheckpointError
 from mmvitlin.models import Adventurer
+from mmvitlin.models.layers import resize_positions
 from mmvitlin.models.utils import convert_released, load_backbone, read_state_dict
 
 SMALL = dict(arch=dict(embed_dims=32, num_layers=4), img_size=64, flip_schedule='released')
@@ -110,6 +111,23 @@ def test_a_deeper_network_s_file_is_refused(tmp_path):
     torch.save(deep.state_dict(), tmp_path / 'deep.pth')
     with pytest.raises(CheckpointError, match='unexpected: layers.4'):
         load_backbone(Adventurer(**SMALL), tmp_path / 'deep.pth')
+
+
+def test_positions_of_a_wide_grid_and_directions_travel_with_the_student(tmp_path):
+    wide = Adventurer(SMALL['arch'], img_size=(64, 256))
+    torch.save(dict(meta=dict(backbone=wide.describe()), state_dict=wide.state_dict()),
+               tmp_path / 'wide.pth')
+    images = torch.randn(1, 3, 128, 128)
+    for size in ((128, 128), (128, 512), (256, 64)):  # the last has as many patches
+        net = Adventurer(SMALL['arch'], img_size=size)
+        load_backbone(net, tmp_path / 'wide.pth')
+        grid = wide.pos_embed[:, :-1].transpose(1, 2).unflatten(2, (4, 16))
+        want = resize_positions(grid.flatten(2).transpose(1, 2), (4, 16), net.grid)
+        torch.testing.assert_close(net.pos_embed[:, :-1], want)
+        assert torch.isfinite(net(images)[0]).all()
+    with pytest.raises(CheckpointError, match=r'blocks \[1, 3\] reversed.*set flip_schedule'):
+        load_backbone(Adventurer(SMALL['arch'], img_size=64, flip_schedule='released'),
+                      tmp_path / 'wide.pth')
 
 
 def test_code_behind_a_url_does_not_run(tmp_path, monkeypatch):

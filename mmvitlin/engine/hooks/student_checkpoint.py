@@ -44,11 +44,13 @@ class StudentCheckpointHook(Hook):
     def _write(self, runner: Runner) -> None:
         if runner.rank != 0:
             return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        describe = getattr(model.backbone, 'describe', dict)
         path = Path(runner.work_dir) / self.filename
         aside = path.with_suffix('.tmp')
         torch.save(
             dict(meta=dict(mmvitlin_version=mmvitlin.__version__, iter=runner.iter,
-                           experiment_name=runner.experiment_name),
+                           experiment_name=runner.experiment_name, backbone=describe()),
                  state_dict=self.student_state(runner)), aside)
         aside.replace(path)
 

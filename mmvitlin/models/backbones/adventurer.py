@@ -1,6 +1,7 @@
 """Adventurer: a causal, linear-time vision backbone on Mamba-2."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from timm.layers import DropPath
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mmvitlin.errors import CheckpointError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
 from mmvitlin.models.layers import Mamba2, PatchEmbed, SwiGLU, resize_positions
 from mmvitlin.ops import BlockWeights, streamed_block_
@@ -139,6 +141,7 @@ class Adventurer(TokenBackbone):
             for i in range(self.num_layers))
         self.norm_f = nn.RMSNorm(dims, eps=1e-5)
         self._reset_parameters()
+        self._loaded_grid: list[int] | None = None  # of the file that is being loaded
         self.register_load_state_dict_pre_hook(self._resize_loaded_positions)
 
     def _reversed_blocks(self, schedule: str | Sequence[int]) -> set[int]:
@@ -160,15 +163,37 @@ class Adventurer(TokenBackbone):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def describe(self) -> dict:
+        """What a checkpoint must say of the network beside its weights."""
+        return dict(grid=list(self.grid),
+                    reversed_blocks=[i for i, layer in enumerate(self.layers) if layer.reverse])
+
+    def heed(self, description: dict, source: str) -> None:
+        """Take note of what a file says of its network before its weights are loaded.
+
+        Raises:
+            CheckpointError: its blocks scan in other directions than this network's.
+        """
+        self._loaded_grid = description.get('grid')
+        theirs, ours = description.get('reversed_blocks'), self.describe()['reversed_blocks']
+        if theirs is not None and list(theirs) != ours:
+            raise CheckpointError(f'{source} was trained with the blocks {list(theirs)} reversed, '
+                                  f'this Adventurer reverses {ours}; set flip_schedule='
+                                  f'{list(theirs)}')
+
     @staticmethod
     def _resize_loaded_positions(self, state_dict, prefix, *_) -> None:
-        """Fit positions that were learned at another square size; the class token is last."""
+        """Fit positions learned at another size, square unless the file said otherwise; the
+        class token's is last."""
         loaded = state_dict.get(prefix + 'pos_embed')
-        if loaded is None or loaded.shape == self.pos_embed.shape or loaded.ndim != 3:
+        old, self._loaded_grid = self._loaded_grid, None  # holds for one loading
+        if loaded is None or loaded.ndim != 3 or loaded.shape[2] != self.embed_dims:
             return
-        side = int((loaded.shape[1] - 1)**0.5)
-        if side * side == loaded.shape[1] - 1 and loaded.shape[2] == self.embed_dims:
-            patches = resize_positions(loaded[:, :-1], (side, side), self.grid)
+        if old is None:
+            side = math.isqrt(loaded.shape[1] - 1)
+            old = self.grid if loaded.shape == self.pos_embed.shape else (side, side)
+        if old[0] * old[1] == loaded.shape[1] - 1:
+            patches = resize_positions(loaded[:, :-1], tuple(old), self.grid)
             state_dict[prefix + 'pos_embed'] = torch.cat([patches, loaded[:, -1:]], dim=1)
 
     def forward_tokens(self,

@@ -46,6 +46,15 @@ class LoadReport:
         return '; '.join(lines)
 
 
+def read_description(path: str | Path) -> dict:
+    """What a student's file says of its network beside the weights, or an empty dict."""
+    if '://' in str(path) or Path(path).suffix == '.safetensors':
+        return {}
+    content = _read_file(Path(path).expanduser())
+    meta = content.get('meta') if isinstance(content, dict) else None
+    return (meta.get('backbone') or {}) if isinstance(meta, dict) else {}
+
+
 def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Tensor]:
     """Tensors of a checkpoint file, keys without wrapper and prefix.
 
@@ -117,6 +126,8 @@ def load_backbone(model: nn.Module,
     state = read_state_dict(path, prefix)
     if transform is not None:
         state = transform(state)
+    if hasattr(model, 'heed'):
+        model.heed(read_description(path), path)
     own = model.state_dict()
     state = {k: v for k, v in state.items() if k in own or not k.startswith(_NOT_BACKBONE)}
     if 'mask_token' in own:  # optional in both directions

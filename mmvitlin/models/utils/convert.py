@@ -60,6 +60,6 @@ def convert_released(source: str | Path, target: str | Path) -> tuple[dict, Load
     converted = {f'backbone.{k}': v for k, v in net.state_dict().items()}
     converted.update({k.replace('head.', 'head.fc.', 1): v for k, v in state.items()
                       if k.startswith('head.')})
-    torch.save(dict(meta=dict(mmvitlin_version=mmvitlin.__version__, backbone=cfg),
+    torch.save(dict(meta=dict(mmvitlin_version=mmvitlin.__version__, backbone=net.describe()),
                     state_dict=converted), target)
     return cfg, report
