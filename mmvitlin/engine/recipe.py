@@ -183,7 +183,7 @@ def _run(command: list[str], log: Path, name: str = '', threads: int | None = No
     last, env = '', dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
     if threads is not None:
         env['OMP_NUM_THREADS'] = str(threads)
-    with log.open('a') as file, subprocess.Popen(
+    with log.open('a', buffering=1) as file, subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
             env=env) as process:
         if children is not None:
