@@ -39,7 +39,8 @@ def camvid(results: dict) -> list[str]:
         f'labels for the whole budget it is {control:+.1f}' +
         ('; the teacher, a small ViT trained on the same few frames, is itself below the student '
          'that had labels for longest.' if weak else '.'), '',
-        f"```bash\n{results['command']}\n```", ''
+        f"```bash\n{results['command']}\n```", '', *([results['note'], ''] if results.get('note')
+                                                    else [])
     ]
     return lines
 
