@@ -63,7 +63,8 @@ def demo(results: dict) -> list[str]:
         peak = results['peak_mb'][shape]
         lines.append(f'| {height}×{width} | {height * width // 256:,} | {t:.0f} | {s:.0f} | '
                      f"{word} | {peak['teacher']:.0f} | {peak['student']:.0f} |")
-    return [*lines, '', '![latency against tokens](docs/results/demo_latency.png)', '']
+    note = [results['note'], ''] if results.get('note') else []
+    return [*lines, '', *note, '![latency against tokens](docs/results/demo_latency.png)', '']
 
 
 def main() -> None:
