@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -159,14 +161,19 @@ def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
 
 
 class _Children(set):
-    """Running processes; none outlives the recipe."""
+    """Running processes; none outlives the recipe, also when it is ended by SIGTERM."""
 
     def __enter__(self) -> _Children:
+        self._before = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return self
 
     def __exit__(self, *_) -> None:
         for process in list(self):
             process.terminate()
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
 
 _PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*?eta: (\S+).*? loss: (\S+)')

@@ -1,6 +1,9 @@
 """Recipes: what is refused, what is skipped, how seeds are gathered."""
 import json
+import os
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -84,6 +87,23 @@ def test_a_failed_stage_is_named_and_taken_up_again(stages, ran, tmp_path):
     names = [c[c.index('--work-dir') + 1].rsplit('/', 1)[-1] for c in commands]
     assert names == ['a', 'b', 'b', 'c']
     assert '--resume' in commands[2]
+
+
+def test_no_stage_outlives_a_killed_recipe(tmp_path):
+    child = f"import os, time; open(r'{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    script = (f'from mmvitlin.engine import recipe\nimport sys\n'
+              f'recipe._command = lambda *a: [sys.executable, "-c", {child!r}]\n'
+              f'recipe.run_recipe([recipe.Stage("a", "a.py")], r"{tmp_path}/w")')
+    parent = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', script])
+    pid = tmp_path / 'pid'
+    for _ in range(400):
+        if pid.is_file() and pid.read_text():
+            break
+        time.sleep(0.1)
+    parent.terminate()
+    assert parent.wait(20) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 def test_seeds_are_gathered(stages, ran, tmp_path):
