@@ -88,11 +88,11 @@ def test_whose_normalisation(tmp_path):
     torch.save(state, tmp_path / 'makers.pth')
     torch.save({'state_dict': {f'backbone.vit.{k}': v for k, v in state.items()}},
                tmp_path / 'ours.pth')
-    assert FrozenTeacher(clip)._norm is None
-    assert FrozenTeacher(clip, checkpoint=str(tmp_path / 'ours.pth'))._norm is None
+    assert FrozenTeacher(clip).norm is None
+    assert FrozenTeacher(clip, checkpoint=str(tmp_path / 'ours.pth')).norm is None
     for cfg, more in ((clip, dict(checkpoint=str(tmp_path / 'makers.pth'))),
                       (dict(clip, checkpoint=str(tmp_path / 'makers.pth')), {})):
-        mean, std = FrozenTeacher(cfg, **more)._norm
+        mean, std = FrozenTeacher(cfg, **more).norm
         assert mean.tolist() == pytest.approx([122.77, 116.75, 104.09], abs=0.01)
         assert std.tolist() == pytest.approx([68.50, 66.63, 70.32], abs=0.01)
 

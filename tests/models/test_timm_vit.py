@@ -170,3 +170,19 @@ def test_no_network_says_what_to_do(monkeypatch):
     monkeypatch.setattr('timm.create_model', offline)
     with pytest.raises(RuntimeError, match='without network, download them elsewhere'):
         TimmViT('vit_tiny_patch16_224', pretrained=True)
+
+
+@pytest.mark.parametrize('stages', [-1, 0, 2, 3])
+def test_frozen_stages(stages):
+    net = build('clip', frozen_stages=stages, drop_path_rate=0.1).train()
+    groups = {n: net.get_layer_depth(n)[0] for n, _ in net.named_parameters()}
+    for name, parameter in net.named_parameters():
+        assert parameter.requires_grad == (stages < 3 and groups[name] > stages), name
+    assert [block.training for block in net.vit.blocks] == [i >= stages for i in range(3)]
+    y, = net(torch.randn(1, 3, 64, 64))
+    assert y.requires_grad == (stages < 3)
+
+
+def test_more_frozen_stages_than_there_are():
+    with pytest.raises(ValueError, match='frozen_stages must be -1 to 3 for this TimmViT, got 4'):
+        build('clip', frozen_stages=4)

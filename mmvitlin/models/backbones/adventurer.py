@@ -90,6 +90,7 @@ class Adventurer(TokenBackbone):
         mlp_ratio: Hidden width of the SwiGLU over C.
         mixer_cfg: Options of :class:`mmvitlin.models.layers.Mamba2`.
         with_cp: See :class:`TokenBackbone`.
+        frozen_stages: See :class:`TokenBackbone`.
         init_cfg: See :class:`TokenBackbone`.
 
     Raises:
@@ -115,8 +116,9 @@ class Adventurer(TokenBackbone):
                  mlp_ratio: float = 2.5,
                  mixer_cfg: dict | None = None,
                  with_cp: bool = False,
+                 frozen_stages: int = -1,
                  init_cfg: dict | None = None):
-        super().__init__(out_type, out_indices, with_cp, init_cfg)
+        super().__init__(out_type, out_indices, with_cp, frozen_stages, init_cfg)
         if isinstance(arch, str):
             if arch not in self.ARCHS:
                 raise ValueError(f"unknown Adventurer arch '{arch}'; choose one of "
@@ -143,6 +145,11 @@ class Adventurer(TokenBackbone):
         self._reset_parameters()
         self._loaded_grid: list[int] | None = None  # of the file that is being loaded
         self.register_load_state_dict_pre_hook(self._resize_loaded_positions)
+        self.freeze_stages()
+
+    def blocks(self) -> nn.ModuleList:
+        """The layers, in order."""
+        return self.layers
 
     def _reversed_blocks(self, schedule: str | Sequence[int]) -> set[int]:
         if schedule == 'alternate':

@@ -33,8 +33,8 @@ class Tokens(NamedTuple):
 class TokenBackbone(BaseModule, metaclass=ABCMeta):
     """Base of networks of equal-width layers over patch tokens.
 
-    Subclasses set ``embed_dims``, ``num_layers`` and ``patch_size`` and implement
-    :meth:`forward_tokens`.
+    Subclasses set ``embed_dims``, ``num_layers`` and ``patch_size``, implement
+    :meth:`forward_tokens` and :meth:`blocks`, and call :meth:`freeze_stages` once built.
 
     Args:
         out_type: What :meth:`forward` returns for each of ``out_indices``: 'featmap'
@@ -43,6 +43,9 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
         out_indices: Layers to return, negative from the end. The last layer's output is
             after the final norm.
         with_cp: Recompute every block in the backward pass to save memory.
+        frozen_stages: −1 trains everything, 0 freezes what comes before the blocks, k also
+            the first k blocks, and all of them with the final norm the whole backbone.
+            Frozen parts stay in eval mode.
         init_cfg: mmengine's; ``dict(type='Pretrained', checkpoint=…, prefix='backbone.')``
             loads through :func:`mmvitlin.models.utils.load_backbone`, which refuses a
             checkpoint of another model.
@@ -57,11 +60,13 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
                  out_type: str = 'featmap',
                  out_indices: int | Sequence[int] = -1,
                  with_cp: bool = False,
+                 frozen_stages: int = -1,
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if out_type not in self.OUT_TYPES:
             raise ValueError(f"out_type must be one of {self.OUT_TYPES}, got '{out_type}'")
         self.out_type, self._out_indices, self.with_cp = out_type, out_indices, with_cp
+        self.frozen_stages = frozen_stages
 
     @property
     def out_indices(self) -> tuple[int, ...]:
@@ -80,6 +85,31 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
                 raise IndexError(f'layer {index} asked of a {type(self).__name__} of '
                                  f'{self.num_layers} layers (0 to {self.num_layers - 1})')
         return tuple(index % self.num_layers for index in layers)
+
+    @abstractmethod
+    def blocks(self) -> nn.ModuleList:
+        """The layers, in order."""
+
+    def freeze_stages(self) -> None:
+        """Take what ``frozen_stages`` names out of training.
+
+        Raises:
+            ValueError: more stages than the network has.
+        """
+        frozen = self.frozen_stages
+        if not -1 <= frozen <= self.num_layers:
+            raise ValueError(f'frozen_stages must be -1 to {self.num_layers} for this '
+                             f'{type(self).__name__}, got {frozen}')
+        for name, parameter in self.named_parameters():
+            if frozen == self.num_layers or self.get_layer_depth(name)[0] <= frozen:
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> TokenBackbone:
+        """Frozen blocks stay in eval mode."""
+        super().train(mode)
+        for block in self.blocks()[:max(self.frozen_stages, 0)]:
+            block.eval()
+        return self
 
     @abstractmethod
     def forward_tokens(self,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import timm
 import torch
+import torch.nn as nn
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
 from timm.models.eva import checkpoint_filter_fn as eva_filter_fn
@@ -16,7 +17,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from mmvitlin.errors import ConfigError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
 from mmvitlin.models.layers import LinearAttention, pad_to_patches
-from mmvitlin.models.utils import LoadReport, load_backbone
+from mmvitlin.models.utils import LoadReport, fit_state_dict, load_backbone
 from mmvitlin.registry import MODELS
 
 # how each family's foreign checkpoints are read
@@ -52,6 +53,7 @@ class TimmViT(TokenBackbone):
         out_type: See :class:`TokenBackbone`.
         out_indices: See :class:`TokenBackbone`.
         with_cp: See :class:`TokenBackbone`.
+        frozen_stages: See :class:`TokenBackbone`.
         init_cfg: See :class:`TokenBackbone`.
 
     Raises:
@@ -75,8 +77,9 @@ class TimmViT(TokenBackbone):
                  out_type: str = 'featmap',
                  out_indices: int | Sequence[int] = -1,
                  with_cp: bool = False,
+                 frozen_stages: int = -1,
                  init_cfg: dict | None = None):
-        super().__init__(out_type, out_indices, with_cp, init_cfg)
+        super().__init__(out_type, out_indices, with_cp, frozen_stages, init_cfg)
         kwargs = dict(model_kwargs or {}, drop_path_rate=drop_path_rate)
         if img_size is not None:
             kwargs['img_size'] = img_size
@@ -95,6 +98,11 @@ class TimmViT(TokenBackbone):
         self.has_cls = self.vit.cls_token is not None
         if out_type == 'cls_token' and not self.has_cls:
             raise ValueError(f"{model_name} has no class token; take out_type='avg_featmap'")
+        self.freeze_stages()
+
+    def blocks(self) -> nn.ModuleList:
+        """The layers, in order."""
+        return self.vit.blocks
 
     def _attention_of_layers(self, attention: str | Sequence[str],
                              softmax_layers: Sequence[int]) -> tuple[str, ...]:
@@ -146,12 +154,30 @@ class TimmViT(TokenBackbone):
         """Load our own checkpoints, or timm's and the original authors' layouts."""
         return load_backbone(self, path, prefix, transform=self._from_any_layout)
 
+    def inherit(self, other: TimmViT) -> LoadReport:
+        """Take over the weights of a network of the same family and size.
+
+        What linear attention adds keeps its start; a patch embedding or positions of another
+        size are resampled.
+
+        Raises:
+            CheckpointError: the networks differ in width, depth or family.
+        """
+        return fit_state_dict(self, self._from_any_layout(other.state_dict()),
+                              f'the {type(other).__name__} it inherits from')
+
     def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if any(k.startswith('vit.') for k in state):
-            state = {k[4:]: v for k, v in state.items() if k.startswith('vit.')}
+            state = {k.removeprefix('vit.'): v for k, v in state.items()
+                     if k.startswith('vit.')}
         with torch.no_grad():
             state = _FAMILIES[type(self.vit)](state, self.vit)
-        return {f'vit.{k}': v for k, v in state.items()}
+        state = {f'vit.{k}': v for k, v in state.items()}
+        for key, start in self.state_dict().items():
+            parts = key.split('.')
+            if parts[:2] == ['vit', 'blocks'] and parts[4] in LinearAttention.ADDED:
+                state.setdefault(key, start)
+        return state
 
     @property
     def mean(self) -> tuple[float, ...]:

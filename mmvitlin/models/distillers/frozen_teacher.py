@@ -35,6 +35,10 @@ class FrozenTeacher(nn.Module):
             (keys ``backbone.*``) or there are none.
         std: Channel deviations, likewise.
 
+    Attributes:
+        network: The frozen backbone.
+        norm: (mean, std) of its normalisation as tensors (3,), or None for the student's.
+
     Raises:
         ValueError: the normalisation is not in the 0–255 range, or only half given.
         TypeError: the backbone yields no tokens on one grid.
@@ -61,7 +65,8 @@ class FrozenTeacher(nn.Module):
             mean, std = network.mean, network.std
         self._check_scale(mean, std)
         self.__dict__['network'] = network.eval().requires_grad_(False)
-        self.__dict__['_norm'] = None if mean is None else (torch.tensor(mean), torch.tensor(std))
+        self.__dict__['norm'] = None if mean is None else tuple(
+            torch.tensor(values, device='cpu') for values in (mean, std))
 
     @staticmethod
     def _check_scale(mean, std) -> None:
@@ -96,9 +101,9 @@ class FrozenTeacher(nn.Module):
         return super().train(False)
 
     def _renormalise(self, images: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
-        if self._norm is None or mean is None:
+        if self.norm is None or mean is None:
             return images
-        own_mean, own_std = (v.to(images).view(-1, 1, 1) for v in self._norm)
+        own_mean, own_std = (v.to(images).view(-1, 1, 1) for v in self.norm)
         mean, std = mean.to(images).view(-1, 1, 1), std.to(images).view(-1, 1, 1)
         return (images * std + (mean - own_mean)) / own_std
 

@@ -6,7 +6,6 @@ import math
 import torch
 from torch import Tensor
 
-from mmvitlin.models.backbones.base import Tokens
 from mmvitlin.models.distillers.base import Distiller
 from mmvitlin.registry import MODELS
 
@@ -23,8 +22,7 @@ class ViTLinearizer(Distiller):
             [0, 1); 0 for none.
         backbone: See :class:`Distiller`.
         teacher: See :class:`Distiller`.
-        objectives: See :class:`Distiller`; losses are called ``loss(student, teacher,
-            mask)`` with the Tokens of the layers they name in ``layers(depth)``.
+        objectives: See :class:`Distiller`.
         **kwargs: See :class:`Distiller`.
 
     Raises:
@@ -49,8 +47,6 @@ class ViTLinearizer(Distiller):
                                  f'or drop the objective with {name}=None')
         if mask_ratio:
             self.backbone.enable_masking()
-        # both sides' layers are settled here, so a stage count that does not fit fails at once
-        self._student_layers, self._teacher_layers = self.student_layers(), self.teacher_layers()
 
     def random_mask(self, batch: int, length: int, device) -> Tensor | None:
         """bool (batch, length) with the same number of true in every row, or None."""
@@ -59,27 +55,3 @@ class ViTLinearizer(Distiller):
         count = min(math.ceil(self.mask_ratio * length), length - 1)
         order = torch.rand(batch, length, device=device).argsort(dim=1)
         return order < count
-
-    def distill(self, images: Tensor) -> dict[str, Tensor]:
-        """Losses of a batch (B, 3, H, W), by objective."""
-        side = self.backbone.patch_size
-        grid = tuple(-(-n // side) for n in images.shape[-2:])
-        mask = self.random_mask(len(images), grid[0] * grid[1], images.device)
-
-        asked_s = sorted({i for layers in self._student_layers.values() for i in layers})
-        asked_t = sorted({i for layers in self._teacher_layers.values() for i in layers})
-        student = dict(zip(asked_s, self.backbone.forward_tokens(images, asked_s, mask),
-                           strict=True))
-        teacher = dict(zip(asked_t, self.teacher_tokens(images, asked_t, grid), strict=True))
-
-        losses = {}
-        for name, loss in self.objectives.items():
-            ours = [student[i] for i in self._student_layers[name]]
-            if loss.needs_width:
-                ours = [self._project(tokens) for tokens in ours]
-            losses[name] = loss(ours, [teacher[i] for i in self._teacher_layers[name]], mask)
-        return losses
-
-    def _project(self, tokens: Tokens) -> Tokens:
-        cls = None if tokens.cls is None else self.projector(tokens.cls)
-        return Tokens(self.projector(tokens.patches), cls, tokens.grid)

@@ -45,12 +45,19 @@ class LinearAttention(nn.Module):
             to the output; starts at zero, so that it is nothing at first. 0 for none.
         output_gate: Multiply the output by ``2 sigmoid(G x)``, G starting at zero, so at one.
 
+    Attributes:
+        QKV: First names of the parameters that make queries, keys and values.
+        ADDED: First names of the parameters that the softmax module did not have.
+
     Raises:
         TypeError: a module without queries, keys and values in one of timm's forms.
         ValueError: an unknown feature map, or an even kernel.
 
     Source: ViT-AdaLA (arXiv 2603.16063); the convolution as in FLatten and JetViT.
     """
+
+    QKV = ('qkv', 'q_proj', 'k_proj', 'v_proj', 'q_bias', 'k_bias', 'v_bias')
+    ADDED = ('map_q', 'map_k', 'conv', 'out_gate')
 
     def __init__(self,
                  softmax: nn.Module,

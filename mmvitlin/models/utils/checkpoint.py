@@ -128,6 +128,17 @@ def load_backbone(model: nn.Module,
         state = transform(state)
     if hasattr(model, 'heed'):
         model.heed(read_description(path), path)
+    return fit_state_dict(model, state, str(path))
+
+
+def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str) -> LoadReport:
+    """Load a state dict, with :func:`load_backbone`'s rules.
+
+    Args:
+        model: The backbone.
+        state: Its parameters by name, without prefix.
+        source: Where they come from, for messages.
+    """
     own = model.state_dict()
     state = {k: v for k, v in state.items() if k in own or not k.startswith(_NOT_BACKBONE)}
     if 'mask_token' in own:  # optional in both directions
@@ -147,9 +158,9 @@ def load_backbone(model: nn.Module,
     surplus = [k for k in report.unexpected if re.search(r'(layers|blocks)\.\d+\.', k)]
     if report.missing or report.mismatched or surplus:
         raise CheckpointError(
-            f'{path} does not fit {type(model).__name__}: {report}. Check the arch, '
+            f'{source} does not fit {type(model).__name__}: {report}. Check the arch, '
             'patch_size and img_size of the config against those of the checkpoint, or the '
             'prefix of its keys.')
     model.load_state_dict(fitted, strict=False)
-    print_log(f'{type(model).__name__} from {path}: {report}', logger='current')
+    print_log(f'{type(model).__name__} from {source}: {report}', logger='current')
     return report

@@ -1,0 +1,6 @@
+# ViT-AdaLA on CamVid, stage 1: attention alignment of the small ViT, no labels
+_base_ = [
+    '../_base_/models/adala_vit-nano.py', '../_base_/datasets/camvid_images_120x160.py',
+    '../_base_/schedules/adamw_200.py', '../_base_/runtime_distill.py'
+]
+model = dict(teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))

@@ -1,0 +1,12 @@
+# ViT-AdaLA, stage 2: feature alignment of SigLIP-L on ImageNet's images, from stage 1
+_base_ = [
+    '../_base_/models/adala_siglip-large.py', '../_base_/datasets/imagenet_images_448.py',
+    '../_base_/schedules/align_features_20e.py', '../_base_/runtime_distill_cls.py'
+]
+model = dict(
+    type='mmvitlin.FeatureAlignment',
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/adala-attention_siglip-large_coco/student.pth',
+            prefix='backbone.')))

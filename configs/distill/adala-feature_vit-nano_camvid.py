@@ -1,0 +1,13 @@
+# ViT-AdaLA on CamVid, stage 2: feature alignment, from stage 1
+_base_ = [
+    '../_base_/models/adala_vit-nano.py', '../_base_/datasets/camvid_images_120x160.py',
+    '../_base_/schedules/adamw_400.py', '../_base_/runtime_distill.py'
+]
+model = dict(
+    type='mmvitlin.FeatureAlignment',
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/adala-attention_vit-nano_camvid/student.pth',
+            prefix='backbone.')),
+    teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))

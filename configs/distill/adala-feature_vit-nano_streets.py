@@ -1,0 +1,17 @@
+# ViT-AdaLA on the built-in street scenes, stage 2: feature alignment, from stage 1
+_base_ = [
+    '../_base_/models/adala_vit-nano.py', '../_base_/datasets/streets_images_256x512.py',
+    '../_base_/schedules/adamw_200.py', '../_base_/runtime_distill.py'
+]
+model = dict(
+    type='mmvitlin.FeatureAlignment',
+    backbone=dict(
+        img_size=(192, 384),
+        model_kwargs=dict(patch_size=16),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/adala-attention_vit-nano_streets/student.pth',
+            prefix='backbone.')),
+    teacher=dict(
+        backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
+        checkpoint='work_dirs/streets_vit-nano/iter_800.pth'))

@@ -1,0 +1,34 @@
+# ViT-AdaLA on CamVid with its ablation. Every row starts from the same teacher, has 600
+# iterations without labels (none: 0) and 400 with labels and a new head; the two controls are the
+# softmax network under the same fine-tuning, and labels for all 1,000 iterations.
+attention = 'configs/distill/adala-attention_vit-nano_camvid.py'
+attention_long = 'configs/distill/adala-attention_vit-nano_camvid_long.py'
+feature = 'configs/distill/adala-feature_vit-nano_camvid.py'
+feature_long = 'configs/distill/adala-feature_vit-nano_camvid_long.py'
+lolcats = 'configs/distill/lolcats_vit-nano_camvid.py'
+linear = 'configs/seg/camvid_linear-vit-nano.py'
+teacher = 'model.teacher.checkpoint'
+start = 'model.backbone.init_cfg.checkpoint'
+hedgehog = {'model.backbone.linear_cfg.feature_map': 'hedgehog'}
+stages = [
+    dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
+    dict(name='align_attention', config=attention, inputs={teacher: 'teacher'},
+         output='student.pth'),
+    dict(name='align_both', config=feature, inputs={teacher: 'teacher', start: 'align_attention'},
+         output='student.pth'),
+    dict(name='align_feature_only', config=feature_long, inputs={teacher: 'teacher'},
+         output='student.pth'),
+    dict(name='align_attention_only', config=attention_long, inputs={teacher: 'teacher'},
+         output='student.pth'),
+    dict(name='align_lolcats', config=lolcats, inputs={teacher: 'teacher'}, output='student.pth'),
+    dict(name='both_stages', config=linear, inputs={start: 'align_both'}),
+    dict(name='stage2_only', config=linear, inputs={start: 'align_feature_only'}),
+    dict(name='stage1_only', config=linear, inputs={start: 'align_attention_only'}),
+    dict(name='hedgehog_lolcats', config=linear, inputs={start: 'align_lolcats'},
+         options=hedgehog),
+    dict(name='no_alignment', config=linear, inputs={start: 'teacher'}),
+    dict(name='no_alignment_long', config='configs/seg/camvid_linear-vit-nano_long.py',
+         inputs={start: 'teacher'}),
+    dict(name='softmax_finetuned', config='configs/seg/camvid_vit-nano_finetuned.py',
+         inputs={start: 'teacher'}),
+]

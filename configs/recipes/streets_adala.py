@@ -1,0 +1,25 @@
+# the demo of ViT-AdaLA: both stages on drawn street scenes, beside linear attention dropped in
+stages = [
+    dict(name='teacher', config='configs/seg/streets_vit-nano.py'),
+    dict(
+        name='align_attention',
+        config='configs/distill/adala-attention_vit-nano_streets.py',
+        inputs={'model.teacher.checkpoint': 'teacher'},
+        output='student.pth'),
+    dict(
+        name='align_feature',
+        config='configs/distill/adala-feature_vit-nano_streets.py',
+        inputs={
+            'model.teacher.checkpoint': 'teacher',
+            'model.backbone.init_cfg.checkpoint': 'align_attention'
+        },
+        output='student.pth'),
+    dict(
+        name='aligned',
+        config='configs/seg/streets_linear-vit-nano.py',
+        inputs={'model.backbone.init_cfg.checkpoint': 'align_feature'}),
+    dict(
+        name='dropped_in',
+        config='configs/seg/streets_linear-vit-nano.py',
+        inputs={'model.backbone.init_cfg.checkpoint': 'teacher'}),
+]

@@ -1,0 +1,11 @@
+# the small ViT with linear attention, from the last stage of ViT-AdaLA
+_base_ = [
+    '../_base_/models/fcn_linear-vit-nano.py', '../_base_/datasets/camvid_120x160.py',
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_400.py'
+]
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/adala-feature_vit-nano_camvid/student.pth',
+            prefix='backbone.')))

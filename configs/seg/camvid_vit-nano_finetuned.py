@@ -1,0 +1,3 @@
+# the control: the teacher's own backbone, softmax, under the budget of the linear one
+_base_ = ['./camvid_linear-vit-nano.py']
+model = dict(backbone=dict(attention='softmax'))

@@ -1,0 +1,15 @@
+# the demo's ViT with linear attention, from the last stage of ViT-AdaLA
+_base_ = [
+    '../_base_/models/fcn_linear-vit-nano.py', '../_base_/datasets/streets_256x512.py',
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_200.py'
+]
+model = dict(
+    data_preprocessor=dict(size=(192, 384)),
+    backbone=dict(
+        img_size=(192, 384),
+        model_kwargs=dict(patch_size=16),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/adala-feature_vit-nano_streets/student.pth',
+            prefix='backbone.')),
+    decode_head=dict(num_classes=19))

@@ -1,0 +1,37 @@
+"""Feature alignment: the whole student towards the teacher's final features."""
+from __future__ import annotations
+
+from mmvitlin.models.distillers.base import Distiller
+from mmvitlin.registry import MODELS
+
+
+@MODELS.register_module()
+class FeatureAlignment(Distiller):
+    """Train a student so that its final features match the frozen teacher's.
+
+    With a linear :class:`mmvitlin.models.TimmViT` that comes from
+    :class:`AttentionAlignment` this is the second stage of ViT-AdaLA; with any other student,
+    an Adventurer for one, it is the plain final-feature L2 that both published methods are to
+    be compared with.
+
+    Args:
+        backbone: See :class:`Distiller`.
+        teacher: See :class:`Distiller`.
+        objectives: See :class:`Distiller`; the default is MSE on all tokens.
+        **kwargs: See :class:`Distiller`; ``inherit=True`` starts a linear ViT from the
+            teacher's weights, for runs without the first stage.
+
+    Source: ViT-AdaLA (arXiv 2603.16063), second stage.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 teacher: dict,
+                 objectives: dict[str, dict | None] | None = None,
+                 **kwargs):
+        if objectives is None:
+            objectives = dict(feature=dict(type='mmvitlin.FeatureAlignmentLoss'))
+        super().__init__(backbone, teacher, objectives, **kwargs)
+        if any(loss.needs_mask for loss in self.objectives.values()):
+            raise ValueError('feature alignment shows the student whole images, and an objective '
+                             'needs masks; take type=\'mmvitlin.ViTLinearizer\' for that')
