@@ -141,23 +141,37 @@ def _status(field: str) -> float:
     raise RuntimeError(f'/proc/self/status has no {field}')
 
 
+def peak_memory(call: Callable[[], object], device: torch.device | str = 'cpu') -> float:
+    """Highest memory while ``call`` runs, above what was held before, in MiB.
+
+    On CUDA the allocator's. On CPU the process's resident memory, whose peak the kernel is asked
+    to forget first: call it in a fresh process, where no freed memory is kept for reuse.
+    """
+    if torch.device(device).type == 'cuda':
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    before = _status('VmRSS')
+    Path('/proc/self/clear_refs').write_text('5')  # resets VmHWM
+    call()
+    return _status('VmHWM') - before
+
+
 def _peak_of(cfg: dict, shapes: Sequence[tuple[int, int]]) -> dict[str, float]:
     from mmengine.registry import MODELS
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     net = MODELS.build(cfg).eval().to(device)
-    table = {}
+    table, held = {}, 0.
     with torch.inference_mode():
         net(torch.randn(1, 3, 64, 64, device=device))
-        loaded = torch.cuda.memory_allocated() / 2**20 if device == 'cuda' else _status('VmRSS')
+        loaded = _status('VmRSS')
         for height, width in shapes:
             images = torch.randn(1, 3, height, width, device=device)
-            if device == 'cuda':
-                torch.cuda.reset_peak_memory_stats()
-                net(images)
-                peak = torch.cuda.max_memory_allocated() / 2**20
-            else:
-                Path('/proc/self/clear_refs').write_text('5')  # resets VmHWM
-                net(images)
-                peak = _status('VmHWM')
-            table[f'{height}x{width}'] = round(peak - loaded, 1)
+            if device == 'cpu':
+                held = _status('VmRSS') - loaded  # freed by earlier shapes, not given back
+            peak = peak_memory(partial(net, images), device)
+            table[f'{height}x{width}'] = round(held + peak, 1)
     return table

@@ -2,16 +2,17 @@
 from mmvitlin.ops.causal_conv import causal_depthwise_conv1d
 from mmvitlin.ops.linear_attention import linear_attention, linear_attention_reference
 from mmvitlin.ops.similarity import (
-                                     cosine_map_distance,
-                                     cosine_map_distance_linear,
-                                     cosine_map_distance_pairwise,
+    cosine_map_distance,
+    cosine_map_distance_linear,
+    cosine_map_distance_pairwise,
 )
 from mmvitlin.ops.ssd import available_backends, ssd, ssd_chunked, ssd_reference
 from mmvitlin.ops.streamed_block import BlockWeights, streamed_block_
+from mmvitlin.ops.streamed_training import block_weights, trained_block
 
 __all__ = [
-    'BlockWeights', 'available_backends', 'causal_depthwise_conv1d', 'cosine_map_distance',
-    'cosine_map_distance_linear', 'cosine_map_distance_pairwise', 'linear_attention',
-    'linear_attention_reference', 'ssd', 'ssd_chunked',
-    'ssd_reference', 'streamed_block_'
+    'BlockWeights', 'available_backends', 'block_weights', 'causal_depthwise_conv1d',
+    'cosine_map_distance', 'cosine_map_distance_linear', 'cosine_map_distance_pairwise',
+    'linear_attention', 'linear_attention_reference', 'ssd', 'ssd_chunked', 'ssd_reference',
+    'streamed_block_', 'trained_block'
 ]

@@ -51,53 +51,107 @@ class BlockWeights(NamedTuple):
     eps: float
 
 
-def _inverse_rms(x: Tensor, eps: float) -> Tensor:
-    """1 / sqrt(mean(x²) + eps) over channels, (…, 1), float32."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+def inverse_rms(x: Tensor, eps: float) -> Tensor:
+    """1 / sqrt(mean(x²) + eps) over channels, (…, 1), in float32 at least."""
+    acc = torch.float64 if x.dtype == torch.float64 else torch.float32
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=acc)
     return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
 
 
-def _rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    return (x * _inverse_rms(x, eps)).mul_(weight).to(dtype)
+def rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """RMSNorm over channels, the result as ``dtype``."""
+    return (x * inverse_rms(x, eps)).mul_(weight).to(dtype)
 
 
-def _mean_token(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def mean_token(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Mean over tokens of the normed sequence, (b, 1, C); the sequence is read, not copied."""
-    return (_inverse_rms(x, eps).transpose(1, 2) @ x.float()).mul_(weight).div_(x.shape[1])
+    inverse = inverse_rms(x, eps)
+    return (inverse.transpose(1, 2) @ x.to(inverse.dtype)).mul_(weight).div_(x.shape[1])
 
 
-class _Mixer:
-    """Mamba-2 over consecutive tiles: keeps the scan's state and the convolution's tail."""
+class ScanOrder:
+    """Walks a sequence with the class token last in tiles, in the order of the scan.
 
-    def __init__(self, weights: BlockWeights, batch: int, dtype: torch.dtype, device):
+    Args:
+        patches: Number of patches, L.
+        tile: Patches in a tile; the last one takes the class token too.
+        reverse: From the last patch to the first.
+    """
+
+    def __init__(self, patches: int, tile: int, reverse: bool):
+        starts = range(0, patches, tile)
+        spans = [(a, min(a + tile, patches)) for a in starts]
+        self.reverse = reverse
+        self.spans = spans[::-1] if reverse else spans
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def take(self, x: Tensor, index: int) -> Tensor:
+        """Tokens of a tile of (b, L + 1, C) in scan order; a view where the scan runs forward."""
+        a, b = self.spans[index]
+        last = index == len(self) - 1
+        if not self.reverse:
+            return x[:, a:b + last]
+        tile = x[:, a:b].flip(1)
+        return torch.cat([tile, x[:, -1:]], dim=1) if last else tile
+
+    def put(self, x: Tensor, index: int, values: Tensor) -> None:
+        """Write a tile's tokens back."""
+        a, b = self.spans[index]
+        if not self.reverse:
+            x[:, a:a + values.shape[1]] = values
+            return
+        x[:, a:b] = values[:, :b - a].flip(1)
+        if values.shape[1] > b - a:
+            x[:, -1:] = values[:, b - a:]
+
+
+class Mixer:
+    """Mamba-2 between its two projections, over consecutive tiles in scan order."""
+
+    def __init__(self, weights: BlockWeights):
         w = self.weights = weights
-        self.inner = w.out_proj.shape[1]
+        self.inner, self.heads = w.out_proj.shape[1], len(w.A)
         self.state_dims = (w.conv.shape[1] - self.inner) // 2
-        heads = len(w.A)
-        self.width = self.inner // heads
-        self.state = torch.zeros(batch, w.groups, self.state_dims // w.groups, heads // w.groups,
-                                 self.width, device=device)
-        self.tail = torch.zeros(batch, w.conv.shape[0] - 1, w.conv.shape[1], dtype=dtype,
-                                device=device)
+        self.sizes = [self.inner, w.conv.shape[1], self.heads]
 
-    def __call__(self, u: Tensor) -> Tensor:
-        """(b, T, C) to the gated and normed inner activations, (b, T, I)."""
-        w, taps, length = self.weights, len(self.weights.conv), u.shape[1]
-        z, x_bc, dt = F.linear(u, w.in_proj).split(
-            [self.inner, w.conv.shape[1], len(w.A)], dim=-1)
-        longer = torch.cat([self.tail, x_bc], dim=1)
-        self.tail = longer[:, length:].clone()
-        x_bc = torch.addcmul(w.conv_bias, longer[:, :length], w.conv[0])
-        for k in range(1, taps):
-            x_bc.addcmul_(longer[:, k:k + length], w.conv[k])
-        F.silu(x_bc, inplace=True)
-        x, B, C = x_bc.split([self.inner, self.state_dims, self.state_dims], dim=-1)
-        x = x.unflatten(-1, (len(w.A), self.width))
+    def zeros(self, batch: int, device) -> tuple[Tensor, Tensor]:
+        """State, and inputs of the convolution, before the first token."""
+        w = self.weights
+        state = torch.zeros(batch, w.groups, self.state_dims // w.groups, self.heads // w.groups,
+                            self.inner // self.heads, dtype=w.A.dtype, device=device)
+        return state, torch.zeros(batch, w.conv.shape[0] - 1, w.conv.shape[1],
+                                  dtype=w.in_proj.dtype, device=device)
+
+    def scan(self, p: Tensor, state: Tensor, tail: Tensor) -> dict[str, Tensor]:
+        """From the input projection (b, T, W) to the gate.
+
+        Returns:
+            What the backward pass uses, among it y (b, T, I), z, the state 'after' and 'longer',
+            the convolution's inputs, whose last tokens are the next tile's tail.
+        """
+        w, length = self.weights, p.shape[1]
+        z, x_bc, dt = p.split(self.sizes, dim=-1)
+        longer = torch.cat([tail, x_bc], dim=1)
+        conv = torch.addcmul(w.conv_bias, longer[:, :length], w.conv[0])
+        for k in range(1, len(w.conv)):
+            conv.addcmul_(longer[:, k:k + length], w.conv[k])
+        x, B, C = F.silu(conv).split([self.inner, self.state_dims, self.state_dims], dim=-1)
+        x = x.unflatten(-1, (self.heads, -1))
         B, C = (t.unflatten(-1, (w.groups, -1)) for t in (B, C))
-        dt = F.softplus(dt.float() + w.dt_bias)
-        y, self.state = scan_segment(x, dt, w.A, B, C, self.state, CHUNK)
-        y = torch.addcmul(y, x, w.D[:, None]).flatten(2).mul_(F.silu(z))
-        return _rms_norm(y, w.gate_norm, w.eps, u.dtype)
+        raw = dt.to(w.A.dtype) + w.dt_bias
+        dt = F.softplus(raw)
+        y, starts, after = scan_segment(x, dt, w.A, B, C, state, CHUNK)
+        y = torch.addcmul(y, x, w.D[:, None]).flatten(2)
+        return dict(z=z, longer=longer, conv=conv, x=x, B=B, C=C, raw=raw, dt=dt, y=y,
+                    starts=starts, after=after)
+
+    def gate(self, t: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Gated outputs, their inverse RMS, and the normed ones that are projected."""
+        gated = t['y'] * F.silu(t['z'])
+        inverse = inverse_rms(gated, self.weights.eps)
+        return gated, inverse, (gated * inverse).mul_(self.weights.gate_norm).to(gated.dtype)
 
 
 def streamed_block_(x: Tensor, w: BlockWeights, reverse: bool, tile: int = TILE) -> Tensor:
@@ -112,20 +166,21 @@ def streamed_block_(x: Tensor, w: BlockWeights, reverse: bool, tile: int = TILE)
     Returns:
         ``x``.
     """
-    length = x.shape[1] - 1
-    dtype = w.in_proj.dtype
-    mixer = _Mixer(w, x.shape[0], dtype, x.device)
-    mixer(_mean_token(x, w.norm, w.eps).to(dtype))  # heading average; its output is dropped
-    starts = range(0, length, tile)
-    for a in reversed(starts) if reverse else starts:
-        _tile(x[:, a:min(a + tile, length)], w, mixer, reverse)
-    _tile(x[:, length:], w, mixer, False)
+    dtype, mixer, order = w.in_proj.dtype, Mixer(w), ScanOrder(x.shape[1] - 1, tile, reverse)
+    state, tail = mixer.zeros(len(x), x.device)
+    heading = mean_token(x, w.norm, w.eps).to(dtype)
+    for n in range(len(order)):
+        part = order.take(x, n)
+        u = rms_norm(part, w.norm, w.eps, dtype)
+        if n == 0:
+            u = torch.cat([heading, u], dim=1)  # the mean token's own output is dropped below
+        t = mixer.scan(F.linear(u, w.in_proj), state, tail)
+        state, tail = t['after'], t['longer'][:, u.shape[1]:].clone()
+        out = F.linear(mixer.gate(t)[2], w.out_proj)
+        part += out[:, 1:] if n == 0 else out
+        del t, out
+        u = rms_norm(part, w.norm_mlp, w.eps, dtype)
+        part += F.linear(F.silu(F.linear(u, *w.w1), inplace=True).mul_(F.linear(u, *w.w2)), *w.w3)
+        if reverse:
+            order.put(x, n, part)
     return x
-
-
-def _tile(x: Tensor, w: BlockWeights, mixer: _Mixer, reverse: bool) -> None:
-    u = _rms_norm(x, w.norm, w.eps, w.in_proj.dtype)
-    out = F.linear(mixer(u.flip(1) if reverse else u), w.out_proj)
-    x += out.flip(1) if reverse else out
-    u = _rms_norm(x, w.norm_mlp, w.eps, w.w1[0].dtype)
-    x += F.linear(F.silu(F.linear(u, *w.w1), inplace=True).mul_(F.linear(u, *w.w2)), *w.w3)

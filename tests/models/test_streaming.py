@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mmvitlin.models import Adventurer
-from mmvitlin.ops import streamed_block_
+from mmvitlin.ops import streamed_block_, trained_block
 
 
 def build(**kwargs):
@@ -56,3 +56,93 @@ def test_weights_changed_in_any_way_are_seen():
         before = net(images)[0]
         net.layers[0].mlp.w1.weight.data.mul_(2)  # as an averaging hook swaps weights
         assert not torch.allclose(net(images)[0], before)
+
+
+def gradients(output, net):
+    weight = torch.linspace(-1, 1, output.numel()).view_as(output).to(output.dtype)
+    return torch.autograd.grad((output * weight).sum(), list(net.parameters()))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize(('length', 'tile'), [(1, 64), (2, 64), (64, 64), (131, 64), (130, 1000),
+                                              (67, 2)])
+def test_the_trained_block_and_every_gradient_equal_the_modules(dtype, reverse, length, tile):
+    block = build(flip_schedule=[1]).layers[int(reverse)].to(dtype)
+    x = torch.randn(2, length + 1, 64, dtype=dtype, requires_grad=True)
+    want = block(x)
+    grads = torch.autograd.grad((want * want.detach().sin()).sum(), [x, *block.parameters()])
+    got = trained_block(x, block.parameters_in_order(), 1, block.norm.eps, reverse, dtype,
+                        tile=tile)
+    found = torch.autograd.grad((got * want.detach().sin()).sum(), [x, *block.parameters()])
+    tolerance = dict(atol=1e-11, rtol=1e-9) if dtype == torch.float64 else dict(atol=3e-4,
+                                                                               rtol=2e-4)
+    torch.testing.assert_close(got, want, **tolerance)
+    for name, a, b in zip(['x', *(n for n, _ in block.named_parameters())], found, grads,
+                          strict=True):
+        torch.testing.assert_close(a, b, **tolerance, msg=lambda m, n=name: f'{n}: {m}')
+
+
+def test_several_groups_share_b_and_c():
+    block = build(mixer_cfg=dict(num_groups=2, d_state=16, head_dims=32)).layers[1].double()
+    x = torch.randn(1, 40, 64, dtype=torch.float64, requires_grad=True)
+    want = block(x)
+    got = block.trained(x, torch.float64)
+    torch.testing.assert_close(got, want)
+    for a, b in zip(gradients(got, block), gradients(want, block), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_bfloat16_gradients_stay_near_float32():
+    block = build().layers[0]
+    x = torch.randn(1, 300, 64)
+    want = gradients(block(x), block)
+    got = gradients(block.trained(x, torch.bfloat16), block)
+    for (name, _), a, b in zip(block.named_parameters(), got, want, strict=True):
+        assert a.dtype == torch.float32
+        assert ((a - b).norm() / b.norm()).item() < 5e-2, name
+
+
+def test_stochastic_depth_draws_as_the_modules_do():
+    block = build(drop_path_rate=0.5).layers[2].train()
+    x = torch.randn(16, 5, 64)
+    torch.manual_seed(3)
+    want = block(x)
+    torch.manual_seed(3)
+    torch.testing.assert_close(block.trained(x, x.dtype), want, atol=2e-5, rtol=1e-4)
+    assert (want == x).all(-1).all(-1).any()  # some samples skipped both branches
+
+
+def test_training_takes_the_tiled_block_and_hooks_the_modules(monkeypatch):
+    net, seen = build(), []
+    monkeypatch.setattr(type(net.layers[0]), 'trained',
+                        lambda self, x, dtype: seen.append(dtype) or x)
+    net.train()(torch.randn(1, 3, 32, 32))
+    assert seen == [torch.float32] * 3
+    handle = net.layers[1].register_forward_hook(lambda *_: None)
+    net(torch.randn(1, 3, 32, 32))
+    assert len(seen) == 3
+    handle.remove()
+
+
+def test_recomputed_blocks_give_the_same_gradients():
+    net = build().train()
+    images = torch.randn(1, 3, 48, 64)
+    want = gradients(net(images)[0], net)
+    net.with_cp = True
+    for a, b in zip(gradients(net(images)[0], net), want, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_trained_block_keeps_a_third_of_what_the_modules_keep():
+    block, held = build().layers[0], {}
+    x = torch.randn(1, 1025, 64, requires_grad=True)
+    for name, run in (('modules', block), ('tiled', lambda x: block.trained(x, x.dtype))):
+        sizes = {}
+        with torch.autograd.graph.saved_tensors_hooks(
+                lambda t, s=sizes: s.update({t.untyped_storage().data_ptr():
+                                             t.untyped_storage().nbytes()}) or t, lambda t: t):
+            y = run(x)
+        held[name] = sum(sizes.values())
+        assert y.requires_grad
+    assert held['tiled'] < 0.5 * held['modules']

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn as nn
@@ -13,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from mmvitlin.errors import CheckpointError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
 from mmvitlin.models.layers import Mamba2, PatchEmbed, SwiGLU, resize_positions
-from mmvitlin.ops import BlockWeights, streamed_block_
+from mmvitlin.ops import BlockWeights, block_weights, streamed_block_, trained_block
 from mmvitlin.registry import MODELS
 
 
@@ -44,16 +45,26 @@ class AdventurerBlock(nn.Module):
         self.mlp = SwiGLU(embed_dims, int(mlp_ratio * embed_dims))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
+    def parameters_in_order(self) -> tuple[Tensor, ...]:
+        """As :func:`mmvitlin.ops.block_weights` takes them."""
+        mixer, mlp = self.mixer, self.mlp
+        return (self.norm.weight, mixer.in_proj.weight, mixer.conv1d.weight, mixer.conv1d.bias,
+                mixer.dt_bias, mixer.A_log, mixer.D, mixer.norm.weight, mixer.out_proj.weight,
+                self.norm_mlp.weight, mlp.w1.weight, mlp.w1.bias, mlp.w2.weight, mlp.w2.bias,
+                mlp.w3.weight, mlp.w3.bias)
+
     def weights(self, dtype: torch.dtype) -> BlockWeights:
         """Weights for :func:`mmvitlin.ops.streamed_block_`, matrices as ``dtype``."""
-        mixer, mlp = self.mixer, self.mlp
-        return BlockWeights(
-            self.norm.weight, mixer.in_proj.weight.to(dtype),
-            mixer.conv1d.weight[:, 0].t().to(dtype).contiguous(), mixer.conv1d.bias.to(dtype),
-            mixer.dt_bias.float(), -torch.exp(mixer.A_log.float()), mixer.D.to(dtype),
-            mixer.norm.weight.to(dtype), mixer.out_proj.weight.to(dtype), self.norm_mlp.weight,
-            *((layer.weight.to(dtype), layer.bias.to(dtype)) for layer in (mlp.w1, mlp.w2, mlp.w3)),
-            mixer.num_groups, self.norm.eps)
+        return block_weights(self.parameters_in_order(), self.mixer.num_groups, self.norm.eps,
+                             dtype)
+
+    def trained(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The forward pass tile by tile, with little kept for the backward pass."""
+        scales = (None, None)
+        if self.training and not isinstance(self.drop_path, nn.Identity):
+            scales = tuple(self.drop_path(x.new_ones(len(x), 1, 1)) for _ in range(2))
+        return trained_block(x, self.parameters_in_order(), self.mixer.num_groups, self.norm.eps,
+                             self.reverse, dtype, scales)
 
     def _flip(self, x: Tensor) -> Tensor:
         return torch.cat([x[:, :-1].flip(1), x[:, -1:]], dim=1) if self.reverse else x
@@ -214,30 +225,30 @@ class Adventurer(TokenBackbone):
         patches = patches + resize_positions(self.pos_embed[:, :-1], self.grid, grid)
         cls = (self.cls_token + self.pos_embed[:, -1:]).expand(len(images), -1, -1)
         x = torch.cat([patches, cls], dim=1)
-        streamed = self._can_stream(x)
+        tiled = self._can_tile(x)
+        in_place = tiled and not torch.is_grad_enabled()
         found = {}
         for i, layer in enumerate(self.layers[:max(wanted) + 1]):
-            if streamed:
+            if in_place:
                 x = streamed_block_(x, layer.weights(self._compute_dtype(x)), layer.reverse)
-            elif self.with_cp and self.training:
-                x = checkpoint(layer, x, use_reentrant=False)
             else:
-                x = layer(x)
+                run = partial(layer.trained, dtype=self._compute_dtype(x)) if tiled else layer
+                again = self.with_cp and self.training
+                x = checkpoint(run, x, use_reentrant=False) if again else run(x)
             if i in wanted:
                 last = i == self.num_layers - 1
-                y = self.norm_f(x) if last else x.clone() if streamed else x
+                y = self.norm_f(x) if last else x.clone() if in_place else x
                 found[i] = Tokens(y[:, :-1], y[:, -1], grid)
         return [found[i] for i in wanted]
 
-    def _can_stream(self, x: Tensor) -> bool:
-        """Whether blocks may run tile by tile over their own input.
+    def _can_tile(self, x: Tensor) -> bool:
+        """Whether blocks may run tile by tile rather than module by module.
 
-        CPU inference with nobody looking into the blocks through hooks.
+        On a CPU, with nobody looking into the blocks through hooks.
         """
-        return (x.device.type == 'cpu' and not torch.is_grad_enabled() and not self.training
-                and not torch.compiler.is_compiling()
+        return (x.device.type == 'cpu' and not torch.compiler.is_compiling()
                 and self.layers[0].mixer.backend in ('auto', 'torch')
-                and not any(m._forward_hooks or m._forward_pre_hooks
+                and not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks
                             for m in self.layers.modules()))
 
     @staticmethod

@@ -75,9 +75,10 @@ class Mamba2(nn.Module):
             [self.inner, self.inner + 2 * state_dims, self.num_heads], dim=-1)
         x_bc = F.silu(causal_depthwise_conv1d(x_bc, self.conv1d.weight, self.conv1d.bias))
         x, B, C = x_bc.split([self.inner, state_dims, state_dims], dim=-1)
+        wide = torch.promote_types(u.dtype, torch.float32)
         y = ssd(x.unflatten(-1, (self.num_heads, self.head_dims)),
-                F.softplus(dt.float() + self.dt_bias.float()),
-                -torch.exp(self.A_log.float()),
+                F.softplus(dt.to(wide) + self.dt_bias.to(wide)),
+                -torch.exp(self.A_log.to(wide)),
                 B.unflatten(-1, (self.num_groups, self.d_state)),
                 C.unflatten(-1, (self.num_groups, self.d_state)),
                 self.D,

@@ -121,7 +121,7 @@ def _forward_segment(seg: _Segment, start: Tensor) -> tuple[Tensor, Tensor, Tens
     return y, starts, after
 
 
-def scan_segment(x, dt, A, B, C, state: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+def scan_segment(x, dt, A, B, C, state: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
     """Scan a stretch of tokens from a given state, for callers that stream.
 
     Args:
@@ -130,13 +130,14 @@ def scan_segment(x, dt, A, B, C, state: Tensor, chunk: int) -> tuple[Tensor, Ten
         chunk: Tokens in a chunk.
 
     Returns:
-        (b, T, H, P) and the state after the last token.
+        (b, T, H, P), the states before each chunk, (b, K, G, N, R, P), and the state after the
+        last token.
     """
     length = x.shape[1]
     chunk = min(chunk, length)
     padded = _pad((x, dt, B, C), -length % chunk)
-    y, _, state = _forward_segment(_cut(padded[0], padded[1], A, *padded[2:], chunk), state)
-    return y.reshape(*padded[0].shape)[:, :length], state
+    y, starts, state = _forward_segment(_cut(padded[0], padded[1], A, *padded[2:], chunk), state)
+    return y.reshape(*padded[0].shape)[:, :length], starts, state
 
 
 def _zero_state(x: Tensor, B: Tensor) -> Tensor:
@@ -222,25 +223,48 @@ def _backward_segment(seg: _Segment, dy: Tensor, starts: Tensor, after: Tensor):
             d_B.transpose(2, 3), d_C.transpose(2, 3), after)
 
 
+def scan_segment_backward(dy, x, dt, A, B, C, starts: Tensor, after: Tensor, chunk: int):
+    """Gradients of :func:`scan_segment`.
+
+    Args:
+        dy: Gradient of the outputs, (b, T, H, P).
+        x: As there; so dt, A, B, C and chunk.
+        starts: States before each chunk, as it returned them.
+        after: Gradient of the state after the last token.
+
+    Returns:
+        Gradients of x, dt, A, B and C, and of the state before the first token.
+    """
+    length = x.shape[1]
+    chunk = min(chunk, length)
+    dy, px, pdt, pB, pC = _pad((dy, x, dt, B, C), -length % chunk)
+    seg = _cut(px, pdt, A, pB, pC, chunk)
+    d_x, d_dt, d_step, d_B, d_C, before = _backward_segment(
+        seg, dy.reshape(seg.x.shape), starts, after)
+    d_A = (d_step * seg.dt).sum((0, 1, 2)).flatten()
+    d_dt = d_dt + d_step * A.to(d_dt.dtype).view(d_step.shape[-2:])
+    grads = (g.reshape(p.shape)[:, :length]
+             for g, p in zip((d_x, d_dt, d_B, d_C), (px, pdt, pB, pC), strict=True))
+    d_x, d_dt, d_B, d_C = grads
+    return d_x, d_dt, d_A, d_B, d_C, before
+
+
 @torch.library.custom_op('mmvitlin::ssd_chunked_backward', mutates_args=())
 def _scan_backward(dy: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
                    states: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, dt, A, B and C."""
     length = x.shape[1]
-    pdy, px, pdt, pB, pC = _pad((dy, x, dt, B, C), -length % chunk)
-    grads = [torch.empty_like(t) for t in (px, pdt, pB, pC)]
+    grads = [torch.empty_like(t) for t in (x, dt, B, C)]
     d_A = torch.zeros_like(A, dtype=states.dtype)
     after = torch.zeros_like(states[:, 0])
-    for a, z in reversed(list(_segments(px.shape[1], chunk, x.device))):
-        seg = _cut(px[:, a:z], pdt[:, a:z], A, pB[:, a:z], pC[:, a:z], chunk)
-        d_x, d_dt, d_step, d_B, d_C, after = _backward_segment(
-            seg, pdy[:, a:z].reshape(seg.x.shape), states[:, a // chunk:z // chunk], after)
-        d_A += (d_step * seg.dt).sum((0, 1, 2)).flatten()
-        d_dt = d_dt + d_step * A.to(d_dt.dtype).view(d_step.shape[-2:])
-        for grad, part in zip(grads, (d_x, d_dt, d_B, d_C), strict=True):
-            grad[:, a:z] = part.reshape(grad[:, a:z].shape)
-    d_x, d_dt, d_B, d_C = (g[:, :length].contiguous() for g in grads)
-    return d_x, d_dt, d_A.to(A.dtype), d_B, d_C
+    for a, z in reversed(list(_segments(length, chunk, x.device))):
+        d_x, d_dt, part, d_B, d_C, after = scan_segment_backward(
+            dy[:, a:z], x[:, a:z], dt[:, a:z], A, B[:, a:z], C[:, a:z],
+            states[:, a // chunk:-(-z // chunk)], after, chunk)
+        d_A += part
+        for grad, value in zip(grads, (d_x, d_dt, d_B, d_C), strict=True):
+            grad[:, a:z] = value
+    return (*grads[:2], d_A.to(A.dtype), *grads[2:])
 
 
 @_scan_backward.register_fake
