@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.fast_linear import linear
 from mmvitlin.ops.ssd.chunked import scan_segment
 
 TILE = 1024
@@ -174,13 +175,13 @@ def streamed_block_(x: Tensor, w: BlockWeights, reverse: bool, tile: int = TILE)
         u = rms_norm(part, w.norm, w.eps, dtype)
         if n == 0:
             u = torch.cat([heading, u], dim=1)  # the mean token's own output is dropped below
-        t = mixer.scan(F.linear(u, w.in_proj), state, tail)
+        t = mixer.scan(linear(u, w.in_proj), state, tail)
         state, tail = t['after'], t['longer'][:, u.shape[1]:].clone()
-        out = F.linear(mixer.gate(t)[2], w.out_proj)
+        out = linear(mixer.gate(t)[2], w.out_proj)
         part += out[:, 1:] if n == 0 else out
         del t, out
         u = rms_norm(part, w.norm_mlp, w.eps, dtype)
-        part += F.linear(F.silu(F.linear(u, *w.w1), inplace=True).mul_(F.linear(u, *w.w2)), *w.w3)
+        part += linear(F.silu(linear(u, *w.w1), inplace=True).mul_(linear(u, *w.w2)), *w.w3)
         if reverse:
             order.put(x, n, part)
     return x

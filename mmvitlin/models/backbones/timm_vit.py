@@ -18,6 +18,7 @@ from mmvitlin.errors import ConfigError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
 from mmvitlin.models.layers import LinearAttention, pad_to_patches
 from mmvitlin.models.utils import LoadReport, fit_state_dict, load_backbone
+from mmvitlin.ops import FastLinear
 from mmvitlin.registry import MODELS
 
 # how each family's foreign checkpoints are read
@@ -201,6 +202,8 @@ class TimmViT(TokenBackbone):
         if mask is not None:
             x = self.apply_mask(x.flatten(1, 2), mask).unflatten(1, grid)
         x, rope = self._embed_positions(x)
+        fast = (x.device.type == 'cpu' and not torch.is_grad_enabled()
+                and not torch.compiler.is_compiling())
         found = {}
         for i, block in enumerate(vit.blocks[:max(wanted) + 1]):
             if self.attention[i] == 'linear':
@@ -209,6 +212,9 @@ class TimmViT(TokenBackbone):
                 'rope': rope[i] if getattr(vit, 'rope_mixed', False) else rope}
             if self.with_cp and self.training:
                 x = recompute(block, x, use_reentrant=False, **turn)
+            elif fast:
+                with FastLinear():
+                    x = block(x, **turn)
             else:
                 x = block(x, **turn)
             if i in wanted:
