@@ -43,8 +43,8 @@ def main() -> None:
         or torch.cpu._is_amx_tile_supported()
     say(f"five runs, two side by side, in {'mixed' if fast_bf16 else 'single'} precision; one that "
         'is done is not repeated')
-    runs = run_recipe(load_recipe(RECIPE), out, args.seed, {'data_root': str(data)}, amp=fast_bf16,
-                      jobs=1 if torch.cuda.is_available() else 2)
+    runs = run_recipe(load_recipe(RECIPE), out, (args.seed, ), {'data_root': str(data)},
+                      amp=fast_bf16, jobs=1 if torch.cuda.is_available() else 2)[args.seed]
 
     say('timing the backbones of teacher and student, batch 1, in turn')
     stages = out / f'seed{args.seed}'

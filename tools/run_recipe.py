@@ -35,9 +35,8 @@ def main() -> None:
     args = parse_args()
     stages = load_recipe(args.recipe)
     work_dir = Path(args.work_dir or Path('work_dirs') / Path(args.recipe).stem)
-    runs = {seed: run_recipe(stages, work_dir, seed, args.cfg_options, args.stages,
-                             args.amp, args.jobs)
-            for seed in args.seeds}
+    runs = run_recipe(stages, work_dir, args.seeds, args.cfg_options, args.stages, args.amp,
+                      args.jobs)
     results = dict(recipe=args.recipe, metric=args.metric, seeds=args.seeds,
                    command=command_line(), versions=versions(),
                    machine=machine(),

@@ -89,11 +89,11 @@ def checkpoint_of(stage: Stage, folder: Path) -> Path:
 
 def run_recipe(stages: Sequence[Stage],
                work_dir: str | Path,
-               seed: int = 0,
+               seeds: Sequence[int] = (0, ),
                options: dict[str, object] | None = None,
                only: Sequence[str] | None = None,
                amp: bool = False,
-               jobs: int = 1) -> dict[str, dict]:
+               jobs: int = 1) -> dict[int, dict[str, dict]]:
     """Run the stages that have no result yet, each as soon as its inputs are there.
 
     A stage is done when its folder holds ``result.json``; a stage that was interrupted goes
@@ -102,48 +102,57 @@ def run_recipe(stages: Sequence[Stage],
     Args:
         stages: From :func:`load_recipe`.
         work_dir: Holds ``seed<N>/<stage>``, and ``shared/<stage>`` for shared stages.
-        seed: Seed of every stage; shared stages always take 0.
+        seeds: Every stage is run once for each; shared stages once, with 0.
         options: ``--cfg-options`` for every stage, such as data_root.
         only: Names of the stages to run; all if None.
         amp: Train every stage in mixed precision.
-        jobs: Stages that may run side by side; on a CPU they share its cores evenly.
+        jobs: Stages that may run side by side, also of different seeds; on a CPU they share
+            its cores evenly.
 
     Returns:
-        Stage → its ``result.json``.
+        Seed → stage → its ``result.json``.
 
     Raises:
         ConfigError: a stage failed; names its log. Stages beside it are ended.
     """
-    folders = {s.name: Path(work_dir) / ('shared' if s.shared else f'seed{seed}') / s.name
-               for s in stages}
+    work_dir, by_name = Path(work_dir), {s.name: s for s in stages}
+
+    def folder(stage: Stage, seed: int) -> Path:
+        return work_dir / ('shared' if stage.shared else f'seed{seed}') / stage.name
+
+    def needed(stage: Stage, seed: int) -> set[Path]:
+        return {folder(by_name[source], seed) for source in stage.inputs.values()}
+
     wanted = [s for s in stages if only is None or s.name in only]
-    waiting = [s for s in wanted if not (folders[s.name] / 'result.json').is_file()]
-    left = {s.name for s in waiting}
+    todo = {folder(s, seed): (s, seed) for seed in seeds for s in wanted}
+    waiting = {f: run for f, run in todo.items() if not (f / 'result.json').is_file()}
+    left = set(waiting)
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
     with ThreadPoolExecutor(jobs) as pool, _Children() as children:
-        running: dict[Future, Stage] = {}
+        running: dict[Future, Path] = {}
         while waiting or running:
-            for stage in [s for s in waiting if not left & set(s.inputs.values())]:
+            for target, (stage, seed) in [(f, run) for f, run in waiting.items()
+                                          if not left & needed(*run)]:
                 if len(running) == jobs:
                     break
-                waiting.remove(stage)
-                given = {k: str(checkpoint_of(_named(stages, source), folders[source]))
+                del waiting[target]
+                given = {k: str(checkpoint_of(by_name[source], folder(by_name[source], seed)))
                          for k, source in stage.inputs.items()}
-                command = _command(stage, folders[stage.name], seed, {**(options or {}), **given},
-                                   amp)
-                print(f'[{stage.name}] {shlex.join(command[1:])}', flush=True)
-                running[pool.submit(_run, command, folders[stage.name] / 'train.log', stage.name,
-                                    threads, children)] = stage
+                command = _command(stage, target, seed, {**(options or {}), **given}, amp)
+                label = stage.name if len(seeds) == 1 else f'{stage.name} {seed}'
+                print(f'[{label}] {shlex.join(command[1:])}', flush=True)
+                running[pool.submit(_run, command, target / 'train.log', label, threads,
+                                    children)] = target
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                stage = running.pop(future)
+                target = running.pop(future)
                 code, last = future.result()
                 if code:
-                    raise ConfigError(
-                        f"stage '{stage.name}' ended with status {code}: {last} (the whole log is "
-                        f"{folders[stage.name] / 'train.log'}). The same command goes on from "
-                        'here.')
-                left.discard(stage.name)
-    return {s.name: json.loads((folders[s.name] / 'result.json').read_text()) for s in wanted}
+                    raise ConfigError(f"stage '{target.name}' ended with status {code}: {last} "
+                                      f"(the whole log is {target / 'train.log'}). The same "
+                                      'command goes on from here.')
+                left.discard(target)
+    return {seed: {s.name: json.loads((folder(s, seed) / 'result.json').read_text())
+                   for s in wanted} for seed in seeds}
 
 
 def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
@@ -207,10 +216,6 @@ def _run(command: list[str], log: Path, name: str = '', threads: int | None = No
     if children is not None:
         children.discard(process)
     return process.returncode, last
-
-
-def _named(stages: Sequence[Stage], name: str) -> Stage:
-    return next(s for s in stages if s.name == name)
 
 
 def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU') -> dict[str, dict]:

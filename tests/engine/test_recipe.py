@@ -48,12 +48,12 @@ def ran(monkeypatch):
 
 def test_stages_feed_each_other_and_are_not_repeated(stages, ran, tmp_path):
     commands, _ = ran
-    results = recipe.run_recipe(stages, tmp_path / 'w', seed=2, options={'data_root': 'd'},
-                                amp=True)
+    results = recipe.run_recipe(stages, tmp_path / 'w', seeds=(2, ), options={'data_root': 'd'},
+                                amp=True)[2]
     assert list(results) == ['a', 'b', 'c']
     assert f'model.checkpoint={tmp_path}/w/seed2/a/student.pth' in commands[1]
     assert all('data_root=d' in c and '--amp' in c for c in commands)
-    recipe.run_recipe(stages, tmp_path / 'w', seed=2)
+    recipe.run_recipe(stages, tmp_path / 'w', seeds=(2, ))
     assert len(commands) == 3
 
 
@@ -71,7 +71,7 @@ def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_
 
 def test_side_by_side_no_stage_starts_before_its_inputs(stages, ran, tmp_path):
     commands, _ = ran
-    results = recipe.run_recipe(stages, tmp_path, jobs=2)
+    results = recipe.run_recipe(stages, tmp_path, jobs=2)[0]
     names = [c[c.index('--work-dir') + 1].rsplit('/', 1)[-1] for c in commands]
     assert sorted(names) == list(results) == ['a', 'b', 'c']
     assert names.index('a') < names.index('b')
@@ -107,10 +107,20 @@ def test_no_stage_outlives_a_killed_recipe(tmp_path):
 
 
 def test_seeds_are_gathered(stages, ran, tmp_path):
-    runs = {s: recipe.run_recipe(stages, tmp_path, s) for s in (1, 2, 3)}
+    runs = recipe.run_recipe(stages, tmp_path, (1, 2, 3))
     table = recipe.summarise(runs)
     assert table['b'] == dict(iterations=9, seconds=1.5, mean=32.0, std=1.0, values=[31., 32., 33.])
     assert 'mean' not in table['a']
+
+
+def test_seeds_run_side_by_side_and_a_shared_stage_once(ran, tmp_path):
+    commands, _ = ran
+    stages = [recipe.Stage('a', 'a.py', output='student.pth', shared=True),
+              recipe.Stage('b', 'b.py', inputs={'k': 'a'})]
+    runs = recipe.run_recipe(stages, tmp_path, (4, 5), jobs=3)
+    assert [c[2] for c in commands] == ['a.py', 'b.py', 'b.py']
+    assert all(f'k={tmp_path}/shared/a/student.pth' in c for c in commands[1:])
+    assert {s: r['b']['metrics']['mIoU'] for s, r in runs.items()} == {4: 34., 5: 35.}
 
 
 @pytest.mark.parametrize(('text', 'words'), [
