@@ -1,6 +1,7 @@
 # make setup       the environment in .venv, everything but mmcv's compiled ops
 # make setup-full  adds mmcv with ops (built once, then cached) and mmdet
 # make demo        the main job on drawn street scenes, in work_dirs/demo
+# make demo-adala  the same for ViT-AdaLA, in work_dirs/demo-adala
 # make test        the test suite
 # make lint        ruff
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup setup-full demo test lint clean
+.PHONY: setup setup-full demo demo-adala test lint clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.setup
@@ -38,6 +39,10 @@ $(VENV)/.setup-full: $(VENV)/.setup requirements/lock-det.txt
 demo: setup
 	@echo "== demo: about ten minutes on two cores; progress below, results in work_dirs/demo"
 	$(BIN)/python -W ignore tools/demo.py
+
+demo-adala: setup
+	@echo "== demo-adala: about eight minutes on two cores; results in work_dirs/demo-adala"
+	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala.py --work-dir work_dirs/demo-adala
 
 test: setup
 	@echo "== test: the whole suite, about ten minutes on two cores"

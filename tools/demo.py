@@ -1,6 +1,7 @@
 """The main job on drawn street scenes: teacher, distillation, fine-tuning, comparison, speed."""
 import argparse
 import json
+import os
 import shutil
 import time
 from datetime import datetime, timezone
@@ -13,10 +14,10 @@ from mmvitlin.analysis.figures import latency_figure, loss_curves
 from mmvitlin.analysis.latency import backbone_latency, backbone_memory, machine
 from mmvitlin.datasets.streets import write_streets
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.hooks.result import versions
-from mmvitlin.engine.recipe import load_recipe, run_recipe
+from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.engine.recipe import load_recipe, load_report, run_recipe
 
-RECIPE = Path(__file__).parents[1] / 'configs' / 'recipes' / 'streets_demo.py'
+RECIPES = Path(__file__).parents[1] / 'configs' / 'recipes'
 SHAPES = ((512, 512), (1024, 1024), (1024, 2048), (2048, 2048))
 
 
@@ -27,11 +28,13 @@ def say(text: str) -> None:
 @friendly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--recipe', type=Path, default=RECIPES / 'streets_demo.py')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--scenes', type=int, nargs=2, default=(240, 60), metavar=('TRAIN', 'VAL'))
     args = parser.parse_args()
     start, out = time.perf_counter(), args.work_dir
+    recipe, told = load_recipe(args.recipe), load_report(args.recipe)
 
     data = out / 'streets'
     if not (data / 'annotations' / 'instances_val.json').is_file():
@@ -41,15 +44,15 @@ def main() -> None:
 
     fast_bf16 = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() \
         or torch.cpu._is_amx_tile_supported()
-    say(f"five runs, two side by side, in {'mixed' if fast_bf16 else 'single'} precision; one that "
-        'is done is not repeated')
-    runs = run_recipe(load_recipe(RECIPE), out, (args.seed, ), {'data_root': str(data)},
+    say(f"{len(recipe)} runs, two side by side, in {'mixed' if fast_bf16 else 'single'} precision; "
+        'one that is done is not repeated')
+    runs = run_recipe(recipe, out, (args.seed, ), {'data_root': str(data)},
                       amp=fast_bf16, jobs=1 if torch.cuda.is_available() else 2)[args.seed]
 
     say('timing the backbones of teacher and student, batch 1, in turn')
     stages = out / f'seed{args.seed}'
     trained = {who: load_trained(stages / stage)
-               for who, stage in (('teacher', 'teacher'), ('student', 'distilled'))}
+               for who, stage in (('teacher', told.teacher), ('student', told.student))}
     nets = {who: model.backbone for who, (model, _) in trained.items()}
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     latency = backbone_latency(nets, SHAPES, device, warmup=1, rounds=9, seconds=6)
@@ -57,23 +60,24 @@ def main() -> None:
             for who, (_, cfg) in trained.items()}
 
     say('figures and report')
-    scored = ('teacher', 'distilled', 'scratch', 'scratch_long')
     results = dict(
-        miou={name: round(runs[name]['metrics']['mIoU'], 2) for name in scored},
+        miou={name: round(runs[name]['metrics']['mIoU'], 2) for name in told.rows},
         iterations={name: run['iterations'] for name, run in runs.items()},
         seconds={name: run['seconds'] for name, run in runs.items()},
         params={who: sum(p.numel() for p in net.parameters()) for who, net in nets.items()},
         latency_ms=latency,
         peak_mb={shape: {who: peak[who][shape] for who in peak} for shape in latency},
         seeds=[args.seed], machine=machine(), versions=versions(),
-        date=datetime.now(timezone.utc).isoformat(timespec='seconds'), command='make demo',
+        date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        recipe=os.path.relpath(args.recipe), command=command_line(),
         total_seconds=round(time.perf_counter() - start, 1))
     (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
-    predict_some({'teacher': stages / 'teacher', 'student (distilled)': stages / 'distilled'},
+    predict_some({'teacher': stages / told.teacher,
+                  f'student ({told.student})': stages / told.student},
                  range(4), out / 'predictions.png')
-    loss_curves({name: stages / name for name in runs}, out / 'losses.png')
+    loss_curves({name: stages / name for name in runs}, told.unlabelled, out / 'losses.png')
     latency_figure(latency, nets['student'].patch_size, out / 'latency.png')
-    text = report(results)
+    text = report(results, told)
     (out / 'report.md').write_text(text)
     print('\n' + text)
     width = min(shutil.get_terminal_size().columns, 100)

@@ -8,49 +8,38 @@ import re
 import shutil
 from pathlib import Path
 
+from mmvitlin.engine.recipe import load_report
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'docs' / 'results'
-STAGES = {
-    'teacher': 'softmax ViT, labels (the teacher)',
-    'distilled': 'Adventurer, distilled without labels, then fine-tuned',
-    'scratch': 'Adventurer, the same fine-tuning from scratch',
-    'scratch_long': 'Adventurer from scratch, labels for the whole budget',
-}
 
 
-def camvid(results: dict) -> list[str]:
+def comparison(results: dict) -> list[str]:
+    """Table of a recipe's results over seeds."""
+    told = load_report(ROOT / results['recipe'])
     stages, seeds = results['stages'], results['seeds']
+    student = stages[told.student]
     lines = [
-        '### CamVid, real images', '',
-        f'mIoU on the 233 test frames, {len(seeds)} seeds, mean ± standard deviation; 120×160 '
-        'crops, patch 8, width 128, 8 blocks (`docs/results/camvid.json`):', '',
-        '| | mIoU | iterations with labels | without |', '| --- | --- | --- | --- |'
-    ]
-    for name, text in STAGES.items():
-        row = stages[name]
-        free = stages['distill']['iterations'] if name == 'distilled' else 0
-        lines.append(f"| {text} | {row['mean']:.1f} ± {row['std']:.1f} | {row['iterations']} | "
-                     f'{free} |')
-    gain = stages['distilled']['mean'] - stages['scratch']['mean']
-    control = stages['distilled']['mean'] - stages['scratch_long']['mean']
-    weak = stages['teacher']['mean'] < stages['scratch_long']['mean']
-    lines += [
-        '', f'Under the same fine-tuning budget distillation is worth {gain:+.1f} mIoU. Against '
-        f'labels for the whole budget it is {control:+.1f}' +
-        ('; the teacher, a small ViT trained on the same few frames, is itself below the student '
-         'that had labels for longest.' if weak else '.'), '',
-        f"```bash\n{results['command']}\n```", '', *([results['note'], ''] if results.get('note')
-                                                    else [])
-    ]
-    return lines
+        f'### {told.title}', '',
+        f'mIoU on held-out images, {len(seeds)} seeds, mean ± standard deviation:', '',
+        '| | mIoU | iterations with labels |', '| --- | --- | --- |',
+        *(f"| {text} | {stages[name]['mean']:.1f} ± {stages[name]['std']:.1f} | "
+          f"{stages[name]['iterations']} |" for name, text in told.rows.items()), '',
+        f"The student had {sum(stages[n]['iterations'] for n in told.unlabelled)} iterations "
+        'without labels before. Its mIoU against ' + ', '.join(
+            f"{name.replace('_', ' ')}: {student['mean'] - stages[name]['mean']:+.1f}"
+            for name in told.rows if name != told.student) + '.', '',
+        f"```bash\n{results['command']}\n```", '']
+    return lines + ([results['note'], ''] if results.get('note') else [])
 
 
 def demo(results: dict) -> list[str]:
+    """The demo's scores and times."""
     m = results['machine']
     lines = [
         '### Drawn streets, `make demo`', '',
         'Held-out mIoU, one seed: ' + ', '.join(
-            f"{name.replace('_', ' ')} {results['miou'][name]:.1f}" for name in STAGES) +
+            f"{name.replace('_', ' ')} {score:.1f}" for name, score in results['miou'].items()) +
         f". Backbones at batch 1, float32, fused attention in the ViT, {m['threads']} threads of "
         f"{m['gpu'] or m['processor']} (`docs/results/demo.json`):", '',
         '| image | tokens | ViT ms | Adventurer ms | Adventurer is | ViT MiB | Adventurer MiB |',
@@ -77,7 +66,7 @@ def main() -> None:
                                ('predictions.png', 'demo_predictions.png')):
             shutil.copy(args.demo / source, RESULTS / target)
     body: list[str] = []
-    for name, write in (('camvid', camvid), ('demo', demo)):
+    for name, write in (('camvid', comparison), ('adala_camvid', comparison), ('demo', demo)):
         path = RESULTS / f'{name}.json'
         if path.is_file():
             body += write(json.loads(path.read_text()))

@@ -32,3 +32,17 @@ stages = [
     dict(name='softmax_finetuned', config='configs/seg/camvid_vit-nano_finetuned.py',
          inputs={start: 'teacher'}),
 ]
+report = dict(
+    title='ViT-AdaLA on CamVid (120×160 crops, patch 8, width 128, 8 blocks)',
+    teacher='teacher',
+    student='both_stages',
+    unlabelled=['align_attention', 'align_both'],
+    rows=dict(
+        teacher='softmax ViT, trained with labels (the teacher)',
+        softmax_finetuned="the teacher's backbone, softmax, the same fine-tuning",
+        both_stages='linear ViT, attention and feature alignment',
+        stage2_only='feature alignment alone, as many iterations',
+        stage1_only='attention alignment alone, as many iterations',
+        hedgehog_lolcats='Hedgehog maps trained as LoLCATs does, as many iterations',
+        no_alignment='linear attention dropped in, no alignment',
+        no_alignment_long='no alignment, labels for the whole budget'))

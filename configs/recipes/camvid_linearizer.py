@@ -14,3 +14,13 @@ stages = [
     dict(name='scratch', config='configs/seg/camvid_adventurer-nano.py'),
     dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_long.py'),
 ]
+report = dict(
+    title='ViT-Linearizer on CamVid (120×160 crops, patch 8, width 128, 8 blocks)',
+    teacher='teacher',
+    student='distilled',
+    unlabelled=['distill'],
+    rows=dict(
+        teacher='softmax ViT, trained with labels (the teacher)',
+        distilled='Adventurer, distilled without labels, then fine-tuned',
+        scratch='Adventurer, the same fine-tuning from scratch',
+        scratch_long='Adventurer from scratch, labels for the whole budget'))

@@ -23,3 +23,12 @@ stages = [
         config='configs/seg/streets_linear-vit-nano.py',
         inputs={'model.backbone.init_cfg.checkpoint': 'teacher'}),
 ]
+report = dict(
+    title='ViT-AdaLA on drawn street scenes',
+    teacher='teacher',
+    student='aligned',
+    unlabelled=['align_attention', 'align_feature'],
+    rows=dict(
+        teacher='softmax ViT, trained with labels (the teacher)',
+        aligned='linear ViT, both alignment stages without labels, then fine-tuned',
+        dropped_in='linear attention dropped into the teacher, the same fine-tuning'))

@@ -13,3 +13,13 @@ stages = [
     dict(name='scratch', config='configs/seg/streets_adventurer-nano.py'),
     dict(name='scratch_long', config='configs/seg/streets_adventurer-nano_long.py'),
 ]
+report = dict(
+    title='ViT-Linearizer on drawn street scenes',
+    teacher='teacher',
+    student='distilled',
+    unlabelled=['distill'],
+    rows=dict(
+        teacher='softmax ViT, trained with labels (the teacher)',
+        distilled='Adventurer, distilled without labels, then fine-tuned',
+        scratch='Adventurer, the same fine-tuning from scratch',
+        scratch_long='Adventurer from scratch, labels for the whole budget'))

@@ -11,6 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from mmvitlin.analysis.figures import overlay_figure
+from mmvitlin.engine.recipe import Report
 from mmvitlin.models.utils import read_state_dict
 
 
@@ -53,21 +54,25 @@ def _fit(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return labels[rows][:, cols]
 
 
-def report(results: dict) -> str:
-    """The report as Markdown; what came out worse is said to be worse."""
+def report(results: dict, told: Report) -> str:
+    """The report as Markdown; what came out worse is said to be worse.
+
+    Args:
+        results: As ``tools/demo.py`` writes them.
+        told: How the recipe wants them told.
+    """
     miou, seconds = results['miou'], results['seconds']
-    rows = [('teacher', 'softmax ViT, trained with labels'),
-            ('distilled', 'student, distilled without labels, then fine-tuned'),
-            ('scratch', 'student, the same fine-tuning from scratch'),
-            ('scratch_long', 'student from scratch, labels for the whole budget')]
-    lines = ['# Distillation on street scenes', '', '| model | mIoU | iterations | seconds |',
+    lines = [f'# {told.title}', '', '| model | mIoU | iterations with labels | seconds |',
              '| --- | --- | --- | --- |']
-    for name, text in rows:
+    for name, text in told.rows.items():
         lines.append(f"| {text} | {miou[name]:.2f} | {results['iterations'][name]} | "
                      f'{seconds[name]:.0f} |')
-    lines += ['', *(_verdict(miou, other) for other in ('scratch', 'scratch_long', 'teacher')), '',
-              f"Distillation took {results['iterations']['distill']} iterations, "
-              f"{seconds['distill']:.0f} s. One seed: differences of a point or two are noise.", '',
+    free = sum(results['iterations'][n] for n in told.unlabelled)
+    spent = sum(seconds[n] for n in told.unlabelled)
+    lines += ['', *(_verdict(miou, told.student, other) for other in told.rows
+                    if other != told.student), '',
+              f'Distillation took {free} iterations without labels, {spent:.0f} s. One seed: '
+              'differences of a point or two are noise.', '',
               '![predictions](predictions.png)', '', '![losses](losses.png)', '',
               '## Speed of the backbones', '',
               'Batch 1, float32, medians (10–90%), fused attention in the teacher; peak memory '
@@ -90,7 +95,7 @@ def report(results: dict) -> str:
     return '\n'.join(lines)
 
 
-def _verdict(miou: dict[str, float], other: str) -> str:
-    gap = miou['distilled'] - miou[other]
+def _verdict(miou: dict[str, float], student: str, other: str) -> str:
+    gap = miou[student] - miou[other]
     word = 'better than' if gap > 0 else 'worse than' if gap < 0 else 'equal to'
-    return f'- The distilled student is {abs(gap):.2f} mIoU {word} `{other}`.'
+    return f'- `{student}` is {abs(gap):.2f} mIoU {word} `{other}`.'

@@ -12,10 +12,9 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 
 COLOURS = {'teacher': '#555555', 'student': '#0072b2', 'distilled': '#0072b2',
-           'scratch': '#d55e00', 'scratch_long': '#e69f00', 'distill': '#009e73'}
-NAMES = {'teacher': 'teacher (softmax ViT)', 'distilled': 'student, distilled',
-         'scratch': 'student, from scratch', 'scratch_long': 'student, labels for the whole budget',
-         'distill': 'distillation', 'student': 'student'}
+           'aligned': '#0072b2', 'scratch': '#d55e00', 'dropped_in': '#d55e00',
+           'scratch_long': '#e69f00', 'distill': '#009e73', 'align_attention': '#56b4e9',
+           'align_feature': '#009e73'}
 
 
 def _save(figure, path: str | Path) -> Path:
@@ -40,15 +39,16 @@ def read_scalars(folder: str | Path) -> dict[str, list[tuple[int, float]]]:
     return series
 
 
-def loss_curves(folders: dict[str, str | Path], path: str | Path) -> Path:
-    """Training loss of each run against iterations: distillation apart from supervision."""
+def loss_curves(folders: dict[str, str | Path], unlabelled: Sequence[str], path: str | Path
+                ) -> Path:
+    """Training loss of each run against iterations, the ``unlabelled`` ones apart."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.6))
     for name, folder in folders.items():
         points = read_scalars(folder).get('loss', [])
         if not points:
             continue
-        axis = axes[0] if name == 'distill' else axes[1]
-        axis.plot(*zip(*points, strict=True), label=NAMES.get(name, name),
+        axis = axes[0] if name in unlabelled else axes[1]
+        axis.plot(*zip(*points, strict=True), label=name.replace('_', ' '),
                   color=COLOURS.get(name))
     for axis, title in zip(axes, ('distillation, no labels', 'training with labels'), strict=True):
         axis.set(xlabel='iteration', ylabel='loss', title=title)

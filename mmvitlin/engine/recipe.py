@@ -71,6 +71,42 @@ def load_recipe(path: str | Path) -> list[Stage]:
     return stages
 
 
+@dataclass
+class Report:
+    """What a recipe says of its own results.
+
+    Attributes:
+        title: Heading.
+        teacher: Stage of the network that is distilled.
+        student: Stage of the network it is for.
+        unlabelled: Stages before the student's that read no labels.
+        rows: Stage → what it is, in words; the rows of the table, in order.
+    """
+    title: str
+    teacher: str
+    student: str
+    unlabelled: list[str]
+    rows: dict[str, str]
+
+
+def load_report(path: str | Path) -> Report:
+    """How a recipe wants its results told.
+
+    Raises:
+        ConfigError: it does not say, or speaks of stages it does not have.
+    """
+    names = [s.name for s in load_recipe(path)]
+    told = Config.fromfile(path).get('report')
+    try:
+        report = Report(**(told or {}))
+    except TypeError as error:
+        raise ConfigError(f'{path}: report: {error}') from error
+    spoken = {report.teacher, report.student, *report.unlabelled, *report.rows}
+    if unknown := sorted(spoken - set(names)):
+        raise ConfigError(f'{path}: report speaks of {unknown}, the stages are {names}')
+    return report
+
+
 def checkpoint_of(stage: Stage, folder: Path) -> Path:
     """The file that later stages take.
 

@@ -142,3 +142,17 @@ def test_the_recipes_of_the_repository_name_existing_configs():
     for path in found:
         for stage in recipe.load_recipe(path):
             assert (ROOT / stage.config).is_file(), stage.config
+
+
+def test_what_a_recipe_tells_of_itself(tmp_path):
+    from tests.conftest import ROOT
+    for path in (ROOT / 'configs' / 'recipes').glob('*.py'):
+        told = recipe.load_report(path)
+        assert told.student in told.rows
+    (tmp_path / 'r.py').write_text(TWO + "\nreport = dict(title='t', teacher='a', student='x', "
+                                   "unlabelled=[], rows=dict(b='b'))")
+    with pytest.raises(ConfigError, match=r"report speaks of \['x'\]"):
+        recipe.load_report(tmp_path / 'r.py')
+    (tmp_path / 'r.py').write_text(TWO)
+    with pytest.raises(ConfigError, match='report: .*missing'):
+        recipe.load_report(tmp_path / 'r.py')
