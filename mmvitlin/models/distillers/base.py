@@ -70,7 +70,7 @@ class Distiller(BaseModel):
                 f'{type(teacher).__name__}: both must be mmvitlin.TimmViT; set inherit=False')
         theirs = self.teacher.norm
         if theirs is not None and 'mean' in preprocessor and not all(
-                torch.allclose(torch.tensor(preprocessor[key]).float().cpu(), value, atol=0.5)
+                torch.allclose(value, value.new_tensor(preprocessor[key]), atol=0.5)
                 for key, value in zip(('mean', 'std'), theirs, strict=True)):
             mean, std = ([round(float(v), 3) for v in t] for t in theirs)
             raise ValueError('the student inherits weights that were trained with another '

@@ -1,0 +1,171 @@
+"""Segmentation of whole large images without full-size logits."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.logging import print_log
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from mmvitlin.ops.strips import (
+    CroppedRows,
+    FlippedRows,
+    MapRows,
+    MaskClassRows,
+    ResizedRows,
+    RowSource,
+    WindowRows,
+)
+from mmvitlin.registry import MODELS
+
+
+@MODELS.register_module()
+class HighResSegmentor(EncoderDecoder):
+    """An ``EncoderDecoder`` whose test path never holds C×H×W scores.
+
+    mmseg scales the head's output up to the input's size, then to the original image's, holds
+    both, and takes the maximum of the second. Here each strip of rows is scaled and decided by
+    itself. Labels are mmseg's but for numerical ties; they come in the smallest integer type,
+    and there is no ``seg_logits`` among the results. Training is mmseg's.
+
+    Args:
+        test_cfg: As mmseg's (``mode='whole'``, or ``mode='slide'`` with crop_size and stride), and
+            ``strip_mib``: MiB of float32 scores in a strip (default 32);
+            ``top_k``: also give the k most probable classes of each pixel, ``top_classes``
+            (k, H, W), and ``top_probs``, float16; ``probabilities``: also give all of
+            them, ``class_probs`` (C, H, W) in float16, which is full-size by its nature.
+        **kwargs: As mmseg's.
+
+    Raises:
+        ValueError: an unknown mode, or slide mode without its sizes.
+    """
+
+    def __init__(self, *args, test_cfg: dict | None = None, **kwargs):
+        super().__init__(*args, test_cfg=test_cfg, **kwargs)
+        cfg = self.test_cfg = dict(mode='whole') if self.test_cfg is None else self.test_cfg
+        if cfg.get('mode', 'whole') not in ('whole', 'slide'):
+            raise ValueError(f"test_cfg.mode must be 'whole' or 'slide', got '{cfg['mode']}'")
+        if cfg.get('mode') == 'slide' and not (cfg.get('crop_size') and cfg.get('stride')):
+            raise ValueError("test_cfg.mode='slide' needs test_cfg.crop_size and test_cfg.stride")
+
+    def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+                ) -> list[SegDataSample]:
+        """Labels of (B, 3, H, W) at each image's original size.
+
+        Returns:
+            Data samples with ``pred_sem_seg`` (1, H, W), uint8 for up to 255 classes.
+        """
+        sources = self.row_sources(inputs, data_samples)
+        if data_samples is None:
+            data_samples = [SegDataSample() for _ in sources]
+        for sample, source in zip(data_samples, sources, strict=True):
+            found = self.decide([source])
+            sample.set_data({k: PixelData(data=v) for k, v in found.items()})
+        return data_samples
+
+    def row_sources(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None,
+                    keep: bool = False) -> list[RowSource]:
+        """Scores of each image at its original size, to be read strip by strip.
+
+        Args:
+            inputs: (B, 3, H, W).
+            data_samples: Their metadata; None for none.
+            keep: The rows will be read more than once, or not from top to bottom.
+        """
+        size = tuple(inputs.shape[2:])
+        metas = [s.metainfo for s in data_samples] if data_samples is not None else \
+            [dict(ori_shape=size, img_shape=size, pad_shape=size)] * len(inputs)
+        if self.test_cfg.get('mode', 'whole') == 'whole':
+            first = metas[0]
+            target = tuple(first.get('pad_shape', first['img_shape']))[:2]
+            found = self._coarse(inputs, metas, target)
+        else:
+            found = [self._windows(inputs[i:i + 1], metas[i:i + 1], keep)
+                     for i in range(len(inputs))]
+        if data_samples is None:
+            return found
+        return [self._as_original(source, meta) for source, meta in zip(found, metas, strict=True)]
+
+    def _coarse(self, inputs: Tensor, metas: Sequence[dict], size: Sequence[int]
+                ) -> list[RowSource]:
+        """Scores of each image of a batch at ``size``."""
+        head, features = self.decode_head, self.extract_feat(inputs)
+        if type(head).__name__ == 'Mask2FormerHead':
+            samples = [SegDataSample(metainfo=m) for m in metas]
+            classes, masks = (x[-1] for x in head(features, samples))
+            classes = classes.softmax(-1)[..., :-1]
+            return [MaskClassRows(ResizedRows(MapRows(m), size), c)
+                    for m, c in zip(masks, classes, strict=True)]
+        if type(head).predict is BaseDecodeHead.predict \
+                and type(head).predict_by_feat is BaseDecodeHead.predict_by_feat:
+            return [ResizedRows(MapRows(scores), size, self.align_corners)
+                    for scores in head(features)]
+        print_log(f'{type(head).__name__} makes its scores in a way of its own, so they are held '
+                  'at the input\'s size', logger='current')
+        metas = [dict(m, img_shape=torch.Size(size)) for m in metas]
+        return [MapRows(scores) for scores in head.predict(features, metas, self.test_cfg)]
+
+    def _windows(self, image: Tensor, metas: Sequence[dict], keep: bool) -> RowSource:
+
+        def run(y1: int, y2: int, x1: int, x2: int) -> RowSource:
+            return self._coarse(image[:, :, y1:y2, x1:x2], metas, (y2 - y1, x2 - x1))[0]
+
+        cfg, backwards = self.test_cfg, metas[0].get('flip_direction') == 'vertical'
+        return WindowRows(tuple(image.shape[2:]), cfg['crop_size'], cfg['stride'],
+                          self.out_channels, run, keep or backwards)
+
+    def _as_original(self, source: RowSource, meta: dict) -> RowSource:
+        padding = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+        if any(padding):
+            source = CroppedRows(source, padding)
+        if meta.get('flip'):
+            source = FlippedRows(source, meta.get('flip_direction'))
+        return ResizedRows(source, meta['ori_shape'][:2], self.align_corners)
+
+    def decide(self, sources: Sequence[RowSource]) -> dict[str, Tensor]:
+        """Labels, and what else ``test_cfg`` asks for, of the mean over sources.
+
+        Args:
+            sources: Scores of one image, several for test-time augmentation: then their
+                probabilities are averaged, as mmseg does.
+
+        Returns:
+            ``pred_sem_seg`` (1, H, W), and ``top_classes``, ``top_probs``, ``class_probs``.
+        """
+        (height, width), classes = sources[0].size, self.out_channels
+        dtype = torch.uint8 if classes <= 255 else torch.int16
+        top, everything = self.test_cfg.get('top_k', 0), self.test_cfg.get('probabilities', False)
+        found: dict[str, Tensor] = {}
+
+        def put(name: str, a: int, b: int, values: Tensor, kind: torch.dtype) -> None:
+            if name not in found:
+                found[name] = values.new_empty(len(values), height, width, dtype=kind)
+            found[name][:, a:b] = values
+
+        for a, b, scores in sources[0].strips(self.test_cfg.get('strip_mib', 32)):
+            if len(sources) > 1 or top or everything:
+                probs = self._probabilities(scores)
+                for other in sources[1:]:
+                    probs += self._probabilities(other.rows(a, b))
+                scores = probs.div_(len(sources))
+            labels = self._labels(scores, a_probability=len(sources) > 1 or top or everything)
+            put('pred_sem_seg', a, b, labels, dtype)
+            if top:
+                values, indices = scores.topk(min(top, len(scores)), dim=0)
+                put('top_probs', a, b, values, torch.float16)
+                put('top_classes', a, b, indices, dtype)
+            if everything:
+                put('class_probs', a, b, scores, torch.float16)
+        return found
+
+    def _probabilities(self, scores: Tensor) -> Tensor:
+        return scores.softmax(0) if self.out_channels > 1 else scores.sigmoid()
+
+    def _labels(self, scores: Tensor, a_probability: bool) -> Tensor:
+        if self.out_channels > 1:
+            return scores.argmax(0, keepdim=True)
+        return (scores if a_probability else scores.sigmoid()) > self.decode_head.threshold

@@ -1,0 +1,196 @@
+"""Strip by strip, the labels are mmseg's."""
+import copy
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from mmvitlin.models.segmentors import HighResSegmentor
+
+NORM = dict(type='SegDataPreProcessor', mean=[0., 0., 0.], std=[1., 1., 1.], size_divisor=32,
+            test_cfg=dict(size_divisor=32))
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmseg')
+
+
+def pair(classes=7, out_channels=None, align_corners=False, head=None, **test_cfg):
+    """mmseg's segmentor and ours with the same random weights."""
+    cfg = dict(
+        data_preprocessor=NORM,
+        backbone=dict(type='mmvitlin.TimmViT', model_name='vit_tiny_patch16_224', img_size=64,
+                      model_kwargs=dict(embed_dim=48, depth=2, num_heads=3)),
+        decode_head=dict(type='FCNHead', in_channels=48, in_index=0, channels=48, num_convs=0,
+                         concat_input=False, num_classes=classes, out_channels=out_channels,
+                         threshold=0.5, align_corners=align_corners, norm_cfg=None,
+                         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=out_channels == 1),
+                         **(head or {})),
+        test_cfg=ConfigDict(dict(mode='whole'), **test_cfg))
+    theirs = MODELS.build(dict(copy.deepcopy(cfg), type='EncoderDecoder')).eval()
+    ours = MODELS.build(dict(copy.deepcopy(cfg), type='mmvitlin.HighResSegmentor')).eval()
+    for p in theirs.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def sample(size, ori=None, **meta):
+    found = SegDataSample(metainfo=dict(img_shape=size, ori_shape=ori or size, **meta))
+    found.gt_sem_seg = PixelData(data=torch.zeros(1, *(ori or size), dtype=torch.long))
+    return found
+
+
+def both(theirs, ours, images, samples):
+    """Labels of the two on the same data, and mmseg's scores to tell ties."""
+    torch.manual_seed(1)
+    inputs = [torch.rand(3, *size) * 4 for size in images]
+    out = [net.test_step(dict(inputs=[i.clone() for i in inputs],
+                              data_samples=copy.deepcopy(samples))) for net in (theirs, ours)]
+    return list(zip(*out, strict=True))
+
+
+def assert_same(pairs):
+    for theirs, ours in pairs:
+        want, got = theirs.pred_sem_seg.data, ours.pred_sem_seg.data
+        assert want.shape == got.shape
+        assert got.dtype == torch.uint8
+        assert not hasattr(ours, 'seg_logits')
+        differ = want.long() != got.long()
+        top = theirs.seg_logits.data.topk(2, 0).values if len(theirs.seg_logits.data) > 1 else None
+        if top is not None and differ.any():
+            assert (top[0] - top[1])[differ[0]].max() < 1e-4  # ties
+        assert differ.float().mean() < 1e-3
+
+
+SLIDE = dict(mode='slide', crop_size=(64, 64), stride=(40, 48))
+
+
+@pytest.mark.parametrize('mode', [{}, SLIDE])
+@pytest.mark.parametrize('strip_mib', [0.001, 32])
+@pytest.mark.parametrize(('size', 'ori', 'meta'), [
+    ((96, 128), None, {}),
+    ((96, 128), (192, 256), {}),
+    ((96, 128), (77, 131), {}),
+    ((96, 128), (200, 301), dict(flip=True, flip_direction='horizontal')),
+    ((96, 128), (50, 60), dict(flip=True, flip_direction='vertical')),
+    ((90, 120), (180, 240), {}),
+])
+def test_labels_are_mmsegs(mode, strip_mib, size, ori, meta):
+    theirs, ours = pair(**mode, strip_mib=strip_mib)
+    assert_same(both(theirs, ours, [size], [sample(size, ori, **meta)]))
+
+
+@pytest.mark.parametrize('mode', [{}, SLIDE])
+def test_a_batch_of_two(mode):
+    theirs, ours = pair(**mode)
+    size = (96, 96)
+    assert_same(both(theirs, ours, [size] * 2, [sample(size, (120, 130)), sample(size, (60, 70))]))
+
+
+def test_aligned_corners():
+    assert_same(both(*pair(align_corners=True, strip_mib=0.001), [(96, 128)],
+                     [sample((96, 128), (201, 133))]))
+
+
+def test_one_channel_and_a_threshold():
+    theirs, ours = pair(classes=2, out_channels=1)
+    shape = (64, 96)
+    (want, _), = both(theirs, ours, [shape], [sample(shape, (100, 90))])
+    for net in (theirs, ours):
+        net.decode_head.threshold = want.seg_logits.data.median()
+    (want, got), = both(theirs, ours, [shape], [sample(shape, (100, 90))])
+    assert (want.pred_sem_seg.data != got.pred_sem_seg.data).float().mean() < 1e-3
+    assert 0 < got.pred_sem_seg.data.float().mean() < 1
+
+
+def test_without_metadata():
+    theirs, ours = pair()
+    images = torch.rand(1, 3, 64, 96)
+    want, got = (net(images, mode='predict')[0].pred_sem_seg.data for net in (theirs, ours))
+    assert (want != got).float().mean() < 1e-3
+
+
+def test_many_classes_get_a_wider_type():
+    _, ours = pair(classes=300)
+    labels = ours(torch.rand(1, 3, 64, 64), mode='predict')[0].pred_sem_seg.data
+    assert labels.dtype == torch.int16
+
+
+def test_probabilities_and_the_most_probable_classes():
+    theirs, ours = pair(top_k=3, probabilities=True, strip_mib=0.01)
+    (want, got), = both(theirs, ours, [(64, 96)], [sample((64, 96), (80, 90))])
+    probs = want.seg_logits.data.softmax(0)
+    torch.testing.assert_close(got.class_probs.data.float(), probs, atol=1e-3, rtol=1e-2)
+    assert (got.top_classes.data[0] == got.pred_sem_seg.data[0]).all()
+    torch.testing.assert_close(got.top_probs.data.float(), probs.topk(3, 0).values, atol=1e-3,
+                               rtol=1e-2)
+
+
+@pytest.mark.parametrize('mode', [{}, SLIDE])
+def test_test_time_augmentation_is_mmsegs(mode):
+    theirs, ours = pair(**mode)
+    sizes = [(64, 96), (64, 96), (96, 128)]
+    samples = [sample(sizes[0], (80, 100), img_path='a.png'),
+               sample(sizes[1], (80, 100), img_path='a.png', flip=True,
+                      flip_direction='horizontal'),
+               sample(sizes[2], (80, 100), img_path='a.png', flip=True, flip_direction='vertical')]
+    inputs = [torch.rand(3, *size) * 4 for size in sizes]
+    merged = []
+    for net, kind in ((theirs, 'SegTTAModel'), (ours, 'mmvitlin.HighResTTAModel')):
+        model = MODELS.build(dict(type=kind, module=net))
+        data = dict(inputs=[[i.clone()] for i in inputs],
+                    data_samples=[[copy.deepcopy(s)] for s in samples])
+        with torch.no_grad():
+            merged.append(model.test_step(data)[0].pred_sem_seg.data.squeeze())
+    assert (merged[0] != merged[1]).float().mean() < 1e-3
+
+
+def test_never_more_than_a_strip_of_scores(monkeypatch):
+    """No tensor of C×H×W scores is ever asked for."""
+    _, ours = pair(classes=50, strip_mib=0.05)
+    biggest = 0
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watch(TorchDispatchMode):
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal biggest
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.dtype == torch.float32:
+                biggest = max(biggest, out.numel())
+            return out
+
+    with torch.no_grad(), Watch():
+        ours(torch.rand(1, 3, 256, 256), mode='predict')
+    assert biggest < 50 * 256 * 256 / 8
+
+
+def test_a_head_with_scores_of_its_own_still_works(monkeypatch, caplog):
+    theirs, ours = pair()
+    head = type(ours.decode_head)
+    monkeypatch.setattr(head, 'predict', lambda self, x, metas, cfg: self.predict_by_feat(
+        self.forward(x), metas))
+    assert_same(both(theirs, ours, [(64, 96)], [sample((64, 96), (100, 90))]))
+
+
+def test_bad_modes():
+    with pytest.raises(ValueError, match="test_cfg.mode must be 'whole' or 'slide', got 'tiles'"):
+        pair(mode='tiles')
+    with pytest.raises(ValueError, match='needs test_cfg.crop_size'):
+        pair(mode='slide')
+
+
+def test_masks_and_classes_as_mask2former_makes_them():
+    from mmvitlin.ops.strips import MapRows, MaskClassRows, ResizedRows
+    masks, classes = torch.randn(5, 12, 20), torch.rand(5, 4)
+    source = MaskClassRows(ResizedRows(MapRows(masks), (48, 80)), classes)
+    got = torch.cat([rows for _, _, rows in source.strips(0.005)], dim=1)
+    large = torch.nn.functional.interpolate(masks[None], (48, 80), mode='bilinear')[0].sigmoid()
+    torch.testing.assert_close(got, torch.einsum('qc,qhw->chw', classes, large))
+    assert HighResSegmentor.__mro__[1].__name__ == 'EncoderDecoder'
