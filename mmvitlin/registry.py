@@ -21,7 +21,8 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope='mmvitlin', locations=list(locations))
 
 
-MODELS = _child(MMENGINE_MODELS, 'mmvitlin.models', 'mmvitlin.models.segmentors')
+MODELS = _child(MMENGINE_MODELS, 'mmvitlin.models', 'mmvitlin.models.heads',
+                'mmvitlin.models.segmentors')
 DATASETS = _child(MMENGINE_DATASETS, 'mmvitlin.datasets.registered')
 TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmvitlin.datasets.registered')
 METRICS = _child(MMENGINE_METRICS, 'mmvitlin.engine')

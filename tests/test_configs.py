@@ -1,4 +1,6 @@
 """Every config of the repository builds its model, and its optimiser where it trains one."""
+from importlib.util import find_spec
+
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
@@ -26,13 +28,15 @@ def without_weights(node):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_it_builds(path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    if 'mask2former' in path and not (find_spec('mmdet') and find_spec('mmcv._ext')):
+        pytest.skip('needs mmdet and the compiled ops: make setup-full')
     cfg = load_config(path)
     without_weights(cfg.model)
     init_default_scope(cfg.default_scope)
     teacher = cfg.model.get('teacher')
     if cfg.model.type == 'mmvitlin.ViTLinearizer' and 'clip' in teacher.backbone.model_name:
         teacher.backbone.model_kwargs = dict(depth=4)  # the full depth only costs time here
-    with torch.device('meta'):
+    with torch.device('cpu' if 'segmenter' in path else 'meta'):  # its head asks for numbers
         model = MODELS.build(cfg.model)
     assert sum(p.numel() for p in model.parameters()) > 1e6
     assert cfg.train_cfg is not None
@@ -46,7 +50,7 @@ def test_there_are_configs():
     assert len(CONFIGS) > 25
 
 
-@pytest.mark.parametrize('path', [p for p in CONFIGS if any(
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'mask2former' not in p and any(
     w in p for w in ('_mask-only', '_activation-only', '_scope-', 'tiny', 'small', 'large'))])
 def test_a_variant_is_a_few_lines(path):
     code = [line for line in (ROOT / path).read_text().splitlines()
