@@ -28,6 +28,7 @@ setup(
         'safetensors>=0.4',
         'rich>=13',
         'matplotlib>=3.7',
+        'psutil>=5.9',
     ],
     extras_require={
         # the maintained OpenMMLab distributions; they own the import names mmengine, mmcv, …

@@ -169,21 +169,26 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
     return runner
 
 
+def without_initial_weights(cfg: Config) -> None:
+    """Drop what the model would start training from: its weights come from a checkpoint."""
+    for key, _ in list(_checkpoints(cfg.model, 'model')):
+        cfg.merge_from_dict({key.removesuffix('.checkpoint') if 'init_cfg' in key else key: None})
+    if cfg.model.get('backbone', {}).get('pretrained') is True:
+        cfg.model.backbone.pretrained = False
+
+
 def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none') -> dict[str, float]:
     """Evaluate a checkpoint on the test set; returns the metrics."""
     cfg.launcher = launcher
     cfg.load_from = checkpoint
-    for key, _ in list(_checkpoints(cfg.model, 'model')):  # weights come from the checkpoint
-        cfg.merge_from_dict({key.removesuffix('.checkpoint') if 'init_cfg' in key else key: None})
-    if cfg.model.get('backbone', {}).get('pretrained') is True:
-        cfg.model.backbone.pretrained = False
+    without_initial_weights(cfg)
     runner = build_runner(cfg, ('test_dataloader', ))
-    _check_whole(runner.model, checkpoint)
+    check_whole(runner.model, checkpoint)
     return runner.test()
 
 
-def _check_whole(model: torch.nn.Module, checkpoint: str) -> None:
-    """Refuse to evaluate a model that the checkpoint does not fill.
+def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tensor]:
+    """Read a checkpoint and refuse to evaluate a model that the checkpoint does not fill.
 
     Raises:
         CheckpointError: parameters are missing or of another shape.
@@ -198,6 +203,7 @@ def _check_whole(model: torch.nn.Module, checkpoint: str) -> None:
             f'missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}). '
             'A student.pth holds the backbone alone; give the checkpoint that training with this '
             'config wrote.')
+    return state
 
 
 def local_rank_from(args_rank: int | None) -> None:

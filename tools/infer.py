@@ -1,0 +1,69 @@
+"""Segment images, folders and videos with a trained model, at any size.
+
+    python tools/infer.py CONFIG CHECKPOINT photos/ video.mp4 --out-dir out
+
+Writes out/labels/*.png (class numbers) and out/overlay/*.png. Files that cannot be read are
+reported at the end, and the others finished; the exit status is then 1.
+"""
+import argparse
+import sys
+
+from mmengine.config import DictAction
+from rich.progress import track
+
+from mmvitlin.apis import SegInferencer
+from mmvitlin.apis.seg_inferencer import PRECISIONS
+from mmvitlin.apis.sources import list_inputs
+from mmvitlin.engine.cli import friendly
+
+
+def size(text: str) -> str | float | tuple[int, int]:
+    """'original', a factor, or WIDTHxHEIGHT."""
+    if text == 'original':
+        return text
+    if 'x' in text:
+        return tuple(int(n) for n in text.split('x'))
+    return float(text)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('inputs', nargs='+', help='images, folders, videos')
+    parser.add_argument('--out-dir', default='work_dirs/infer')
+    parser.add_argument('--save', nargs='+', default=['labels', 'overlay'],
+                        choices=['labels', 'overlay', 'probabilities'])
+    parser.add_argument('--device')
+    parser.add_argument('--precision', default='fp32', choices=PRECISIONS)
+    parser.add_argument('--scale', type=size, help="'original', a factor such as 0.5, or "
+                        'WIDTHxHEIGHT; as the config says if not given')
+    parser.add_argument('--batch-size', type=int, default=1)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        metavar='KEY=VALUE')
+    return parser.parse_args()
+
+
+@friendly
+def main() -> None:
+    args = parse_args()
+    infer = SegInferencer(args.config, args.checkpoint, args.device, args.precision, args.scale,
+                          probabilities='probabilities' in args.save,
+                          cfg_options=args.cfg_options)
+    total = sum(1 for _ in list_inputs(args.inputs))
+    failed, done = [], 0
+    for result in track(infer.stream(args.inputs, args.batch_size), 'segmenting', total):
+        if result.error is None:
+            result.save(args.out_dir, args.save)
+            done += 1
+        else:
+            failed.append(result)
+    print(f'{done} of {total} segmented, written to {args.out_dir}')
+    for result in failed:
+        print(f'error: {result.name}: {result.error}', file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == '__main__':
+    main()
