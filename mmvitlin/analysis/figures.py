@@ -17,7 +17,8 @@ COLOURS = {'teacher': '#555555', 'student': '#0072b2', 'distilled': '#0072b2',
            'align_feature': '#009e73'}
 
 
-def _save(figure, path: str | Path) -> Path:
+def save(figure, path: str | Path) -> Path:
+    """Write a figure and close it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, bbox_inches='tight')
@@ -55,7 +56,7 @@ def loss_curves(folders: dict[str, str | Path], unlabelled: Sequence[str], path:
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def latency_figure(table: dict[str, dict[str, dict]], patch_size: int, path: str | Path) -> Path:
@@ -80,7 +81,7 @@ def latency_figure(table: dict[str, dict[str, dict]], patch_size: int, path: str
     axis.minorticks_off()
     axis.grid(alpha=0.3, which='both')
     axis.legend()
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def overlay_figure(images: Sequence[np.ndarray], maps: dict[str, Sequence[np.ndarray]],
@@ -109,4 +110,4 @@ def overlay_figure(images: Sequence[np.ndarray], maps: dict[str, Sequence[np.nda
             if r == 0:
                 axis.set_title(name, fontsize=11)
     figure.subplots_adjust(wspace=0.02, hspace=0.02)
-    return _save(figure, path)
+    return save(figure, path)

@@ -189,6 +189,21 @@ class SegInferencer:
             found.error = error
             return found, None
 
+    def read(self, path: str | Path) -> tuple[np.ndarray, dict]:
+        """The image, RGB, and what :meth:`predict` takes.
+
+        Raises:
+            UnreadableFileError: it cannot be decoded.
+        """
+        found, data = self._read(Path(path).stem, Path(path))
+        if found.error is not None:
+            raise found.error
+        return found.image, data
+
+    def predict(self, data: dict) -> np.ndarray:
+        """Labels (H, W) of one image that was read."""
+        return self._predict([data])[0].pred_sem_seg.data[0].cpu().numpy()
+
     def _run(self, batch: list[tuple[Segmentation, dict | None]]) -> Iterator[Segmentation]:
         good = [n for n, (_, data) in enumerate(batch) if data is not None]
         shapes = {tuple(batch[n][1]['inputs'].shape) for n in good}

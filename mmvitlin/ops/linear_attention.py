@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
+
 _EPS = 1e-6
 
 
@@ -50,7 +52,7 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, normalize: bool = True) ->
     Source: Linear Transformers (arXiv 2006.16236), equation 5.
     """
     acc = torch.float64 if v.dtype == torch.float64 else torch.float32
-    with torch.autocast(v.device.type, enabled=False):
+    with no_autocast(v):
         q, keys = q.to(acc), k.to(acc)
         context = keys.transpose(-1, -2) @ v.to(acc)
         if not normalize:

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
+
 _EPS = 1e-12
 
 
@@ -51,7 +53,7 @@ def cosine_map_distance(student: Tensor, teacher: Tensor, form: str = 'auto') ->
     Source: ViT-Linearizer (arXiv 2504.00037), activation matching; the linear form is
     ours.
     """
-    with torch.autocast(student.device.type, enabled=False):  # `.float()` alone is undone at `@`
+    with no_autocast(student):  # `.float()` alone is undone at `@`
         return _distance(student, teacher, form)
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
 from mmvitlin.ops.ssd.chunked import scan_segment_backward
 from mmvitlin.ops.streamed_block import (
     CHUNK,
@@ -137,7 +138,7 @@ class _TrainedBlock(torch.autograd.Function):
         dtype, mixer = w.in_proj.dtype, Mixer(w)
         order = ScanOrder(x.shape[1] - 1, tile, reverse)
         out, kept = torch.empty_like(x), []
-        with torch.autocast('cpu', enabled=False):
+        with no_autocast(x):
             state, tail = mixer.zeros(len(x), x.device)
             heading = mean_token(x, w.norm, w.eps).to(dtype)
             for n in range(len(order)):
@@ -170,7 +171,7 @@ class _TrainedBlock(torch.autograd.Function):
         back = _MixerBackward(mixer, sums)
         d_in = torch.empty_like(x)
         after, ahead = mixer.zeros(len(x), x.device)
-        with torch.autocast('cpu', enabled=False):
+        with no_autocast(x):
             for n in reversed(range(len(order))):
                 p, state, tail, middle, h1, h2 = kept[6 * n:6 * n + 6]
                 grad = _mlp_backward(order.take(d_out, n), middle, h1, h2, w, ctx.scales[1], sums)

@@ -1,0 +1,90 @@
+"""IoU apart for large, small and thin objects."""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+GROUPS = ('large', 'small', 'thin')
+
+
+class SizeIoU:
+    """Accumulates, for each class and size of object, correct and wrong pixels.
+
+    Every connected region of one class is one object, in the labels and in the prediction. With
+    the image's height H it is *thin* if nowhere wider than ``thin · H``, else *small* if its area
+    is below ``(small · H)²``, else *large*. Missed pixels count for the group of the labelled
+    object they belong to, wrong ones for the group of the predicted object; so::
+
+        IoU(class, group) = hits / (labelled pixels + wrong pixels)
+
+    and a group's mIoU is the mean over the classes that have labelled objects in it.
+
+    Args:
+        num_classes: C.
+        thin: Greatest width over the image's height; the default is 8 pixels of 1,024.
+        small: Side of the square over the image's height; the default is 64 pixels of 1,024.
+        ignore_index: Label left out.
+    """
+
+    def __init__(self, num_classes: int, thin: float = 8 / 1024, small: float = 64 / 1024,
+                 ignore_index: int = 255):
+        self.num_classes, self.thin, self.small = num_classes, thin, small
+        self.ignore_index = ignore_index
+        # class, group, (hits, labelled, wrong)
+        self.counts = np.zeros((num_classes, len(GROUPS), 3), np.int64)
+
+    def groups(self, mask: np.ndarray) -> np.ndarray:
+        """Group of each pixel of a class's mask (H, W): 0, 1, 2, and −1 outside."""
+        out = np.full(mask.shape, -1, np.int8)
+        count, regions, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8),
+                                                                    connectivity=8)
+        if count == 1:
+            return out
+        # distance to the nearest pixel outside; the border of the image is no edge
+        depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        width = np.zeros(count)
+        np.maximum.at(width, regions.ravel(), 2 * depth.ravel() - 1)
+        height = mask.shape[0]
+        group = np.where(stats[:, cv2.CC_STAT_AREA] < (self.small * height)**2, 1, 0)
+        group[width <= max(self.thin * height, 1)] = 2
+        group[0] = -1
+        return group[regions].astype(np.int8)
+
+    def add(self, predicted: np.ndarray, labels: np.ndarray) -> None:
+        """Count an image: two (H, W) maps of class numbers.
+
+        Raises:
+            ValueError: their sizes differ.
+        """
+        if predicted.shape != labels.shape:
+            raise ValueError(f'prediction {predicted.shape} and labels {labels.shape} differ')
+        known = labels != self.ignore_index
+        for c in np.union1d(np.unique(predicted), np.unique(labels[known])):
+            if c >= self.num_classes:
+                continue
+            of_labels = self.groups(labels == c)
+            of_prediction = self.groups((predicted == c) & known)
+            hit = (predicted == c) & (labels == c)
+            wrong = (predicted == c) & (labels != c) & known
+            for g in range(len(GROUPS)):
+                self.counts[c, g] += (np.sum(hit & (of_labels == g)), np.sum(of_labels == g),
+                                      np.sum(wrong & (of_prediction == g)))
+
+    def result(self) -> dict[str, float]:
+        """mIoU of each group in percent; NaN where no object was labelled."""
+        hits, labelled, wrong = np.moveaxis(self.counts.astype(float), 2, 0)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            iou = np.where(labelled > 0, hits / (labelled + wrong), np.nan)
+        return {name: round(100 * float(np.nanmean(iou[:, g])), 2)
+                if np.any(labelled[:, g]) else float('nan') for g, name in enumerate(GROUPS)}
+
+    def overall(self) -> float:
+        """mIoU over all sizes in percent, as IoUMetric counts it."""
+        hits, labelled, wrong = self.counts.sum(1).T.astype(float)
+        there = labelled + wrong > 0
+        return round(100 * float(np.mean(hits[there] / (labelled + wrong)[there])), 2)
+
+    def per_class(self) -> list[list[float | None]]:
+        """(C, groups) IoU in percent; None where no object was labelled."""
+        return [[round(100 * hits / (labelled + wrong), 2) if labelled else None
+                 for hits, labelled, wrong in row] for row in self.counts.tolist()]

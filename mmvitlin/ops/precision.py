@@ -1,0 +1,15 @@
+"""Leaving mixed precision for a while."""
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager:
+    """Context in which operators take the types they are given, on the device of ``x``."""
+    kind = x.device.type
+    if not torch.amp.is_autocast_available(kind):  # the meta device has no autocast to leave
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)

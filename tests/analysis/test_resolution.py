@@ -1,0 +1,86 @@
+"""IoU by size of object, and the curve over resolutions."""
+import json
+
+import numpy as np
+import pytest
+from mmseg.evaluation import IoUMetric
+
+from mmvitlin.analysis.resolution import curve_figure, labelled_images, resolution_curve
+from mmvitlin.analysis.size_iou import SizeIoU
+from tests.apis.test_seg_inferencer import trained  # noqa: F401
+from tests.conftest import ROOT
+
+
+def scene():
+    """128 rows: a large square of class 1, a small one, and a pole one pixel wide."""
+    labels = np.zeros((128, 256), np.uint8)
+    labels[20:60, 20:60] = 1
+    labels[80:85, 30:35] = 1
+    labels[10:120, 200] = 1
+    return labels
+
+
+def test_objects_fall_into_their_groups():
+    groups = SizeIoU(2).groups(scene() == 1)
+    assert (groups[20:60, 20:60] == 0).all()
+    assert (groups[80:85, 30:35] == 1).all()
+    assert (groups[10:120, 200] == 2).all()
+    assert (groups[scene() == 0] == -1).all()
+
+
+def test_a_diagonal_line_is_thin_and_a_touching_border_is_no_edge():
+    mask = np.eye(128, dtype=bool)
+    assert (SizeIoU(2).groups(mask)[mask] == 2).all()
+    band = np.zeros((128, 128), bool)
+    band[:3] = True  # three pixels inside, but it may go on outside
+    assert SizeIoU(2).groups(band)[0, 0] != 2
+
+
+def test_misses_and_false_objects_count_for_their_own_size():
+    labels, predicted = scene(), scene()
+    predicted[10:65, 200] = 0  # half of the pole is missed
+    predicted[100:105, 100:105] = 1  # a small object that is not there
+    iou = SizeIoU(2)
+    iou.add(predicted, labels)
+    got = iou.per_class()[1]
+    np.testing.assert_allclose(got, [100., 50., 50.], atol=0.01)
+    result = iou.result()
+    background = iou.per_class()[0]
+    assert result['small'] == 50.  # the background is large
+    assert result['large'] == pytest.approx((100 + background[0]) / 2, abs=0.01)
+
+
+def test_overall_is_mmsegs_miou():
+    rng = np.random.RandomState(0)
+    labels = rng.randint(0, 4, (3, 40, 50)).astype(np.uint8)
+    labels[rng.rand(3, 40, 50) < 0.1] = 255
+    predicted = np.where(rng.rand(3, 40, 50) < 0.6, np.minimum(labels, 3), 1).astype(np.uint8)
+    iou, metric = SizeIoU(4), IoUMetric()
+    metric.dataset_meta = dict(classes=list('abcd'))
+    import torch
+    for p, t in zip(predicted, labels, strict=True):
+        iou.add(p, t)
+        metric.process({}, [dict(pred_sem_seg=dict(data=torch.tensor(p)[None].long()),
+                                 gt_sem_seg=dict(data=torch.tensor(t)[None].long()))])
+    assert iou.overall() == pytest.approx(metric.compute_metrics(metric.results)['mIoU'], abs=0.02)
+
+
+def test_different_sizes_are_refused():
+    with pytest.raises(ValueError, match='differ'):
+        SizeIoU(2).add(np.zeros((2, 2)), np.zeros((2, 3)))
+
+
+def test_the_curve(trained, streets, tmp_path):  # noqa: F811
+    options = dict(data_root=str(streets))
+    images = list(labelled_images(trained[0], options))
+    assert len(images) == 3
+    assert images[0][1].shape == (64, 128)
+    rows = resolution_curve(*trained, scales=(0.5, 2), options=options, limit=2,
+                            progress=lambda text: None)
+    assert [r['pixels'] for r in rows] == [32 * 64, 128 * 256]
+    assert all(0 <= r['miou'] <= 100 and r['ms'] > 0 and r['images'] == 2 for r in rows)
+    assert all(r['peak_mib'] >= 0 for r in rows)
+    path = curve_figure(rows, tmp_path / 'curve.png')
+    assert path.stat().st_size > 10000
+    json.dumps(rows)
+    assert (ROOT / 'tools/resolution_curve.py').is_file()

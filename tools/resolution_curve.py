@@ -1,0 +1,61 @@
+"""What does twice the resolution buy, and what does it cost?
+
+    python tools/resolution_curve.py CONFIG CHECKPOINT --scales 0.5 1 2 --cfg-options data_root=…
+
+Evaluates one checkpoint at several input sizes: mIoU over all objects and over large, small and
+thin ones, time and memory; a table, curve.json and curve.png.
+"""
+import argparse
+import json
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.table import Table
+
+from mmvitlin.analysis.latency import machine
+from mmvitlin.analysis.resolution import curve_figure, resolution_curve
+from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.hooks.result import command_line, versions
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--scales', type=float, nargs='+', default=[0.5, 1., 2.])
+    parser.add_argument('--limit', type=int, help='images at most')
+    parser.add_argument('--device')
+    parser.add_argument('--precision', default='fp32')
+    parser.add_argument('--thin', type=float, default=8 / 1024,
+                        help='greatest width of a thin object over the height of the image')
+    parser.add_argument('--small', type=float, default=64 / 1024,
+                        help='side of the square below which an object is small, likewise')
+    parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/resolution_curve'))
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        metavar='KEY=VALUE')
+    return parser.parse_args()
+
+
+@friendly
+def main() -> None:
+    args = parse_args()
+    rows = resolution_curve(args.config, args.checkpoint, args.scales, args.cfg_options,
+                            args.limit, args.device, args.precision, args.thin, args.small)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    (args.out_dir / 'curve.json').write_text(json.dumps(dict(
+        rows=rows, command=command_line(), machine=machine(), versions=versions()), indent=2) +
+        '\n')
+    curve_figure(rows, args.out_dir / 'curve.png')
+    table = Table('scale', 'megapixels', 'mIoU', 'large', 'small', 'thin', 'ms', 'peak MiB')
+    for row in rows:
+        table.add_row(*(f'{v:.{d}f}' for v, d in (
+            (row['scale'], 2), (row['pixels'] / 1e6, 2), (row['miou'], 1), (row['large'], 1),
+            (row['small'], 1), (row['thin'], 1), (row['ms'], 0), (row['peak_mib'], 0))))
+    Console().print(table)
+    print(f'written to {args.out_dir}')
+
+
+if __name__ == '__main__':
+    main()
