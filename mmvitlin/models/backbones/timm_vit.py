@@ -16,7 +16,12 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from mmvitlin.errors import ConfigError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
-from mmvitlin.models.layers import LinearAttention, pad_to_patches
+from mmvitlin.models.layers import (
+    InheritedAttention,
+    LinearAttention,
+    WindowAttention,
+    pad_to_patches,
+)
 from mmvitlin.models.utils import LoadReport, fit_state_dict, load_backbone
 from mmvitlin.ops import FastLinear
 from mmvitlin.registry import MODELS
@@ -40,10 +45,12 @@ class TimmViT(TokenBackbone):
 
     Args:
         model_name: timm's name, such as 'vit_base_patch16_clip_224.openai'.
-        attention: 'softmax' or 'linear' for all layers, or one of them for each.
-        softmax_layers: With ``attention='linear'``, layers that stay softmax; negative
-            numbers count from the last.
+        attention: 'softmax', 'linear' or 'window' for all layers, or one of them for each.
+        softmax_layers: Layers that stay softmax whatever ``attention`` says; negative numbers
+            count from the last. ``attention='window'`` with (2, 5, 8, 11) is ViTDet's base.
         linear_cfg: Options of :class:`mmvitlin.models.layers.LinearAttention`.
+        window: Side of a window in patches, see
+            :class:`mmvitlin.models.layers.WindowAttention`.
         pretrained: Load timm's weights for the name (its cache, then the network).
         checkpoint: A local weight file instead: timm's own layouts or one this toolkit
             wrote. Loaded with ``weights_only=True``.
@@ -70,6 +77,7 @@ class TimmViT(TokenBackbone):
                  attention: str | Sequence[str] = 'softmax',
                  softmax_layers: Sequence[int] = (),
                  linear_cfg: dict | None = None,
+                 window: int = 14,
                  pretrained: bool = False,
                  checkpoint: str | None = None,
                  img_size: int | tuple[int, int] | None = None,
@@ -93,6 +101,8 @@ class TimmViT(TokenBackbone):
         for block, kind in zip(self.vit.blocks, self.attention, strict=True):
             if kind == 'linear':
                 block.attn = LinearAttention(block.attn, **(linear_cfg or {}))
+            elif kind == 'window':
+                block.attn = WindowAttention(block.attn, window)
         if checkpoint is not None:
             self.load_weights(checkpoint)
         self.patch_size = self.vit.patch_embed.patch_size[0]
@@ -111,9 +121,9 @@ class TimmViT(TokenBackbone):
         if len(kinds) != self.num_layers:
             raise ValueError(f'attention names {len(kinds)} layers, the network has '
                              f'{self.num_layers}')
-        if unknown := sorted(set(kinds) - {'softmax', 'linear'}):
-            raise ValueError("attention must be 'softmax', 'linear' or one of them for each layer, "
-                             f'got {unknown}')
+        if unknown := sorted(set(kinds) - {'softmax', 'linear', 'window'}):
+            raise ValueError("attention must be 'softmax', 'linear' or 'window', or one of them "
+                             f'for each layer, got {unknown}')
         for index in self.layer_indices(softmax_layers):
             kinds[index] = 'softmax'
         return tuple(kinds)
@@ -206,7 +216,7 @@ class TimmViT(TokenBackbone):
                 and not torch.compiler.is_compiling())
         found = {}
         for i, block in enumerate(vit.blocks[:max(wanted) + 1]):
-            if self.attention[i] == 'linear':
+            if isinstance(block.attn, InheritedAttention):
                 block.attn.grid = grid
             turn = {} if rope is None else {
                 'rope': rope[i] if getattr(vit, 'rope_mixed', False) else rope}

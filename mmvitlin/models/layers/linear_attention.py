@@ -4,9 +4,9 @@ from __future__ import annotations
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from timm.layers import apply_rot_embed_cat
 from torch import Tensor
 
+from mmvitlin.models.layers.inherited_attention import InheritedAttention
 from mmvitlin.ops.linear_attention import FEATURE_MAPS, linear_attention
 
 
@@ -30,15 +30,13 @@ class HedgehogMap(nn.Module):
         return torch.cat([y.softmax(-1), (-y).softmax(-1)], dim=-1)
 
 
-class LinearAttention(nn.Module):
-    """Replaces a timm attention (``Attention``, ``AttentionRope`` or ``EvaAttention``).
+class LinearAttention(InheritedAttention):
+    """Linear attention over all tokens, in the place of a timm attention.
 
-    Projections, biases, query and key norms, gate and output norm are taken over with their
-    names, so checkpoints of the softmax network load as they are. Rotary positions turn
-    queries and keys before the feature map.
+    Rotary positions turn queries and keys before the feature map.
 
     Args:
-        softmax: The module to take the weights from.
+        softmax: The module to take the weights from; see :class:`InheritedAttention`.
         feature_map: 'elu', 'relu', 'focused', or 'hedgehog' (learned).
         normalize: Divide by the sum of weights.
         conv_kernel: Side of a depthwise convolution on the values over the patch grid, added
@@ -46,7 +44,6 @@ class LinearAttention(nn.Module):
         output_gate: Multiply the output by ``2 sigmoid(G x)``, G starting at zero, so at one.
 
     Attributes:
-        QKV: First names of the parameters that make queries, keys and values.
         ADDED: First names of the parameters that the softmax module did not have.
 
     Raises:
@@ -55,8 +52,6 @@ class LinearAttention(nn.Module):
 
     Source: ViT-AdaLA (arXiv 2603.16063); the convolution as in FLatten and JetViT.
     """
-
-    QKV = ('qkv', 'q_proj', 'k_proj', 'v_proj', 'q_bias', 'k_bias', 'v_bias')
     ADDED = ('map_q', 'map_k', 'conv', 'out_gate')
 
     def __init__(self,
@@ -65,28 +60,12 @@ class LinearAttention(nn.Module):
                  normalize: bool = True,
                  conv_kernel: int = 0,
                  output_gate: bool = False):
-        super().__init__()
-        if not hasattr(softmax, 'proj') or not (hasattr(softmax, 'qkv') or
-                                                hasattr(softmax, 'q_proj')):
-            raise TypeError(f'{type(softmax).__name__} is no attention with q, k, v and an output '
-                            'projection; linear attention cannot take its place')
+        super().__init__(softmax)
         if feature_map not in (*FEATURE_MAPS, 'hedgehog'):
             raise ValueError(f"feature_map must be one of {[*FEATURE_MAPS, 'hedgehog']}, got "
                              f"'{feature_map}'")
         if conv_kernel and conv_kernel % 2 == 0:
             raise ValueError(f'conv_kernel must be odd, got {conv_kernel}')
-        for name, child in softmax.named_children():
-            self.add_module(name, child)
-        for name, value in softmax.named_parameters(recurse=False):
-            self.register_parameter(name, value)
-        for name, value in softmax.named_buffers(recurse=False):
-            self.register_buffer(name, value, persistent=name not in
-                                 softmax._non_persistent_buffers_set)
-        self.num_heads = softmax.num_heads
-        self.head_dims = getattr(softmax, 'head_dim', None) or \
-            softmax.proj.in_features // softmax.num_heads
-        self.num_prefix = getattr(softmax, 'num_prefix_tokens', 1)
-        self.rotate_half = getattr(softmax, 'rotate_half', False)
         self.normalize, self.feature_map = normalize, feature_map
         inner = self.num_heads * self.head_dims
         if feature_map == 'hedgehog':
@@ -104,29 +83,6 @@ class LinearAttention(nn.Module):
             self.out_gate = nn.Linear(softmax.proj.out_features, inner)
             nn.init.zeros_(self.out_gate.weight)
             nn.init.zeros_(self.out_gate.bias)
-        self.grid: tuple[int, int] | None = None  # set by the backbone before each pass
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head_dims)).transpose(1, 2)
-
-    def queries_keys_values(self, x: Tensor, rope: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L, C) to three (B, H, L, D), normed and rotated."""
-        if getattr(self, 'qkv', None) is not None:
-            bias = self.qkv.bias
-            if getattr(self, 'q_bias', None) is not None:
-                bias = torch.cat([self.q_bias, self.k_bias, self.v_bias])
-            q, k, v = map(self._heads, F.linear(x, self.qkv.weight, bias).chunk(3, dim=-1))
-        else:
-            q, k, v = (self._heads(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
-        q, k = self.q_norm(q), self.k_norm(k)
-        if rope is not None:
-            q, k = (torch.cat([t[:, :, :self.num_prefix],
-                               apply_rot_embed_cat(t[:, :, self.num_prefix:], rope,
-                                                   half=self.rotate_half)], dim=2).type_as(v)
-                    for t in (q, k))
-        if k.shape[1] != q.shape[1]:
-            k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], dim=1) for t in (k, v))
-        return q, k, v
 
     def forward(self, x: Tensor, rope: Tensor | None = None, attn_mask: Tensor | None = None,
                 is_causal: bool = False) -> Tensor:
@@ -135,19 +91,15 @@ class LinearAttention(nn.Module):
         Raises:
             ValueError: a mask or causality is asked for.
         """
-        if attn_mask is not None or is_causal:
-            raise ValueError('linear attention over images takes no mask and is not causal')
+        self.refuse_masks(attn_mask, is_causal)
         q, k, v = self.queries_keys_values(x, rope)
         y = linear_attention(self.map_q(q), self.map_k(k), v, self.normalize)
         y = y.transpose(1, 2).flatten(2)
         if self.conv is not None:
             y = y + self._local(v)
-        y = self.norm(y) if getattr(self, 'norm', None) is not None else y
-        if getattr(self, 'gate', None) is not None:
-            y = y * self.gate(x).sigmoid()
         if self.out_gate is not None:
             y = y * (2 * torch.sigmoid(self.out_gate(x)))
-        return self.proj_drop(self.proj(y))
+        return self.project(y, x)
 
     def _local(self, v: Tensor) -> Tensor:
         """Depthwise convolution of the patches' values over their grid; prefix tokens get 0."""
