@@ -111,3 +111,79 @@ def overlay_figure(images: Sequence[np.ndarray], maps: dict[str, Sequence[np.nda
                 axis.set_title(name, fontsize=11)
     figure.subplots_adjust(wspace=0.02, hspace=0.02)
     return save(figure, path)
+
+
+def lab_figures(lines: dict[str, list[dict]], crossovers: dict[tuple[str, str], float | None],
+                limits: dict[str, dict[str, float]], folder: str | Path) -> list[Path]:
+    """Latency, memory and throughput against tokens, and a roofline.
+
+    Args:
+        lines: From :func:`mmvitlin.analysis.lab.series`.
+        crossovers: (faster, slower) → tokens from which it is; marked and numbered.
+        limits: Precision → 'flops' and 'bytes' a second.
+        folder: Where latency.png, memory.png, throughput.png and roofline.png are written.
+    """
+    written = []
+    colours = {name: plt.get_cmap('tab10')(n % 10) for n, name in enumerate(lines)}
+    for file, key, label in (('latency', 'ms', 'time (ms)'),
+                             ('memory', 'peak_mib', 'peak memory above the loaded model (MiB)'),
+                             ('throughput', 'images_per_second', 'images a second')):
+        figure, axis = plt.subplots(figsize=(7.5, 5))
+        shapes: dict[int, str] = {}
+        for name, rows in lines.items():
+            rows = [r for r in rows if r.get(key) is not None]
+            if not rows:
+                continue
+            tokens = [r['tokens'] for r in rows]
+            shapes.update({r['tokens']: r['shape'] for r in rows})
+            values = [r['ms']['median'] if key == 'ms' else r[key] for r in rows]
+            axis.plot(tokens, values, 'o-', color=colours[name], label=name, markersize=4)
+            if key == 'ms':
+                axis.fill_between(tokens, [r['ms']['p10'] for r in rows],
+                                  [r['ms']['p90'] for r in rows], alpha=0.2, color=colours[name])
+        if key == 'ms':
+            _mark_crossovers(axis, lines, crossovers)
+        axis.set(xscale='log', yscale='log', xlabel='tokens of 16×16 pixels, and image',
+                 ylabel=label)
+        axis.set_xticks(list(shapes), [f'{t:,}\n{s}' for t, s in shapes.items()], fontsize=7)
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+        written.append(save(figure, Path(folder) / f'{file}.png'))
+    if limits:
+        written.append(_roofline(lines, colours, limits, Path(folder) / 'roofline.png'))
+    return written
+
+
+def _mark_crossovers(axis, lines: dict[str, list[dict]],
+                     crossovers: dict[tuple[str, str], float | None]) -> None:
+    for number, ((faster, slower), tokens) in enumerate(
+            ((pair, t) for pair, t in crossovers.items() if t), 1):
+        rows = lines[faster]
+        height = np.exp(np.interp(np.log(tokens), np.log([r['tokens'] for r in rows]),
+                                  np.log([r['ms']['median'] for r in rows])))
+        axis.plot(tokens, height, 'k*', markersize=9)
+        axis.annotate(str(number), (tokens, height), textcoords='offset points', xytext=(5, -11),
+                      fontsize=8)
+        axis.plot([], [], 'k*', label=f"{number}: {faster.split(' · ')[0]} overtakes "
+                                      f"{slower.split(' · ')[0]} at {tokens:,.0f} tokens")
+
+
+def _roofline(lines: dict[str, list[dict]], colours: dict, limits: dict[str, dict[str, float]],
+              path: Path) -> Path:
+    figure, axis = plt.subplots(figsize=(7.5, 5))
+    intensity = np.logspace(0, 4, 200)
+    for precision, limit in limits.items():
+        roof = np.minimum(limit['flops'], intensity * limit['bytes'])
+        axis.plot(intensity, roof / 1e9, '-', color='#999999')
+        axis.text(intensity[-1], roof[-1] / 1e9, f' {precision}', fontsize=8, va='center')
+    for name, rows in lines.items():
+        rows = [r for r in rows if r.get('flops')]
+        axis.plot([r['flops'] / r['bytes'] for r in rows],
+                  [r['flops'] / r['ms']['median'] / 1e6 for r in rows], 'o-', color=colours[name],
+                  label=name, markersize=4)
+    axis.set(xscale='log', yscale='log', xlabel='FLOPs a byte', ylabel='GFLOP/s',
+             title='reached, below what this machine reaches in products and copies')
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    return save(figure, path)

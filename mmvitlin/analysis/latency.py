@@ -33,7 +33,7 @@ def _sync(device: torch.device) -> None:
 
 def time_interleaved(calls: dict[str, Callable[[], object]],
                      device: torch.device | str = 'cpu',
-                     warmup: int = 2,
+                     warmup: int | str = 2,
                      rounds: int = 20,
                      seconds: float = 10.) -> dict[str, dict[str, float]]:
     """Time several calls in turn, so that drift of the machine hits all alike.
@@ -41,7 +41,8 @@ def time_interleaved(calls: dict[str, Callable[[], object]],
     Args:
         calls: Name → what to run.
         device: Where they run; synchronised around each call.
-        warmup: Calls of each before counting.
+        warmup: Calls of each before counting; 'stable' for as many as it takes until two in a row
+            differ by less than a tenth, two to eight.
         rounds: Most rounds counted.
         seconds: Budget of the counting; at least three rounds are run.
 
@@ -50,7 +51,10 @@ def time_interleaved(calls: dict[str, Callable[[], object]],
     """
     device = torch.device(device)
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(warmup):
+    if warmup == 'stable':
+        for call in calls.values():
+            _until_stable(call, device)
+    for _ in range(warmup if isinstance(warmup, int) else 0):
         for call in calls.values():
             call()
     end = time.perf_counter() + seconds
@@ -68,6 +72,19 @@ def time_interleaved(calls: dict[str, Callable[[], object]],
                    p90=round(float(np.quantile(v, .9)), 2), rounds=len(v))
         for name, v in taken.items()
     }
+
+
+def _until_stable(call: Callable[[], object], device: torch.device) -> None:
+    last = float('inf')
+    for _ in range(8):
+        _sync(device)
+        start = time.perf_counter()
+        call()
+        _sync(device)
+        taken = time.perf_counter() - start
+        if abs(taken - last) < 0.1 * last:
+            return
+        last = taken
 
 
 def backbone_latency(models: dict[str, nn.Module],

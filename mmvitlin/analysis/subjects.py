@@ -1,0 +1,265 @@
+"""What can be timed: configs, timm and torchvision names, backbones; and parts of them."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+
+import timm
+import torch
+import torch.nn as nn
+from mmengine.registry import MODELS, init_default_scope
+
+from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.errors import ConfigError
+
+PARTS = ('backbone', 'head', 'post', 'whole')
+MODES = ('inference', 'train')
+DTYPES = {'fp32': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16,
+          'fp16': torch.float16}
+PEERS = ('swin_base_patch4_window7_224', 'convnext_base', 'efficientvit_b3', 'mambaout_base')
+
+
+@dataclass
+class Subject:
+    """A network to be timed, as plain values that a fresh process can build it from.
+
+    Attributes:
+        name: In tables and figures.
+        source: 'config' (``what`` a file), 'timm' or 'torchvision' (``what`` a name),
+            'backbone' (``cfg`` a registry config), or 'python' (``what`` is
+            'package.module:function', which is called with the image's (height, width)).
+        what: File or name.
+        cfg: Of the backbone.
+        options: ``--cfg-options`` of a config.
+        materialised: Compute softmax attention as three steps with the L×L matrix in memory,
+            as the papers' baselines did.
+    """
+    name: str
+    source: str
+    what: str = ''
+    cfg: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
+    materialised: bool = False
+
+    def as_dict(self) -> dict:
+        """Plain values."""
+        return asdict(self)
+
+
+def parse_subject(text: str, options: dict | None = None) -> Subject:
+    """A config file, ``timm:NAME``, ``torchvision:NAME``, a bare timm name, or a function
+    ``package.module:function`` that builds a network for an image size.
+
+    Raises:
+        ConfigError: none of these.
+    """
+    if text.endswith('.py') or '::' in text:
+        stem = text.rsplit('/', 1)[-1].removesuffix('.py')
+        return Subject(stem, 'config', text, options=options or {})
+    source, _, name = text.rpartition(':')
+    source = source or 'timm'
+    if source == 'timm' and timm.is_model(name.split('.')[0]):
+        return Subject(name, 'timm', name)
+    if source == 'torchvision':
+        import torchvision
+        if name in torchvision.models.list_models():
+            return Subject(name, 'torchvision', name)
+    if source not in ('timm', 'torchvision') and find_spec(source.split('.')[0]) is not None:
+        return Subject(name, 'python', text)
+    raise ConfigError(f"'{text}' is no config file, timm:NAME, torchvision:NAME or module:function "
+                      'that is known here')
+
+
+def twins(subject: Subject) -> list[Subject]:
+    """The opponents of a linear ViT or an Adventurer: the same shape with softmax attention,
+    fused, materialised, and in ViTDet's windows with four global blocks."""
+    cfg = dict(subject.cfg)
+    if subject.source == 'config':
+        cfg = load_config(subject.what, subject.options).model.backbone.to_dict()
+    if cfg.get('type') == 'mmvitlin.Adventurer':
+        from mmvitlin.models import Adventurer
+        arch = cfg.get('arch', 'base')
+        arch = Adventurer.ARCHS[arch] if isinstance(arch, str) else arch
+        width, depth = arch['embed_dims'], arch['num_layers']
+        patch = cfg.get('patch_size', 16)
+        cfg = dict(type='mmvitlin.TimmViT', model_name='vit_base_patch16_224',
+                   img_size=cfg.get('img_size', 224),
+                   model_kwargs=dict(patch_size=patch, embed_dim=width, depth=depth,
+                                     num_heads=max(width // 64, 1)))
+    elif cfg.get('type') == 'mmvitlin.TimmViT':
+        cfg = {k: v for k, v in cfg.items() if k in ('type', 'model_name', 'img_size',
+                                                     'model_kwargs')}
+        depth = len(MODELS.build(cfg).blocks())
+    else:
+        raise ConfigError(f'{subject.name} is no Adventurer and no TimmViT; it has no softmax twin')
+    quarter = max(depth // 4, 1)
+    last_of_quarters = [min(quarter * (n + 1), depth) - 1 for n in range(4)]
+    return [Subject('ViT, fused', 'backbone', cfg=cfg),
+            Subject('ViT, materialised', 'backbone', cfg=cfg, materialised=True),
+            Subject('ViT, windows', 'backbone', cfg=dict(
+                cfg, attention='window', softmax_layers=sorted(set(last_of_quarters))))]
+
+
+class Built:
+    """A subject as a network on a device.
+
+    Args:
+        subject: What to build.
+        shape: (height, width); some timm networks are made for one size.
+        device: Where.
+        compiled: Through ``torch.compile``.
+    """
+
+    def __init__(self, subject: Subject, shape: tuple[int, int], device: str = 'cpu',
+                 compiled: bool = False):
+        self.subject, self.device = subject, torch.device(device)
+        self.network = _network(subject, shape).to(self.device)
+        if subject.materialised:
+            _materialise(self.network)
+        self.is_model = subject.source == 'config'
+        self.compiled = compiled
+
+    def parts(self) -> tuple[str, ...]:
+        """Parts that can be timed apart."""
+        return PARTS if hasattr(self.network, 'decode_head') else \
+            ('backbone', 'whole') if self.is_model and hasattr(self.network, 'backbone') else \
+            ('whole', ) if self.is_model else ('backbone', )
+
+    def call(self, part: str, images: torch.Tensor, mode: str, precision: str
+             ) -> Callable[[], object]:
+        """What to run to time a part.
+
+        Raises:
+            ConfigError: the subject has no such part, or cannot do that with it.
+        """
+        if part not in self.parts():
+            raise ConfigError(f"{self.subject.name} has no part '{part}' to time apart; it has "
+                              f'{list(self.parts())}')
+        if mode == 'train' and part in ('head', 'post'):
+            raise ConfigError(f"a training step is timed of 'backbone' or 'whole', not '{part}'")
+        self.network.train(mode == 'train')
+        run = self._of_part(part, images, mode)
+        dtype = DTYPES[precision]
+
+        def inference() -> None:
+            with torch.inference_mode(), _precision(self.device, dtype):
+                run()
+
+        def step() -> None:
+            with _precision(self.device, dtype):
+                loss = _total(run())
+            loss.backward()
+            self.network.zero_grad(set_to_none=True)
+
+        return step if mode == 'train' else inference
+
+    def _of_part(self, part: str, images: torch.Tensor, mode: str) -> Callable[[], object]:
+        net = self.network
+        if part == 'backbone':
+            backbone = net.backbone if self.is_model else net
+            if not self.is_model and self.subject.source == 'timm':
+                forward = net.forward_features
+            else:
+                forward = backbone
+            forward = torch.compile(forward, dynamic=False) if self.compiled else forward
+            return lambda: forward(images)
+        if part == 'whole':
+            if mode == 'train':
+                samples = _labelled(net, images)
+                return lambda: net(images, samples, mode='loss')
+            return lambda: net(images, mode='predict')
+        with torch.inference_mode():
+            features = net.backbone(images)
+            if part == 'head':
+                def head():
+                    x = net.neck(features) if net.with_neck else features
+                    return net.decode_head.forward(x)
+                return torch.compile(head, dynamic=False) if self.compiled else head
+            x = net.neck(features) if net.with_neck else features
+            scores = net.decode_head.forward(x)
+        return _post_processing(net, images, scores)
+
+
+def _post_processing(net: nn.Module, images: torch.Tensor, scores) -> Callable[[], object]:
+    """The way from the head's scores to labels: everything before gives what it gave once."""
+    shell = copy.copy(net)
+    shell.__dict__ = dict(net.__dict__, _modules=dict(net._modules))
+    head = copy.copy(net.decode_head)
+    head.__dict__ = dict(net.decode_head.__dict__)
+    head.forward = lambda *_: scores
+    shell._modules['decode_head'] = head
+    shell.extract_feat = lambda _: ()
+    return lambda: shell.predict(images, None)
+
+
+def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
+    if subject.source == 'config':
+        cfg = load_config(subject.what, subject.options)
+        without_initial_weights(cfg)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        for node in (cfg.model, cfg.model.get('backbone', {}), cfg.model.get('teacher', {})):
+            _without_downloads(node)
+        return MODELS.build(cfg.model)
+    if subject.source == 'torchvision':
+        import torchvision
+        return torchvision.models.get_model(subject.what, weights=None)
+    if subject.source == 'python':
+        module, _, function = subject.what.rpartition(':')
+        return getattr(import_module(module), function)(tuple(shape))
+    if subject.source == 'backbone':
+        return MODELS.build(dict(subject.cfg, img_size=tuple(shape)))
+    try:
+        return timm.create_model(subject.what, num_classes=0, img_size=tuple(shape))
+    except TypeError:  # convolutional networks know no image size
+        return timm.create_model(subject.what, num_classes=0)
+
+
+def _without_downloads(node: dict) -> None:
+    """Weights do not matter to speed, and may not be had here."""
+    if node.get('pretrained'):
+        node['pretrained'] = False
+    if isinstance(node.get('backbone'), dict):
+        _without_downloads(node['backbone'])
+    if 'checkpoint' in node:
+        node['checkpoint'] = None
+
+
+def _materialise(net: nn.Module) -> None:
+    for module in net.modules():
+        if hasattr(module, 'fused_attn'):
+            module.fused_attn = False
+
+
+def _precision(device: torch.device, dtype: torch.dtype):
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def _total(output) -> torch.Tensor:
+    """One number to differentiate: the sum of the losses, or of the squares of features."""
+    if isinstance(output, dict):
+        losses = [v for k, v in output.items() if 'loss' in k]
+        return sum(v if isinstance(v, torch.Tensor) else sum(v) for v in losses)
+    tensors = output if isinstance(output, (tuple, list)) else [output]
+    return sum(t.float().square().mean() for t in tensors)
+
+
+def _labelled(net: nn.Module, images: torch.Tensor) -> list | None:
+    """Data samples with random labels for a training step."""
+    if hasattr(net, 'decode_head'):
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample
+        samples = []
+        for image in images:
+            size = tuple(image.shape[1:])
+            sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
+            labels = torch.randint(0, net.num_classes, (1, *size), device=image.device)
+            samples.append(sample.set_data(dict(gt_sem_seg=PixelData(data=labels))) or sample)
+        return samples
+    if type(net).__module__.startswith('mmpretrain'):
+        from mmpretrain.structures import DataSample
+        return [DataSample().set_gt_label(0).to(str(images.device)) for _ in images]
+    return None

@@ -1,0 +1,140 @@
+"""The instrument itself: known times, memory, operations and growth are found."""
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mmvitlin.analysis.lab import Grid, changed, crossover, growth, measure, series
+from mmvitlin.analysis.subjects import Subject, parse_subject, twins
+from mmvitlin.errors import ConfigError
+from tests.analysis.toys import MIB
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def toy(name):
+    return Subject(name, 'python', f'tests.analysis.toys:{name}')
+
+
+@pytest.fixture(scope='module')
+def measured(tmp_path_factory):
+    """All toys at three sizes."""
+    out = tmp_path_factory.mktemp('lab') / 'results.json'
+    grid = Grid([toy(n) for n in ('sleeper', 'hoarder', 'linear', 'quadratic', 'breaks',
+                                  'product')],
+                [(64, 64), (64, 128), (128, 128)], rounds=5, seconds=1.)
+    return measure(grid, out, lambda text: None), grid, out
+
+
+def row(results, name, size='64x64'):
+    return results['rows'][f'{name}|backbone|inference|{size}|batch 1|fp32|eager|cpu']
+
+
+def test_a_known_sleep(measured):
+    ms = row(measured[0], 'sleeper')['ms']
+    assert 50 <= ms['median'] < 60
+    assert ms['p10'] <= ms['median'] <= ms['p90']
+
+
+def test_a_known_allocation(measured):
+    assert row(measured[0], 'hoarder')['peak_mib'] == pytest.approx(MIB, rel=0.1)
+    assert row(measured[0], 'sleeper')['peak_mib'] < 5
+
+
+def test_known_operations(measured):
+    got = row(measured[0], 'product', '128x128')
+    assert got['flops'] == 2 * 3 * 128 * 128 * 64
+    assert 0 < got['fraction'] < 1.5
+
+
+def test_growth_of_a_linear_and_a_quadratic_toy(measured):
+    lines = {k.split(' · ')[0]: v for k, v in series(measured[0]).items()}
+    assert growth(lines['linear']) == pytest.approx(1, abs=0.1)
+    assert growth(lines['quadratic']) == pytest.approx(2, abs=0.1)
+    assert 'breaks' not in lines
+
+
+def test_out_of_memory_is_a_row(measured):
+    assert row(measured[0], 'breaks')['status'] == 'out of memory'
+
+
+def test_what_is_done_is_not_measured_again(measured):
+    results, grid, out = measured
+    told = []
+    assert measure(grid, out, told.append)['rows'] == results['rows']
+    assert told == []
+
+
+def test_two_runs_of_one_network_agree(measured, tmp_path):
+    results, _, _ = measured
+    again = measure(Grid([toy('sleeper')], [(64, 64)], rounds=5, seconds=1., memory=False),
+                    tmp_path / 'r.json', lambda text: None)
+    assert changed(results, again) == []
+    slower = json.loads(json.dumps(again))
+    for line in slower['rows'].values():
+        line['ms'] = {k: 2 * v for k, v in line['ms'].items()}
+    (found, ) = changed(again, slower)
+    assert found['ratio'] == pytest.approx(2, abs=0.01)
+
+
+def test_a_time_limit_is_a_row(tmp_path):
+    grid = Grid([toy('quadratic')], [(128, 256)], time_limit=0.3, memory=False)
+    (got, ) = measure(grid, tmp_path / 'r.json', lambda text: None)['rows'].values()
+    assert got['status'] == 'over the time limit'
+
+
+def fake(points):
+    return [dict(tokens=t, ms=dict(median=m)) for t, m in points]
+
+
+def test_crossovers():
+    slow = fake([(100, 10), (400, 160), (1600, 2560)])
+    fast = fake([(100, 40), (400, 160 / 2), (1600, 640)])
+    assert crossover(fast, slow) == pytest.approx(252, abs=2)  # where 4 → 1/2 meets 1
+    assert crossover(slow, fast) is None
+    assert crossover(fake([(100, 1), (400, 2)]), slow) == 0
+
+
+def test_twins_of_a_student():
+    student = Subject('student', 'backbone', cfg=dict(
+        type='mmvitlin.Adventurer', arch=dict(embed_dims=128, num_layers=8), patch_size=8))
+    fused, materialised, windows = twins(student)
+    assert fused.cfg['model_kwargs'] == dict(patch_size=8, embed_dim=128, depth=8, num_heads=2)
+    assert materialised.materialised
+    assert windows.cfg['softmax_layers'] == [1, 3, 5, 7]
+    with pytest.raises(ConfigError, match='no softmax twin'):
+        twins(Subject('r', 'timm', 'resnet18'))
+
+
+def test_subjects():
+    assert parse_subject('resnet18').source == 'timm'
+    assert parse_subject('torchvision:resnet18').source == 'torchvision'
+    assert parse_subject('tests.analysis.toys:linear').source == 'python'
+    with pytest.raises(ConfigError, match='no config file, timm:NAME'):
+        parse_subject('resnet_of_nobody')
+    with pytest.raises(ConfigError, match='two subjects have one name'):
+        measure(Grid([toy('linear')] * 2, [(64, 64)]), ROOT / 'no.json')
+
+
+def test_the_command_line_on_a_config(streets, tmp_path):
+    """Backbone with its twins, then the parts of the whole segmentor."""
+    config = 'configs/seg/streets_adventurer-nano.py'
+    common = ['--shapes', '64', '64x128', '--rounds', '3', '--seconds', '0.1', '--out-dir',
+              str(tmp_path)]
+    done = subprocess.run([sys.executable, '-W', 'ignore', 'tools/benchmark.py', config, '--twins',
+                           *common], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert len(results['rows']) == 8
+    assert all(r['status'] == 'ok' for r in results['rows'].values()), results['rows']
+    for file in ('results.csv', 'latency.png', 'memory.png', 'throughput.png', 'roofline.png'):
+        assert (tmp_path / file).stat().st_size > 0
+    assert 'time grows as tokens' in done.stdout
+    out = tmp_path / 'parts.json'
+    for part, mode in (('head', 'inference'), ('post', 'inference'), ('whole', 'inference'),
+                       ('whole', 'train'), ('backbone', 'train')):
+        results = measure(Grid([parse_subject(config)], [(64, 128)], part=part, mode=mode, rounds=3,
+                               seconds=0.1, memory=False), out, lambda text: None)
+    assert [r['status'] for r in results['rows'].values()] == ['ok'] * 5, results['rows']
