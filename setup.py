@@ -1,12 +1,39 @@
 """Packaging of mmvitlin: ranges here, exact versions in requirements/lock.txt."""
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent
+SHIPPED = [p.relative_to(ROOT) for folder in ('configs', 'tools')
+           for p in sorted((ROOT / folder).rglob('*')) if p.suffix in ('.py', '.sh', '.yml')]
 VERSION = re.search(r"__version__ = '(.+)'",
                     (ROOT / 'mmvitlin' / '__init__.py').read_text()).group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Puts configs and tools into the package as ``.mim``, where the mm libraries look."""
+
+    def run(self):
+        super().run()
+        if getattr(self, 'editable_mode', False):
+            return  # a checkout has them beside the package
+        for path in SHIPPED:
+            target = Path(self.build_lib) / 'mmvitlin' / '.mim' / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / path, target)
+
+
+class SdistWithConfigs(sdist):
+    """Takes configs and tools along, which are no packages."""
+
+    def add_defaults(self):
+        super().add_defaults()
+        self.filelist.extend(str(path) for path in SHIPPED)
+
 
 setup(
     name='mmvitlin',
@@ -18,6 +45,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmvitlin', 'mmvitlin.*']),
+    cmdclass=dict(build_py=BuildWithConfigs, sdist=SdistWithConfigs),
     install_requires=[
         'torch>=2.4',
         'torchvision>=0.19',

@@ -61,10 +61,33 @@ def name_config_packages() -> None:
     mmengine maps the prefix to the original distribution's name and finds it not
     installed beside onedl-mmsegmentation 1.4; it does not know ours at all. All mmengine.
     """
-    from mmengine.config import utils
+    from mmengine.config import Config, utils
     if not _installed('mmsegmentation'):
         utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
     utils.MODULE2PACKAGE['mmvitlin'] = 'mmvitlin'
+    usual = Config._get_cfg_path
+    if getattr(usual, 'knows_mmvitlin', False):
+        return
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if not cfg_path.startswith('mmvitlin::'):
+            return usual(cfg_path, filename)
+        # no scope: our configs name other libraries' types by the default scope they set
+        return str(_own_config(cfg_path.removeprefix('mmvitlin::'))), None
+
+    get_cfg_path.knows_mmvitlin = True
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+def _own_config(name: str) -> Path:
+    """File of a config of ours: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    places = [package / '.mim' / 'configs' / name, package.parent / 'configs' / name]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"mmvitlin::{name}: mmvitlin has no such config (looked in "
+                            f'{", ".join(str(p.parent) for p in places)})')
 
 
 def spare_mmpretrain_multimodal() -> None:

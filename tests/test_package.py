@@ -1,4 +1,6 @@
 """The package as a whole: light import, one family of libraries, names that resolve."""
+import os
+import shutil
 import subprocess
 import sys
 
@@ -6,6 +8,7 @@ import pytest
 
 import mmvitlin
 from mmvitlin import compat
+from tests.conftest import ROOT
 
 
 def test_importing_it_imports_nothing_heavy():
@@ -50,5 +53,50 @@ def test_transformers_5_does_not_break_mmpretrain(monkeypatch):
 def test_public_names():
     from mmvitlin import models
     for name in ('Adventurer', 'TimmViT', 'FrozenTeacher', 'ViTLinearizer',
-                 'ActivationMatchingLoss', 'MaskedPredictionLoss', 'SimpleFPN'):
+                 'ActivationMatchingLoss', 'MaskedPredictionLoss', 'SimpleFPN',
+                 'AttentionAlignment', 'AttentionAlignmentLoss', 'FeatureAlignment',
+                 'FeatureAlignmentLoss'):
         assert getattr(models, name).__doc__
+
+
+STRANGER = """_base_ = ['mmvitlin::seg/cityscapes_1024.py']
+model = dict(decode_head=dict(num_classes=5), auxiliary_head=dict(num_classes=5))
+"""
+
+
+def read_by_a_stranger(folder, **env):
+    (folder / 'mine.py').write_text(STRANGER)
+    code = ("from mmvitlin.engine.launch import load_config; import mmvitlin\n"
+            "cfg = load_config('mine.py')\n"
+            "assert cfg.default_scope == 'mmseg' and '_scope_' not in cfg.model.decode_head\n"
+            "print(mmvitlin.__file__, cfg.model.decode_head.num_classes, cfg.crop_size)")
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=folder, text=True,
+                          capture_output=True, env=dict(os.environ, **env))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_a_base_of_ours_resolves_from_a_strangers_folder(tmp_path):
+    assert read_by_a_stranger(tmp_path).endswith(' 5 (1024, 1024)')
+    from mmvitlin.engine.launch import load_config
+    (tmp_path / 'typo.py').write_text("_base_ = ['mmvitlin::seg/cityscape.py']")
+    with pytest.raises(FileNotFoundError, match='mmvitlin::seg/cityscape.py: mmvitlin has no such'):
+        load_config(str(tmp_path / 'typo.py'))
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_configs_and_tools(tmp_path):
+    pip = [sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check']
+    source = tmp_path / 'source'  # the build leaves folders behind
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns('.*', 'work_dirs', 'build', 'data',
+                                                                'docs', '*.egg-info'))
+    subprocess.run([*pip, 'wheel', '--no-deps', '--no-build-isolation', '-w', tmp_path, source],
+                   check=True, capture_output=True)
+    wheel, = tmp_path.glob('mmvitlin-*.whl')
+    subprocess.run([*pip, 'install', '--no-deps', '--target', tmp_path / 'site', wheel],
+                   check=True, capture_output=True)
+    assert (tmp_path / 'site/mmvitlin/.mim/tools/train.py').is_file()
+    assert not (tmp_path / 'site/tests').exists()
+    told = read_by_a_stranger(tmp_path, PYTHONPATH=str(tmp_path / 'site'))
+    assert told.startswith(str(tmp_path / 'site'))
+    assert told.endswith(' 5 (1024, 1024)')
