@@ -1,0 +1,102 @@
+"""Teacher and student on the same images: where they differ, and what their tokens see."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmvitlin.analysis.figures import plt, save
+from mmvitlin.apis import SegInferencer
+from mmvitlin.models import TokenBackbone
+
+VERDICTS = {'both right': (235, 235, 235), 'only the student': (0, 158, 115),
+            'only the teacher': (213, 94, 0), 'both wrong': (120, 120, 120),
+            'unlabelled': (0, 0, 0)}
+
+
+def verdicts(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray,
+             ignore_index: int = 255) -> np.ndarray:
+    """Index into :data:`VERDICTS` of each pixel of three (H, W) maps."""
+    right_t, right_s = teacher == labels, student == labels
+    out = np.where(right_t & right_s, 0, np.where(right_s, 1, np.where(right_t, 2, 3)))
+    out[labels == ignore_index] = 4
+    return out
+
+
+@torch.inference_mode()
+def token_map(infer: SegInferencer, data: dict, at: tuple[float, float], layer: int = -1) -> Tensor:
+    """Cosine similarity of the token at a place to every token, (h, w) in −1 … 1.
+
+    Args:
+        infer: Its backbone must be a :class:`mmvitlin.models.TokenBackbone`.
+        data: From :meth:`SegInferencer.read`.
+        at: (y, x) as shares of height and width, 0 to 1.
+        layer: After which block.
+
+    Raises:
+        TypeError: the backbone gives no tokens.
+        ValueError: a place outside the image.
+    """
+    backbone = infer.model.backbone
+    if not isinstance(backbone, TokenBackbone):
+        raise TypeError(f'{type(backbone).__name__} gives no tokens to compare')
+    if not all(0 <= share <= 1 for share in at):
+        raise ValueError(f'the place must be shares of height and width in 0 … 1, got {at}')
+    images = infer.model.data_preprocessor(dict(inputs=[data['inputs']],
+                                                data_samples=[data['data_samples']]))['inputs']
+    tokens, = backbone.forward_tokens(images.to(infer.device), layer)
+    features = F.normalize(tokens.patches[0].float(), dim=-1)
+    row, col = (min(int(share * side), side - 1) for share, side in zip(at, tokens.grid,
+                                                                        strict=True))
+    return (features @ features[row * tokens.grid[1] + col]).unflatten(0, tokens.grid).cpu()
+
+
+def difference_figure(rows: Sequence[dict], palette: np.ndarray, path: str | Path) -> Path:
+    """Image, label, teacher, student and where they differ, one row an image.
+
+    Args:
+        rows: dict(image (H, W, 3), labels, teacher, student (H, W)).
+        palette: (C, 3) colours.
+        path: Where to write.
+    """
+    titles = ('image', 'label', 'teacher', 'student', 'right')
+    figure, axes = plt.subplots(len(rows), 5, figsize=(15, 2.2 * len(rows)), squeeze=False)
+    colours = np.array(list(VERDICTS.values()), np.uint8)
+    table = np.vstack([palette, np.zeros((256 - len(palette), 3), palette.dtype)])
+    for line, row in zip(axes, rows, strict=True):
+        verdict = verdicts(row['teacher'], row['student'], row['labels'])
+        pictures = (row['image'], *(table[row[k]] for k in ('labels', 'teacher', 'student')),
+                    colours[verdict])
+        for axis, picture in zip(line, pictures, strict=True):
+            axis.imshow(picture)
+            axis.axis('off')
+        shares = [f'{100 * np.mean(verdict == n):.0f}% {name}'
+                  for n, name in enumerate(VERDICTS) if n in (1, 2)]
+        line[4].set_title(', '.join(shares), fontsize=8)
+    for axis, title in zip(axes[0], titles[:4], strict=False):
+        axis.set_title(title, fontsize=10)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=np.array(c) / 255) for c in VERDICTS.values()]
+    figure.legend(handles, list(VERDICTS), loc='lower center', ncol=len(VERDICTS), fontsize=8)
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
+    return save(figure, path)
+
+
+def token_figure(image: np.ndarray, maps: dict[str, Tensor], at: tuple[float, float],
+                 path: str | Path) -> Path:
+    """The image with the chosen token, and the similarity maps of several networks."""
+    figure, axes = plt.subplots(1, 1 + len(maps), figsize=(5 * (1 + len(maps)), 3.4))
+    height, width = image.shape[:2]
+    axes[0].imshow(image)
+    axes[0].plot(at[1] * width, at[0] * height, 'o', color='#d55e00', markeredgecolor='white')
+    axes[0].set_title('the chosen token')
+    for axis, (name, values) in zip(axes[1:], maps.items(), strict=True):
+        shown = axis.imshow(values, vmin=-1, vmax=1, cmap='RdBu_r', extent=(0, width, height, 0))
+        axis.set_title(f'cosine to it, {name}')
+    for axis in axes:
+        axis.axis('off')
+    figure.colorbar(shown, ax=axes, shrink=0.8)
+    return save(figure, path)

@@ -1,0 +1,47 @@
+"""Who is right where, and what a token sees."""
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mmvitlin.analysis.side_by_side import VERDICTS, token_map, verdicts
+from mmvitlin.apis import SegInferencer
+from tests.apis.test_seg_inferencer import picture, trained  # noqa: F401
+from tests.conftest import ROOT
+
+
+def test_verdicts():
+    labels = np.array([[0, 1, 2, 3, 255]])
+    teacher = np.array([[0, 0, 2, 0, 0]])
+    student = np.array([[0, 1, 0, 0, 0]])
+    assert [list(VERDICTS)[n] for n in verdicts(teacher, student, labels)[0]] == [
+        'both right', 'only the student', 'only the teacher', 'both wrong', 'unlabelled']
+
+
+def test_the_map_of_a_token(trained, tmp_path):  # noqa: F811
+    from PIL import Image
+    Image.fromarray(picture(64, 96)).save(tmp_path / 'a.png')
+    infer = SegInferencer(*trained, scale='original')
+    _, data = infer.read(tmp_path / 'a.png')
+    found = token_map(infer, data, (0.5, 0.99))
+    assert found.shape == (4, 6)
+    assert found[2, 5] == pytest.approx(1, abs=1e-5)
+    assert found.abs().max() <= 1 + 1e-5
+    assert found.std() > 0
+    tokens, = infer.model.backbone.forward_tokens(
+        infer.model.data_preprocessor(dict(inputs=[data['inputs']]))['inputs'])
+    cosine = torch.nn.functional.cosine_similarity(tokens.patches[0, 0], tokens.patches[0, 17], 0)
+    assert found[0, 0] == pytest.approx(cosine.item(), abs=1e-5)
+    with pytest.raises(ValueError, match='shares of height and width'):
+        token_map(infer, data, (10, 20))
+
+
+def test_the_command_line(trained, streets, tmp_path):  # noqa: F811
+    done = subprocess.run([sys.executable, '-W', 'ignore', 'tools/compare.py', *trained, *trained,
+                           '--images', '2', '--out-dir', str(tmp_path), '--cfg-options',
+                           f'data_root={streets}'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert all((tmp_path / f).stat().st_size > 5000 for f in
+               ('differences.png', 'token_0.png', 'token_1.png'))

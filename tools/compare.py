@@ -1,0 +1,62 @@
+"""Draw a teacher and a student side by side.
+
+    python tools/compare.py TEACHER_CONFIG TEACHER.pth STUDENT_CONFIG STUDENT.pth --images 4
+
+Writes differences.png (image, label, both predictions, who is right where) for images of the
+teacher's test set, and token_N.png, the similarity of one token to all others in both networks.
+"""
+import argparse
+import itertools
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmvitlin.analysis.resolution import labelled_images
+from mmvitlin.analysis.side_by_side import difference_figure, token_figure, token_map
+from mmvitlin.apis import SegInferencer
+from mmvitlin.engine.cli import friendly
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    for who in ('teacher', 'student'):
+        parser.add_argument(f'{who}_config')
+        parser.add_argument(f'{who}_checkpoint')
+    parser.add_argument('--images', type=int, default=4)
+    parser.add_argument('--skip', type=int, default=0, help='images of the set to leave out first')
+    parser.add_argument('--token', type=float, nargs=2, default=(0.6, 0.5), metavar=('Y', 'X'),
+                        help='as shares of height and width')
+    parser.add_argument('--layer', type=int, default=-1, help='after which block')
+    parser.add_argument('--device')
+    parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/compare'))
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        metavar='KEY=VALUE')
+    return parser.parse_args()
+
+
+@friendly
+def main() -> None:
+    args = parse_args()
+    nets = {who: SegInferencer(getattr(args, f'{who}_config'), getattr(args, f'{who}_checkpoint'),
+                               args.device, cfg_options=args.cfg_options)
+            for who in ('teacher', 'student')}
+    rows, written = [], []
+    labelled = labelled_images(args.teacher_config, args.cfg_options)
+    for n, (path, labels) in enumerate(itertools.islice(labelled, args.skip,
+                                                        args.skip + args.images)):
+        row, maps = dict(labels=labels), {}
+        for who, infer in nets.items():
+            row['image'], data = infer.read(path)
+            row[who] = infer.predict(data)
+            maps[who] = token_map(infer, data, tuple(args.token), args.layer)
+        rows.append(row)
+        written.append(token_figure(row['image'], maps, tuple(args.token),
+                                    args.out_dir / f'token_{n}.png'))
+    written.append(difference_figure(rows, nets['teacher'].palette,
+                                     args.out_dir / 'differences.png'))
+    print('written: ' + ', '.join(map(str, written)))
+
+
+if __name__ == '__main__':
+    main()
