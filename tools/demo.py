@@ -12,6 +12,7 @@ import torch
 from mmvitlin.analysis.comparison import load_trained, predict_some, report
 from mmvitlin.analysis.figures import latency_figure, loss_curves
 from mmvitlin.analysis.latency import backbone_latency, backbone_memory, machine
+from mmvitlin.analysis.report_page import Page, find_runs, samples_of, write_page
 from mmvitlin.datasets.streets import write_streets
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.hooks.result import command_line, versions
@@ -77,11 +78,15 @@ def main() -> None:
                  range(4), out / 'predictions.png')
     loss_curves({name: stages / name for name in runs}, told.unlabelled, out / 'losses.png')
     latency_figure(latency, nets['student'].patch_size, out / 'latency.png')
+    write_page(Page(told.title, find_runs([stages]), {
+        'Time of the backbones against tokens, batch 1': out / 'latency.png',
+        'Predictions on held-out scenes': out / 'predictions.png'
+    }, samples_of(stages / told.teacher, stages / told.student, 3)), out / 'report.html')
     text = report(results, told)
     (out / 'report.md').write_text(text)
     print('\n' + text)
     width = min(shutil.get_terminal_size().columns, 100)
-    print('-' * width + f'\nwritten to {out}: report.md, results.json and three figures; '
+    print('-' * width + f'\nwritten to {out}: report.html, report.md, results.json and figures; '
           f'{time.perf_counter() - start:.0f} s')
 
 

@@ -1,0 +1,217 @@
+"""One self-contained HTML page of a set of runs: opens from disk, asks no network for anything."""
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmvitlin.analysis.figures import plt, read_scalars
+
+_STYLE = '''
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfc; --card: #fff; --line: #d8d8d4;
+  --soft: #5c5c58; --accent: #0072b2; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e9e9e6; --paper: #17181a; --card: #202225;
+  --line: #3a3d41; --soft: #a5a7a9; --accent: #56b4e9; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+figure { margin: 1rem 0; } figure > img { width: 100%; background: #fff; border-radius: 6px; }
+figcaption, .soft { color: var(--soft); font-size: .9rem; }
+.compare { position: relative; background: var(--card); border: 1px solid var(--line);
+  border-radius: 6px; overflow: hidden; }
+.compare img { display: block; width: 100%; }
+.compare .over { position: absolute; inset: 0; clip-path: inset(0 0 0 var(--at, 50%)); }
+.compare .edge { position: absolute; top: 0; bottom: 0; left: var(--at, 50%); width: 2px;
+  background: #fff; mix-blend-mode: difference; }
+.compare span { position: absolute; top: .4rem; padding: .1rem .5rem; border-radius: 4px;
+  background: #000a; color: #fff; font-size: .8rem; }
+input[type=range] { width: 100%; accent-color: var(--accent); }
+'''
+_SCRIPT = '''
+for (const input of document.querySelectorAll('input[type=range]')) {
+  const move = () => input.previousElementSibling.style.setProperty('--at', input.value + '%');
+  input.addEventListener('input', move);
+  move();
+}
+'''
+
+
+@dataclass
+class Run:
+    """A finished run: one stage of a recipe with one seed, or a work directory by itself.
+
+    Attributes:
+        name: Stage.
+        seed: Of the run, or None.
+        folder: Its work directory.
+        result: Its result.json.
+    """
+    name: str
+    seed: int | None
+    folder: Path
+    result: dict
+
+
+@dataclass
+class Sample:
+    """Two pictures of one image, to be compared by a slider."""
+    left: np.ndarray
+    right: np.ndarray
+    left_name: str
+    right_name: str
+
+
+@dataclass
+class Page:
+    """What the page shows.
+
+    Attributes:
+        title: Heading.
+        runs: From :func:`find_runs`.
+        figures: Caption → image file.
+        samples: For the sliders.
+        notes: Paragraphs under the heading.
+    """
+    title: str
+    runs: Sequence[Run] = ()
+    figures: dict[str, Path] = field(default_factory=dict)
+    samples: Sequence[Sample] = ()
+    notes: Sequence[str] = ()
+
+
+def find_runs(folders: Iterable[str | Path]) -> list[Run]:
+    """Every run with a result.json in the folders and below.
+
+    Raises:
+        FileNotFoundError: a folder that is not there.
+    """
+    runs = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f'no work directory at {folder}')
+        for file in sorted(folder.rglob('result.json')):
+            parent = file.parent.parent.name
+            seed = int(parent[4:]) if parent.startswith('seed') and parent[4:].isdigit() else None
+            runs.append(Run(file.parent.name, seed, file.parent, json.loads(file.read_text())))
+    return runs
+
+
+def samples_of(teacher: str | Path, student: str | Path, count: int) -> list[Sample]:
+    """Predictions of two segmentors' work directories on images of the teacher's test set."""
+    from mmvitlin.analysis.resolution import labelled_images
+    from mmvitlin.apis import SegInferencer
+    files = [(str(next(d.glob('*.py'))),
+              str(d / Path((d / 'last_checkpoint').read_text().strip()).name))
+             for d in map(Path, (teacher, student))]
+    nets = [SegInferencer(*pair) for pair in files]
+    found = []
+    for path, _ in labelled_images(files[0][0], limit=count):
+        left, right = (net([str(path)])[0].overlay(0.6) for net in nets)
+        found.append(Sample(left, right, 'teacher', f'student: {Path(student).name}'))
+    return found
+
+
+def _embedded(picture: bytes, kind: str = 'png') -> str:
+    return f'data:image/{kind};base64,{base64.b64encode(picture).decode()}'
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, 'JPEG', quality=88)
+    return _embedded(buffer.getvalue(), 'jpeg')
+
+
+def accuracy_table(runs: Sequence[Run]) -> str:
+    """Metrics of each stage, mean and spread over its seeds."""
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        by_name.setdefault(run.name, []).append(run)
+    metrics = list(dict.fromkeys(m for run in runs for m in run.result.get('metrics', {})))
+    head = ''.join(f'<th>{html.escape(m)}</th>' for m in metrics)
+    lines = [f'<tr><th>run</th>{head}<th>iterations</th><th>seconds</th><th>seeds</th></tr>']
+    for name, group in by_name.items():
+        cells = []
+        for metric in metrics:
+            values = [r.result['metrics'][metric] for r in group
+                      if metric in r.result.get('metrics', {})]
+            spread = f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
+            cells.append(f'{statistics.mean(values):.2f}{spread}' if values else '')
+        seconds = statistics.mean(r.result.get('seconds', 0) for r in group)
+        cells += [str(group[0].result.get('iterations', '')), f'{seconds:.0f}', str(len(group))]
+        lines.append(f'<tr><td>{html.escape(name)}</td>' +
+                     ''.join(f'<td>{c}</td>' for c in cells) + '</tr>')
+    return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+
+
+def curves(runs: Sequence[Run]) -> str:
+    """Training losses of all runs that logged any, as one picture; '' for none."""
+    logged = [(run, points) for run in runs
+              if (points := read_scalars(run.folder).get('loss'))]
+    if not logged:
+        return ''
+    figure, axis = plt.subplots(figsize=(9, 4))
+    names = list(dict.fromkeys(run.name for run, _ in logged))
+    for run, points in logged:
+        first = run is next(r for r, _ in logged if r.name == run.name)
+        colour = plt.get_cmap('tab10')(names.index(run.name) % 10)
+        axis.plot(*zip(*points, strict=True), color=colour, alpha=0.8,
+                  label=run.name if first else None)
+    axis.set(xlabel='iteration', ylabel='training loss', yscale='log')
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, bbox_inches='tight')
+    plt.close(figure)
+    return _figure('Training losses; runs with other objectives are not comparable in height.',
+                   _embedded(buffer.getvalue()))
+
+
+def _figure(caption: str, source: str) -> str:
+    words = html.escape(caption)
+    return f'<figure><img src="{source}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+
+
+def _slider(sample: Sample) -> str:
+    left, right = html.escape(sample.left_name), html.escape(sample.right_name)
+    return (f'<figure><div class="compare"><img src="{_jpeg(sample.left)}" alt="{left}">'
+            f'<img class="over" src="{_jpeg(sample.right)}" alt="{right}"><div class="edge"></div>'
+            f'<span style="left:.5rem">{left}</span><span style="right:.5rem">{right}</span></div>'
+            f'<input type="range" min="0" max="100" value="50" '
+            f'aria-label="{left} to the left, {right} to the right"></figure>')
+
+
+def write_page(page: Page, path: str | Path) -> Path:
+    """Write the page; everything it shows is inside it."""
+    parts = [f'<h1>{html.escape(page.title)}</h1>']
+    parts += [f'<p class="soft">{html.escape(note)}</p>' for note in page.notes]
+    if page.runs:
+        parts += ['<h2>Accuracy</h2>', accuracy_table(page.runs)]
+    if page.samples:
+        parts += ['<h2>Teacher and student</h2>', *map(_slider, page.samples)]
+    if page.figures:
+        parts.append('<h2>Figures</h2>')
+        parts += [_figure(caption, _embedded(Path(file).read_bytes()))
+                  for caption, file in page.figures.items()]
+    if page.runs and (drawn := curves(page.runs)):
+        parts += ['<h2>Training</h2>', drawn]
+    text = ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<title>{html.escape(page.title)}</title><style>{_STYLE}</style></head><body>'
+            f'{"".join(parts)}<script>{_SCRIPT}</script></body></html>')
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path

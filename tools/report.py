@@ -1,0 +1,40 @@
+"""Make one HTML page of finished runs.
+
+    python tools/report.py work_dirs/demo --teacher work_dirs/demo/seed0/teacher \\
+        --student work_dirs/demo/seed0/distilled
+
+Shows the accuracy of every run below the folders (mean and spread over seeds), their training
+curves, the figures (*.png) that lie in the folders themselves, and, with --teacher and --student,
+their predictions under a slider. The page needs no network and no other file.
+"""
+import argparse
+from pathlib import Path
+
+from mmvitlin.analysis.report_page import Page, find_runs, samples_of, write_page
+from mmvitlin.engine.cli import friendly
+
+
+@friendly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folders', nargs='+', type=Path)
+    parser.add_argument('--teacher', type=Path, help='work directory of a segmentor')
+    parser.add_argument('--student', type=Path, help='likewise')
+    parser.add_argument('--images', type=int, default=4, help='under sliders')
+    parser.add_argument('--title', help='default: names of the folders')
+    parser.add_argument('--out', type=Path, help='default: report.html in the first folder')
+    args = parser.parse_args()
+    runs = find_runs(args.folders)
+    figures = {f'{png.stem.replace("_", " ")} ({folder.name})': png
+               for folder in args.folders for png in sorted(folder.glob('*.png'))}
+    drawn = samples_of(args.teacher, args.student, args.images) if args.teacher and args.student \
+        else []
+    title = args.title or ', '.join(f.name for f in args.folders)
+    path = write_page(Page(title, runs, figures, drawn),
+                      args.out or args.folders[0] / 'report.html')
+    print(f'written: {path} ({path.stat().st_size / 2**20:.1f} MiB, {len(runs)} runs)')
+
+
+if __name__ == '__main__':
+    main()
