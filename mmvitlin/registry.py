@@ -3,6 +3,7 @@
 Each registry names the modules that fill it, so ``type='mmvitlin.Adventurer'``
 resolves from any OpenMMLab library with no ``custom_imports``.
 """
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -24,6 +25,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
 MODELS = _child(MMENGINE_MODELS, 'mmvitlin.models', 'mmvitlin.models.heads',
                 'mmvitlin.models.segmentors')
 DATASETS = _child(MMENGINE_DATASETS, 'mmvitlin.datasets.registered')
+DATA_SAMPLERS = _child(MMENGINE_DATA_SAMPLERS, 'mmvitlin.datasets.registered')
 TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmvitlin.datasets.registered')
 METRICS = _child(MMENGINE_METRICS, 'mmvitlin.engine')
 HOOKS = _child(MMENGINE_HOOKS, 'mmvitlin.engine')

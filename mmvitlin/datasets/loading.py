@@ -9,6 +9,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from PIL import Image
 
+from mmvitlin.datasets.seeding import set_seed
 from mmvitlin.errors import UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
@@ -19,7 +20,8 @@ class LoadImage(LoadImageFromFile):
 
     OpenCV returns a truncated JPEG as an image with a grey rest, and None for a file it
     does not know. This decodes with Pillow, which notices, and names the file. Grey images of
-    16 bits are scaled to 8; Pillow alone would clip them.
+    16 bits are scaled to 8; Pillow alone would clip them. Where the sampler gave the sample a seed
+    (:mod:`mmvitlin.datasets.seeding`), it is set here, for the augmentations that follow.
 
     Args:
         **kwargs: As mmcv's, ``imdecode_backend`` being 'pillow' unless said otherwise.
@@ -36,6 +38,9 @@ class LoadImage(LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         """Add 'img' (H, W, 3), uint8, BGR."""
         path = results['img_path']
+        seed = getattr(results.get('sample_idx'), 'seed', None)
+        if seed is not None:
+            set_seed(seed)
         content = fileio.get(path, backend_args=self.backend_args)
         try:
             image = self._decode(content)

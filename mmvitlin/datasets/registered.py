@@ -2,8 +2,9 @@
 from importlib.util import find_spec
 
 from mmvitlin.datasets.loading import LoadImage
+from mmvitlin.datasets.seeding import SeededInfiniteSampler, SeededSampler
 
-__all__ = ['LoadImage']
+__all__ = ['LoadImage', 'SeededInfiniteSampler', 'SeededSampler']
 
 if find_spec('mmseg') is not None:  # classification needs none of these
     from mmvitlin.datasets.camvid import CamVidDataset

@@ -1,8 +1,13 @@
 """Hooks, optimiser wrappers and constructors; scope ``mmvitlin``."""
-from mmvitlin.engine.hooks import ResultHook, StudentCheckpointHook
+from mmvitlin.engine.hooks import (
+    CleanExitHook,
+    ResultHook,
+    StepSeedHook,
+    StudentCheckpointHook,
+)
 from mmvitlin.engine.optim import CPUAmpOptimWrapper, LayerDecayOptimWrapperConstructor
 
 __all__ = [
-    'CPUAmpOptimWrapper', 'LayerDecayOptimWrapperConstructor', 'ResultHook',
-    'StudentCheckpointHook'
+    'CPUAmpOptimWrapper', 'CleanExitHook', 'LayerDecayOptimWrapperConstructor', 'ResultHook',
+    'StepSeedHook', 'StudentCheckpointHook'
 ]

@@ -12,9 +12,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvitlin import compat
+from mmvitlin.engine import checkpoints
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models.utils import read_state_dict
 
+_HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -136,10 +138,10 @@ def build_runner(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> Runner:
     """
     preflight(cfg, loaders)
     _prepare_distributed(cfg)
+    checkpoints.install()
     hooks = list(cfg.get('custom_hooks') or [])
-    if not any(isinstance(h, dict) and h.get('type') == 'mmvitlin.ResultHook' for h in hooks):
-        hooks.append(dict(type='mmvitlin.ResultHook'))
-    cfg.custom_hooks = hooks
+    there = {h.get('type') for h in hooks if isinstance(h, dict)}
+    cfg.custom_hooks = hooks + [dict(type=kind) for kind in _HOOKS if kind not in there]
     try:
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
@@ -154,14 +156,15 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
 
     Args:
         cfg: From :func:`load_config`.
-        resume: True for the newest checkpoint of the work directory, or a file.
+        resume: True for the newest checkpoint of the work directory that can be read (none: from
+            the start), or a file.
         amp: Mixed precision: float16 or bfloat16 on a GPU, bfloat16 on a CPU.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
     cfg.launcher = launcher
     if resume:
-        cfg.resume = True
-        cfg.load_from = resume if isinstance(resume, str) else None  # None: the newest
+        found = resume if isinstance(resume, str) else checkpoints.newest_readable(cfg.work_dir)
+        cfg.resume, cfg.load_from = found is not None, found and str(found)
     if amp:
         _set_amp(cfg)
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))

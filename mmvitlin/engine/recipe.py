@@ -200,7 +200,7 @@ def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
         command += ['--cfg-options', *(f'{k}={v}' for k, v in settings.items())]
     if amp:
         command.append('--amp')
-    if (folder / 'last_checkpoint').is_file():
+    if any(folder.glob('*.pth')):
         command.append('--resume')
     return command
 

@@ -12,7 +12,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='mmvitlin.SeededSampler', shuffle=True),
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,

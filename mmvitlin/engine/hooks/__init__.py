@@ -1,5 +1,7 @@
 """Hooks."""
+from mmvitlin.engine.hooks.clean_exit import CleanExitHook
 from mmvitlin.engine.hooks.result import ResultHook
+from mmvitlin.engine.hooks.step_seed import StepSeedHook
 from mmvitlin.engine.hooks.student_checkpoint import StudentCheckpointHook
 
-__all__ = ['ResultHook', 'StudentCheckpointHook']
+__all__ = ['CleanExitHook', 'ResultHook', 'StepSeedHook', 'StudentCheckpointHook']

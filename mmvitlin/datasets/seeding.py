@@ -1,0 +1,65 @@
+"""Randomness of a sample that depends on its place in the run and on nothing else.
+
+Augmentations usually draw from the random state of whichever worker holds the sample, so a resumed
+run, or one with another number of workers, sees other data. Here the sampler gives each sample a
+seed, and reading its image sets it.
+"""
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+
+from mmvitlin.registry import DATA_SAMPLERS
+
+
+def mix(*numbers: int) -> int:
+    """A 63-bit seed from several numbers; neighbours give unrelated seeds."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, 'little') >> 1
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch, this process only."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+class SeededIndex(int):
+    """Index of a sample that carries the seed of its augmentations."""
+    seed: int
+
+    def __new__(cls, index: int, seed: int):
+        self = super().__new__(cls, index)
+        self.seed = seed
+        return self
+
+    def __reduce__(self):
+        return SeededIndex, (int(self), self.seed)
+
+
+@DATA_SAMPLERS.register_module()
+class SeededInfiniteSampler(InfiniteSampler):
+    """mmengine's ``InfiniteSampler``, each sample with a seed of its own.
+
+    The seed follows from the run's seed and the sample's place in the endless sequence.
+    """
+
+    def _infinite_indices(self) -> Iterator[SeededIndex]:
+        for place, index in enumerate(super()._infinite_indices()):
+            yield SeededIndex(index, mix(self.seed, place))
+
+
+@DATA_SAMPLERS.register_module()
+class SeededSampler(DefaultSampler):
+    """mmengine's ``DefaultSampler``, each sample with a seed from run, epoch and place."""
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        for place, index in enumerate(super().__iter__()):
+            yield SeededIndex(index, mix(self.seed, self.epoch,
+                                         place * self.world_size + self.rank))
