@@ -13,5 +13,9 @@ class UnreadableFileError(UserError):
     """A file of the data set cannot be used."""
 
 
+class NonFiniteLossError(UserError):
+    """Training met a loss that is no number."""
+
+
 class CheckpointError(UserError):
     """A checkpoint cannot be read or is of another model."""

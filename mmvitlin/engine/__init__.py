@@ -1,6 +1,7 @@
 """Hooks, optimiser wrappers and constructors; scope ``mmvitlin``."""
 from mmvitlin.engine.hooks import (
     CleanExitHook,
+    FiniteLossHook,
     ResultHook,
     StepSeedHook,
     StudentCheckpointHook,
@@ -8,6 +9,6 @@ from mmvitlin.engine.hooks import (
 from mmvitlin.engine.optim import CPUAmpOptimWrapper, LayerDecayOptimWrapperConstructor
 
 __all__ = [
-    'CPUAmpOptimWrapper', 'CleanExitHook', 'LayerDecayOptimWrapperConstructor', 'ResultHook',
-    'StepSeedHook', 'StudentCheckpointHook'
+    'CPUAmpOptimWrapper', 'CleanExitHook', 'FiniteLossHook', 'LayerDecayOptimWrapperConstructor',
+    'ResultHook', 'StepSeedHook', 'StudentCheckpointHook'
 ]

@@ -16,7 +16,8 @@ from mmvitlin.engine import checkpoints
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models.utils import read_state_dict
 
-_HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook')
+_HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
+          'mmvitlin.FiniteLossHook')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 

@@ -1,7 +1,10 @@
 """Hooks."""
 from mmvitlin.engine.hooks.clean_exit import CleanExitHook
+from mmvitlin.engine.hooks.finite_loss import FiniteLossHook
 from mmvitlin.engine.hooks.result import ResultHook
 from mmvitlin.engine.hooks.step_seed import StepSeedHook
 from mmvitlin.engine.hooks.student_checkpoint import StudentCheckpointHook
 
-__all__ = ['CleanExitHook', 'ResultHook', 'StepSeedHook', 'StudentCheckpointHook']
+__all__ = [
+    'CleanExitHook', 'FiniteLossHook', 'ResultHook', 'StepSeedHook', 'StudentCheckpointHook'
+]

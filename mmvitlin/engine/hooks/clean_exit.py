@@ -6,6 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -43,8 +45,9 @@ class CleanExitHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
                          outputs=None) -> None:
-        """End here if asked to."""
-        if self.caught is None:
+        """End here if any process was asked to."""
+        caught = self._agreed(runner)
+        if not caught:
             return
         where = f'after iteration {runner.iter + 1}'
         if type(runner.train_loop).__name__ == 'IterBasedTrainLoop':
@@ -52,9 +55,18 @@ class CleanExitHook(Hook):
             runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
             (Path(runner.work_dir) / 'last_checkpoint').write_text(name)
             where += f', saved as {name}'
-        runner.logger.info(f'ended by {signal.Signals(self.caught).name} {where}')
+        runner.logger.info(f'ended by {signal.Signals(caught).name} {where}')
         self._restore()
-        sys.exit(128 + self.caught)
+        sys.exit(128 + caught)
+
+    def _agreed(self, runner: Runner) -> int:
+        """The signal that any process caught: all end after the same step, or one would wait."""
+        if runner.world_size == 1:
+            return self.caught or 0
+        device = next(runner.model.parameters()).device
+        caught = torch.tensor(self.caught or 0, device=device)
+        dist.all_reduce(caught, dist.ReduceOp.MAX)
+        return int(caught)
 
     def after_train(self, runner: Runner) -> None:
         """Stop listening."""

@@ -1,0 +1,118 @@
+"""A walk over every sample of a config, before a run finds out."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS, init_default_scope
+
+_READING = ('LoadImage', 'LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels')
+SPLITS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a sample.
+
+    Attributes:
+        split: 'train', 'val' or 'test'.
+        kind: 'missing', 'unreadable', 'all ignored', 'duplicate' or 'label without image'.
+        file: Which.
+        detail: What exactly.
+    """
+    split: str
+    kind: str
+    file: str
+    detail: str
+
+
+@dataclass
+class Checked:
+    """One sample that was looked at."""
+    split: str
+    file: str
+    digest: str | None
+    problem: Problem | None
+
+
+def count_samples(cfg: Config) -> dict[str, int]:
+    """Samples of each split of a config."""
+    return {split: len(dataset) for split, dataset, _ in _datasets(cfg)}
+
+
+def _datasets(cfg: Config) -> Iterator[tuple[str, object, Compose]]:
+    """Splits that differ, with what reads their samples."""
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    seen = []
+    for split, key in SPLITS.items():
+        if cfg.get(key) is None or cfg[key].dataset in seen:
+            continue
+        seen.append(cfg[key].dataset)
+        steps = [s for s in cfg[key].dataset.pipeline if s['type'].split('.')[-1] in _READING]
+        yield split, DATASETS.build(dict(cfg[key].dataset, pipeline=[])), Compose(steps)
+
+
+def check(cfg: Config, workers: int = 2) -> Iterator[Checked]:
+    """Look at every sample.
+
+    Args:
+        cfg: With the dataloaders of any of the libraries.
+        workers: Threads that read.
+    """
+    for split, dataset, read in _datasets(cfg):
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(lambda n, s=split, d=dataset, r=read: _look(s, d, r, n),
+                                range(len(dataset)))
+
+
+def _look(split: str, dataset, read: Compose, number: int) -> Checked:
+    info = dataset.get_data_info(number)
+    file = info['img_path']
+    try:
+        sample = read(dict(info))
+        digest = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+    except FileNotFoundError as error:
+        return Checked(split, file, None, Problem(split, 'missing', file, str(error)))
+    except Exception as error:
+        return Checked(split, file, None, Problem(split, 'unreadable', file, str(error)))
+    labels = sample.get('gt_seg_map')
+    if labels is not None and np.all(labels == getattr(dataset, 'ignore_index', 255)):
+        return Checked(split, file, digest, Problem(
+            split, 'all ignored', file, f"{info['seg_map_path']} holds no label that counts"))
+    return Checked(split, file, digest, None)
+
+
+def duplicates(checked: list[Checked]) -> list[Problem]:
+    """Images of one content in two splits, or twice in one."""
+    first: dict[str, Checked] = {}
+    found = []
+    for sample in checked:
+        if sample.digest is None:
+            continue
+        before = first.setdefault(sample.digest, sample)
+        if before is not sample and before.file != sample.file:
+            found.append(Problem(sample.split, 'duplicate', sample.file,
+                                 f'the same content as {before.file} ({before.split})'))
+    return found
+
+
+def lonely_labels(cfg: Config) -> list[Problem]:
+    """Label files that no image asks for."""
+    found = []
+    for split, dataset, _ in _datasets(cfg):
+        folder = (getattr(dataset, 'data_prefix', None) or {}).get('seg_map_path')
+        if not folder or not Path(folder).is_dir():
+            continue
+        asked = {str(Path(dataset.get_data_info(n)['seg_map_path']).resolve())
+                 for n in range(len(dataset))}
+        suffix = getattr(dataset, 'seg_map_suffix', '.png')
+        found += [Problem(split, 'label without image', str(p), 'no image of the split has it')
+                  for p in sorted(Path(folder).rglob(f'*{suffix}'))
+                  if str(p.resolve()) not in asked]
+    return found

@@ -1,0 +1,55 @@
+"""Every way a data set can be wrong is found, and a sound one passes."""
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+
+CONFIG = 'configs/seg/streets_adventurer-nano.py'
+
+
+def call(root, *more):
+    return subprocess.run([sys.executable, '-W', 'ignore', 'tools/check_data.py', CONFIG, *more,
+                           '--cfg-options', f'data_root={root}'], cwd=ROOT, capture_output=True,
+                          text=True)
+
+
+@pytest.mark.slow
+def test_a_sound_data_set(streets):
+    done = call(streets)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count('none') == 2
+
+
+@pytest.mark.slow
+def test_every_kind_of_problem(streets, tmp_path):
+    root = tmp_path / 'streets'
+    shutil.copytree(streets, root)
+    images = sorted((root / 'leftImg8bit/train').rglob('*.png'))
+    labels = sorted((root / 'gtFine/train').rglob('*_labelTrainIds.png'))
+    assert len(images) == len(labels) == 6
+    images[0].write_bytes(images[0].read_bytes()[:500])  # truncated
+    labels[1].unlink()  # missing
+    bad = np.asarray(Image.open(labels[2])).copy()
+    bad[0, 0] = 77
+    Image.fromarray(bad).save(labels[2])  # above the classes
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(labels[3])  # another size
+    Image.fromarray(np.full_like(bad, 255)).save(labels[4])  # nothing that counts
+    val = sorted((root / 'leftImg8bit/val').rglob('*.png'))[0]
+    shutil.copy(images[5], val)  # leaks from train to val
+    Image.fromarray(bad).save(labels[0].with_name('nobody_gtFine_labelTrainIds.png'))
+    done = call(root, '--out', str(tmp_path / 'problems.json'), '--show', '2')
+    assert done.returncode == 1, done.stderr
+    problems = json.loads((tmp_path / 'problems.json').read_text())
+    kinds = sorted(p['kind'] for p in problems)
+    assert kinds == ['all ignored', 'duplicate', 'label without image', 'missing', 'unreadable',
+                     'unreadable', 'unreadable']
+    told = ' '.join(p['detail'] for p in problems)
+    for words in ('truncated', 'holds the labels [77]', 'is 10x10', 'the same content as'):
+        assert words in told
+    assert 'and 5 more' in done.stdout

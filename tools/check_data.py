@@ -1,0 +1,61 @@
+"""Walk every sample of a config's splits before training does.
+
+    python tools/check_data.py configs/seg/cityscapes_1024.py --cfg-options data_root=…
+
+Reports what is missing, unreadable, truncated, of another size than its image, labelled above the
+classes, labelled with nothing, or there twice. Exit status 1 if anything was found.
+"""
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mmvitlin.datasets.checking import check, count_samples, duplicates, lonely_labels
+from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.launch import load_config, preflight
+
+
+@friendly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config')
+    parser.add_argument('--workers', type=int, default=os.cpu_count())
+    parser.add_argument('--show', type=int, default=20, help='problems listed on the screen')
+    parser.add_argument('--out', type=Path, help='JSON file of all problems')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        metavar='KEY=VALUE')
+    args = parser.parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    preflight(cfg)
+    counts = count_samples(cfg)
+    checked = list(track(check(cfg, args.workers), 'reading', sum(counts.values())))
+    problems = [c.problem for c in checked if c.problem] + duplicates(checked) + lonely_labels(cfg)
+
+    console = Console()
+    kinds = Counter((p.split, p.kind) for p in problems)
+    table = Table('split', 'samples', 'problems')
+    for split, count in counts.items():
+        found = ', '.join(f'{n} {kind}' for (s, kind), n in sorted(kinds.items()) if s == split)
+        table.add_row(split, f'{count:,}', found or 'none')
+    console.print(table)
+    for problem in problems[:args.show]:
+        console.print(f'{problem.split}, {problem.kind}: {problem.detail}', markup=False)
+    if len(problems) > args.show:
+        console.print(f'… and {len(problems) - args.show} more; --out FILE writes all')
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps([asdict(p) for p in problems], indent=1) + '\n')
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == '__main__':
+    main()
