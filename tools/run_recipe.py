@@ -12,6 +12,7 @@ from mmvitlin.analysis.latency import machine
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.recipe import load_recipe, run_recipe, summarise
+from mmvitlin.engine.sweep import as_csv, as_markdown
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,6 +46,8 @@ def main() -> None:
     out = Path(args.out or work_dir / 'results.json')
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=2) + '\n')
+    (work_dir / 'results.md').write_text(as_markdown(results['stages'], args.metric))
+    (work_dir / 'results.csv').write_text(as_csv(results['stages'], args.metric))
     for name, row in results['stages'].items():
         score = f"{row['mean']:6.2f} ± {row['std']:.2f}" if 'mean' in row else ' ' * 13
         print(f"{name:24s} {args.metric} {score}  {row['iterations']:6d} iterations "

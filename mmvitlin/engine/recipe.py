@@ -46,13 +46,17 @@ class Stage:
 def load_recipe(path: str | Path) -> list[Stage]:
     """Stages of a recipe file, a config with a list ``stages``.
 
+    With ``variants = dict(of=STAGE, options={NAME: {KEY: VALUE}})`` that stage, and all that
+    stands on it, is there once for each variant; see :func:`mmvitlin.engine.sweep.expand`.
+
     Raises:
         ConfigError: a key or an input that is not known, or a name used twice.
     """
     if not Path(path).is_file():
         raise ConfigError(f'no recipe at {path}')
     stages: list[Stage] = []
-    for entry in Config.fromfile(path).get('stages') or []:
+    recipe = Config.fromfile(path)
+    for entry in recipe.get('stages') or []:
         try:
             stage = Stage(**entry)
         except TypeError as error:
@@ -68,6 +72,9 @@ def load_recipe(path: str | Path) -> list[Stage]:
         stages.append(stage)
     if not stages:
         raise ConfigError(f'{path} has no stages')
+    if variants := recipe.get('variants'):
+        from mmvitlin.engine.sweep import expand
+        return expand(stages, variants['of'], variants['options'].to_dict())
     return stages
 
 
