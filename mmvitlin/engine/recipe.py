@@ -184,8 +184,9 @@ def run_recipe(stages: Sequence[Stage],
                 command = _command(stage, target, seed, {**(options or {}), **given}, amp)
                 label = stage.name if len(seeds) == 1 else f'{stage.name} {seed}'
                 print(f'[{label}] {shlex.join(command[1:])}', flush=True)
-                running[pool.submit(_run, command, target / 'train.log', label, threads,
-                                    children)] = target
+                alone = not waiting and not running  # the last one may have the whole machine
+                running[pool.submit(_run, command, target / 'train.log', label,
+                                    None if alone else threads, children)] = target
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 target = running.pop(future)
                 code, last = future.result()

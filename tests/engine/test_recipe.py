@@ -28,6 +28,7 @@ def ran(monkeypatch):
 
     def run(command, log, name, threads, children):
         commands.append(command)
+        run.threads[log.parent.name] = threads
         folder = log.parent
         status = run.failing.get(folder.name, 0)
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def ran(monkeypatch):
                 dict(metrics=metrics, iterations=9, seconds=1.5)))
         return status, 'error: the disk is full'
 
-    run.failing = {}
+    run.failing, run.threads = {}, {}
     monkeypatch.setattr(recipe, '_run', run)
     return commands, run
 
@@ -67,6 +68,11 @@ def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_
     assert '50/400 iterations, loss 1.5, 0:01:02 left' in shown
     assert 'mIoU: 12.3' in shown
     assert words in (tmp_path / 'a' / 'train.log').read_text()
+
+
+def test_the_last_stage_has_the_whole_machine(stages, ran, tmp_path):
+    recipe.run_recipe(stages[:2], tmp_path, jobs=2)
+    assert ran[1].threads == {'a': max(os.cpu_count() // 2, 1), 'b': None}
 
 
 def test_side_by_side_no_stage_starts_before_its_inputs(stages, ran, tmp_path):
