@@ -12,7 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvitlin import compat
-from mmvitlin.engine import checkpoints
+from mmvitlin.engine import checkpoints, distributed
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models.utils import read_state_dict
 
@@ -170,6 +170,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
         _set_amp(cfg)
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
     runner.train()
+    distributed.leave()
     return runner
 
 
@@ -188,7 +189,9 @@ def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none') -> dict[str, 
     without_initial_weights(cfg)
     runner = build_runner(cfg, ('test_dataloader', ))
     check_whole(runner.model, checkpoint)
-    return runner.test()
+    metrics = runner.test()
+    distributed.leave()
+    return metrics
 
 
 def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tensor]:

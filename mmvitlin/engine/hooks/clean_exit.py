@@ -11,6 +11,7 @@ import torch.distributed as dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmvitlin.engine import distributed
 from mmvitlin.registry import HOOKS
 
 
@@ -57,6 +58,7 @@ class CleanExitHook(Hook):
             where += f', saved as {name}'
         runner.logger.info(f'ended by {signal.Signals(caught).name} {where}')
         self._restore()
+        distributed.leave()
         sys.exit(128 + caught)
 
     def _agreed(self, runner: Runner) -> int:
