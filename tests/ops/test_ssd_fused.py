@@ -45,7 +45,7 @@ def test_in_the_interpreter():
                            __file__], env=dict(os.environ, TRITON_INTERPRET='1'), cwd=ROOT,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert 'passed' in done.stdout
+    assert done.stdout.split()[0].count('.') > 15, done.stdout  # tests that ran
 
 
 def small(length, **kwargs):
