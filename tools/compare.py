@@ -12,7 +12,12 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmvitlin.analysis.resolution import labelled_images
-from mmvitlin.analysis.side_by_side import difference_figure, token_figure, token_map
+from mmvitlin.analysis.side_by_side import (
+    difference_figure,
+    predictions,
+    token_figure,
+    token_map,
+)
 from mmvitlin.apis import SegInferencer
 from mmvitlin.engine.cli import friendly
 
@@ -41,18 +46,13 @@ def main() -> None:
     nets = {who: SegInferencer(getattr(args, f'{who}_config'), getattr(args, f'{who}_checkpoint'),
                                args.device, cfg_options=args.cfg_options)
             for who in ('teacher', 'student')}
-    rows, written = [], []
-    labelled = labelled_images(args.teacher_config, args.cfg_options)
-    for n, (path, labels) in enumerate(itertools.islice(labelled, args.skip,
-                                                        args.skip + args.images)):
-        row, maps = dict(labels=labels), {}
-        for who, infer in nets.items():
-            row['image'], data = infer.read(path)
-            row[who] = infer.predict(data)
-            maps[who] = token_map(infer, data, tuple(args.token), args.layer)
-        rows.append(row)
-        written.append(token_figure(row['image'], maps, tuple(args.token),
-                                    args.out_dir / f'token_{n}.png'))
+    images = list(itertools.islice(labelled_images(nets['teacher'].cfg), args.skip,
+                                   args.skip + args.images))
+    rows, at, written = list(predictions(*nets.values(), images)), tuple(args.token), []
+    for n, ((path, _), row) in enumerate(zip(images, rows, strict=True)):
+        maps = {who: token_map(infer, infer.read(path)[1], at, args.layer)
+                for who, infer in nets.items()}
+        written.append(token_figure(row['image'], maps, at, args.out_dir / f'token_{n}.png'))
     written.append(difference_figure(rows, nets['teacher'].palette,
                                      args.out_dir / 'differences.png'))
     print('written: ' + ', '.join(map(str, written)))

@@ -1,5 +1,6 @@
 """The main job on drawn street scenes: teacher, distillation, fine-tuning, comparison, speed."""
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import torch
 
-from mmvitlin.analysis.comparison import load_trained, predict_some, report
+from mmvitlin.analysis.comparison import report
 from mmvitlin.analysis.figures import latency_figure, loss_curves
 from mmvitlin.analysis.latency import backbone_latency, backbone_memory, machine
 from mmvitlin.analysis.report_page import Page, find_runs, samples_of, write_page
+from mmvitlin.analysis.resolution import labelled_images
+from mmvitlin.analysis.side_by_side import difference_figure, predictions
+from mmvitlin.apis import SegInferencer
 from mmvitlin.datasets.streets import write_streets
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.hooks.result import command_line, versions
@@ -52,13 +56,13 @@ def main() -> None:
 
     say('timing the backbones of teacher and student, batch 1, in turn')
     stages = out / f'seed{args.seed}'
-    trained = {who: load_trained(stages / stage)
+    trained = {who: SegInferencer.of_run(stages / stage)
                for who, stage in (('teacher', told.teacher), ('student', told.student))}
-    nets = {who: model.backbone for who, (model, _) in trained.items()}
+    nets = {who: infer.model.backbone for who, infer in trained.items()}
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     latency = backbone_latency(nets, SHAPES, device, warmup=1, rounds=9, seconds=6)
-    peak = {who: backbone_memory(cfg.model.backbone.to_dict(), SHAPES)
-            for who, (_, cfg) in trained.items()}
+    peak = {who: backbone_memory(infer.cfg.model.backbone.to_dict(), SHAPES)
+            for who, infer in trained.items()}
 
     say('figures and report')
     results = dict(
@@ -73,15 +77,16 @@ def main() -> None:
         recipe=os.path.relpath(args.recipe), command=command_line(),
         total_seconds=round(time.perf_counter() - start, 1))
     (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
-    predict_some({'teacher': stages / told.teacher,
-                  f'student ({told.student})': stages / told.student},
-                 range(4), out / 'predictions.png')
+    rows = list(predictions(*trained.values(), itertools.islice(
+        labelled_images(trained['teacher'].cfg), 4)))
+    palette = trained['teacher'].palette
+    difference_figure(rows, palette, out / 'predictions.png')
     loss_curves({name: stages / name for name in runs}, told.unlabelled, out / 'losses.png')
     latency_figure(latency, nets['student'].patch_size, out / 'latency.png')
     write_page(Page(told.title, find_runs([stages]), {
         'Time of the backbones against tokens, batch 1': out / 'latency.png',
         'Predictions on held-out scenes': out / 'predictions.png'
-    }, samples_of(stages / told.teacher, stages / told.student, 3)), out / 'report.html')
+    }, samples_of(rows, palette, told.student)), out / 'report.html')
     text = report(results, told)
     (out / 'report.md').write_text(text)
     print('\n' + text)

@@ -8,9 +8,13 @@ curves, the figures (*.png) that lie in the folders themselves, and, with --teac
 their predictions under a slider. The page needs no network and no other file.
 """
 import argparse
+import itertools
 from pathlib import Path
 
 from mmvitlin.analysis.report_page import Page, find_runs, samples_of, write_page
+from mmvitlin.analysis.resolution import labelled_images
+from mmvitlin.analysis.side_by_side import predictions
+from mmvitlin.apis import SegInferencer
 from mmvitlin.engine.cli import friendly
 
 
@@ -28,8 +32,11 @@ def main() -> None:
     runs = find_runs(args.folders)
     figures = {f'{png.stem.replace("_", " ")} ({folder.name})': png
                for folder in args.folders for png in sorted(folder.glob('*.png'))}
-    drawn = samples_of(args.teacher, args.student, args.images) if args.teacher and args.student \
-        else []
+    drawn = []
+    if args.teacher and args.student:
+        nets = [SegInferencer.of_run(folder) for folder in (args.teacher, args.student)]
+        images = itertools.islice(labelled_images(nets[0].cfg), args.images)
+        drawn = samples_of(predictions(*nets, images), nets[0].palette, args.student.name)
     title = args.title or ', '.join(f.name for f in args.folders)
     path = write_page(Page(title, runs, figures, drawn),
                       args.out or args.folders[0] / 'report.html')

@@ -8,4 +8,4 @@ model = dict(
     backbone=dict(img_size=(192, 384), patch_size=16),
     teacher=dict(
         backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
-        checkpoint='work_dirs/streets_vit-nano/iter_800.pth'))
+        checkpoint='work_dirs/streets_vit-nano/iter_600.pth'))

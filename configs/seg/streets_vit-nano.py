@@ -1,7 +1,7 @@
 # the demo's teacher: a small softmax ViT on the built-in street scenes
 _base_ = [
     '../_base_/models/fcn_vit-nano.py', '../_base_/datasets/streets_256x512.py',
-    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_800.py'
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_600.py'
 ]
 model = dict(
     data_preprocessor=dict(size=(192, 384)),

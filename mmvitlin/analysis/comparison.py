@@ -1,57 +1,7 @@
-"""Report of a teacher / distilled / scratch comparison: numbers, figures, text."""
+"""Report of a teacher / student comparison, as text."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-import torch
-from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-
-from mmvitlin.analysis.figures import overlay_figure
 from mmvitlin.engine.recipe import Report
-from mmvitlin.models.utils import read_state_dict
-
-
-def load_trained(folder: str | Path) -> tuple[torch.nn.Module, Config]:
-    """The model of a finished stage, from the config and checkpoint in its folder."""
-    folder = Path(folder)
-    cfg = Config.fromfile(next(folder.glob('*.py')))
-    init_default_scope(cfg.default_scope)
-    backbone = cfg.model.backbone
-    backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
-    last = folder / Path((folder / 'last_checkpoint').read_text().strip()).name
-    model.load_state_dict(read_state_dict(last, prefix=''))
-    return model.eval(), cfg
-
-
-@torch.inference_mode()
-def predict_some(folders: dict[str, str | Path], indices: Sequence[int], path: str | Path) -> Path:
-    """Draw image, label and the predictions of several trained models on held-out images."""
-    images, maps = [], {'label': [], **{name: [] for name in folders}}
-    for name, folder in folders.items():
-        model, cfg = load_trained(folder)
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        for index in indices:
-            sample = dataset[index]
-            predicted = model.test_step(pseudo_collate([sample]))[0]
-            maps[name].append(predicted.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8))
-            if len(images) < len(indices):
-                maps['label'].append(sample['data_samples'].gt_sem_seg.data[0].numpy())
-                picture = sample['inputs'].numpy()[::-1].transpose(1, 2, 0)
-                images.append(np.ascontiguousarray(picture))
-    shape = images[0].shape[:2]
-    maps = {k: [_fit(m, shape) for m in v] for k, v in maps.items()}
-    return overlay_figure(images, maps, dataset.metainfo['palette'], path)
-
-
-def _fit(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    rows = (np.arange(shape[0]) * labels.shape[0] / shape[0]).astype(int)
-    cols = (np.arange(shape[1]) * labels.shape[1] / shape[1]).astype(int)
-    return labels[rows][:, cols]
 
 
 def report(results: dict, told: Report) -> str:

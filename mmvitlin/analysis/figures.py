@@ -84,33 +84,12 @@ def latency_figure(table: dict[str, dict[str, dict]], patch_size: int, path: str
     return save(figure, path)
 
 
-def overlay_figure(images: Sequence[np.ndarray], maps: dict[str, Sequence[np.ndarray]],
-                   palette: Sequence[Sequence[int]], path: str | Path) -> Path:
-    """Image and label maps in a grid, one row an image.
-
-    Args:
-        images: (H, W, 3) uint8, RGB.
-        maps: Column name → label maps (H, W); 255 is drawn black.
-        palette: RGB of each class.
-        path: Where to write.
-    """
-    colours = np.zeros((256, 3), np.uint8)
-    colours[:len(palette)] = palette
-    columns = ['image', *maps]
-    height, width = images[0].shape[:2]
-    figure, axes = plt.subplots(len(images), len(columns), squeeze=False,
-                                figsize=(3.4 * len(columns), 3.4 * len(images) * height / width))
-    for r, image in enumerate(images):
-        for c, name in enumerate(columns):
-            axis = axes[r, c]
-            shown = image if name == 'image' else \
-                (0.3 * image + 0.7 * colours[maps[name][r]]).astype(np.uint8)
-            axis.imshow(shown)
-            axis.axis('off')
-            if r == 0:
-                axis.set_title(name, fontsize=11)
-    figure.subplots_adjust(wspace=0.02, hspace=0.02)
-    return save(figure, path)
+def overlay(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity: float = 0.5
+            ) -> np.ndarray:
+    """The image (H, W, 3) with its classes' colours over it; unknown labels are black."""
+    table = np.zeros((max(256, len(palette)), 3), np.uint8)
+    table[:len(palette)] = palette
+    return (image * (1 - opacity) + table[labels] * opacity).astype(np.uint8)
 
 
 def lab_figures(lines: dict[str, list[dict]], crossovers: dict[tuple[str, str], float | None],

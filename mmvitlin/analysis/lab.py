@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
-import signal
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,6 +18,7 @@ import numpy as np
 import torch
 
 from mmvitlin.analysis.flops import Counts, attainable_ms, count, machine_limits
+from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
 from mmvitlin.analysis.latency import machine, peak_memory, time_interleaved
 from mmvitlin.analysis.subjects import DTYPES, Built, Subject
 from mmvitlin.engine.hooks.result import command_line, versions
@@ -155,46 +153,15 @@ def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]]) ->
 
 def _worker(task: str, grid: Grid, cell: dict, runs: list[tuple[Subject, bool]],
             seconds: float) -> dict:
-    """What a fresh process measures, or how it ended.
-
-    Processes are forked from one that has only imported, so each starts clean and at once.
-    """
+    """What a fresh process measures, or how it ended."""
     message = dict(task=task, cell=cell, part=grid.part, mode=grid.mode, device=grid.device,
                    threads=grid.threads, rounds=grid.rounds, seconds=grid.seconds,
                    time_limit=grid.time_limit, memory=grid.memory,
                    runs=[[s.as_dict(), c] for s, c in runs])
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mmvitlin.analysis.preload'])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(message, theirs), daemon=False)
-    process.start()
-    theirs.close()
     try:
-        if not ours.poll(seconds):
-            return dict(status='over the time limit')
-        return ours.recv()
-    except EOFError:
-        process.join()
-        if process.exitcode == -signal.SIGKILL:  # by the kernel, for want of memory
-            return dict(status='out of memory')
-        return dict(status=f'failed: the process ended with status {process.exitcode}')
-    finally:
-        process.kill()
-        process.join()
-
-
-def _answer(message: dict, connection) -> None:
-    """In the fresh process: measure, and say what came of it."""
-    warnings.simplefilter('ignore')
-    try:
-        answer = _work(message)
-    except (torch.OutOfMemoryError, MemoryError):
-        answer = dict(status='out of memory')
-    except Exception as error:  # a row must not end the run
-        words = f'{type(error).__name__}: {error}'
-        answer = dict(status='out of memory' if "can't allocate memory" in words else
-                      f'failed: {words[:300]}')
-    connection.send(answer)
+        return in_fresh_process(_work, message, seconds=seconds)
+    except MeasurementError as error:
+        return dict(status=str(error))
 
 
 def _work(message: dict) -> dict:
@@ -292,8 +259,12 @@ def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
     return 0
 
 
-def changed(old: dict, new: dict) -> list[dict]:
-    """Rows of both files whose spreads (10–90%) do not overlap: key, old and new ms, ratio."""
+def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
+    """Rows of both files that differ: key, old and new ms, ratio.
+
+    Two times differ where their spreads (10–90%) stay apart by more than ``margin``, a fraction
+    of the old median: the spread within a run does not tell how runs vary.
+    """
     found = []
     for key, row in new['rows'].items():
         before = old['rows'].get(key)
@@ -302,7 +273,7 @@ def changed(old: dict, new: dict) -> list[dict]:
                 found.append(dict(key=key, old=before['status'], new=row['status'], ratio=None))
             continue
         a, b = before['ms'], row['ms']
-        if b['p10'] > a['p90'] or b['p90'] < a['p10']:
+        if max(b['p10'] - a['p90'], a['p10'] - b['p90']) > margin * a['median']:
             found.append(dict(key=key, old=a['median'], new=b['median'],
                               ratio=round(b['median'] / a['median'], 3)))
     return found

@@ -1,10 +1,7 @@
 """Time and memory of networks, side by side on one machine."""
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn as nn
+
+from mmvitlin.analysis.fresh import in_fresh_process
 
 
 def machine() -> dict[str, object]:
@@ -118,15 +117,6 @@ def backbone_latency(models: dict[str, nn.Module],
     return table
 
 
-_PROBE = '''
-import json, sys
-import torch
-from mmvitlin.analysis.latency import _peak_of
-cfg, shapes = json.loads(sys.argv[1])
-print(json.dumps(_peak_of(cfg, shapes)))
-'''
-
-
 def backbone_memory(cfg: dict, shapes: Sequence[tuple[int, int]]) -> dict[str, float]:
     """Peak memory of a backbone's inference above the loaded model, in a fresh process.
 
@@ -141,14 +131,10 @@ def backbone_memory(cfg: dict, shapes: Sequence[tuple[int, int]]) -> dict[str, f
         'HxW' → MiB.
 
     Raises:
-        RuntimeError: the process failed; its last words.
+        MeasurementError: the process failed.
     """
     ordered = sorted((tuple(s) for s in shapes), key=lambda s: s[0] * s[1])
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', _PROBE,
-                           json.dumps([cfg, ordered])], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f'the memory probe failed: {done.stderr.strip().splitlines()[-1:]}')
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return in_fresh_process(_peak_of, cfg, ordered)
 
 
 def _status(field: str) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmvitlin.analysis.figures import plt, read_scalars
+from mmvitlin.analysis.figures import overlay, plt, read_scalars
 
 _STYLE = '''
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfc; --card: #fff; --line: #d8d8d4;
@@ -109,19 +109,17 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     return runs
 
 
-def samples_of(teacher: str | Path, student: str | Path, count: int) -> list[Sample]:
-    """Predictions of two segmentors' work directories on images of the teacher's test set."""
-    from mmvitlin.analysis.resolution import labelled_images
-    from mmvitlin.apis import SegInferencer
-    files = [(str(next(d.glob('*.py'))),
-              str(d / Path((d / 'last_checkpoint').read_text().strip()).name))
-             for d in map(Path, (teacher, student))]
-    nets = [SegInferencer(*pair) for pair in files]
-    found = []
-    for path, _ in labelled_images(files[0][0], limit=count):
-        left, right = (net([str(path)])[0].overlay(0.6) for net in nets)
-        found.append(Sample(left, right, 'teacher', f'student: {Path(student).name}'))
-    return found
+def samples_of(rows: Iterable[dict], palette: np.ndarray, student: str) -> list[Sample]:
+    """Sliders between teacher and student.
+
+    Args:
+        rows: From :func:`mmvitlin.analysis.side_by_side.predictions`.
+        palette: (C, 3) colours.
+        student: Its name.
+    """
+    return [Sample(*(overlay(row['image'], row[who], palette, 0.6)
+                     for who in ('teacher', 'student')), 'teacher', f'student: {student}')
+            for row in rows]
 
 
 def _embedded(picture: bytes, kind: str = 'png') -> str:

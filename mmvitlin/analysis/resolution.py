@@ -1,32 +1,31 @@
 """What more resolution buys, and what it costs."""
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvitlin.analysis.figures import plt, save
+from mmvitlin.analysis.fresh import in_fresh_process
+from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.size_iou import GROUPS, SizeIoU
-from mmvitlin.engine.launch import load_config
-
-_LOADING = ('LoadImage', 'LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels')
+from mmvitlin.datasets.checking import READING_STEPS
 
 
-def labelled_images(config: str, options: dict | None = None, limit: int | None = None):
+def labelled_images(cfg: Config) -> Iterator[tuple[str, np.ndarray]]:
     """(image file, labels (H, W)) of a config's test set, at the labels' own size."""
-    cfg = load_config(config, options)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
     load = Compose([s for s in cfg.test_dataloader.dataset.pipeline
-                    if s['type'].split('.')[-1] in _LOADING])
-    for n in range(min(len(dataset), limit or len(dataset))):
+                    if s['type'].split('.')[-1] in READING_STEPS])
+    for n in range(len(dataset)):
         sample = load(dataset.get_data_info(n))
         yield sample['img_path'], sample['gt_seg_map']
 
@@ -61,7 +60,7 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
         infer = SegInferencer(config, checkpoint, device, precision, scale, cfg_options=options)
         iou, times, sizes = SizeIoU(len(infer.classes), thin, small), [], []
         largest = None
-        for path, labels in labelled_images(config, options, limit):
+        for path, labels in itertools.islice(labelled_images(infer.cfg), limit):
             _, data = infer.read(path)
             start = time.perf_counter()
             predicted = infer.predict(data)
@@ -69,7 +68,8 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
             iou.add(predicted, labels)
             sizes.append(int(np.prod(data['inputs'].shape[-2:])))
             largest = path if sizes[-1] == max(sizes) else largest
-        peak = _peak(config, checkpoint, device, precision, scale, options, str(largest))
+        peak = in_fresh_process(_peak, config, checkpoint, device, precision, scale, options,
+                                str(largest))
         rows.append(dict(scale=scale, miou=iou.overall(), **iou.result(),
                          per_class=iou.per_class(), ms=round(float(np.median(times)), 1),
                          peak_mib=peak, pixels=int(np.median(sizes)), images=len(times)))
@@ -79,23 +79,13 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
     return rows
 
 
-_PROBE = '''
-import json, sys
-from mmvitlin.analysis.latency import peak_memory
-from mmvitlin.apis import SegInferencer
-config, checkpoint, device, precision, scale, options, path = json.loads(sys.argv[1])
-infer = SegInferencer(config, checkpoint, device, precision, scale, cfg_options=options)
-_, data = infer.read(path)
-print(peak_memory(lambda: infer.predict(data), infer.device))
-'''
-
-
-def _peak(*arguments) -> float:
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', _PROBE, json.dumps(arguments)],
-                          capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f'the memory probe failed: {done.stderr.strip().splitlines()[-1:]}')
-    return round(float(done.stdout.strip().splitlines()[-1]), 1)
+def _peak(config: str, checkpoint: str, device: str | None, precision: str, scale: float,
+          options: dict | None, path: str) -> float:
+    """Peak MiB of one image, above the loaded model."""
+    from mmvitlin.apis import SegInferencer
+    infer = SegInferencer(config, checkpoint, device, precision, scale, cfg_options=options)
+    _, data = infer.read(path)
+    return round(peak_memory(partial(infer.predict, data), infer.device), 1)
 
 
 def curve_figure(rows: Sequence[dict], path: str | Path) -> Path:

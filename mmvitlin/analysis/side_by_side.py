@@ -1,7 +1,7 @@
 """Teacher and student on the same images: where they differ, and what their tokens see."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.analysis.figures import plt, save
+from mmvitlin.analysis.figures import overlay, plt, save
 from mmvitlin.apis import SegInferencer
 from mmvitlin.models import TokenBackbone
 
@@ -55,21 +55,39 @@ def token_map(infer: SegInferencer, data: dict, at: tuple[float, float], layer: 
     return (features @ features[row * tokens.grid[1] + col]).unflatten(0, tokens.grid).cpu()
 
 
+def predictions(teacher: SegInferencer, student: SegInferencer,
+                images: Iterable[tuple[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    """Predictions of two networks on labelled images.
+
+    Args:
+        teacher: One network.
+        student: The other.
+        images: (file, labels), as :func:`mmvitlin.analysis.resolution.labelled_images` gives.
+
+    Returns:
+        For each image dict(image (H, W, 3), labels, teacher, student (H, W)).
+    """
+    for path, labels in images:
+        image, data = teacher.read(path)
+        yield dict(image=image, labels=labels, teacher=teacher.predict(data),
+                   student=student.predict(student.read(path)[1]))
+
+
 def difference_figure(rows: Sequence[dict], palette: np.ndarray, path: str | Path) -> Path:
     """Image, label, teacher, student and where they differ, one row an image.
 
     Args:
-        rows: dict(image (H, W, 3), labels, teacher, student (H, W)).
+        rows: From :func:`predictions`.
         palette: (C, 3) colours.
         path: Where to write.
     """
     titles = ('image', 'label', 'teacher', 'student', 'right')
     figure, axes = plt.subplots(len(rows), 5, figsize=(15, 2.2 * len(rows)), squeeze=False)
     colours = np.array(list(VERDICTS.values()), np.uint8)
-    table = np.vstack([palette, np.zeros((256 - len(palette), 3), palette.dtype)])
     for line, row in zip(axes, rows, strict=True):
         verdict = verdicts(row['teacher'], row['student'], row['labels'])
-        pictures = (row['image'], *(table[row[k]] for k in ('labels', 'teacher', 'student')),
+        pictures = (row['image'], *(overlay(row['image'], row[k], palette, 0.7)
+                                    for k in ('labels', 'teacher', 'student')),
                     colours[verdict])
         for axis, picture in zip(line, pictures, strict=True):
             axis.imshow(picture)

@@ -13,8 +13,10 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 
+from mmvitlin.analysis.figures import overlay
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.apis.sources import Source, list_inputs
+from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.launch import check_whole, load_config, without_initial_weights
 from mmvitlin.errors import ConfigError, UserError
 
@@ -49,8 +51,7 @@ class Segmentation:
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
         """The image with its classes' colours over it, (H, W, 3) uint8 RGB."""
-        colours = self.palette[np.minimum(self.labels, len(self.palette) - 1)]
-        return (self.image * (1 - opacity) + colours * opacity).astype(np.uint8)
+        return overlay(self.image, self.labels, self.palette, opacity)
 
     def save(self, folder: str | Path, what: Sequence[str] = ('labels', 'overlay')) -> list[Path]:
         """Write ``<folder>/<what>/<name>.png`` (``.npy`` for 'probabilities').
@@ -112,7 +113,7 @@ class SegInferencer:
                  cfg_options: dict | None = None):
         if precision not in PRECISIONS:
             raise ConfigError(f"precision must be one of {sorted(PRECISIONS)}, got '{precision}'")
-        cfg = load_config(config, cfg_options)
+        cfg = self.cfg = load_config(config, cfg_options)
         without_initial_weights(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         cfg.model.setdefault('test_cfg', {}).update(probabilities=probabilities, top_k=top_k)
@@ -129,6 +130,18 @@ class SegInferencer:
         palette = info.get('palette')
         self.palette = np.asarray(palette, np.uint8) if palette else _colours(len(self.classes))
         self._per_pixel: float | None = None
+
+    @classmethod
+    def of_run(cls, work_dir: str | Path, **kwargs) -> SegInferencer:
+        """From a work directory: the config and the last checkpoint that lie there.
+
+        Raises:
+            ConfigError: one of them does not.
+        """
+        config = next(Path(work_dir).glob('*.py'), None)
+        if config is None:
+            raise ConfigError(f'no run left its config in {work_dir}')
+        return cls(str(config), str(last_checkpoint(work_dir)), **kwargs)
 
     @staticmethod
     def _pipeline(steps: Sequence[dict], scale) -> tuple[Compose, Compose]:

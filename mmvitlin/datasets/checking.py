@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
-_READING = ('LoadImage', 'LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels')
+READING_STEPS = ('LoadImage', 'LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels')
 SPLITS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
 
 
@@ -54,7 +54,7 @@ def _datasets(cfg: Config) -> Iterator[tuple[str, object, Compose]]:
         if cfg.get(key) is None or cfg[key].dataset in seen:
             continue
         seen.append(cfg[key].dataset)
-        steps = [s for s in cfg[key].dataset.pipeline if s['type'].split('.')[-1] in _READING]
+        steps = [s for s in cfg[key].dataset.pipeline if s['type'].split('.')[-1] in READING_STEPS]
         yield split, DATASETS.build(dict(cfg[key].dataset, pipeline=[])), Compose(steps)
 
 

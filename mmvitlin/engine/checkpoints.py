@@ -10,7 +10,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.logging import print_log
 
 from mmvitlin.compat import safe_torch_load
-from mmvitlin.errors import CheckpointError
+from mmvitlin.errors import CheckpointError, ConfigError
 
 
 def write_whole(content: bytes, path: str | Path) -> None:
@@ -44,6 +44,19 @@ def write_whole(content: bytes, path: str | Path) -> None:
 def install() -> None:
     """Let mmengine write local files whole; it writes in place."""
     LocalBackend.put = lambda self, obj, filepath: write_whole(obj, filepath)
+
+
+def last_checkpoint(folder: str | Path) -> Path:
+    """The checkpoint that a run in this work directory wrote last.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    told = Path(folder) / 'last_checkpoint'
+    found = Path(folder) / Path(told.read_text().strip()).name if told.is_file() else None
+    if found is None or not found.is_file():
+        raise ConfigError(f'no run left a checkpoint in {folder}')
+    return found
 
 
 def newest_readable(work_dir: str | Path) -> Path | None:

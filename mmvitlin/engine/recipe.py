@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.errors import ConfigError
 
 _TRAIN = Path(__file__).parents[2] / 'tools' / 'train.py'
@@ -120,14 +121,11 @@ def checkpoint_of(stage: Stage, folder: Path) -> Path:
     Raises:
         ConfigError: the stage left none.
     """
-    if stage.output:
-        found = folder / stage.output
-    else:
-        last = folder / 'last_checkpoint'
-        found = folder / Path(last.read_text().strip()).name if last.is_file() else folder / 'none'
-    if not found.is_file():
-        raise ConfigError(f"stage '{stage.name}' left no checkpoint in {folder}")
-    return found
+    if not stage.output:
+        return last_checkpoint(folder)
+    if not (folder / stage.output).is_file():
+        raise ConfigError(f"stage '{stage.name}' left no {stage.output} in {folder}")
+    return folder / stage.output
 
 
 def run_recipe(stages: Sequence[Stage],
@@ -167,8 +165,8 @@ def run_recipe(stages: Sequence[Stage],
         return {folder(by_name[source], seed) for source in stage.inputs.values()}
 
     wanted = [s for s in stages if only is None or s.name in only]
-    todo = {folder(s, seed): (s, seed) for seed in seeds for s in wanted}
-    waiting = {f: run for f, run in todo.items() if not (f / 'result.json').is_file()}
+    runs = {folder(s, seed): (s, seed) for seed in seeds for s in wanted}
+    waiting = {f: run for f, run in runs.items() if not (f / 'result.json').is_file()}
     left = set(waiting)
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
     with ThreadPoolExecutor(jobs) as pool, _Children() as children:

@@ -4,6 +4,7 @@ import time
 import pytest
 import torch
 
+from mmvitlin.analysis.fresh import MeasurementError
 from mmvitlin.analysis.latency import backbone_latency, backbone_memory, time_interleaved
 
 
@@ -47,5 +48,5 @@ def test_memory_grows_with_the_image():
 
 
 def test_a_probe_that_fails_says_why():
-    with pytest.raises(RuntimeError, match='memory probe failed.*arch'):
+    with pytest.raises(MeasurementError, match='failed.*arch'):
         backbone_memory(dict(type='mmvitlin.Adventurer', arch='none'), [(64, 64)])

@@ -7,6 +7,7 @@ from mmseg.evaluation import IoUMetric
 
 from mmvitlin.analysis.resolution import curve_figure, labelled_images, resolution_curve
 from mmvitlin.analysis.size_iou import SizeIoU
+from mmvitlin.engine.launch import load_config
 from tests.apis.test_seg_inferencer import trained  # noqa: F401
 from tests.conftest import ROOT
 
@@ -72,7 +73,7 @@ def test_different_sizes_are_refused():
 
 def test_the_curve(trained, streets, tmp_path):  # noqa: F811
     options = dict(data_root=str(streets))
-    images = list(labelled_images(trained[0], options))
+    images = list(labelled_images(load_config(trained[0], options)))
     assert len(images) == 3
     assert images[0][1].shape == (64, 128)
     rows = resolution_curve(*trained, scales=(0.5, 2), options=options, limit=2,

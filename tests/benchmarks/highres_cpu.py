@@ -9,8 +9,6 @@ turn; memory is the peak above what the same network takes to give its coarse sc
 """
 import argparse
 import json
-import subprocess
-import sys
 import time
 from datetime import datetime, timezone
 from functools import partial
@@ -23,6 +21,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
+from mmvitlin.analysis.fresh import in_fresh_process
 from mmvitlin.analysis.latency import machine, peak_memory
 from mmvitlin.engine.hooks.result import command_line, versions
 
@@ -75,7 +74,7 @@ def post(kind: str, mode: str, labels: str) -> dict:
     return dict(peak_mib=round(peak - own, 1), own_mib=round(own, 1), seconds=round(seconds, 2))
 
 
-def large(_: str, __: str, ___: str) -> dict:
+def large() -> dict:
     """A whole 4096×8192 image, 131,072 tokens."""
     init_default_scope('mmseg')
     net = MODELS.build(ConfigDict(
@@ -90,24 +89,12 @@ def large(_: str, __: str, ___: str) -> dict:
     return dict(peak_mib=round(peak, 1), seconds=round(time.perf_counter() - seconds, 1))
 
 
-def fresh(*arguments: str) -> dict:
-    done = subprocess.run([sys.executable, '-W', 'ignore', __file__, '--probe', *arguments],
-                          capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f'{arguments}: {done.stderr[-2000:]}')
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/highres_memory.json'))
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--probe', nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.probe:
-        print(json.dumps({'post': post, 'large': large}[args.probe[0]](*args.probe[1:])))
-        return
     rows: dict[str, dict] = {}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for mode in ('whole', 'slide'):
@@ -115,7 +102,7 @@ def main() -> None:
         files = {kind: str(args.out.with_suffix(f'.{mode}.{kind}.npy')) for kind in KINDS}
         for _ in range(args.rounds):
             for kind in KINDS:
-                cells[kind].append(fresh('post', kind, mode, files[kind]))
+                cells[kind].append(in_fresh_process(post, kind, mode, files[kind]))
         maps = [np.load(f) for f in files.values()]
         row = {kind: {k: float(np.median([c[k] for c in cells[kind]])) for k in cells[kind][0]}
                for kind in KINDS}
@@ -126,7 +113,7 @@ def main() -> None:
             Path(file).unlink()
         rows[f'{mode} {SHAPE[0]}x{SHAPE[1]}, {CLASSES} classes'] = row
         print(mode, row, flush=True)
-    rows['Adventurer-T and a linear head, whole 4096x8192'] = fresh('large', '', '', '')
+    rows['Adventurer-T and a linear head, whole 4096x8192'] = in_fresh_process(large)
     print(rows['Adventurer-T and a linear head, whole 4096x8192'])
     args.out.write_text(json.dumps(dict(
         rows=rows, machine=machine(), versions=versions(), command=command_line(),

@@ -9,8 +9,6 @@ processes. Rows that are done are kept in the file, so an interrupted run goes o
 import argparse
 import gc
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
@@ -21,6 +19,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
+from mmvitlin.analysis.fresh import in_fresh_process
 from mmvitlin.analysis.latency import machine, peak_memory, time_interleaved
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.models import Adventurer, TimmViT
@@ -50,10 +49,10 @@ def train_step(net: torch.nn.Module, images: torch.Tensor) -> None:
 class Bench:
     """Runs rows, tells of them, and keeps what is done."""
 
-    def __init__(self, out: Path, small: bool, modes: dict[str, str] | None = None):
+    def __init__(self, out: Path, small: bool):
         self.out, self.small = out, small
         self.results = json.loads(out.read_text()) if out.is_file() else {'rows': {}}
-        self.modes = modes or self.results.get('modes', {})
+        self.modes: dict[str, str] = self.results.get('modes', {})
 
     def side(self, full: tuple[int, int]) -> tuple[int, int]:
         return tuple(n // 8 for n in full) if self.small else full
@@ -95,15 +94,9 @@ class Bench:
         return dict(ratio=round(times['vit']['median'] / times[against]['median'], 3), ms=times,
                     shape=list(shape))
 
-    def memory(self, *probe: str) -> float:
+    def memory(self, kind: str, name: str, size: str) -> float:
         """Peak MiB of a probe in a fresh process."""
-        done = subprocess.run(
-            [sys.executable, '-W', 'ignore', __file__, '--probe', *probe,
-             *(['--small'] if self.small else []), '--modes', json.dumps(self.modes)],
-            capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f'probe {probe} failed: {done.stderr[-2000:]}')
-        return float(done.stdout.strip().splitlines()[-1])
+        return in_fresh_process(probe, kind, name, size, self.small, self.modes)
 
 
 def probe(kind: str, name: str, size: str, small: bool, modes: dict[str, str]) -> float:
@@ -214,13 +207,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/ops_cpu.json'))
     parser.add_argument('--rows', nargs='+', choices=ROWS, help='only these, measured anew')
     parser.add_argument('--small', action='store_true', help='a trial at an eighth of each side')
-    parser.add_argument('--probe', nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument('--modes', type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.manual_seed(0)
-    if args.probe:
-        print(probe(*args.probe, args.small, args.modes))
-        return
     bench = Bench(args.out, args.small)
     for name in args.rows or [n for n in ROWS if n not in bench.results['rows']]:
         bench.keep(name, ROWS[name][1](bench))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads import Mask2FormerHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
@@ -94,7 +95,7 @@ class HighResSegmentor(EncoderDecoder):
                 ) -> list[RowSource]:
         """Scores of each image of a batch at ``size``."""
         head, features = self.decode_head, self.extract_feat(inputs)
-        if type(head).__name__ == 'Mask2FormerHead':
+        if isinstance(head, Mask2FormerHead):
             samples = [SegDataSample(metainfo=m) for m in metas]
             classes, masks = (x[-1] for x in head(features, samples))
             classes = classes.softmax(-1)[..., :-1]

@@ -1,0 +1,69 @@
+"""Measuring in a process that has done nothing else."""
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import warnings
+from collections.abc import Callable
+
+import torch
+
+
+class MeasurementError(RuntimeError):
+    """A measurement that did not come to its end.
+
+    Its message is 'out of memory', 'over the time limit', or 'failed: …' with the reason.
+    """
+
+
+def in_fresh_process(function: Callable, *args, seconds: float | None = None):
+    """Call a function of a module in a process of its own.
+
+    Processes are forked from one that has only imported, so each starts clean and at once.
+
+    Args:
+        function: Importable by name.
+        *args: Plain values.
+        seconds: Time it may take; None for as long as it likes.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        MeasurementError: it ran out of memory or time, or raised.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['mmvitlin.analysis.preload'])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(function, args, theirs))
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(seconds):
+            raise MeasurementError('over the time limit')
+        problem, result = ours.recv()
+    except EOFError:
+        process.join()
+        if process.exitcode == -signal.SIGKILL:  # by the kernel, for want of memory
+            raise MeasurementError('out of memory') from None
+        raise MeasurementError(f'failed: ended with status {process.exitcode}') from None
+    finally:
+        process.kill()
+        process.join()
+    if problem is not None:
+        raise MeasurementError(problem)
+    return result
+
+
+def _answer(function: Callable, args: tuple, connection) -> None:
+    """In the fresh process."""
+    warnings.simplefilter('ignore')
+    problem = result = None
+    try:
+        result = function(*args)
+    except (torch.OutOfMemoryError, MemoryError):
+        problem = 'out of memory'
+    except Exception as error:  # told to the caller, who knows what it means
+        words = f'{type(error).__name__}: {error}'
+        problem = 'out of memory' if "can't allocate memory" in words else f'failed: {words[:300]}'
+    connection.send((problem, result))
