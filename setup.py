@@ -10,6 +10,7 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).parent
 SHIPPED = [p.relative_to(ROOT) for folder in ('configs', 'tools')
            for p in sorted((ROOT / folder).rglob('*')) if p.suffix in ('.py', '.sh', '.yml')]
+SHIPPED.append(Path('model-index.yml'))
 VERSION = re.search(r"__version__ = '(.+)'",
                     (ROOT / 'mmvitlin' / '__init__.py').read_text()).group(1)
 
@@ -80,6 +81,9 @@ setup(
         ],
         # accelerators; transformers 5 breaks mmpretrain, mamba-ssm asks for transformers
         'cuda': ['mamba-ssm>=2.2.5', 'fla-core>=0.4', 'transformers<5'],
+        # writing ONNX; the file itself needs onnxruntime alone
+        'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18'],
+        'robustness': ['imagecorruptions-imaug>=1.1'],
         'dev': ['pytest>=8', 'hypothesis>=6.100', 'ruff>=0.6'],
     },
     classifiers=[

@@ -14,6 +14,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
+from mmvitlin import shipped
 from mmvitlin.errors import CheckpointError
 
 _FAMILIES = (  # maintained distribution, original distribution, import name
@@ -80,14 +81,12 @@ def name_config_packages() -> None:
 
 
 def _own_config(name: str) -> Path:
-    """File of a config of ours: in the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    places = [package / '.mim' / 'configs' / name, package.parent / 'configs' / name]
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"mmvitlin::{name}: mmvitlin has no such config (looked in "
-                            f'{", ".join(str(p.parent) for p in places)})')
+    """File of a config of ours."""
+    path = shipped.folder('configs') / name
+    if not path.is_file():
+        raise FileNotFoundError(f'mmvitlin::{name}: mmvitlin has no such config (looked in '
+                                f'{path.parent})')
+    return path
 
 
 def spare_mmpretrain_multimodal() -> None:
@@ -137,11 +136,11 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
             f'{file} holds objects other than tensors and plain containers and was not '
             f'unpickled ({_culprit(error)}). Save its state_dict alone, as '
             '.safetensors or with torch.save, where you trust the file.') from error
-    except (RuntimeError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged pickle ends in errors of many kinds
         raise CheckpointError(f'{file} is not a readable checkpoint, or is cut short '
-                           f'({type(error).__name__}: {str(error).splitlines()[0]}). '
+                           f'({type(error).__name__}: {(str(error).splitlines() or [""])[0]}). '
                            'Copy or download it again.') from error
 
 
@@ -171,6 +170,7 @@ def load_tensors_only() -> None:
             download_url_to_file(filename, str(target))
         return safe_torch_load(target, map_location)
 
+    checkpoint.load_from_http = load_from_http  # torchvision://, open-mmlab:// and the like use it
     register = checkpoint.CheckpointLoader.register_scheme
     register('', load_from_local, force=True)
     register(('http://', 'https://'), load_from_http, force=True)

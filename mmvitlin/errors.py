@@ -17,5 +17,9 @@ class NonFiniteLossError(UserError):
     """Training met a loss that is no number."""
 
 
+class DiskFullError(OSError, UserError):
+    """A file could not be written for want of room."""
+
+
 class CheckpointError(UserError):
     """A checkpoint cannot be read or is of another model."""

@@ -1,4 +1,5 @@
 """Every config of the repository builds its model, and its optimiser where it trains one."""
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -44,6 +45,39 @@ def test_it_builds(path, monkeypatch):
     assert loader.dataset.data_root
     text = (ROOT / path).read_text()
     assert text.startswith('#'), 'a config says in its first line what it is for'
+
+
+def test_the_model_index_lists_them():
+    import yaml
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    listed = []
+    for file in index['Import']:
+        content = yaml.safe_load((ROOT / file).read_text())
+        names = {c['Name'] for c in content['Collections']}
+        assert all(m['In Collection'] in names for m in content['Models'])
+        listed += [m['Config'] for m in content['Models']]
+    assert sorted(listed) == CONFIGS
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if p.startswith('configs/seg')])
+def test_labels_fit_the_image(path):
+    """Tests pad to whole patches themselves, so that the padding is cut off again."""
+    cfg = load_config(str(ROOT / path))
+    backbone = cfg.model.backbone
+    patch = backbone.get('patch_size') or backbone.get('model_kwargs', {}).get('patch_size') or 16
+    if 'patch14' in backbone.get('model_name', '') and 'model_kwargs' not in backbone:
+        patch = 14
+    assert cfg.model.data_preprocessor.test_cfg.size_divisor % patch == 0
+
+
+def test_no_config_computes_another_activation_than_its_weights():
+    import timm
+    for path in CONFIGS:
+        text = (ROOT / path).read_text() + ''.join(
+            p.read_text() for p in (ROOT / 'configs/_base_/models').glob('*.py'))
+        for name in set(re.findall(r"model_name='([\w.]+)'", text)):
+            notes = ' '.join(getattr(timm.models.get_pretrained_cfg(name), 'notes', None) or ())
+            assert 'natively QuickGELU' not in notes or 'quickgelu' in name, name
 
 
 def test_there_are_configs():

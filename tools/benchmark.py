@@ -3,7 +3,8 @@
     python tools/benchmark.py configs/seg/cityscapes_1024.py --twins --shapes 512x512 1024x2048
     python tools/benchmark.py configs/seg/cityscapes_1024.py --part whole --compare old.json
 
-Subjects are configs of any of the libraries, timm:NAME, torchvision:NAME or module:function.
+Subjects are configs of any of the libraries, timm:NAME, torchvision:NAME,
+mmvitlin:{adventurer,linear-vit,vit}-{tiny,small,base,large} or module:function.
 Writes results.json, results.csv and figures; the same command goes on where it was stopped.
 """
 import argparse

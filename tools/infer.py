@@ -13,7 +13,7 @@ from rich.progress import track
 
 from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.seg_inferencer import PRECISIONS
-from mmvitlin.apis.sources import list_inputs
+from mmvitlin.apis.sources import count_inputs
 from mmvitlin.engine.cli import friendly
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     infer = SegInferencer(args.config, args.checkpoint, args.device, args.precision, args.scale,
                           probabilities='probabilities' in args.save,
                           cfg_options=args.cfg_options)
-    total = sum(1 for _ in list_inputs(args.inputs))
+    total = count_inputs(args.inputs)
     failed, done = [], 0
     for result in track(infer.stream(args.inputs, args.batch_size), 'segmenting', total):
         if result.error is None:
@@ -59,7 +59,7 @@ def main() -> None:
             done += 1
         else:
             failed.append(result)
-    print(f'{done} of {total} segmented, written to {args.out_dir}')
+    print(f'{done} of {done + len(failed)} segmented, written to {args.out_dir}')
     for result in failed:
         print(f'error: {result.name}: {result.error}', file=sys.stderr)
     sys.exit(1 if failed else 0)

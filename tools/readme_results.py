@@ -53,8 +53,74 @@ def demo(results: dict) -> list[str]:
         lines.append(f'| {height}×{width} | {height * width // 256:,} | {t:.0f} | {s:.0f} | '
                      f"{word} | {peak['teacher']:.0f} | {peak['student']:.0f} |")
     minutes, seconds = divmod(round(results['total_seconds']), 60)
-    return [*lines, '', f'All of it took {minutes} min {seconds} s from a fresh clone after set-up.',
-            '', '![latency against tokens](docs/results/demo_latency.png)', '']
+    return [*lines, '', f'The whole demo took {minutes} min {seconds} s after set-up.', '',
+            '![latency against tokens](docs/results/demo_latency.png)', '']
+
+
+OPS = {
+    'fp32 1024x2048': 'Adventurer-B against ViT-B, float32, 1024×2048',
+    'fp32 2048x4096': 'the same, 2048×4096',
+    'bf16 1024x2048': 'the same, bfloat16, 1024×2048',
+    'linear ViT fp32 1024x2048': 'linear ViT-B against ViT-B, float32, 1024×2048',
+    'linear ViT fp32 2048x4096': 'the same, 2048×4096',
+    'training step 1024x1024': 'Adventurer-B against ViT-B, forward and backward, 1024×1024',
+    'activation matching 8192': 'activation matching, 8,192 tokens: linear against pairwise form',
+}
+
+
+def seconds(ms: float) -> str:
+    """Milliseconds to a short text in seconds."""
+    return f'{ms / 1000:.2f}' if ms < 10_000 else f'{ms / 1000:.1f}'
+
+
+def ops(results: dict) -> list[str]:
+    """The ops benchmark's ratios."""
+    m, rows = results['machine'], results['rows']
+    lines = [
+        '### Speed on two CPU cores', '',
+        f"Batch 1, medians, opponents in turn in one process on {m['threads']} threads of "
+        f"{m['processor']}, each in its best mode (eager or compiled); the ViT with fused "
+        'attention:', '',
+        '| | slower, s | faster, s | ratio | memory, MiB |', '| --- | --- | --- | --- | --- |']
+    for name, text in OPS.items():
+        row = rows.get(name)
+        if row is None:
+            continue
+        times = [row['ms'][k]['median'] for k in row['ms']]
+        peaks = ' → '.join(f'{p:,.0f}' for p in row.get('peak_mib', {}).values())
+        lines.append(f'| {text} | {seconds(times[0])} | {seconds(times[1])} | '
+                     f"{row['ratio']:.1f}× | {peaks} |")
+    blocks = {n: r for n, r in rows.items() if n.startswith('block at')}
+    growths = {n: rows[n] for n in ('growth 4096 to 16384', 'linear ViT growth') if n in rows}
+    if blocks:
+        lines += ['', "Of the time of an Adventurer-B block its matrix products alone take " +
+                  ', '.join(f"{100 * r['ratio']:.0f}% at {int(n.split()[2]):,} tokens"
+                            for n, r in blocks.items()) + '.']
+    if growths:
+        lines += ['', 'Four times the tokens, 4,096 to 16,384: ' + '; '.join(
+            f"{who} {r['ratio']:.2f}× the time, {r['memory_ratio']:.2f}× the peak memory"
+            for who, r in zip(('Adventurer-B', 'linear ViT-B'), growths.values(), strict=False))
+            + '.']
+    return [*lines, '', f"```bash\n{results['command']}\n```", '']
+
+
+def highres(results: dict) -> list[str]:
+    """Memory and time of the way from scores to labels."""
+    lines = ['### Labels of whole images in bounded memory', '',
+             'Peak memory above the network\'s own, and time, of the same coarse scores to labels:',
+             '', '| | mmseg | mmvitlin | memory | time |', '| --- | --- | --- | --- | --- |']
+    for name, row in results['rows'].items():
+        if 'memory_ratio' in row:
+            a, b = row['mmseg'], row['ours']
+            lines.append(
+                f"| {name} | {a['peak_mib']:,.0f} MiB, {a['seconds']:.1f} s | "
+                f"{b['peak_mib']:,.0f} MiB, {b['seconds']:.1f} s | 1/{row['memory_ratio']:.0f} | "
+                f"1/{row['time_ratio']:.1f} |")
+    return [*lines, '', f"```bash\n{results['command']}\n```", '']
+
+
+WRITERS = dict(camvid=comparison, adala_camvid=comparison, ops_cpu=ops, highres_memory=highres,
+               demo=demo)
 
 
 def main() -> None:
@@ -67,7 +133,7 @@ def main() -> None:
                                ('predictions.png', 'demo_predictions.png')):
             shutil.copy(args.demo / source, RESULTS / target)
     body: list[str] = []
-    for name, write in (('camvid', comparison), ('adala_camvid', comparison), ('demo', demo)):
+    for name, write in WRITERS.items():
         path = RESULTS / f'{name}.json'
         if path.is_file():
             body += write(json.loads(path.read_text()))

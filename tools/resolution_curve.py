@@ -41,16 +41,23 @@ def parse_args() -> argparse.Namespace:
 @friendly
 def main() -> None:
     args = parse_args()
-    rows = resolution_curve(args.config, args.checkpoint, args.scales, args.cfg_options,
-                            args.limit, args.device, args.precision, args.thin, args.small)
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    (args.out_dir / 'curve.json').write_text(json.dumps(dict(
-        rows=rows, command=command_line(), machine=machine(), versions=versions()), indent=2) +
-        '\n')
+
+    def keep(rows: list[dict]) -> None:
+        (args.out_dir / 'curve.json').write_text(json.dumps(dict(
+            rows=rows, command=command_line(), machine=machine(), versions=versions()), indent=2) +
+            '\n')
+
+    rows = resolution_curve(args.config, args.checkpoint, args.scales, args.cfg_options,
+                            args.limit, args.device, args.precision, args.thin, args.small,
+                            keep=keep)
     curve_figure(rows, args.out_dir / 'curve.png')
     table = Table('scale', 'megapixels', 'mIoU', 'large', 'small', 'thin', 'ms', 'peak MiB')
     for row in rows:
-        table.add_row(*(f'{v:.{d}f}' for v, d in (
+        if 'error' in row:
+            table.add_row(f"{row['scale']:.2f}", 'failed')
+            continue
+        table.add_row(*('–' if v is None else f'{v:.{d}f}' for v, d in (
             (row['scale'], 2), (row['pixels'] / 1e6, 2), (row['miou'], 1), (row['large'], 1),
             (row['small'], 1), (row['thin'], 1), (row['ms'], 0), (row['peak_mib'], 0))))
     Console().print(table)

@@ -12,6 +12,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
     parser.add_argument('--work-dir', help='where the log and result.json go')
+    parser.add_argument('--tta', action='store_true', help='average over scales and flips')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
                         metavar='KEY=VALUE',
                         help="override config keys; 'data_root=…' moves every data set")
@@ -25,7 +26,7 @@ def main() -> None:
     args = parse_args()
     local_rank_from(args.local_rank)
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
-    evaluate(cfg, args.checkpoint, launcher=args.launcher)
+    evaluate(cfg, args.checkpoint, launcher=args.launcher, tta=args.tta)
 
 
 if __name__ == '__main__':

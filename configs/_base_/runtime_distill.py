@@ -1,4 +1,3 @@
 # what every distillation run shares; the student lands in student.pth of the work directory
 _base_ = ['./runtime_seg.py']
 custom_hooks = [dict(type='mmvitlin.StudentCheckpointHook')]
-randomness = dict(seed=0, diff_rank_seed=True)  # every process draws its own masks

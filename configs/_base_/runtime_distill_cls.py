@@ -8,5 +8,5 @@ visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisB
 log_level = 'INFO'
 load_from = None
 resume = False
-randomness = dict(seed=0, diff_rank_seed=True)  # every process draws its own masks
+randomness = dict(seed=0)
 custom_hooks = [dict(type='mmvitlin.StudentCheckpointHook')]

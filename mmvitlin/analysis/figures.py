@@ -5,8 +5,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import matplotlib
 import numpy as np
+
+from mmvitlin.errors import ConfigError
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
@@ -26,18 +29,49 @@ def save(figure, path: str | Path) -> Path:
     return path
 
 
-def read_scalars(folder: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """Logged scalars of the newest run in a work directory: name → (iteration, value)."""
+def logged_rows(folder: str | Path) -> list[dict]:
+    """What the runs in a work directory logged, a dict a time, oldest first."""
     files = sorted(Path(folder).glob('*/vis_data/scalars.json'))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def read_scalars(folder: str | Path) -> dict[str, list[tuple[int, float]]]:
+    """Logged scalars of the runs in a work directory: name → (iteration, value)."""
     series: dict[str, list[tuple[int, float]]] = {}
-    for file in files:
-        for line in file.read_text().splitlines():
-            row = json.loads(line)
-            step = row.get('iter', row.get('step'))
-            for name, value in row.items():
-                if isinstance(value, (int, float)) and step is not None:
-                    series.setdefault(name, []).append((step, value))
+    for row in logged_rows(folder):
+        step = row.get('iter', row.get('step'))
+        for name, value in row.items():
+            if isinstance(value, (int, float)) and step is not None:
+                series.setdefault(name, []).append((step, value))
     return series
+
+
+def curves(runs: dict[str, dict[str, list[tuple[int, float]]]], keys: Sequence[str],
+           path: str | Path) -> Path:
+    """Logged scalars of runs against iterations, one panel a key.
+
+    Args:
+        runs: Name → what :func:`read_scalars` gave.
+        keys: Names of scalars.
+        path: Where to write.
+
+    Raises:
+        ConfigError: a key that no run logged.
+    """
+    figure, axes = plt.subplots(1, len(keys), figsize=(5.5 * len(keys), 3.6), squeeze=False)
+    for axis, key in zip(axes[0], keys, strict=True):
+        if not any(key in series for series in runs.values()):
+            plt.close(figure)
+            known = sorted(set().union(*runs.values()))
+            raise ConfigError(f"no run logged '{key}'; they logged {known}")
+        for name, series in runs.items():
+            if key in series:
+                axis.plot(*zip(*series[key], strict=True), label=name, marker='.',
+                          color=COLOURS.get(name))
+        axis.set(xlabel='iteration', ylabel=key)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return save(figure, path)
 
 
 def loss_curves(folders: dict[str, str | Path], unlabelled: Sequence[str], path: str | Path
@@ -89,7 +123,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity:
     """The image (H, W, 3) with its classes' colours over it; unknown labels are black."""
     table = np.zeros((max(256, len(palette)), 3), np.uint8)
     table[:len(palette)] = palette
-    return (image * (1 - opacity) + table[labels] * opacity).astype(np.uint8)
+    return cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, table[labels], opacity, 0)
 
 
 def lab_figures(lines: dict[str, list[dict]], crossovers: dict[tuple[str, str], float | None],

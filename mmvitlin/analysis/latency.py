@@ -151,12 +151,12 @@ def peak_memory(call: Callable[[], object], device: torch.device | str = 'cpu') 
     to forget first: call it in a fresh process, where no freed memory is kept for reuse.
     """
     if torch.device(device).type == 'cuda':
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         call()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     before = _status('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')  # resets VmHWM
     call()

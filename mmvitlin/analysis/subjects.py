@@ -20,6 +20,7 @@ PARTS = ('backbone', 'head', 'post', 'whole')
 MODES = ('inference', 'train')
 DTYPES = {'fp32': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16,
           'fp16': torch.float16}
+WIDTHS = {'tiny': 192, 'small': 384, 'base': 768, 'large': 1024}
 PEERS = ('swin_base_patch4_window7_224', 'convnext_base', 'efficientvit_b3', 'mambaout_base')
 
 
@@ -51,8 +52,13 @@ class Subject:
 
 
 def parse_subject(text: str, options: dict | None = None) -> Subject:
-    """A config file, ``timm:NAME``, ``torchvision:NAME``, a bare timm name, or a function
-    ``package.module:function`` that builds a network for an image size.
+    """What a command line names as a subject.
+
+    Args:
+        text: A config file, ``timm:NAME``, ``torchvision:NAME``, a bare timm name,
+            ``mmvitlin:{adventurer,linear-vit,vit}-{tiny,small,base,large}``, or a function
+            ``package.module:function`` that builds a network for an image size.
+        options: ``--cfg-options`` of a config.
 
     Raises:
         ConfigError: none of these.
@@ -64,6 +70,8 @@ def parse_subject(text: str, options: dict | None = None) -> Subject:
     source = source or 'timm'
     if source == 'timm' and timm.is_model(name.split('.')[0]):
         return Subject(name, 'timm', name)
+    if source == 'mmvitlin' and '.' not in name:
+        return _own(name)
     if source == 'torchvision':
         import torchvision
         if name in torchvision.models.list_models():
@@ -72,6 +80,18 @@ def parse_subject(text: str, options: dict | None = None) -> Subject:
         return Subject(name, 'python', text)
     raise ConfigError(f"'{text}' is no config file, timm:NAME, torchvision:NAME or module:function "
                       'that is known here')
+
+
+def _own(name: str) -> Subject:
+    kind, _, size = name.rpartition('-')
+    if size not in WIDTHS or kind not in ('adventurer', 'linear-vit', 'vit'):
+        raise ConfigError(f"'mmvitlin:{name}' is not known; take adventurer-, linear-vit- or vit-, "
+                          f'with {", ".join(WIDTHS)}')
+    if kind == 'adventurer':
+        return Subject(name, 'backbone', cfg=dict(type='mmvitlin.Adventurer', arch=size))
+    return Subject(name, 'backbone', cfg=dict(
+        type='mmvitlin.TimmViT', model_name=f'vit_{size}_patch16_224',
+        attention='linear' if kind == 'linear-vit' else 'softmax'))
 
 
 def twins(subject: Subject) -> list[Subject]:

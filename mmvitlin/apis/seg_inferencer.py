@@ -1,25 +1,31 @@
 """Segmentation of images of any size, from a config and a checkpoint."""
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 
 from mmvitlin.analysis.figures import overlay
-from mmvitlin.analysis.latency import peak_memory
+from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
+from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_sides
 from mmvitlin.apis.sources import Source, list_inputs
+from mmvitlin.datasets.loading import LoadImage, any_size
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.launch import check_whole, load_config, without_initial_weights
-from mmvitlin.errors import ConfigError, UserError
+from mmvitlin.errors import ConfigError
+from mmvitlin.models.segmentors import HighResSegmentor
 
+_RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
 _LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels')
 _LARGE = 4 * 2**20  # pixels from which memory is looked at first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -30,7 +36,8 @@ class Segmentation:
     """What became of one image.
 
     Attributes:
-        name: File name without suffix, relative to the folder that was given.
+        name: File name without suffix, relative to the folder that was given; longer where two
+            inputs would have the same.
         labels: (H, W) class numbers at the image's own size; None where ``error`` is set.
         image: (H, W, 3) uint8 RGB as the network's pipeline read it.
         probabilities: (C, H, W) float16, if asked for.
@@ -91,9 +98,12 @@ class SegInferencer:
         top_k: Also give the k most probable classes.
         cfg_options: Changes to the config, as ``--cfg-options``; ``{'model.test_cfg.mode':
             'slide', …}`` for windows.
+        check_memory: Before the first image of some megapixels, measure what the network needs
+            (in a process of its own), and refuse images that memory will not hold.
 
     Raises:
-        ConfigError: no such config, an unknown precision or scale.
+        ConfigError: no such config, an unknown precision or scale, or probabilities of a model
+            that is no ``EncoderDecoder``.
         CheckpointError: a checkpoint of another model.
 
     Example:
@@ -110,26 +120,38 @@ class SegInferencer:
                  scale: str | float | tuple[int, int] | None = None,
                  probabilities: bool = False,
                  top_k: int = 0,
-                 cfg_options: dict | None = None):
+                 cfg_options: dict | None = None,
+                 check_memory: bool = True):
         if precision not in PRECISIONS:
             raise ConfigError(f"precision must be one of {sorted(PRECISIONS)}, got '{precision}'")
         cfg = self.cfg = load_config(config, cfg_options)
         without_initial_weights(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
-        cfg.model.setdefault('test_cfg', {}).update(probabilities=probabilities, top_k=top_k)
+        if cfg.model.type in ('EncoderDecoder', 'mmseg.EncoderDecoder'):
+            cfg.model.type = 'mmvitlin.HighResSegmentor'  # the same network, less memory
+        cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or dict(mode='whole'),
+                                  probabilities=probabilities, top_k=top_k)
         self.model = MODELS.build(cfg.model)
+        if (probabilities or top_k) and not isinstance(self.model, HighResSegmentor):
+            raise ConfigError(f'a {type(self.model).__name__} gives labels alone; probabilities '
+                              'and top_k need an EncoderDecoder')
         self.model.load_state_dict(check_whole(self.model, checkpoint), strict=False)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.model.to(self.device).eval()
         self.dtype = PRECISIONS[precision]
         dataset = cfg.test_dataloader.dataset
         self.load, self.prepare = self._pipeline(dataset.pipeline, scale)
-        info = dict(getattr(DATASETS.get(dataset.type), 'METAINFO', {}),
-                    **(dataset.get('metainfo') or {}))
+        with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
+            known = registry.get(dataset.type)
+        info = dict(getattr(known, 'METAINFO', None) or {}, **(dataset.get('metainfo') or {}))
         self.classes = tuple(info.get('classes') or range(self.model.num_classes))
         palette = info.get('palette')
         self.palette = np.asarray(palette, np.uint8) if palette else _colours(len(self.classes))
-        self._per_pixel: float | None = None
+        self._made_of = (config, checkpoint, str(self.device), precision, cfg_options)
+        self._check_memory = check_memory
+        self._law: MemoryLaw | None = None
+        if isinstance(reader := self.load.transforms[0], LoadImage):
+            reader.max_pixels = None  # memory decides, see _look_at_file
 
     @classmethod
     def of_run(cls, work_dir: str | Path, **kwargs) -> SegInferencer:
@@ -157,7 +179,8 @@ class SegInferencer:
             else:
                 raise ConfigError("scale must be None, 'original', a positive factor or (width, "
                                   f'height), got {scale!r}')
-            steps = [steps[0], *resize, *(s for s in steps[1:] if s['type'] != 'Resize')]
+            steps = [steps[0], *resize, *(s for s in steps[1:]
+                                          if s['type'].split('.')[-1] not in _RESIZING)]
         return Compose(steps[:1]), Compose(steps[1:])
 
     def __call__(self, inputs: Source | Iterable[Source], batch_size: int = 1
@@ -169,64 +192,76 @@ class SegInferencer:
                ) -> Iterator[Segmentation]:
         """Results in the order of the inputs.
 
-        Images of a batch that differ in size are run by themselves. An image that cannot be read,
-        or for which memory does not suffice, gives a result with ``error``; the others go on.
+        Images of a batch that have one size are run together. An image that cannot be read, or for
+        which memory does not suffice, gives a result with ``error``; the others go on.
 
         Args:
             inputs: See :func:`mmvitlin.apis.sources.list_inputs`.
-            batch_size: Images in a batch.
+            batch_size: Images in a batch, at least 1.
         """
         batch: list[tuple[Segmentation, dict | None]] = []
         for name, source in list_inputs(inputs):
             batch.append(self._read(name, source))
-            if len(batch) == batch_size:
+            if len(batch) >= batch_size:
                 yield from self._run(batch)
                 batch = []
         if batch:
             yield from self._run(batch)
 
-    def _read(self, name: str, source: Path | np.ndarray) -> tuple[Segmentation, dict | None]:
+    def _read(self, name: str, source: Path | np.ndarray | Exception
+              ) -> tuple[Segmentation, dict | None]:
         found = Segmentation(name, classes=self.classes, palette=self.palette)
         try:
+            if isinstance(source, Exception):
+                raise source
             if isinstance(source, np.ndarray):
                 image = np.ascontiguousarray(source[..., ::-1])
                 results = dict(img=image, img_path=name, img_shape=image.shape[:2],
                                ori_shape=image.shape[:2])
             else:
+                self._look_at_file(source)
                 results = self.load(dict(img_path=str(source)))
             found.image = np.ascontiguousarray(results['img'][..., ::-1])
             data = self.prepare(dict(results, reduce_zero_label=False, seg_fields=[]))
-            self._look_at_memory(tuple(data['inputs'].shape[-2:]), name)
+            self._look_at_memory(name, data)
             return found, data
-        except (UserError, OSError, ValueError) as error:
-            found.error = error
+        except Exception as error:  # of OpenCV, Pillow, a transform: one image, not the others
+            found.error, found.image = error, None
             return found, None
 
-    def read(self, path: str | Path) -> tuple[np.ndarray, dict]:
+    def read(self, source: str | Path | np.ndarray) -> tuple[np.ndarray, dict]:
         """The image, RGB, and what :meth:`predict` takes.
 
         Raises:
             UnreadableFileError: it cannot be decoded.
         """
-        found, data = self._read(Path(path).stem, Path(path))
+        if isinstance(source, np.ndarray):
+            found, data = self._read('image', source)
+        else:
+            found, data = self._read(Path(source).stem, Path(source))
         if found.error is not None:
             raise found.error
         return found.image, data
 
     def predict(self, data: dict) -> np.ndarray:
         """Labels (H, W) of one image that was read."""
-        return self._predict([data])[0].pred_sem_seg.data[0].cpu().numpy()
+        return _labels(self._predict([data])[0])
 
     def _run(self, batch: list[tuple[Segmentation, dict | None]]) -> Iterator[Segmentation]:
-        good = [n for n, (_, data) in enumerate(batch) if data is not None]
-        shapes = {tuple(batch[n][1]['inputs'].shape) for n in good}
-        groups = [good] if len(shapes) == 1 else [[n] for n in good]
-        for group in groups:
+        groups: dict[tuple, list[int]] = {}
+        for n, (_, data) in enumerate(batch):
+            if data is not None:
+                groups.setdefault(tuple(data['inputs'].shape), []).append(n)
+        waiting = list(groups.values())
+        while waiting:
+            group = waiting.pop()
             try:
                 outputs = self._predict([batch[n][1] for n in group])
-            except (UserError, ValueError, torch.OutOfMemoryError) as error:
-                for n in group:  # too small for a patch, or too large for the device
-                    batch[n][0].error = error
+            except Exception as error:  # too small for a patch, or too large for the device
+                if len(group) > 1:  # together; each by itself may do
+                    waiting += [[n] for n in group]
+                else:
+                    batch[group[0]][0].error = error
                 continue
             for n, output in zip(group, outputs, strict=True):
                 self._fill(batch[n][0], output)
@@ -240,38 +275,76 @@ class SegInferencer:
 
     @staticmethod
     def _fill(found: Segmentation, output) -> None:
-        found.labels = output.pred_sem_seg.data[0].cpu().numpy()
+        found.labels = _labels(output)
         for name, key in (('probabilities', 'class_probs'), ('top_classes', 'top_classes'),
                           ('top_probs', 'top_probs')):
             if key in output:
                 setattr(found, name, output.get(key).data.cpu().numpy())
 
-    def _look_at_memory(self, size: tuple[int, int], name: str) -> None:
+    def _look_at_file(self, path: Path) -> None:
+        """Refuse a file whose pixels alone memory will not hold, before it is decoded.
+
+        Raises:
+            ConfigError: says how much it needs and how much there is.
+        """
+        if not self._check_memory:
+            return
+        try:
+            with warnings.catch_warnings(), any_size(), Image.open(path) as opened:
+                warnings.simplefilter('ignore')
+                width, height = opened.size
+        except Exception:  # the reader says what is wrong with it
+            return
+        # decoded, as RGB and BGR, and the network's own copy
+        self._refuse_beyond(path.name, (height, width), 4 * 3 * height * width / 2**20,
+                            torch.device('cpu'))
+
+    def _look_at_memory(self, name: str, data: dict) -> None:
         """Refuse an image that memory will not hold, rather than be killed for it.
 
         Raises:
             ConfigError: says how much it needs and how much there is.
         """
-        pixels = size[0] * size[1]
-        if pixels < _LARGE:
+        height, width = data['inputs'].shape[-2:]
+        original = data['data_samples'].metainfo['ori_shape'][:2]
+        pixels, wanted = height * width, original[0] * original[1]
+        if not self._check_memory or max(pixels, wanted) < _LARGE:
             return
-        if self._per_pixel is None:  # every part of the way is linear in pixels
-            side = 1024
-            blank = dict(img=np.zeros((side, side, 3), np.uint8), img_path='', reduce_zero_label=0,
-                         img_shape=(side, side), ori_shape=(side, side), seg_fields=[])
-            data = [Compose([s for s in self.prepare.transforms
-                             if type(s).__name__ != 'Resize'])(blank)]
-            self._per_pixel = 2**20 * peak_memory(lambda: self._predict(data),
-                                                  self.device) / side**2
-        needed = self._per_pixel * pixels / 2**30
-        there = (torch.cuda.mem_get_info(self.device)[0] if self.device.type == 'cuda' else
-                 psutil.virtual_memory().available) / 2**30
+        if self._law is None:
+            sides = probe_sides(self.model.test_cfg)
+            try:
+                self._law = fit([s * s for s in sides],
+                                in_fresh_process(measure, *self._made_of, sides))
+            except MeasurementError as error:
+                print_log(f'memory is not checked: measuring it ended with: {error}',
+                          logger='current', level=logging.WARNING)
+                self._check_memory = False
+                return
+        # what is given back has the size of the original
+        extra = max(wanted - pixels, 0)
+        if self.model.test_cfg.get('probabilities'):
+            extra += 2 * self.model.num_classes * wanted
+        self._refuse_beyond(name, (height, width), self._law(pixels) + extra / 2**20, self.device)
+
+    @staticmethod
+    def _refuse_beyond(name: str, size: tuple[int, int], needed: float, device: torch.device
+                       ) -> None:
+        there = free_mebibytes(device)
         if needed > there:
             raise ConfigError(
-                f'{name}: {size[0]}x{size[1]} pixels need about {needed:.1f} GiB, and '
-                f"{there:.1f} GiB are free; give scale=0.5 or less, or windows: cfg_options="
-                "{'model.test_cfg.mode': 'slide', 'model.test_cfg.crop_size': (1024, 1024), "
-                "'model.test_cfg.stride': (768, 768)}")
+                f'{name}: {size[0]}x{size[1]} pixels need about {needed / 1024:.1f} GiB, and '
+                f'{there / 1024:.1f} GiB are free; let the network see less (scale=0.5, --scale '
+                '0.5) or work in windows (model.test_cfg.mode=slide '
+                'model.test_cfg.crop_size=(1024,1024) model.test_cfg.stride=(768,768) in '
+                'cfg_options or after --cfg-options)')
+
+
+def _labels(output) -> np.ndarray:
+    """(H, W), in the smallest integer type that images can be written in."""
+    labels = output.pred_sem_seg.data[0].cpu().numpy()
+    if labels.dtype == np.int64:  # of a segmentor of mmseg's own
+        labels = labels.astype(np.uint8 if labels.max(initial=0) <= 255 else np.int16)
+    return labels
 
 
 def _colours(count: int) -> np.ndarray:

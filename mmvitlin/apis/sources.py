@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmvitlin.errors import ConfigError, UnreadableFileError
+from mmvitlin.errors import ConfigError, UnreadableFileError, UserError
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.gif')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
@@ -15,52 +15,96 @@ VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 Source = str | Path | np.ndarray
 
 
-def list_inputs(inputs: Source | Iterable[Source]) -> Iterator[tuple[str, Path | np.ndarray]]:
+def list_inputs(inputs: Source | Iterable[Source]
+                ) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     """(name, file or RGB array) of every image, one after another.
+
+    Of several inputs one that cannot be had is given as the error itself, and the others follow.
+    No name comes twice.
 
     Args:
         inputs: An image file, an array (H, W, 3) or (H, W) of uint8 in RGB, a folder (searched to
-            its depth), a video (its frames), or several of these.
+            its depth, videos too), a video (its frames), or several of these.
 
     Raises:
-        ConfigError: no such file, a folder without images, or an array of another form.
-        UnreadableFileError: a video that cannot be decoded.
+        ConfigError: of a single input, no such file, a folder without images, or an array of
+            another form.
+        UnreadableFileError: of a single input, a video that cannot be decoded.
     """
-    if isinstance(inputs, np.ndarray):
-        yield 'image', _as_rgb(inputs)
-    elif isinstance(inputs, (str, Path)):
-        yield from _from_path(Path(inputs))
+    taken: set[str] = set()
+    if isinstance(inputs, (np.ndarray, str, Path)):
+        yield from _named(_one(inputs, 'image'), taken)
+        return
+    for n, item in enumerate(inputs):
+        try:
+            yield from _named(_one(item, f'image_{n:04d}'), taken)
+        except UserError as error:
+            yield Path(str(item)).stem if isinstance(item, (str, Path)) else f'image_{n:04d}', error
+
+
+def count_inputs(inputs: Iterable[str | Path]) -> int:
+    """How many images :func:`list_inputs` will give, by the word of the videos themselves."""
+    total = 0
+    for path in map(Path, inputs):
+        files = sorted(path.rglob('*')) if path.is_dir() else [path]
+        for file in files:
+            if file.suffix.lower() in VIDEOS:
+                total += max(int(cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FRAME_COUNT)), 1)
+            elif file.suffix.lower() in IMAGES or not path.is_dir():
+                total += 1
+    return total
+
+
+def _named(items: Iterable[tuple[str, Path | np.ndarray]], taken: set[str]
+           ) -> Iterator[tuple[str, Path | np.ndarray]]:
+    """The same with names that are all different: results are written under them."""
+    for name, source in items:
+        wishes = [name]
+        if isinstance(source, Path):
+            wishes += [f'{name}_{source.suffix[1:]}', f'{source.parent.name}_{Path(name).name}']
+        wishes += (f'{name}_{n}' for n in range(2, 10**6))
+        chosen = next(w for w in wishes if w not in taken)
+        taken.add(chosen)
+        yield chosen, source
+
+
+def _one(item: Source, name: str) -> Iterator[tuple[str, Path | np.ndarray]]:
+    if isinstance(item, np.ndarray):
+        yield name, _as_rgb(item)
     else:
-        for n, item in enumerate(inputs):
-            if isinstance(item, np.ndarray):
-                yield f'image_{n:04d}', _as_rgb(item)
-            else:
-                yield from _from_path(Path(item))
+        yield from _from_path(Path(item))
 
 
 def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray]]:
     if path.is_dir():
-        found = sorted(p for p in path.rglob('*') if p.suffix.lower() in IMAGES)
+        found = sorted(p for p in path.rglob('*') if p.suffix.lower() in (*IMAGES, *VIDEOS))
         if not found:
             raise ConfigError(f'no images in the folder {path} (looked for {", ".join(IMAGES)})')
         for file in found:
-            yield str(file.relative_to(path).with_suffix('')), file
+            name = str(file.relative_to(path).with_suffix(''))
+            if file.suffix.lower() in VIDEOS:
+                try:
+                    yield from _frames(file, name)
+                except UserError as error:
+                    yield name, error
+            else:
+                yield name, file
     elif not path.is_file():
         raise ConfigError(f'no image, folder or video at {path}')
     elif path.suffix.lower() in VIDEOS:
-        yield from _frames(path)
+        yield from _frames(path, path.stem)
     else:
         yield path.stem, path
 
 
-def _frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _frames(path: Path, name: str) -> Iterator[tuple[str, np.ndarray]]:
     video = cv2.VideoCapture(str(path))
     count = 0
     while True:
         there, frame = video.read()
         if not there:
             break
-        yield f'{path.stem}_{count:06d}', frame[..., ::-1]
+        yield f'{name}_{count:06d}', frame[..., ::-1]
         count += 1
     video.release()
     if not count:

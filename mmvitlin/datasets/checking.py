@@ -43,7 +43,10 @@ class Checked:
 
 def count_samples(cfg: Config) -> dict[str, int]:
     """Samples of each split of a config."""
-    return {split: len(dataset) for split, dataset, _ in _datasets(cfg)}
+    counts: dict[str, int] = {}
+    for split, dataset, _ in _datasets(cfg):
+        counts[split] = counts.get(split, 0) + len(dataset)
+    return counts
 
 
 def _datasets(cfg: Config) -> Iterator[tuple[str, object, Compose]]:
@@ -54,8 +57,27 @@ def _datasets(cfg: Config) -> Iterator[tuple[str, object, Compose]]:
         if cfg.get(key) is None or cfg[key].dataset in seen:
             continue
         seen.append(cfg[key].dataset)
-        steps = [s for s in cfg[key].dataset.pipeline if s['type'].split('.')[-1] in READING_STEPS]
-        yield split, DATASETS.build(dict(cfg[key].dataset, pipeline=[])), Compose(steps)
+        for settings in _leaves(cfg[key].dataset):
+            steps = [dict(s) for s in settings['pipeline']
+                     if s['type'].split('.')[-1] in READING_STEPS]
+            for step in steps:
+                if step['type'].split('.')[-1] == 'LoadImageFromFile':
+                    step.update(type='mmvitlin.LoadImage')  # OpenCV does not notice a cut file
+                    step.pop('imdecode_backend', None)
+                for leniency in ('skip_unreadable', 'ignore_empty'):
+                    step.pop(leniency, None)
+            yield split, DATASETS.build(dict(settings, pipeline=[])), Compose(steps)
+
+
+def _leaves(settings: dict) -> Iterator[dict]:
+    """The data sets with files in what concatenates and repeats them."""
+    if 'datasets' in settings:
+        for inner in settings['datasets']:
+            yield from _leaves(inner)
+    elif 'dataset' in settings:
+        yield from _leaves(settings['dataset'])
+    else:
+        yield dict(settings, pipeline=settings.get('pipeline', []))
 
 
 def check(cfg: Config, workers: int = 2) -> Iterator[Checked]:
@@ -96,7 +118,8 @@ def duplicates(checked: list[Checked]) -> list[Problem]:
         if sample.digest is None:
             continue
         before = first.setdefault(sample.digest, sample)
-        if before is not sample and before.file != sample.file:
+        if before is not sample and (before.file != sample.file or before.split != sample.split
+                                     and 'train' in (before.split, sample.split)):
             found.append(Problem(sample.split, 'duplicate', sample.file,
                                  f'the same content as {before.file} ({before.split})'))
     return found

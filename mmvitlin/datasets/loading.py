@@ -2,12 +2,16 @@
 from __future__ import annotations
 
 import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
-from PIL import Image
+from mmengine.logging import print_log
+from PIL import Image, ImageOps
 
 from mmvitlin.datasets.seeding import set_seed
 from mmvitlin.errors import UnreadableFileError
@@ -24,6 +28,10 @@ class LoadImage(LoadImageFromFile):
     (:mod:`mmvitlin.datasets.seeding`), it is set here, for the augmentations that follow.
 
     Args:
+        skip_unreadable: Files that may be left out, in each process that reads; each is named in
+            the log, and another sample takes its place. One more stops the run.
+        max_pixels: Images of more are refused before they are decoded: a small file can hold an
+            absurd one. None for no limit.
         **kwargs: As mmcv's, ``imdecode_backend`` being 'pillow' unless said otherwise.
 
     Raises:
@@ -31,12 +39,22 @@ class LoadImage(LoadImageFromFile):
         UnreadableFileError: the file cannot be decoded whole.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, skip_unreadable: int = 0, max_pixels: int | None = 178_956_970, **kwargs):
         kwargs.setdefault('imdecode_backend', 'pillow')
         super().__init__(**kwargs)
+        self.max_pixels = max_pixels
+        self.allowance = Allowance(skip_unreadable)
 
     def transform(self, results: dict) -> dict | None:
-        """Add 'img' (H, W, 3), uint8, BGR."""
+        """Add 'img' (H, W, 3), uint8, BGR; None for a file that is left out."""
+        try:
+            return self._read(results)
+        except UnreadableFileError as error:
+            if self.ignore_empty or self.allowance.covers(error):
+                return None
+            raise
+
+    def _read(self, results: dict) -> dict:
         path = results['img_path']
         seed = getattr(results.get('sample_idx'), 'seed', None)
         if seed is not None:
@@ -44,12 +62,9 @@ class LoadImage(LoadImageFromFile):
         content = fileio.get(path, backend_args=self.backend_args)
         try:
             image = self._decode(content)
-        except Image.DecompressionBombError as error:
-            raise UnreadableFileError(f'image {path}: {error}. If the image is meant to be that '
-                                      'large, raise PIL.Image.MAX_IMAGE_PIXELS.') from error
+        except UnreadableFileError as error:
+            raise UnreadableFileError(f'image {path} {error}') from error
         except Exception as error:
-            if self.ignore_empty:
-                return None
             raise UnreadableFileError(
                 f'image {path} cannot be decoded ({type(error).__name__}: {error}); it is '
                 'truncated or not an image. Restore it, or take it out of the data set.'
@@ -59,11 +74,48 @@ class LoadImage(LoadImageFromFile):
         return results
 
     def _decode(self, content: bytes) -> np.ndarray:
-        with Image.open(io.BytesIO(content)) as opened:
-            if opened.mode.startswith('I'):
-                grey = (np.asarray(opened).astype(np.uint32) >> 8).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
-        image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
+        with any_size():
+            with Image.open(io.BytesIO(content)) as opened:
+                width, height = opened.size
+                if self.max_pixels is not None and width * height > self.max_pixels:
+                    raise UnreadableFileError(
+                        f'is {height}x{width} pixels, more than {self.max_pixels:,}; if that is '
+                        "right: dict(type='mmvitlin.LoadImage', max_pixels=None)")
+                if opened.mode.startswith('I'):
+                    shown = ImageOps.exif_transpose(opened)
+                    grey = (np.asarray(shown).astype(np.uint32) >> 8).astype(np.uint8)
+                    return np.repeat(grey[..., None], 3, axis=2)
+            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:
             raise ValueError(f'{self.imdecode_backend} does not know the format')
         return image
+
+
+class Allowance:
+    """Unreadable files that a run may leave out.
+
+    Args:
+        limit: How many, in this process.
+    """
+
+    def __init__(self, limit: int):
+        self.limit, self.count = limit, 0
+
+    def covers(self, error: UnreadableFileError) -> bool:
+        """Whether one more may be left out; says so if it is."""
+        if self.count >= self.limit:
+            return False
+        self.count += 1
+        print_log(f'left out ({self.count} of {self.limit} in this process): {error}',
+                  logger='current', level=logging.WARNING)
+        return True
+
+
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Let Pillow open images of any size: whoever calls this looks at the size himself."""
+    usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = usual

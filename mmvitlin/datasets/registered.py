@@ -3,8 +3,9 @@ from importlib.util import find_spec
 
 from mmvitlin.datasets.loading import LoadImage
 from mmvitlin.datasets.seeding import SeededInfiniteSampler, SeededSampler
+from mmvitlin.datasets.shifts import CentreShare, Corrupt
 
-__all__ = ['LoadImage', 'SeededInfiniteSampler', 'SeededSampler']
+__all__ = ['CentreShare', 'Corrupt', 'LoadImage', 'SeededInfiniteSampler', 'SeededSampler']
 
 if find_spec('mmseg') is not None:  # classification needs none of these
     from mmvitlin.datasets.camvid import CamVidDataset

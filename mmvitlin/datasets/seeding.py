@@ -42,6 +42,14 @@ class SeededIndex(int):
     def __reduce__(self):
         return SeededIndex, (int(self), self.seed)
 
+    def __mod__(self, other: int) -> SeededIndex:
+        """As ``RepeatDataset`` counts."""
+        return SeededIndex(int(self) % other, self.seed)
+
+    def __sub__(self, other: int) -> SeededIndex:
+        """As ``ConcatDataset`` counts."""
+        return SeededIndex(int(self) - other, self.seed)
+
 
 @DATA_SAMPLERS.register_module()
 class SeededInfiniteSampler(InfiniteSampler):
@@ -58,8 +66,16 @@ class SeededInfiniteSampler(InfiniteSampler):
 @DATA_SAMPLERS.register_module()
 class SeededSampler(DefaultSampler):
     """mmengine's ``DefaultSampler``, each sample with a seed from run, epoch and place."""
+    _left_out: int = 0
+
+    def skip_once(self, samples: int) -> None:
+        """Leave out the first samples of the next epoch: a cut run has seen them."""
+        self._left_out = samples
 
     def __iter__(self) -> Iterator[SeededIndex]:
+        left_out, self._left_out = self._left_out, 0
         for place, index in enumerate(super().__iter__()):
+            if place < left_out:
+                continue
             yield SeededIndex(index, mix(self.seed, self.epoch,
                                          place * self.world_size + self.rank))

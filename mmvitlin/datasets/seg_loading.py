@@ -8,6 +8,7 @@ import numpy as np
 from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 
+from mmvitlin.datasets.loading import Allowance
 from mmvitlin.errors import ConfigError, UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
@@ -23,6 +24,7 @@ class LoadSegLabels(LoadAnnotations):
         num_classes: Classes of the head; every label must be below it or ignored.
         void_labels: Labels of the file, as they stand there, that mean 'ignore'.
         ignore_index: Label that losses and metrics leave out.
+        skip_unreadable: See :class:`LoadImage`.
         **kwargs: As mmseg's.
 
     Raises:
@@ -36,10 +38,21 @@ class LoadSegLabels(LoadAnnotations):
                  num_classes: int,
                  void_labels: Sequence[int] = (),
                  ignore_index: int = 255,
+                 skip_unreadable: int = 0,
                  **kwargs):
         super().__init__(**kwargs)
+        self.allowance = Allowance(skip_unreadable)
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.void_labels = list(void_labels)
+
+    def transform(self, results: dict) -> dict | None:
+        """Add 'gt_seg_map' (H, W), uint8; None for a file that is left out."""
+        try:
+            return super().transform(results)
+        except UnreadableFileError as error:
+            if self.allowance.covers(error):
+                return None
+            raise
 
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']

@@ -2,18 +2,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.model import is_model_wrapper
-from mmengine.registry import RUNNERS
+from mmengine.dist import is_main_process
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import DATASETS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
 from mmvitlin import compat
 from mmvitlin.engine import checkpoints, distributed
-from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.engine.hooks import clean_exit
+from mmvitlin.errors import CheckpointError, ConfigError, UserError
 from mmvitlin.models.utils import read_state_dict
 
 _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
@@ -102,10 +104,42 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
                                   f'{sorted(p.name for p in root.iterdir())[:8]}')
     if cfg.get('load_from') and not _exists(cfg.load_from):
         raise ConfigError(f"load_from: no checkpoint at '{cfg.load_from}'")
+    _check_classes(cfg, loaders)
     for key, path in _checkpoints(cfg.get('model', {}), 'model'):
         if not _exists(path):
             raise ConfigError(f"{key}: no checkpoint at '{path}'. Train the stage that writes it, "
                               f'or give one with --cfg-options {key}=FILE')
+
+
+def _check_classes(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """The head, the data set and the reader of labels must count the same classes.
+
+    A label above the head's classes otherwise ends in an index error or a device assertion.
+    """
+    head = cfg.get('model', {}).get('decode_head')
+    heads = head if isinstance(head, (list, tuple)) else [head] if head else []
+    counts = {h.get('num_classes') for h in heads if isinstance(h, dict)} - {None}
+    if len(counts) != 1:
+        return
+    count, = counts
+    init_default_scope(cfg.get('default_scope') or 'mmseg')
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        if not isinstance(dataset.get('type'), str):
+            continue
+        with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
+            known = registry.get(dataset['type'])
+        told = (dataset.get('metainfo') or {}).get('classes') or \
+            (getattr(known, 'METAINFO', None) or {}).get('classes')
+        if told and len(told) != count:
+            raise ConfigError(f'model.decode_head.num_classes is {count}, but {loader}.dataset '
+                              f"({dataset['type']}) has {len(told)} classes; make them equal")
+        for n, step in enumerate(dataset.get('pipeline') or []):
+            theirs = step.get('num_classes')
+            if str(step.get('type')).endswith('LoadSegLabels') and theirs != count:
+                raise ConfigError(f'model.decode_head.num_classes is {count}, but {loader}.dataset.'
+                                  f'pipeline.{n} (LoadSegLabels) has num_classes={theirs}; make '
+                                  'them equal')
 
 
 def _exists(path: str) -> bool:
@@ -124,6 +158,8 @@ def _prepare_distributed(cfg: Config) -> None:
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
     import torch.distributed as dist
+    if cfg.launcher == 'slurm':
+        distributed.name_slurm_task()
     if not dist.is_initialized():
         dist.init_process_group('gloo')
     cfg.env_cfg.dist_cfg = dict(backend='gloo')
@@ -137,35 +173,52 @@ def build_runner(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> Runner:
     Raises:
         ConfigError: see :func:`preflight`; or something in the config cannot be built.
     """
-    preflight(cfg, loaders)
-    _prepare_distributed(cfg)
-    checkpoints.install()
-    hooks = list(cfg.get('custom_hooks') or [])
-    there = {h.get('type') for h in hooks if isinstance(h, dict)}
-    cfg.custom_hooks = hooks + [dict(type=kind) for kind in _HOOKS if kind not in there]
     try:
+        preflight(cfg, loaders)
+        _prepare_distributed(cfg)
+        checkpoints.install()
+        clean_exit.install()
+        if 'train_dataloader' in loaders and cfg.get('work_dir') and is_main_process():
+            checkpoints.clear_debris(cfg.work_dir)
+        hooks = list(cfg.get('custom_hooks') or [])
+        there = {h.get('type') for h in hooks if isinstance(h, dict)}
+        cfg.custom_hooks = hooks + [dict(type=kind) for kind in _HOOKS if kind not in there]
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
         return Runner.from_cfg(cfg)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ConfigError(f'the config cannot be built: {str(error).strip(chr(39))}') from error
+    except (UserError, FileNotFoundError):
+        raise
+    except Exception as error:  # of any of the libraries
+        raise ConfigError('the config cannot be built: '
+                          f'{str(error).strip(chr(39)) or type(error).__name__}') from error
 
 
 def train(cfg: Config, resume: str | bool = False, amp: bool = False,
           launcher: str = 'none') -> Runner:
     """Train (and validate as the config says).
 
+    A worker that torchrun started anew after a failure goes on from the newest checkpoint
+    whatever ``resume`` says.
+
     Args:
         cfg: From :func:`load_config`.
-        resume: True for the newest checkpoint of the work directory that can be read (none: from
-            the start), or a file.
+        resume: True for the newest checkpoint of the work directory that can be read (none: as the
+            config starts), or a file.
         amp: Mixed precision: float16 or bfloat16 on a GPU, bfloat16 on a CPU.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
     cfg.launcher = launcher
-    if resume:
-        found = resume if isinstance(resume, str) else checkpoints.newest_readable(cfg.work_dir)
-        cfg.resume, cfg.load_from = found is not None, found and str(found)
+    again = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+    started = Path(cfg.work_dir) / '.started'  # a restart must not take up an older run
+    if not again and int(os.environ.get('RANK', 0)) == 0:
+        started.parent.mkdir(parents=True, exist_ok=True)
+        started.touch()
+    if resume or again:
+        found = None if isinstance(resume, str) and not again else \
+            checkpoints.newest_readable(cfg.work_dir, since=None if resume else started)
+        found = found or (resume if isinstance(resume, str) else None)
+        if found:  # else it starts as the config says, from its load_from if it has one
+            cfg.resume, cfg.load_from = True, str(found)
     if amp:
         _set_amp(cfg)
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
@@ -182,11 +235,50 @@ def without_initial_weights(cfg: Config) -> None:
         cfg.model.backbone.pretrained = False
 
 
-def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none') -> dict[str, float]:
-    """Evaluate a checkpoint on the test set; returns the metrics."""
+def augment_tests(cfg: Config, scales: Sequence[float] = (0.5, 0.75, 1., 1.25, 1.5, 1.75)) -> None:
+    """Turn a config's test into one that averages over scales and flips.
+
+    A ``tta_pipeline`` and a ``tta_model`` of the config are taken as they are; otherwise every view
+    is the test pipeline at another scale, as it is and mirrored.
+
+    Args:
+        cfg: Of a segmentor.
+        scales: Factors on what the pipeline resizes to.
+
+    Raises:
+        ConfigError: no ``Resize`` to start from.
+    """
+    steps = cfg.test_dataloader.dataset.pipeline
+    if 'tta_pipeline' not in cfg:
+        at = next((n for n, s in enumerate(steps) if s['type'].split('.')[-1] == 'Resize'), None)
+        if at is None or 'scale' not in steps[at]:
+            raise ConfigError('--tta: the test pipeline has no Resize with a scale; give the '
+                              'config a tta_pipeline')
+        sizes = [tuple(round(f * n) for n in steps[at]['scale']) for f in scales]
+        cfg.tta_pipeline = [*steps[:at], dict(type='TestTimeAug', transforms=[
+            [dict(steps[at], scale=size) for size in sizes],
+            [dict(type='RandomFlip', prob=p, direction='horizontal') for p in (0., 1.)],
+            *([s] for s in steps[at + 1:])])]
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.get('tta_model') or dict(type='mmvitlin.HighResTTAModel'),
+                     module=cfg.model)
+
+
+def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none', tta: bool = False
+             ) -> dict[str, float]:
+    """Evaluate a checkpoint on the test set; returns the metrics.
+
+    Args:
+        cfg: From :func:`load_config`.
+        checkpoint: Of the whole model.
+        launcher: See :func:`train`.
+        tta: Average over augmented views, see :func:`augment_tests`.
+    """
     cfg.launcher = launcher
     cfg.load_from = checkpoint
     without_initial_weights(cfg)
+    if tta:
+        augment_tests(cfg)
     runner = build_runner(cfg, ('test_dataloader', ))
     check_whole(runner.model, checkpoint)
     metrics = runner.test()
@@ -200,7 +292,9 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
     Raises:
         CheckpointError: parameters are missing or of another shape.
     """
-    own = (model.module if is_model_wrapper(model) else model).state_dict()
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    own = model.state_dict()
     state = read_state_dict(checkpoint, prefix='')
     missing = [k for k in own if k not in state]
     wrong = [k for k in own if k in state and state[k].shape != own[k].shape]

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmvitlin import shipped
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.errors import ConfigError
 
-_TRAIN = Path(__file__).parents[2] / 'tools' / 'train.py'
+_TRAIN = shipped.folder('tools') / 'train.py'
 
 
 @dataclass
@@ -121,6 +122,8 @@ def checkpoint_of(stage: Stage, folder: Path) -> Path:
     Raises:
         ConfigError: the stage left none.
     """
+    if not (folder / 'result.json').is_file():
+        raise ConfigError(f"stage '{stage.name}' has not come to its end in {folder}; run it first")
     if not stage.output:
         return last_checkpoint(folder)
     if not (folder / stage.output).is_file():
@@ -157,6 +160,10 @@ def run_recipe(stages: Sequence[Stage],
         ConfigError: a stage failed; names its log. Stages beside it are ended.
     """
     work_dir, by_name = Path(work_dir), {s.name: s for s in stages}
+
+    if any(mark in str(work_dir) for mark in ' ,()[]"\''):
+        raise ConfigError(f"the work directory '{work_dir}' has a blank, a comma, a bracket or a "
+                          'quote in its name, which --cfg-options would take apart')
 
     def folder(stage: Stage, seed: int) -> Path:
         return work_dir / ('shared' if stage.shared else f'seed{seed}') / stage.name

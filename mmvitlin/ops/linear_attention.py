@@ -33,6 +33,42 @@ def focused_feature(x: Tensor, power: float = 3.) -> Tensor:
 FEATURE_MAPS = {'elu': elu_feature, 'relu': relu_feature, 'focused': focused_feature}
 
 
+class LinearState:
+    """Sums over all keys and values, from which any query is answered.
+
+    Both grow with the width and not with the number of tokens, so keys and values may come in
+    parts. In float32 (float64 for such values) whatever the input type.
+
+    Args:
+        normalize: Divide by the sum of weights; else by the number of keys, so that the answer's
+            size does not depend on the image's.
+    """
+
+    def __init__(self, normalize: bool = True):
+        self.normalize, self.length = normalize, 0
+        self.context: Tensor | None = None
+        self.keys: Tensor | None = None
+
+    def add(self, k: Tensor, v: Tensor) -> None:
+        """Take in mapped keys (B, H, L, D) and values (B, H, L, P)."""
+        acc = torch.float64 if v.dtype == torch.float64 else torch.float32
+        with no_autocast(v):
+            k = k.to(acc)
+            context, keys = k.transpose(-1, -2) @ v.to(acc), k.sum(-2)[..., None]
+        first = self.context is None
+        self.context = context if first else self.context + context
+        self.keys = keys if first else self.keys + keys
+        self.length = self.length + k.shape[-2]
+
+    def read(self, q: Tensor, dtype: torch.dtype) -> Tensor:
+        """Answers (B, H, L, P) to mapped queries (B, H, L, D), as ``dtype``."""
+        with no_autocast(q):
+            q = q.to(self.context.dtype)
+            if not self.normalize:
+                return (q @ (self.context / self.length)).to(dtype)
+            return ((q @ self.context) / (q @ self.keys + _EPS)).to(dtype)
+
+
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, normalize: bool = True) -> Tensor:
     """Attention of every token to every token in O(L).
 
@@ -51,14 +87,9 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, normalize: bool = True) ->
 
     Source: Linear Transformers (arXiv 2006.16236), equation 5.
     """
-    acc = torch.float64 if v.dtype == torch.float64 else torch.float32
-    with no_autocast(v):
-        q, keys = q.to(acc), k.to(acc)
-        context = keys.transpose(-1, -2) @ v.to(acc)
-        if not normalize:
-            return (q @ (context / k.shape[-2])).to(v.dtype)
-        total = q @ keys.sum(-2)[..., None]
-        return ((q @ context) / (total + _EPS)).to(v.dtype)
+    state = LinearState(normalize)
+    state.add(k, v)
+    return state.read(q, v.dtype)
 
 
 def linear_attention_reference(q: Tensor, k: Tensor, v: Tensor, normalize: bool = True) -> Tensor:

@@ -1,13 +1,17 @@
 """Distance between the cosine-similarity maps of two token sets."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mmvitlin.ops.precision import no_autocast
 
 _EPS = 1e-12
+_TILE = 2048
 
 
 def _rows_to_distance(cross: Tensor, teacher_sq: Tensor, student_sq: Tensor) -> Tensor:
@@ -26,14 +30,107 @@ def cosine_map_distance_pairwise(student: Tensor, teacher: Tensor) -> Tensor:
 def cosine_map_distance_linear(student: Tensor, teacher: Tensor) -> Tensor:
     """The exact form without maps. See :func:`cosine_map_distance`.
 
-    With unit rows S and T, ``<A_t[i], A_s[i]> = t_iᵀ (TᵀS) s_i``, and likewise for the
-    norms, so time is O(L d²) and memory O(L d + d²).
+    With unit rows S and T, ``<A_t[i], A_s[i]> = s_iᵀ (SᵀT) t_i``, and likewise for the
+    norms, so time is O(L d²) and memory O(L d + d²). Tokens are walked in tiles; two products of
+    the student's size are kept for the backward pass.
     """
-    s, t = F.normalize(student.float(), dim=-1), F.normalize(teacher.float(), dim=-1)
-    cross = ((t @ (t.transpose(-1, -2) @ s)) * s).sum(-1)
-    teacher_sq = ((t @ (t.transpose(-1, -2) @ t)) * t).sum(-1)
-    student_sq = ((s @ (s.transpose(-1, -2) @ s)) * s).sum(-1)
-    return _rows_to_distance(cross, teacher_sq, student_sq)
+    return _LinearDistance.apply(student, teacher)
+
+
+class _LinearDistance(torch.autograd.Function):
+    """``d_i = 1 − c_i / √(a_i b_i)`` with ``c_i = s_i·N t_i``, ``a_i = s_i·G s_i``,
+    ``b_i = t_i·H t_i``, where ``N = SᵀT``, ``G = SᵀS`` and ``H = TᵀT``."""
+
+    @staticmethod
+    def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+        acc = torch.float64 if student.dtype == torch.float64 else torch.float32
+        rows = student.new_empty(3, *student.shape[:-1], dtype=acc)
+        wanted = ctx.needs_input_grad[0]
+        kept = student.new_empty(2, *student.shape, dtype=acc) if wanted else None
+        for n in _samples(student):
+            grams = _grams(student[n], teacher[n], acc)
+            cross, of_student, of_teacher = grams
+            for z in _tiles(student):
+                s, t = _unit(student[n, z], acc)[0], _unit(teacher[n, z], acc)[0]
+                u, v, w = t @ cross.mT, s @ of_student, t @ of_teacher
+                for row, x, y in zip(rows, (s, s, t), (u, v, w), strict=True):
+                    row[n, z] = (x * y).sum(-1)
+                if wanted:
+                    kept[0][n, z], kept[1][n, z] = u, v
+        ctx.save_for_backward(student, teacher, rows, kept)
+        c, a, b = rows
+        return _rows_to_distance(c, b, a)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        student, teacher, rows, kept = ctx.saved_tensors
+        c, a, b = rows
+        inverse = torch.rsqrt((a * b).clamp_min(_EPS))
+        to_c = -grad * inverse
+        to_square = grad * torch.where(a * b > _EPS, 0.5 * c * inverse**3, 0)
+        to_a, to_b = (to_square * b)[..., None], (to_square * a)[..., None]
+        to_c = to_c[..., None]
+        d_student, d_teacher = (
+            torch.empty_like(x) if needed else None
+            for x, needed in zip((student, teacher), ctx.needs_input_grad, strict=True))
+        for n in _samples(student):
+            if d_student is not None:
+                _to_rows(d_student[n], student[n], teacher[n], to_c[n], to_a[n],
+                         lambda z, s, t, n=n: (kept[0][n, z], kept[1][n, z]))
+            if d_teacher is not None:
+                cross, _, gram = _grams(student[n], teacher[n], rows.dtype)
+                _to_rows(d_teacher[n], teacher[n], student[n], to_c[n], to_b[n],
+                         lambda z, t, s, m=(cross, gram): (s @ m[0], t @ m[1]))
+        return d_student, d_teacher
+
+
+def _samples(x: Tensor) -> list:
+    """One sample after another on a CPU, where products of one are large enough; else all."""
+    return list(range(len(x))) if x.device.type == 'cpu' else [slice(None)]
+
+
+def _tiles(x: Tensor) -> list[slice]:
+    """Tokens that are worked on at a time."""
+    step = _TILE if x.device.type == 'cpu' else x.shape[-2]
+    return [slice(a, a + step) for a in range(0, x.shape[-2], step)]
+
+
+def _unit(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rows of length one, and what they were multiplied with (0 … 1/ε)."""
+    x = x.to(dtype)
+    inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(_EPS).reciprocal_()
+    return x * inverse, inverse
+
+
+def _grams(student: Tensor, teacher: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """SᵀT, SᵀS and TᵀT."""
+    found: list[Tensor] = []
+    for z in _tiles(student):
+        s, t = _unit(student[..., z, :], dtype)[0], _unit(teacher[..., z, :], dtype)[0]
+        parts = [s.mT @ t, s.mT @ s, t.mT @ t]
+        found = [x.add_(y) for x, y in zip(found, parts, strict=True)] if found else parts
+    return found
+
+
+def _to_rows(out: Tensor, own: Tensor, other: Tensor, to_c: Tensor, to_own: Tensor,
+             products: Callable[[slice, Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+    """Gradient of one side, written to ``out``.
+
+    ``c`` and the own norm depend on each row itself and, through the Gram matrices, on all.
+    """
+    dtype, cross, gram = to_c.dtype, 0., 0.
+    for z in _tiles(own):
+        x, y = _unit(own[..., z, :], dtype)[0], _unit(other[..., z, :], dtype)[0]
+        cross = x.mT @ (to_c[..., z, :] * y) + cross
+        gram = x.mT @ (to_own[..., z, :] * x) + gram
+    for z in _tiles(own):
+        (x, inverse), y = _unit(own[..., z, :], dtype), _unit(other[..., z, :], dtype)[0]
+        first, second = products(z, x, y)
+        grad = torch.addcmul(y @ cross.mT, to_c[..., z, :], first)
+        grad += 2 * torch.addcmul(x @ gram, to_own[..., z, :], second)
+        along = (x * grad).sum(-1, keepdim=True) * (inverse < 1 / _EPS)
+        out[..., z, :] = torch.addcmul(grad, along, x, value=-1) * inverse
 
 
 def cosine_map_distance(student: Tensor, teacher: Tensor, form: str = 'auto') -> Tensor:

@@ -24,17 +24,38 @@ class RowSource(ABC):
     size: tuple[int, int]
     channels: int
 
+    @property
+    def are_probabilities(self) -> bool:
+        """Whether scores are sums of probabilities, not logits; known once rows were asked for."""
+        source = getattr(self, 'source', None)
+        return source is not None and source.are_probabilities
+
     @abstractmethod
     def rows(self, a: int, b: int) -> Tensor:
-        """(C, b − a, W), the rows a to b − 1."""
+        """(C, b − a, W), the rows a to b − 1, float32 at least."""
 
-    def strips(self, mebibytes: float) -> Iterator[tuple[int, int, Tensor]]:
-        """(a, b, rows) over the whole height, in strips of about that many MiB of float32."""
-        height, width = self.size
-        step = max(int(mebibytes * 2**18 / (self.channels * width)), 1)
+    @abstractmethod
+    def cost(self) -> float:
+        """Numbers that are held while one row is made, on all levels together."""
+
+    def strips(self, mebibytes: float, cost: float | None = None
+               ) -> Iterator[tuple[int, int, Tensor]]:
+        """(a, b, rows) over the whole height, in strips whose making holds about that many MiB.
+
+        Args:
+            mebibytes: Bound.
+            cost: Numbers held for a row, where it is not :meth:`cost`.
+        """
+        height, _ = self.size
+        step = max(int(mebibytes * 2**18 / (cost or self.cost())), 1)
         for a in range(0, height, step):
             b = min(a + step, height)
             yield a, b, self.rows(a, b)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Half precision as float32: what follows adds and compares."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class MapRows(RowSource):
@@ -46,7 +67,11 @@ class MapRows(RowSource):
 
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""
-        return self.scores[:, a:b]
+        return _wide(self.scores[:, a:b])
+
+    def cost(self) -> float:
+        """See :class:`RowSource`."""
+        return self.channels * self.size[1]
 
 
 class ResizedRows(RowSource):
@@ -61,6 +86,14 @@ class ResizedRows(RowSource):
     def __init__(self, source: RowSource, size: Sequence[int], align_corners: bool = False):
         self.source, self.align_corners = source, align_corners
         self.size, self.channels = tuple(int(n) for n in size), source.channels
+
+    def cost(self) -> float:
+        """See :class:`RowSource`."""
+        (height, width), (h, w) = self.size, self.source.size
+        if (height, width) == (h, w):
+            return self.source.cost()
+        per_row = max(h / height, 1 / height)  # source rows for one of ours
+        return self.channels * (width + 3 * w) + per_row * self.source.cost()
 
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""
@@ -102,6 +135,10 @@ class CroppedRows(RowSource):
         self.source, self.channels = source, source.channels
         self.size = (height - self.top - bottom, width - self.left - right)
 
+    def cost(self) -> float:
+        """See :class:`RowSource`."""
+        return self.source.cost()
+
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""
         block = self.source.rows(a + self.top, b + self.top)
@@ -121,6 +158,10 @@ class FlippedRows(RowSource):
         self.source, self.direction = source, direction
         self.size, self.channels = source.size, source.channels
 
+    def cost(self) -> float:
+        """See :class:`RowSource`."""
+        return self.source.cost() + self.channels * self.size[1]
+
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""
         if self.direction == 'horizontal':
@@ -138,8 +179,17 @@ class MaskClassRows(RowSource):
     """
 
     def __init__(self, masks: RowSource, classes: Tensor):
-        self.masks, self.classes = masks, classes
+        self.masks, self.classes = masks, _wide(classes)
         self.size, self.channels = masks.size, classes.shape[1]
+
+    @property
+    def are_probabilities(self) -> bool:
+        """See :class:`RowSource`."""
+        return True
+
+    def cost(self) -> float:
+        """See :class:`RowSource`."""
+        return self.masks.cost() + (self.masks.channels + self.channels) * self.size[1]
 
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""
@@ -171,6 +221,11 @@ class WindowRows(RowSource):
         for x1, x2 in self.columns:
             count[x1:x2] += 1
         self.across = count
+        self.source: RowSource | None = None  # any window, for what it says of all
+
+    def cost(self) -> float:
+        """See :class:`RowSource`; a window's own rows are counted as often as it is wide."""
+        return self.channels * (2 * self.size[1] + 4 * (self.columns[0][1] - self.columns[0][0]))
 
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""
@@ -186,6 +241,7 @@ class WindowRows(RowSource):
                 self.there[n] = [self.run(y1, y2, x1, x2) for x1, x2 in self.columns]
             for (x1, x2), window in zip(self.columns, self.there[n], strict=True):
                 part = window.rows(top - y1, bottom - y1)
+                self.source = window
                 if total is None:
                     total = part.new_zeros(self.channels, b - a, self.size[1])
                 total[:, top - a:bottom - a, x1:x2] += part

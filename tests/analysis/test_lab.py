@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mmvitlin.analysis.lab import Grid, changed, crossover, growth, measure, series
-from mmvitlin.analysis.subjects import Subject, parse_subject, twins
+from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
 from mmvitlin.errors import ConfigError
 from tests.analysis.toys import MIB
 from tests.conftest import ROOT
@@ -112,6 +112,14 @@ def test_subjects():
     assert parse_subject('resnet18').source == 'timm'
     assert parse_subject('torchvision:resnet18').source == 'torchvision'
     assert parse_subject('tests.analysis.toys:linear').source == 'python'
+    for kind, width in (('adventurer', 256), ('linear-vit', 192), ('vit', 192)):
+        own = parse_subject(f'mmvitlin:{kind}-tiny')
+        net = Built(own, (64, 96)).network
+        assert net.embed_dims == width
+        assert getattr(net, 'attention', ('none', ))[0] == {
+            'adventurer': 'none', 'linear-vit': 'linear', 'vit': 'softmax'}[kind]
+    with pytest.raises(ConfigError, match="'mmvitlin:vit-huge' is not known; take adventurer-"):
+        parse_subject('mmvitlin:vit-huge')
     with pytest.raises(ConfigError, match='no config file, timm:NAME'):
         parse_subject('resnet_of_nobody')
     with pytest.raises(ConfigError, match='two subjects have one name'):

@@ -11,11 +11,13 @@ from itertools import islice
 import pytest
 import torch
 from mmengine.dataset import InfiniteSampler
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 from mmvitlin.datasets.seeding import SeededIndex, SeededInfiniteSampler, SeededSampler
 from mmvitlin.engine import checkpoints
 from mmvitlin.engine.launch import train
-from mmvitlin.errors import CheckpointError
+from mmvitlin.errors import CheckpointError, DiskFullError, UserError
 from mmvitlin.models.utils import read_state_dict
 from tests.conftest import ROOT
 from tests.engine.test_launch import nano
@@ -123,20 +125,30 @@ def slowly(self, runner, *a, **k):
     Path(sys.argv[0] if False else r'{folder}', 'at').write_text(str(runner.iter))
     time.sleep(0.4)
 mmengine.hooks.ParamSchedulerHook.after_train_iter = slowly
-run(r'{streets}', Path(r'{folder}'))
+run(r'{streets}', Path(r'{folder}'), **{options!r})
 """
+
+
+def start(streets, folder, **options):
+    """A run in a session of its own, with every step taking 0.4 s longer."""
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', SCRIPT.format(
+        folder=folder, streets=streets, options=options)], cwd=ROOT, stderr=subprocess.PIPE,
+        text=True, env=dict(os.environ, OMP_NUM_THREADS='2'), start_new_session=True)
+
+
+def wait_for(folder, iteration):
+    for _ in range(1200):
+        if (folder / 'at').is_file() and (folder / 'at').read_text() == str(iteration):
+            return
+        time.sleep(0.05)
+    pytest.fail('the run did not come so far')
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_killed_at_some_moment(streets, tmp_path, undisturbed, number):
-    child = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', SCRIPT.format(
-        folder=tmp_path, streets=streets)], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        env=dict(os.environ, OMP_NUM_THREADS='2'))
-    for _ in range(1200):
-        if (tmp_path / 'at').is_file() and (tmp_path / 'at').read_text() == '3':
-            break
-        time.sleep(0.05)
+    child = start(streets, tmp_path)
+    wait_for(tmp_path, 3)
     child.send_signal(number)
     told = child.communicate(timeout=60)[1]
     if number == signal.SIGKILL:
@@ -148,6 +160,132 @@ def test_killed_at_some_moment(streets, tmp_path, undisturbed, number):
     assert not (tmp_path / 'iter_6.pth').exists()
     run(streets, tmp_path, resume=True)
     assert_equal(weights(tmp_path), undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_the_whole_group_is_signalled(streets, tmp_path, undisturbed, number):
+    """As torchrun, Slurm and a terminal do: the loader's workers get it too."""
+    child = start(streets, tmp_path, **{'train_dataloader.num_workers': 2})
+    wait_for(tmp_path, 3)
+    os.killpg(child.pid, number)
+    told = child.communicate(timeout=60)[1]
+    assert child.returncode == 128 + number, told
+    assert (tmp_path / 'iter_4.pth').is_file()
+    run(streets, tmp_path, resume=True)
+    assert_equal(weights(tmp_path), undisturbed)
+
+
+def by_epoch(streets, folder, resume=False, stop_after=None):
+    """Two epochs of three batches; the hook of the signal is called by hand."""
+    cfg = nano(streets, folder, **{'train_dataloader.batch_size': 2})
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=2)
+    cfg.train_dataloader.sampler = dict(type='mmvitlin.SeededSampler', shuffle=True)
+    cfg.param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0., by_epoch=True, begin=0,
+                                end=2, convert_to_iter_based=True)]
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    cfg.default_hooks.logger = dict(type='LoggerHook', interval=1)
+    if stop_after is not None:
+        class Stop(Hook):
+            priority = 'LOW'
+
+            def after_train_iter(self, runner, *args, **kwargs):
+                if runner.iter + 1 == stop_after:
+                    next(h for h in runner.hooks if type(h).__name__ == 'CleanExitHook').caught = 15
+
+        HOOKS.register_module(name='StopAfter', module=Stop, force=True)
+        cfg.custom_hooks = [dict(type='mmengine.StopAfter')]
+    return train(cfg, resume=resume)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('stop_after', [2, 4])
+def test_in_the_middle_of_an_epoch(streets, tmp_path, stop_after):
+    by_epoch(streets, tmp_path / 'whole')
+    with pytest.raises(SystemExit):
+        by_epoch(streets, tmp_path / 'cut', stop_after=stop_after)
+    name = f'epoch_{(stop_after - 1) // 3}_iter_{stop_after}.pth'
+    assert (tmp_path / 'cut' / name).is_file()
+    runner = by_epoch(streets, tmp_path / 'cut', resume=True)
+    assert (runner.epoch, runner.iter) == (2, 6)
+    a, b = (read_state_dict(tmp_path / w / 'epoch_2.pth', prefix='') for w in ('whole', 'cut'))
+    assert_equal(a, b)
+
+
+def test_a_new_checkpoint_is_there_before_the_old_one_goes(streets, tmp_path, monkeypatch):
+    """With one kept, a crash while the second is saved leaves the first."""
+    from mmengine.runner import Runner
+    save, calls = Runner.save_checkpoint, []
+
+    def failing(self, *args, **kwargs):
+        calls.append(args[1])
+        if len(calls) == 2:
+            raise OSError(28, 'No space left on device')
+        return save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Runner, 'save_checkpoint', failing)
+    options = {'default_hooks.checkpoint.max_keep_ckpts': 1}
+    with pytest.raises(OSError, match='No space'):
+        run(streets, tmp_path, **options)
+    assert sorted(p.name for p in tmp_path.glob('iter_*.pth')) == ['iter_2.pth']
+    run(streets, tmp_path, resume=True, **options)
+    assert sorted(p.name for p in tmp_path.glob('iter_*.pth')) == ['iter_6.pth']
+
+
+def test_resuming_with_nothing_there_keeps_what_the_config_starts_from(streets, tmp_path,
+                                                                       monkeypatch):
+    first = run(streets, tmp_path / 'first', upto=2)
+    cfg = nano(streets, tmp_path / 'second')
+    cfg.load_from = str(tmp_path / 'first' / 'iter_2.pth')
+    cfg.train_cfg.update(max_iters=1)
+    cfg.optim_wrapper.optimizer.lr = 0.
+    runner = train(cfg, resume=True)
+    assert runner.iter == 1
+    for a, b in zip(first.model.parameters(), runner.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_worker_started_anew_goes_on(streets, tmp_path, monkeypatch):
+    run(streets, tmp_path / 'given', upto=2)
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
+    given = str(tmp_path / 'given' / 'iter_2.pth')
+    assert run(streets, tmp_path / 'new', upto=3, resume=given).iter == 3
+    runner = run(streets, tmp_path / 'new', upto=4)  # no --resume, but a restart
+    assert runner.iter == 4
+    assert 'resumed epoch: 0, iter: 3' in ''.join(
+        p.read_text() for p in (tmp_path / 'new').glob('*/*.log'))
+    (tmp_path / 'new' / '.started').touch()  # a run that begins afresh, and dies at once
+    assert checkpoints.newest_readable(tmp_path / 'new') is not None
+    assert checkpoints.newest_readable(tmp_path / 'new', tmp_path / 'new' / '.started') is None
+
+
+def test_what_killed_runs_left_is_cleared(tmp_path):
+    (tmp_path / '.iter_3.pth.ab12').write_bytes(b'half')
+    (tmp_path / 'iter_2.pth').write_bytes(b'whole')
+    checkpoints.clear_debris(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ['iter_2.pth']
+
+
+def test_seeds_survive_repeating_and_concatenating(streets):
+    from torch.utils.data import ConcatDataset
+
+    class Seen(list):
+        def __getitem__(self, index):
+            return index
+
+    whole = ConcatDataset([Seen([1, 2, 3]), Seen([4, 5])])
+    got = whole[SeededIndex(4, 77)]
+    assert (got, got.seed) == (1, 77)
+    assert (SeededIndex(7, 5) % 3, (SeededIndex(7, 5) % 3).seed) == (1, 5)
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'fsync', lambda handle: (_ for _ in ()).throw(
+        OSError(28, 'No space left on device')))
+    with pytest.raises(DiskFullError, match=r'iter_1.pth needs 3.0 MiB, .* MiB are free') as told:
+        checkpoints.write_whole(bytes(3 * 2**20), tmp_path / 'iter_1.pth')
+    assert told.value.errno == 28
+    assert isinstance(told.value, UserError)
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):

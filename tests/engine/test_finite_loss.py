@@ -5,6 +5,7 @@ import torch
 from mmvitlin.engine.launch import train
 from mmvitlin.errors import NonFiniteLossError
 from mmvitlin.models import Adventurer
+from tests.conftest import ROOT
 from tests.engine.test_launch import nano
 
 pytestmark = pytest.mark.slow
@@ -46,10 +47,56 @@ def test_the_step_is_skipped(streets, tmp_path, poisoned):
     cfg.custom_hooks = [dict(type='mmvitlin.FiniteLossHook', action='skip')]
     runner = train(cfg)
     assert runner.iter == 4
-    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+    assert all(torch.isfinite(p).all() for p in runner.model.state_dict().values())
+    counts = {n: int(v) for n, v in runner.model.state_dict().items() if 'num_batches' in n}
+    assert counts
+    assert set(counts.values()) == {3}  # the skipped step left no trace in batch norm
     state = runner.optim_wrapper.optimizer.state_dict()['state']
     steps = {s['step'].item() for s in state.values()}
     assert steps == {3}
+
+
+@pytest.mark.parametrize('action', ['stop', 'skip'])
+def test_a_gradient_that_is_no_number(streets, tmp_path, monkeypatch, action):
+    """The loss is finite, its gradient is not: sqrt at zero."""
+    forward, count = Adventurer.forward_tokens, [0]
+
+    def steep(self, images, *args, **kwargs):
+        tokens = forward(self, images, *args, **kwargs)
+        if self.training and torch.is_grad_enabled():
+            count[0] += 1
+            if count[0] == 3:
+                tokens = [t._replace(patches=t.patches + (0 * t.patches).abs().sqrt())
+                          for t in tokens]
+        return tokens
+
+    monkeypatch.setattr(Adventurer, 'forward_tokens', steep)
+    cfg = nano(streets, tmp_path)
+    cfg.custom_hooks = [dict(type='mmvitlin.FiniteLossHook', action=action)]
+    if action == 'stop':
+        with pytest.raises(NonFiniteLossError, match='norm of the gradient is nan at iteration 3'):
+            train(cfg)
+        return
+    runner = train(cfg)
+    assert runner.iter == 4
+    assert all(torch.isfinite(p).all() for p in runner.model.state_dict().values())
+
+
+def test_a_teacher_is_named(streets, tmp_path, monkeypatch):
+    from tests.engine.test_hooks import distill_config
+    monkeypatch.chdir(ROOT)
+    cfg = distill_config(streets, tmp_path)
+    from mmvitlin.models import FrozenTeacher
+    build = FrozenTeacher.__init__
+
+    def poisoned(self, *args, **kwargs):
+        build(self, *args, **kwargs)
+        with torch.no_grad():
+            self.network.vit.blocks[1].mlp.fc2.bias.fill_(float('nan'))
+
+    monkeypatch.setattr(FrozenTeacher, '__init__', poisoned)
+    with pytest.raises(NonFiniteLossError, match=r"'teacher\.vit\.blocks\.1\.mlp\.fc2'"):
+        train(cfg)
 
 
 def test_bad_action():

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 
 from mmvitlin.engine.launch import load_config, train
 from mmvitlin.models import Adventurer
@@ -79,10 +80,22 @@ def test_the_student_is_there_while_the_run_goes_on(streets, tmp_path):
     assert torch.load(tmp_path / 'student.pth', weights_only=True)['meta']['iter'] == 1
 
 
-def test_processes_draw_masks_of_their_own():
-    for name in ('nano_streets', 'base_in1k-224', 'base_cityscapes-1024'):
-        cfg = load_config(f'configs/distill/linearizer_adventurer-{name}.py')
-        assert cfg.randomness.diff_rank_seed is True
+def test_masks_do_not_depend_on_the_number_of_processes(monkeypatch):
+    from mmvitlin.models.distillers import base
+    cfg = load_config('configs/distill/linearizer_adventurer-nano_streets.py')
+    cfg.model.teacher.checkpoint = None
+    model = MODELS.build(cfg.model)
+    free = [model.random_mask(4, 30, 'cpu') for _ in range(2)]
+    assert not torch.equal(*free)
+    model.step_seed = 7
+    alone = model.random_mask(4, 30, 'cpu')
+    assert torch.equal(alone, model.random_mask(4, 30, 'cpu'))
+    monkeypatch.setattr(base, 'get_world_size', lambda: 2)
+    for rank in (0, 1):
+        monkeypatch.setattr(base, 'get_rank', lambda rank=rank: rank)
+        assert torch.equal(model.random_mask(2, 30, 'cpu'), alone[rank::2])
+    model.step_seed = 8
+    assert not torch.equal(model.random_mask(2, 30, 'cpu'), alone[1::2])
 
 
 def test_metrics_that_are_no_numbers_are_left_out():

@@ -5,7 +5,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
-from mmvitlin.engine.launch import load_config, preflight, train
+from mmvitlin.engine.launch import augment_tests, load_config, preflight, train
 from mmvitlin.errors import ConfigError
 
 CITYSCAPES = 'configs/seg/cityscapes_1024.py'
@@ -51,6 +51,36 @@ def test_missing_checkpoints_are_found_before_anything_is_built(streets):
     cfg.load_from = 'gone.pth'
     with pytest.raises(ConfigError, match="load_from: no checkpoint at 'gone.pth'"):
         preflight(cfg)
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    ({'model.decode_head.num_classes': 11}, r'num_classes is 11, but train_dataloader.dataset '
+     r'\(CityscapesDataset\) has 19 classes'),
+    ({'train_dataloader.dataset.pipeline.1.num_classes': 20},
+     r'pipeline.1 \(LoadSegLabels\) has num_classes=20'),
+])
+def test_classes_that_do_not_agree_are_found_first(streets, options, words):
+    cfg = load_config('configs/seg/streets_adventurer-nano.py', dict(
+        {'data_root': str(streets)}, **options))
+    with pytest.raises(ConfigError, match=words):
+        preflight(cfg)
+
+
+@pytest.mark.slow
+def test_augmented_tests(streets, tmp_path):
+    from mmvitlin.engine.launch import evaluate
+    train(nano(streets, tmp_path / 'run', **{'train_cfg.max_iters': 2}))
+    scores = [evaluate(nano(streets, tmp_path / f'test{tta}', **{
+        'test_dataloader.num_workers': 0, 'test_dataloader.persistent_workers': False,
+        'test_dataloader.batch_size': 1}), str(tmp_path / 'run' / 'iter_2.pth'), tta=tta)
+        for tta in (False, True)]
+    assert all(0 <= s['mIoU'] <= 100 for s in scores)
+    assert scores[0] != scores[1]
+    cfg = nano(streets, tmp_path)
+    augment_tests(cfg, (0.5, 1.))
+    views = cfg.test_dataloader.dataset.pipeline[1]['transforms']
+    assert [v['scale'] for v in views[0]] == [(256, 128), (512, 256)]
+    assert len(views[1]) == 2
 
 
 def test_a_config_of_a_library_by_name():

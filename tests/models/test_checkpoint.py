@@ -130,14 +130,16 @@ def test_positions_of_a_wide_grid_and_directions_travel_with_the_student(tmp_pat
                       tmp_path / 'wide.pth')
 
 
-def test_code_behind_a_url_does_not_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize('url', ['https://example.org/evil.pth', 'torchvision://resnet18',
+                                 'open-mmlab://resnet50_v1c', 'mmcls://vgg11'])
+def test_code_behind_a_url_does_not_run(tmp_path, monkeypatch, url):
     import shutil
     torch.save({'x': Bomb(tmp_path / 'owned')}, tmp_path / 'served.pth')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     monkeypatch.setattr('torch.hub.download_url_to_file',
                         lambda url, target: shutil.copy(tmp_path / 'served.pth', target))
     with pytest.raises(CheckpointError, match='holds objects other than tensors'):
-        read_state_dict('https://example.org/evil.pth')
+        read_state_dict(url)
     assert not (tmp_path / 'owned').exists()
 
 

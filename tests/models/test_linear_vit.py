@@ -2,31 +2,32 @@
 import pytest
 import torch
 
+from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import TimmViT
-from mmvitlin.models.layers import HedgehogMap, LinearAttention
+from mmvitlin.models.layers import HedgehogMap, LinearAttention, resize_positions
 from mmvitlin.ops import linear_attention_reference
 from mmvitlin.ops.linear_attention import elu_feature
 from tests.models.test_timm_vit import FAMILIES, build
 
 
-def by_the_book(attn: LinearAttention, x, rope=None):
-    q, k, v = attn.queries_keys_values(x, rope)
-    y = linear_attention_reference(elu_feature(q), elu_feature(k), v)
-    y = attn.norm(y.transpose(1, 2).flatten(2))
-    if getattr(attn, 'gate', None) is not None:
-        y = y * attn.gate(x).sigmoid()
-    return attn.proj(y)
-
-
 @pytest.mark.parametrize('family', FAMILIES)
-def test_it_equals_the_naive_formula(family, monkeypatch):
-    net = build(family, attention='linear')
+def test_it_is_timms_network_with_the_naive_formula_for_attention(family, monkeypatch):
+    """timm makes queries, keys and values, turns them, and projects; the middle is replaced."""
+    net, timms = build(family, attention='linear'), build(family)
+    timms.load_state_dict(net.state_dict())
     images = torch.randn(1, 3, 3 * net.patch_size, 5 * net.patch_size)
-    fast, = net.forward_tokens(images)
-    monkeypatch.setattr(LinearAttention, 'forward',
-                        lambda self, x, rope=None, **_: by_the_book(self, x, rope))
-    slow, = net.forward_tokens(images)
-    torch.testing.assert_close(fast.patches, slow.patches, atol=2e-4, rtol=1e-3)
+    ours, = net.forward_tokens(images)
+    calls = []
+
+    def linear(q, k, v, *args, **kwargs):
+        calls.append(q.shape)
+        return linear_attention_reference(elu_feature(q), elu_feature(k), v)
+
+    monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention', linear)
+    with torch.no_grad():
+        want = timms.vit.forward_features(images)[:, net.vit.num_prefix_tokens:]
+    assert len(calls) == 3
+    torch.testing.assert_close(ours.patches, want, atol=2e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -108,3 +109,94 @@ def test_bad_options():
         build('clip', attention='linear', linear_cfg=dict(conv_kernel=4))
     with pytest.raises(TypeError, match='no attention'):
         LinearAttention(torch.nn.Linear(2, 2))
+
+
+def saved(net, path, describe=True):
+    """As training leaves a network."""
+    torch.save(dict(meta=dict(backbone=net.describe()) if describe else {},
+                    state_dict={f'backbone.{k}': v for k, v in net.state_dict().items()}), path)
+    return str(path)
+
+
+def test_the_kind_of_linear_attention_is_remembered(tmp_path):
+    kwargs = dict(attention='linear', linear_cfg=dict(feature_map='relu'))
+    path = saved(build('clip', **kwargs), tmp_path / 'a.pth')
+    assert build('clip', **kwargs).load_weights(path, 'backbone.').matched
+    with pytest.raises(CheckpointError, match="trained with linear_cfg=.*'relu'.*this network has"):
+        build('clip', attention='linear').load_weights(path, 'backbone.')
+    with pytest.raises(CheckpointError, match=r'linear attention in the layers \[0, 1, 2\]'):
+        build('clip').load_weights(path, 'backbone.')
+    softmax = saved(build('clip'), tmp_path / 'b.pth')  # whose weights may start a linear one
+    assert build('clip', **kwargs).load_weights(softmax, 'backbone.').matched
+
+
+@pytest.mark.parametrize('family', ['clip', 'deit3', 'dinov2 registers', 'siglip'])
+def test_positions_of_oblong_grids(family, tmp_path):
+    """A grid of 2x8 is as many as 4x4, and 3x5 is no square: the file says which it was."""
+    name, _ = FAMILIES[family]
+    side = 14 if '14' in name else 16
+
+    def net(rows, columns, **kwargs):
+        return TimmViT(name, img_size=(rows * side, columns * side),
+                       model_kwargs=dict(embed_dim=48, depth=1, num_heads=3), **kwargs).eval()
+
+    for grid in ((2, 8), (3, 5)):
+        source = net(*grid)
+        torch.nn.init.normal_(source.vit.pos_embed)
+        path = saved(source, tmp_path / 'a.pth')
+        same = net(*grid)
+        same.load_weights(path, 'backbone.')
+        assert torch.equal(same.vit.pos_embed, source.vit.pos_embed)
+        heir = net(*grid, attention='linear')
+        heir.inherit(source)
+        assert torch.equal(heir.vit.pos_embed, source.vit.pos_embed)
+        prefix = source.vit.pos_embed.shape[1] - grid[0] * grid[1]
+        want = resize_positions(source.vit.pos_embed[:, prefix:], grid, (4, 4))
+        loaded, heir = net(4, 4), net(4, 4)
+        loaded.load_weights(path, 'backbone.')
+        heir.inherit(source)
+        for other in (loaded, heir):
+            torch.testing.assert_close(other.vit.pos_embed[:, prefix:], want)
+            assert torch.equal(other.vit.pos_embed[:, :prefix], source.vit.pos_embed[:, :prefix])
+    with pytest.raises(CheckpointError, match='15 patches are of no square'):
+        net(4, 4).load_weights(saved(net(3, 5), tmp_path / 'b.pth', describe=False), 'backbone.')
+
+
+def test_networks_that_are_no_plain_vits():
+    with pytest.raises(TypeError, match='without one ordinary attention each'):
+        TimmViT('vit_small_patch16_18x2_224', model_kwargs=dict(depth=1))
+    with pytest.raises(TypeError, match='without one ordinary attention each'):
+        TimmViT('vit_tiny_patch16_224', model_kwargs=dict(depth=1, attn_layer='diff'))
+
+
+def test_clip_weights_keep_their_activation():
+    with pytest.raises(ConfigError, match="take 'vit_base_patch16_clip_quickgelu_224.openai'"):
+        TimmViT('vit_base_patch16_clip_224.openai', pretrained=True)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('linear_cfg', [None, {}, dict(normalize=False, output_gate=True),
+                                        dict(feature_map='hedgehog'), dict(conv_kernel=3)])
+def test_inference_over_tiles_is_the_same(family, linear_cfg, monkeypatch):
+    """Tiles that cut prefix tokens and rotary angles, at layers in between too."""
+    monkeypatch.setattr('mmvitlin.models.backbones.timm_vit._TILE', 3)
+    net = build(family, attention='softmax' if linear_cfg is None else 'linear',
+                linear_cfg=linear_cfg or {})
+    images = torch.randn(2, 3, 3 * net.patch_size, 5 * net.patch_size)
+    want = net.forward_tokens(images, [0, 2, 1])
+    calls = []
+    stream = TimmViT._stream_
+    monkeypatch.setattr(TimmViT, '_stream_', staticmethod(
+        lambda *a: calls.append(1) or stream(*a)))
+    with torch.no_grad():
+        got = net.forward_tokens(images, [0, 2, 1])
+    assert len(calls) == 3
+    for a, b in zip(want, got, strict=True):
+        torch.testing.assert_close(a.patches, b.patches, atol=2e-4, rtol=1e-3)
+        if a.cls is not None:
+            torch.testing.assert_close(a.cls, b.cls, atol=2e-4, rtol=1e-3)
+    handle = net.vit.blocks[1].attn.register_forward_hook(lambda *a: None)
+    with torch.no_grad():
+        net.forward_tokens(images)
+    handle.remove()
+    assert len(calls) == 3 + 2  # whoever looks into a block gets the block as it is

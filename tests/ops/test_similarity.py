@@ -39,6 +39,18 @@ def test_forms_agree_in_value_and_gradient(length, ds, dt):
     torch.testing.assert_close(g_pair, g_lin, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize('length', [3, 50])
+def test_the_linear_forms_gradients_in_float64(length, monkeypatch):
+    monkeypatch.setattr('mmvitlin.ops.similarity._TILE', 16)  # several tiles, the last shorter
+    s = torch.randn(2, length, 4, dtype=torch.float64, requires_grad=True)
+    t = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(cosine_map_distance_linear, (s, t), atol=1e-7)
+    alone = cosine_map_distance_linear(s.detach(), t)
+    got, = torch.autograd.grad(alone.sum(), t)
+    want = torch.autograd.grad(cosine_map_distance_linear(s, t).sum(), (s, t))[1]
+    torch.testing.assert_close(got, want)
+
+
 def test_known_value():
     # teacher: orthogonal tokens, map = identity; student: equal tokens, map of ones:
     # each row has cosine 1/sqrt(2) with its counterpart

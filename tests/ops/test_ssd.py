@@ -26,12 +26,13 @@ def relative(a, b):
     return ((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-30)).item()
 
 
+@pytest.mark.parametrize('backend', ['torch', 'plain'])
 @pytest.mark.parametrize('groups', [1, 2])
 @pytest.mark.parametrize(('length', 'chunk'), [(1, None), (7, 3), (63, None), (64, None),
                                                (65, None), (198, 64), (198, 16), (131, 256)])
-def test_values_and_all_gradients_in_float64(length, chunk, groups):
+def test_values_and_all_gradients_in_float64(length, chunk, groups, backend):
     leaves = [t.requires_grad_() for t in inputs(length, groups, dtype=torch.float64)]
-    ours = ssd(*leaves, chunk_size=chunk, backend='torch')
+    ours = ssd(*leaves, chunk_size=chunk, backend=backend)
     theirs = ssd_reference(*leaves)
     weight = torch.randn_like(ours)
     got = torch.autograd.grad((ours * weight).sum(), leaves)
@@ -42,12 +43,13 @@ def test_values_and_all_gradients_in_float64(length, chunk, groups):
 
 
 @pytest.mark.parametrize(('dtype', 'bound'), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize('backend', ['torch', 'plain'])
 @pytest.mark.parametrize('length', [65, 1000])
-def test_error_against_float64(dtype, bound, length):
+def test_error_against_float64(dtype, bound, length, backend):
     exact = inputs(length, dtype=torch.float64)
     rounded = [t.to(dtype) if i in (0, 3, 4, 5) else t.float() for i, t in enumerate(exact)]
     want = ssd_reference(*[t.double() for t in rounded])
-    got = ssd(*rounded, backend='torch')
+    got = ssd(*rounded, backend=backend)
     assert got.dtype == dtype
     assert relative(got, want) < bound
 
@@ -65,9 +67,10 @@ def test_gradients_in_training_types(dtype, bound):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('step', [1e-4, 0.1, 20.0])
-def test_no_overflow_at_the_limits(dtype, step):
+@pytest.mark.parametrize('backend', ['torch', 'plain'])
+def test_no_overflow_at_the_limits(dtype, step, backend):
     x, dt, A, B, C, D = inputs(300, dtype=dtype)
-    y = ssd(x, torch.full_like(dt, step), torch.full_like(A, -16.), B, C, D, backend='torch')
+    y = ssd(x, torch.full_like(dt, step), torch.full_like(A, -16.), B, C, D, backend=backend)
     assert torch.isfinite(y).all()
 
 
@@ -132,7 +135,7 @@ def test_unknown_backend_and_wrong_shapes():
 
 def test_auto_takes_torch_on_the_cpu():
     x, *rest = inputs(10)
-    assert available_backends(x) == ['torch', 'reference']
+    assert available_backends(x) == ['torch', 'plain', 'reference']
     assert torch.equal(ssd(x, *rest), ssd(x, *rest, backend='torch'))
 
 

@@ -11,7 +11,7 @@ model = dict(
         # without network: pretrained=False here and checkpoint='FILE' beside backbone
         backbone=dict(
             type='mmvitlin.TimmViT',
-            model_name='vit_base_patch16_clip_224.openai',
+            model_name='vit_base_patch16_clip_quickgelu_224.openai',
             pretrained=True)),
     mask_ratio=0.75,
     objectives=dict(

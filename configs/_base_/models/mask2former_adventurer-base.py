@@ -1,6 +1,6 @@
 # Mask2Former on a SimpleFPN over four depths of Adventurer-B; needs make setup-full
 _base_ = ['./upernet_adventurer-base.py']
-num_classes = 19
+class_count = 19
 attention = dict(
     embed_dims=256, num_heads=8, attn_drop=0.0, proj_drop=0.0, dropout_layer=None,
     batch_first=True)
@@ -13,7 +13,7 @@ model = dict(
         strides=[4, 8, 16, 32],
         feat_channels=256,
         out_channels=256,
-        num_classes=num_classes,
+        num_classes=class_count,
         num_queries=100,
         num_transformer_feat_level=3,
         align_corners=False,
@@ -46,7 +46,7 @@ model = dict(
             init_cfg=None),
         loss_cls=dict(
             type='mmdet.CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0, reduction='mean',
-            class_weight=[1.0] * num_classes + [0.1]),
+            class_weight=[1.0] * class_count + [0.1]),
         loss_mask=dict(
             type='mmdet.CrossEntropyLoss', use_sigmoid=True, reduction='mean', loss_weight=5.0),
         loss_dice=dict(

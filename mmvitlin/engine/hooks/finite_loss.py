@@ -1,8 +1,11 @@
 """A loss that is no number is caught at its step."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.distributed as dist
+import torch.nn as nn
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -17,11 +20,12 @@ _SHOWN = 8
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stop a run, or skip the step, where the loss is NaN or infinite.
+    """Stop a run, or skip the step, where the loss or the gradient is NaN or infinite.
 
-    Before the optimiser sees it: weights are never touched by such a step. The batch's files are
-    named, and the module whose output first went non-finite when the step is computed again with
-    the same randomness.
+    Before the optimiser sees it: weights are never touched by such a step, and running statistics
+    are put back. The batch's files are named, and the module whose output first went non-finite
+    when the step is computed again with the same randomness; of several processes, those that
+    met it. (A loss scaler of float16 training looks after gradients itself.)
 
     Args:
         action: 'stop' or 'skip'.
@@ -37,28 +41,53 @@ class FiniteLossHook(Hook):
             raise ValueError(f"action must be 'stop' or 'skip', got '{action}'")
         self.action, self.limit, self.skipped = action, limit, 0
         self._batch: object = None
+        self._statistics: list[tuple[Tensor, Tensor]] = []
 
     def before_train(self, runner: Runner) -> None:
         """Stand before the optimiser."""
-        update = runner.optim_wrapper.update_params
+        wrapper = runner.optim_wrapper
+        update, step = wrapper.update_params, wrapper.step
 
-        def guarded(loss: Tensor, *args, **kwargs) -> None:
+        def guarded_update(loss: Tensor, *args, **kwargs) -> None:
             if self._finite(loss):
-                self.skipped = 0
                 update(loss, *args, **kwargs)
-                return
-            message = self._describe(runner, loss)
-            if self.action == 'stop' or self.skipped >= self.limit:
-                raise NonFiniteLossError(message)
-            self.skipped += 1
-            runner.logger.warning(f'step skipped ({self.skipped} in a row): {message}')
-            runner.optim_wrapper.zero_grad()
+            else:
+                self._refuse(runner, f'the loss is {float(loss.detach()):g}', loss)
 
-        runner.optim_wrapper.update_params = guarded
+        def guarded_step(*args, **kwargs) -> None:
+            norm = _total_norm([p.grad for group in wrapper.param_groups for p in group['params']
+                                if p.grad is not None])
+            if self._finite(norm):
+                self.skipped = 0
+                step(*args, **kwargs)
+            else:
+                self._refuse(runner, f'the norm of the gradient is {float(norm):g}', norm)
+
+        wrapper.update_params = guarded_update
+        if not hasattr(wrapper, 'loss_scaler'):
+            wrapper.step = guarded_step
+
+    def _refuse(self, runner: Runner, what: str, value: Tensor) -> None:
+        """Leave the step out, or end the run."""
+        self._restore()
+        message = self._describe(runner, what, value)
+        self._restore()  # telling the culprit ran the network again
+        if self.action == 'stop' or self.skipped >= self.limit:
+            raise NonFiniteLossError(message)
+        self.skipped += 1
+        runner.logger.warning(f'step skipped ({self.skipped} in a row): {message}')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Keep the batch, to name its files."""
+        """Keep the batch, to name its files, and what normalisation layers will change."""
         self._batch = data_batch
+        self._statistics = [(buffer, buffer.clone()) for module in runner.model.modules()
+                            if getattr(module, 'track_running_stats', False)
+                            for buffer in module.buffers(recurse=False)]
+
+    def _restore(self) -> None:
+        with torch.no_grad():
+            for buffer, before in self._statistics:
+                buffer.copy_(before)
 
     @staticmethod
     def _finite(loss: Tensor) -> bool:
@@ -68,13 +97,19 @@ class FiniteLossHook(Hook):
             dist.all_reduce(fine, dist.ReduceOp.MIN)
         return bool(fine)
 
-    def _describe(self, runner: Runner, loss: Tensor) -> str:
+    def _describe(self, runner: Runner, what: str, value: Tensor) -> str:
         files = list(_files(self._batch))
         more = f' and {len(files) - _SHOWN} more' if len(files) > _SHOWN else ''
         told = f"of the files {', '.join(files[:_SHOWN])}{more}" if files else \
             'of a batch without file names'
-        return (f'the loss is {float(loss.detach()):g} at iteration {runner.iter + 1}, '
-                f'{told}; {self._culprit(runner)}. The weights are those of the step before. '
+        culprit = self._culprit(runner)
+        mine = f'{what} at iteration {runner.iter + 1}, {told}; {culprit}'
+        if get_world_size() > 1:
+            fine = bool(torch.isfinite(value.detach()).all())
+            everyone: list = [None] * get_world_size()
+            dist.all_gather_object(everyone, None if fine else f'process {runner.rank}: {mine}')
+            mine = '. '.join(text for text in everyone if text) or mine
+        return (f'{mine}. The weights are those of the step before. '
                 'Lower the learning rate or clip gradients, train in float32, or look at the '
                 "files; custom_hooks=[dict(type='mmvitlin.FiniteLossHook', action='skip')] goes "
                 'on without such steps.')
@@ -86,7 +121,7 @@ class FiniteLossHook(Hook):
         handles = [module.register_forward_hook(
             lambda m, args, output, name=name: first.append(name)
             if not first and not _all_finite(output) else None)
-            for name, module in model.named_modules() if name]
+            for name, module in _named_modules(model) if name]
         weights = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
         try:
             StepSeedHook().before_train_iter(runner, 0)
@@ -103,6 +138,20 @@ class FiniteLossHook(Hook):
         if first:
             return f"the first output that is not finite is that of '{first[0]}'"
         return 'every module gave finite outputs, so it is in the loss itself'
+
+
+def _total_norm(gradients: list[Tensor]) -> Tensor:
+    if not gradients:
+        return torch.zeros(())
+    return torch.stack([n.float() for n in torch._foreach_norm(gradients)]).norm()
+
+
+def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """All modules, those of a frozen teacher too, which is none of the model's."""
+    yield from model.named_modules()
+    network = getattr(getattr(model, 'teacher', None), 'network', None)
+    if network is not None:
+        yield from ((f'teacher.{name}', module) for name, module in network.named_modules())
 
 
 def _all_finite(output) -> bool:

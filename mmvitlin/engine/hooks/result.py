@@ -13,9 +13,11 @@ from pathlib import Path
 import mmengine
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 import mmvitlin
+from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.registry import HOOKS
 
 
@@ -77,6 +79,13 @@ class ResultHook(Hook):
         """Keep the newest metrics."""
         self.metrics = _scalars(metrics)
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say in every checkpoint what its weights do not tell of the backbone."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        describe = getattr(getattr(model, 'backbone', None), 'describe', None)
+        if describe is not None:
+            checkpoint.setdefault('meta', {})['backbone'] = describe()
+
     def after_run(self, runner: Runner) -> None:
         """Write the file."""
         if runner.rank != 0:
@@ -99,4 +108,4 @@ class ResultHook(Hook):
             date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
             command=command_line())
         path = Path(runner.work_dir) / self.filename
-        path.write_text(json.dumps(result, indent=2, default=float) + '\n')
+        write_whole((json.dumps(result, indent=2, default=float) + '\n').encode(), path)

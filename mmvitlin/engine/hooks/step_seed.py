@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmvitlin.datasets.seeding import mix, set_seed
@@ -15,6 +16,9 @@ class StepSeedHook(Hook):
     What the model draws (masks, dropout, stochastic depth) is then the same in a run that was
     killed and resumed as in one that was not, with no random state to save, and whatever the data
     pipeline drew in between. Epochs are seeded likewise, from which the loader's workers start.
+    A model with a ``step_seed`` is told one that all processes share: a distiller draws with it
+    the masks of the whole global batch and takes its own, so that they do not depend on the
+    number of processes.
     """
     priority = 'VERY_HIGH'
 
@@ -29,3 +33,6 @@ class StepSeedHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """After the batch was made, before the model sees it."""
         self._seed(runner, runner.iter)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if hasattr(model, 'step_seed'):
+            model.step_seed = mix(runner.seed or 0, runner.iter)

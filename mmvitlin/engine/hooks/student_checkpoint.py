@@ -1,6 +1,7 @@
 """The student alone, in a file."""
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 import mmvitlin
+from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.registry import HOOKS
 
 
@@ -47,12 +49,12 @@ class StudentCheckpointHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         describe = getattr(model.backbone, 'describe', dict)
         path = Path(runner.work_dir) / self.filename
-        aside = path.with_suffix('.tmp')
+        content = io.BytesIO()
         torch.save(
             dict(meta=dict(mmvitlin_version=mmvitlin.__version__, iter=runner.iter,
                            experiment_name=runner.experiment_name, backbone=describe()),
-                 state_dict=self.student_state(runner)), aside)
-        aside.replace(path)
+                 state_dict=self.student_state(runner)), content)
+        write_whole(content.getvalue(), path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Beside every full checkpoint."""

@@ -220,26 +220,43 @@ class Adventurer(TokenBackbone):
                        mask: Tensor | None = None) -> list[Tokens]:
         """See :meth:`TokenBackbone.forward_tokens`."""
         wanted = self.layer_indices(layers)
+        streams, grid = self.forward_blocks(images, wanted, mask)
+        found = {}
+        for i in set(wanted):
+            x = self.norm_f(streams[i]) if i == self.num_layers - 1 else streams[i]
+            found[i] = Tokens(x[:, :-1], x[:, -1], grid)
+        return [found[i] for i in wanted]
+
+    def forward_blocks(self, images: Tensor, layers: Sequence[int], mask: Tensor | None = None
+                       ) -> tuple[dict[int, Tensor], tuple[int, int]]:
+        """The residual stream after each asked layer, and the grid of the patches.
+
+        Args:
+            images: (B, 3, H, W).
+            layers: Numbers from 0.
+            mask: See :meth:`forward_tokens`.
+
+        Returns:
+            Layer → (B, L + 1, C), the class token last, no final norm; (h, w).
+        """
         patches, grid = self.patch_embed(images)
         patches = self.apply_mask(patches, mask)
         patches = patches + resize_positions(self.pos_embed[:, :-1], self.grid, grid)
-        cls = (self.cls_token + self.pos_embed[:, -1:]).expand(len(images), -1, -1)
+        cls = (self.cls_token + self.pos_embed[:, -1:]).expand(images.shape[0], -1, -1)
         x = torch.cat([patches, cls], dim=1)
         tiled = self._can_tile(x)
         in_place = tiled and not torch.is_grad_enabled()
-        found = {}
-        for i, layer in enumerate(self.layers[:max(wanted) + 1]):
+        deepest, found = max(layers), {}
+        for i, layer in enumerate(self.layers[:deepest + 1]):
             if in_place:
                 x = streamed_block_(x, layer.weights(self._compute_dtype(x)), layer.reverse)
             else:
                 run = partial(layer.trained, dtype=self._compute_dtype(x)) if tiled else layer
                 again = self.with_cp and self.training
                 x = checkpoint(run, x, use_reentrant=False) if again else run(x)
-            if i in wanted:
-                last = i == self.num_layers - 1
-                y = self.norm_f(x) if last else x.clone() if in_place else x
-                found[i] = Tokens(y[:, :-1], y[:, -1], grid)
-        return [found[i] for i in wanted]
+            if i in layers:
+                found[i] = x.clone() if in_place and i < deepest else x
+        return found, grid
 
     def _can_tile(self, x: Tensor) -> bool:
         """Whether blocks may run tile by tile rather than module by module.

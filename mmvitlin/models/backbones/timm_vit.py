@@ -2,34 +2,65 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
+from functools import partial
 
 import timm
 import torch
 import torch.nn as nn
 from timm.models.deit import VisionTransformerDistilled
-from timm.models.eva import Eva
+from timm.models.eva import Eva, EvaBlock
 from timm.models.eva import checkpoint_filter_fn as eva_filter_fn
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from mmvitlin.errors import ConfigError
+from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
 from mmvitlin.models.layers import (
     InheritedAttention,
     LinearAttention,
     WindowAttention,
     pad_to_patches,
+    resize_positions,
 )
-from mmvitlin.models.utils import LoadReport, fit_state_dict, load_backbone
+from mmvitlin.models.utils import (
+    LoadReport,
+    fit_state_dict,
+    layout_of,
+    load_backbone,
+    to_timm,
+)
 from mmvitlin.ops import FastLinear
 from mmvitlin.registry import MODELS
 
 # how each family's foreign checkpoints are read
 _FAMILIES = {VisionTransformer: checkpoint_filter_fn, VisionTransformerDistilled:
              checkpoint_filter_fn, Eva: eva_filter_fn}
+_TILE = 1024  # tokens that are worked on at a time on a CPU
+_STREAMED = (Block, EvaBlock)
 _MODULES = ('vision_transformer', 'deit', 'eva')
+
+
+def _watched(block: nn.Module) -> bool:
+    """Whether a block must run as its author wrote it: of another kind, or with hooks in it."""
+    return type(block) not in _STREAMED or block.training or any(
+        m._forward_hooks or m._forward_pre_hooks for m in block.modules())
+
+
+def _refuse_other_activation(model_name: str, pretrained: bool) -> None:
+    """OpenAI's CLIP computes QuickGELU; timm loads it into GELU networks without a word.
+
+    Raises:
+        ConfigError: pretrained weights of the one under the name of the other.
+    """
+    cfg = timm.models.get_pretrained_cfg(model_name)
+    notes = ' '.join(getattr(cfg, 'notes', None) or ())
+    if pretrained and 'natively QuickGELU' in notes and 'quickgelu' not in model_name:
+        raise ConfigError(f"the weights of '{model_name}' were trained with QuickGELU, the network "
+                          "of that name computes GELU; take "
+                          f"'{model_name.replace('_clip_', '_clip_quickgelu_')}'")
 
 
 @MODELS.register_module()
@@ -44,7 +75,7 @@ class TimmViT(TokenBackbone):
     :class:`mmvitlin.models.layers.LinearAttention`.
 
     Args:
-        model_name: timm's name, such as 'vit_base_patch16_clip_224.openai'.
+        model_name: timm's name, such as 'vit_base_patch16_clip_quickgelu_224.openai'.
         attention: 'softmax', 'linear' or 'window' for all layers, or one of them for each.
         softmax_layers: Layers that stay softmax whatever ``attention`` says; negative numbers
             count from the last. ``attention='window'`` with (2, 5, 8, 11) is ViTDet's base.
@@ -103,6 +134,7 @@ class TimmViT(TokenBackbone):
                 block.attn = LinearAttention(block.attn, **(linear_cfg or {}))
             elif kind == 'window':
                 block.attn = WindowAttention(block.attn, window)
+        self._loaded_grid: tuple[int, int] | None = None  # of the file that is being loaded
         if checkpoint is not None:
             self.load_weights(checkpoint)
         self.patch_size = self.vit.patch_embed.patch_size[0]
@@ -135,14 +167,16 @@ class TimmViT(TokenBackbone):
             close = difflib.get_close_matches(name, timm.list_models(), n=3)
             raise ValueError(f"timm {timm.__version__} knows no model '{model_name}'" +
                              (f'; the nearest are {close}' if close else ''))
-        family = timm.models.model_entrypoint(name).__module__.rsplit('.', 1)[-1]
+        entry = timm.models.model_entrypoint(name)
+        family = entry.__module__.rsplit('.', 1)[-1]
         if family not in _MODULES:
             raise TypeError(f"'{model_name}' is no plain Vision Transformer (it is of "
                             f'timm.models.{family}); TimmViT takes vit_*, deit_*, deit3_*, eva02_* '
                             'and the like')
+        _refuse_other_activation(model_name, pretrained)
         try:
-            return timm.create_model(model_name, pretrained=pretrained, dynamic_img_size=True,
-                                     **kwargs)
+            net = timm.create_model(model_name, pretrained=pretrained, dynamic_img_size=True,
+                                    **kwargs)
         except Exception as error:
             if not pretrained:
                 raise
@@ -151,6 +185,12 @@ class TimmViT(TokenBackbone):
                 f'({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}). '
                 'On a machine without network, download them elsewhere and give the file as '
                 'checkpoint=…, or fill the Hugging Face cache (HF_HOME).') from error
+        odd = next((b for b in net.blocks if not hasattr(b, 'attn')
+                    or any(k.startswith('lambda_') for k, _ in b.attn.named_parameters())), None)
+        if odd is not None:
+            raise TypeError(f"'{model_name}' is no plain Vision Transformer: its blocks are "
+                            f'{type(odd).__name__}s without one ordinary attention each')
+        return net
 
     def init_weights(self) -> None:
         """Load what ``init_cfg`` says, if anything; timm has initialised or loaded the rest.
@@ -162,7 +202,8 @@ class TimmViT(TokenBackbone):
         self._is_init = True
 
     def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
-        """Load our own checkpoints, or timm's and the original authors' layouts."""
+        """Load our own checkpoints, or the layouts of timm, the original authors (CLIP, OpenCLIP,
+        DINOv2), Hugging Face (ViT, CLIP, SigLIP, DINOv2) and mmpretrain (ViT, CLIP)."""
         return load_backbone(self, path, prefix, transform=self._from_any_layout)
 
     def inherit(self, other: TimmViT) -> LoadReport:
@@ -174,21 +215,78 @@ class TimmViT(TokenBackbone):
         Raises:
             CheckpointError: the networks differ in width, depth or family.
         """
+        self._loaded_grid = tuple(other.describe()['grid'])
         return fit_state_dict(self, self._from_any_layout(other.state_dict()),
                               f'the {type(other).__name__} it inherits from')
 
+    def describe(self) -> dict:
+        """What a checkpoint must say of the network beside its weights."""
+        found = dict(grid=list(self.vit.patch_embed.grid_size), attention=list(self.attention))
+        linear = next((b.attn for b in self.vit.blocks if isinstance(b.attn, LinearAttention)),
+                      None)
+        return found if linear is None else dict(found, linear_cfg=linear.options())
+
+    def heed(self, description: dict, source: str) -> None:
+        """Take note of what a file says of its network before its weights are loaded.
+
+        Softmax weights may start a linear layer; linear ones fit no other kind.
+
+        Raises:
+            CheckpointError: a linear layer of the file is none here, or one of another kind.
+        """
+        grid = description.get('grid')
+        self._loaded_grid = tuple(grid) if grid else None
+        theirs, ours = description.get('attention'), self.describe()
+        if theirs is None or len(theirs) != self.num_layers:
+            return
+        lost = [i for i, kind in enumerate(theirs)
+                if kind == 'linear' and self.attention[i] != 'linear']
+        if lost:
+            raise CheckpointError(f'{source} was trained with linear attention in the layers '
+                                  f'{lost}, which are not linear here; set attention={theirs}')
+        options = description.get('linear_cfg')
+        if options is not None and 'linear' in theirs and options != ours.get('linear_cfg'):
+            raise CheckpointError(f'{source} was trained with linear_cfg={options}, this network '
+                                  f"has {ours.get('linear_cfg')}; set linear_cfg accordingly")
+
     def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        if any(k.startswith('vit.') for k in state):
+        old, self._loaded_grid = self._loaded_grid, None  # holds for one loading
+        positions = None
+        if layout_of(state) is None and any(k.startswith('vit.') for k in state):
             state = {k.removeprefix('vit.'): v for k, v in state.items()
                      if k.startswith('vit.')}
+            positions = state.pop('pos_embed', None)  # timm would take any grid for a square
+        else:
+            state = to_timm(state)
         with torch.no_grad():
             state = _FAMILIES[type(self.vit)](state, self.vit)
+            if positions is not None:
+                state['pos_embed'] = self._positions_at(positions, old)
         state = {f'vit.{k}': v for k, v in state.items()}
         for key, start in self.state_dict().items():
             parts = key.split('.')
             if parts[:2] == ['vit', 'blocks'] and parts[4] in LinearAttention.ADDED:
                 state.setdefault(key, start)
         return state
+
+    def _positions_at(self, positions: Tensor, old: tuple[int, int] | None) -> Tensor:
+        """Positions (1, prefix + h·w, C) learned on a grid, on this network's.
+
+        Raises:
+            CheckpointError: the grid is not known and no square.
+        """
+        grid = tuple(self.vit.patch_embed.grid_size)
+        prefix = 0 if getattr(self.vit, 'no_embed_class', False) else self.vit.num_prefix_tokens
+        count = positions.shape[1] - prefix
+        if old is None or old[0] * old[1] != count:
+            side = math.isqrt(count)
+            old = grid if count == grid[0] * grid[1] else (side, side)
+        if old[0] * old[1] != count:
+            raise CheckpointError(f'positions of {count} patches are of no square, and the file '
+                                  'does not say of what grid; load it at the img_size it was '
+                                  'trained with and save it again')
+        patches = resize_positions(positions[:, prefix:], old, grid)
+        return torch.cat([positions[:, :prefix], patches], dim=1)
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -222,16 +320,40 @@ class TimmViT(TokenBackbone):
                 'rope': rope[i] if getattr(vit, 'rope_mixed', False) else rope}
             if self.with_cp and self.training:
                 x = recompute(block, x, use_reentrant=False, **turn)
-            elif fast:
+            elif fast and not _watched(block):
                 with FastLinear():
-                    x = block(x, **turn)
+                    self._stream_(block, x, turn.get('rope'))
             else:
                 x = block(x, **turn)
             if i in wanted:
-                y = vit.norm(x) if i == self.num_layers - 1 else x
+                last = i == self.num_layers - 1
+                y = vit.norm(x) if last else x.clone() if fast else x
                 found[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
                                   grid)
         return [found[i] for i in wanted]
+
+    @staticmethod
+    def _stream_(block: nn.Module, x: Tensor, rope: Tensor | None) -> None:
+        """A block in place, over tiles of tokens that stay in the processor's cache.
+
+        All but softmax attention looks at single tokens, or at sums over them.
+        """
+        eva = not hasattr(block, 'ls1')
+
+        def scaled(branch: int, y: Tensor) -> Tensor:
+            if eva:
+                gamma = getattr(block, f'gamma_{branch}')
+                return y if gamma is None else gamma * y
+            return getattr(block, f'ls{branch}')(y)
+
+        attn = block.attn
+        if isinstance(attn, LinearAttention) and attn.conv is None:
+            attn.stream_(x, block.norm1, partial(scaled, 1), rope, _TILE)
+        else:
+            turn = {} if rope is None else dict(rope=rope)
+            x += scaled(1, attn(block.norm1(x), **turn))
+        for part in x.split(_TILE, dim=1):
+            part += scaled(2, block.mlp(block.norm2(part)))
 
     def _embed_positions(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Patches (B, h, w, C) to all tokens with positions, and rotary angles if any."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn as nn
+from mmengine.dist import get_rank, get_world_size
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -47,6 +48,7 @@ class Distiller(BaseModel):
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None):
         super().__init__(data_preprocessor, init_cfg)
+        self.step_seed: int | None = None  # set by StepSeedHook
         self.backbone = MODELS.build(backbone)
         if not isinstance(self.backbone, TokenBackbone):
             raise TypeError(f'{type(self.backbone).__name__} has no forward_tokens; the student '
@@ -107,6 +109,18 @@ class Distiller(BaseModel):
     def random_mask(self, batch: int, length: int, device) -> Tensor | None:
         """bool (batch, length), true where the student sees a mask token; None for none."""
         return None
+
+    def uniform(self, batch: int, length: int, device) -> Tensor:
+        """Random numbers (batch, length) in [0, 1).
+
+        With a ``step_seed`` they are those that one process with the whole global batch would
+        draw for these samples, which the samplers deal out in turn.
+        """
+        if self.step_seed is None:
+            return torch.rand(batch, length, device=device)
+        world = get_world_size()
+        draw = torch.Generator(device).manual_seed(self.step_seed)
+        return torch.rand(batch * world, length, generator=draw, device=device)[get_rank()::world]
 
     def student_grid(self, images: Tensor) -> tuple[int, int]:
         """(h, w) of the student's tokens of (B, 3, H, W)."""

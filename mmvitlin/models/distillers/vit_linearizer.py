@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from mmvitlin.models.distillers.base import Distiller
@@ -53,5 +52,5 @@ class ViTLinearizer(Distiller):
         if not self.mask_ratio:
             return None
         count = min(math.ceil(self.mask_ratio * length), length - 1)
-        order = torch.rand(batch, length, device=device).argsort(dim=1)
+        order = self.uniform(batch, length, device).argsort(dim=1)
         return order < count

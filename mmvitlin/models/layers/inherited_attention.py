@@ -51,8 +51,15 @@ class InheritedAttention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.head_dims)).transpose(1, 2)
 
-    def queries_keys_values(self, x: Tensor, rope: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L, C) to three (B, H, L, D), normed and rotated."""
+    def queries_keys_values(self, x: Tensor, rope: Tensor | None, start: int = 0
+                            ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, C) to three (B, H, L, D), normed and rotated.
+
+        Args:
+            x: Tokens, all of them or some in a row.
+            rope: Angles of all patches, (…, patches, 2 D).
+            start: Which token is the first of ``x``.
+        """
         if getattr(self, 'qkv', None) is not None:
             bias = self.qkv.bias
             if getattr(self, 'q_bias', None) is not None:
@@ -62,10 +69,11 @@ class InheritedAttention(nn.Module):
             q, k, v = (self._heads(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = self.q_norm(q), self.k_norm(k)
         if rope is not None:
-            q, k = (torch.cat([t[:, :, :self.num_prefix],
-                               apply_rot_embed_cat(t[:, :, self.num_prefix:], rope,
-                                                   half=self.rotate_half)], dim=2).type_as(v)
-                    for t in (q, k))
+            prefix = min(max(self.num_prefix - start, 0), x.shape[1])
+            first = max(start - self.num_prefix, 0)
+            rope = rope[..., first:first + x.shape[1] - prefix, :]
+            q, k = (torch.cat([t[:, :, :prefix], apply_rot_embed_cat(
+                t[:, :, prefix:], rope, half=self.rotate_half)], dim=2).type_as(v) for t in (q, k))
         if k.shape[1] != q.shape[1]:
             k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], dim=1) for t in (k, v))
         return q, k, v

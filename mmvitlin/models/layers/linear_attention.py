@@ -1,13 +1,15 @@
 """Linear attention in the place, and with the weights, of a timm attention module."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.models.layers.inherited_attention import InheritedAttention
-from mmvitlin.ops.linear_attention import FEATURE_MAPS, linear_attention
+from mmvitlin.ops.linear_attention import FEATURE_MAPS, LinearState, linear_attention
 
 
 class HedgehogMap(nn.Module):
@@ -67,6 +69,7 @@ class LinearAttention(InheritedAttention):
         if conv_kernel and conv_kernel % 2 == 0:
             raise ValueError(f'conv_kernel must be odd, got {conv_kernel}')
         self.normalize, self.feature_map = normalize, feature_map
+        self.conv_kernel, self.output_gate = conv_kernel, output_gate
         inner = self.num_heads * self.head_dims
         if feature_map == 'hedgehog':
             self.map_q = HedgehogMap(self.num_heads, self.head_dims)
@@ -84,6 +87,11 @@ class LinearAttention(InheritedAttention):
             nn.init.zeros_(self.out_gate.weight)
             nn.init.zeros_(self.out_gate.bias)
 
+    def options(self) -> dict:
+        """What it was built with, beside the softmax module."""
+        return dict(feature_map=self.feature_map, normalize=self.normalize,
+                    conv_kernel=self.conv_kernel, output_gate=self.output_gate)
+
     def forward(self, x: Tensor, rope: Tensor | None = None, attn_mask: Tensor | None = None,
                 is_causal: bool = False) -> Tensor:
         """(B, L, C) to (B, L, C), before the residual.
@@ -100,6 +108,40 @@ class LinearAttention(InheritedAttention):
         if self.out_gate is not None:
             y = y * (2 * torch.sigmoid(self.out_gate(x)))
         return self.project(y, x)
+
+    def stream_(self, x: Tensor, norm: nn.Module, scale: Callable[[Tensor], Tensor],
+                rope: Tensor | None, tile: int) -> None:
+        """``x += scale(self(norm(x)))`` over tiles of tokens, in place.
+
+        Beside the sums, what is held at full length are the mapped queries.
+
+        Args:
+            x: (B, L, C).
+            norm: Of the tokens before attention.
+            scale: Of its output.
+            rope: See :meth:`forward`.
+            tile: Tokens of a tile.
+
+        Raises:
+            RuntimeError: the convolution on V needs all values at once.
+        """
+        if self.conv is not None:
+            raise RuntimeError('linear attention with a convolution on V does not stream')
+        state, queries = LinearState(self.normalize), []
+        for a in range(0, x.shape[1], tile):
+            q, k, v = self.queries_keys_values(norm(x[:, a:a + tile]), rope, a)
+            state.add(self.map_k(k), v)
+            queries.append(self.map_q(q))
+            dtype = v.dtype
+        gated = self.out_gate is not None or getattr(self, 'gate', None) is not None
+        for n, a in enumerate(range(0, x.shape[1], tile)):
+            part = x[:, a:a + tile]
+            y = state.read(queries[n], dtype).transpose(1, 2).flatten(2)
+            queries[n] = None
+            seen = norm(part) if gated else part
+            if self.out_gate is not None:
+                y = y * (2 * torch.sigmoid(self.out_gate(seen)))
+            part += scale(self.project(y, seen))
 
     def _local(self, v: Tensor) -> Tensor:
         """Depthwise convolution of the patches' values over their grid; prefix tokens get 0."""

@@ -1,6 +1,7 @@
 """Images to patch tokens."""
 from __future__ import annotations
 
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +15,8 @@ def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
     """
     height, width = images.shape[-2:]
     ph, pw = patch_size
+    if isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt):
+        return F.pad(images, (0, -width % pw, 0, -height % ph))  # of an exported graph
     if height < ph or width < pw:
         raise ValueError(f'an image of {height}x{width} pixels is smaller than one patch of '
                          f'{ph}x{pw}; enlarge the image or take a smaller patch_size')

@@ -1,6 +1,7 @@
 """Learned positions at sizes they were not learned at."""
 from __future__ import annotations
 
+import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
@@ -8,8 +9,32 @@ from torch import Tensor
 def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Interpolate patch positions (1, h·w, C) to another grid, bicubic and antialiased.
 
-    Positions of class tokens and registers must be split off before.
+    Positions of class tokens and registers must be split off before. Sizes that are symbolic
+    while a graph is exported become part of the graph.
     """
+    if any(isinstance(n, torch.SymInt) for n in new):
+        grid = positions.unflatten(1, tuple(old)).float()
+        rows, columns = (bicubic_weights(a, b, grid) for a, b in zip(old, new, strict=True))
+        grid = torch.einsum('ih,bhwc->biwc', rows, grid)
+        grid = torch.einsum('jw,biwc->bijc', columns, grid)
+        return grid.flatten(1, 2).to(positions.dtype)
     if tuple(old) == tuple(new):
         return positions
     return resample_abs_pos_embed(positions, list(new), list(old), num_prefix_tokens=0)
+
+
+def bicubic_weights(old: int, new: int, like: Tensor) -> Tensor:
+    """Weights (new, old) of antialiased bicubic interpolation of a line, each row adding to 1.
+
+    As ``F.interpolate(mode='bicubic', antialias=True)``, the cubic with a = −0.5, in operators
+    that every runtime has.
+    """
+    places = torch.arange(1, new + 1, device=like.device, dtype=like.dtype)
+    scale = old / places[-1:]  # a tensor also where ``new`` is symbolic
+    centres = (places - 0.5) * scale
+    sources = torch.arange(old, device=like.device, dtype=like.dtype) + 0.5
+    x = (sources - centres[:, None]).abs() / scale.clamp(min=1)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+    return weights / weights.sum(1, keepdim=True)

@@ -45,7 +45,7 @@ class WindowAttention(InheritedAttention):
         windows = [self._cut(t[:, :, prefix:]) for t in (q, k, v)]
         y = F.scaled_dot_product_attention(*windows, attn_mask=self._padding(x),
                                            scale=self.scale)
-        y = torch.cat([whole, self._join(y, len(x))], dim=2)
+        y = torch.cat([whole, self._join(y, x.shape[0])], dim=2)
         return self.project(y.transpose(1, 2).flatten(2), x)
 
     def _counts(self) -> tuple[int, int]:
@@ -68,9 +68,10 @@ class WindowAttention(InheritedAttention):
     def _padding(self, x: Tensor) -> Tensor | None:
         """Which keys of each window are patches, (B·windows, 1, 1, window²); None for all."""
         (h, w), (rows, cols), s = self.grid, self._counts(), self.window
-        if (rows * s, cols * s) == (h, w):
+        symbolic = isinstance(h, torch.SymInt) or isinstance(w, torch.SymInt)
+        if not symbolic and (rows * s, cols * s) == (h, w):
             return None
         there = F.pad(torch.ones(h, w, dtype=torch.bool, device=x.device),
                       (0, cols * s - w, 0, rows * s - h))
         there = there.unflatten(1, (cols, s)).unflatten(0, (rows, s)).transpose(1, 2)
-        return there.flatten(2).flatten(0, 1)[:, None, None].repeat(len(x), 1, 1, 1)
+        return there.flatten(2).flatten(0, 1)[:, None, None].repeat(x.shape[0], 1, 1, 1)

@@ -111,6 +111,8 @@ class ActivationMatchingLoss(nn.Module):
 def _visible_indices(mask: Tensor) -> Tensor:
     """Indices of the unmasked patches, (B, V)."""
     visible = int((~mask[0]).sum())
+    if not visible:
+        raise ValueError('the mask hides every token; nothing visible is left to compare')
     return torch.argsort(mask.to(torch.uint8), dim=1, stable=True)[:, :visible]
 
 

@@ -52,7 +52,7 @@ class MaskedPredictionLoss(nn.Module):
             Scalar.
 
         Raises:
-            ValueError: no mask, or shapes that differ.
+            ValueError: no mask or an empty one, or shapes that differ.
         """
         if mask is None:
             raise ValueError('masked prediction needs a mask; set mask_ratio above 0')
@@ -61,6 +61,8 @@ class MaskedPredictionLoss(nn.Module):
             raise ValueError(f'student features {tuple(prediction.shape)} and teacher features '
                              f'{tuple(target.shape)} differ')
         prediction, target = prediction[mask].float(), target[mask].float()
+        if not len(prediction):
+            raise ValueError('the mask hides no token, so there is nothing to predict')
         if self.normalize_target:
             target = F.layer_norm(target, target.shape[-1:])
         return self.loss_weight * F.smooth_l1_loss(prediction, target, beta=self.beta)

@@ -35,14 +35,15 @@ class HighResSegmentor(EncoderDecoder):
 
     Args:
         test_cfg: As mmseg's (``mode='whole'``, or ``mode='slide'`` with crop_size and stride), and
-            ``strip_mib``: MiB of float32 scores in a strip (default 32);
+            ``strip_mib``: MiB that making a strip of scores may take (default 32);
             ``top_k``: also give the k most probable classes of each pixel, ``top_classes``
             (k, H, W), and ``top_probs``, float16; ``probabilities``: also give all of
-            them, ``class_probs`` (C, H, W) in float16, which is full-size by its nature.
+            them, ``class_probs`` (C, H, W) in float16, which is full-size by its nature. Of a
+            head with one channel these are of background and foreground.
         **kwargs: As mmseg's.
 
     Raises:
-        ValueError: an unknown mode, or slide mode without its sizes.
+        ValueError: an unknown mode, or slide mode without its sizes or with gaps between windows.
     """
 
     def __init__(self, *args, test_cfg: dict | None = None, **kwargs):
@@ -52,6 +53,11 @@ class HighResSegmentor(EncoderDecoder):
             raise ValueError(f"test_cfg.mode must be 'whole' or 'slide', got '{cfg['mode']}'")
         if cfg.get('mode') == 'slide' and not (cfg.get('crop_size') and cfg.get('stride')):
             raise ValueError("test_cfg.mode='slide' needs test_cfg.crop_size and test_cfg.stride")
+        if cfg.get('mode') == 'slide' and not all(
+                0 < stride <= crop for stride, crop in zip(cfg['stride'], cfg['crop_size'],
+                                                           strict=True)):
+            raise ValueError(f"test_cfg.stride {tuple(cfg['stride'])} must be positive and at most "
+                             f"test_cfg.crop_size {tuple(cfg['crop_size'])}, or windows leave gaps")
 
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
                 ) -> list[SegDataSample]:
@@ -147,14 +153,23 @@ class HighResSegmentor(EncoderDecoder):
                 found[name] = values.new_empty(len(values), height, width, dtype=kind)
             found[name][:, a:b] = values
 
-        for a, b, scores in sources[0].strips(self.test_cfg.get('strip_mib', 32)):
-            if len(sources) > 1 or top or everything:
-                probs = self._probabilities(scores)
+        merged = len(sources) > 1
+        cost = max(source.cost() for source in sources)
+        for a, b, scores in sources[0].strips(self.test_cfg.get('strip_mib', 32), cost):
+            if merged:
+                scores = self._probabilities(scores)
                 for other in sources[1:]:
-                    probs += self._probabilities(other.rows(a, b))
-                scores = probs.div_(len(sources))
-            labels = self._labels(scores, a_probability=len(sources) > 1 or top or everything)
-            put('pred_sem_seg', a, b, labels, dtype)
+                    scores += self._probabilities(other.rows(a, b))
+                scores.div_(len(sources))
+            put('pred_sem_seg', a, b, self._labels(scores, merged), dtype)
+            if not top and not everything:
+                continue
+            if not merged and sources[0].are_probabilities:
+                scores = scores / scores.sum(0).clamp_min(1e-12)
+            elif not merged:
+                scores = self._probabilities(scores)
+            if classes == 1:
+                scores = torch.cat([1 - scores, scores])
             if top:
                 values, indices = scores.topk(min(top, len(scores)), dim=0)
                 put('top_probs', a, b, values, torch.float16)

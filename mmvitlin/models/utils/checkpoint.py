@@ -1,11 +1,13 @@
 """Weights from files into backbones, with nothing lost silently."""
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 import torch.nn as nn
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -30,15 +32,17 @@ class LoadReport:
         missing: Parameters of the model that the file does not have.
         unexpected: Keys of the file that the model does not have, heads not counted.
         mismatched: 'key: shape in the file, shape in the model'.
+        resized: Keys loaded at another size than the file's (positions, patches).
     """
     matched: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f'{len(self.matched)} keys matched']
-        for name in ('missing', 'unexpected', 'mismatched'):
+        for name in ('resized', 'missing', 'unexpected', 'mismatched'):
             keys = getattr(self, name)
             if keys:
                 more = f', and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else ''
@@ -48,8 +52,13 @@ class LoadReport:
 
 def read_description(path: str | Path) -> dict:
     """What a student's file says of its network beside the weights, or an empty dict."""
-    if '://' in str(path) or Path(path).suffix == '.safetensors':
+    if '://' in str(path):
         return {}
+    if Path(path).suffix == '.safetensors':
+        from safetensors import safe_open
+        with safe_open(Path(path).expanduser(), 'pt') as file:
+            told = (file.metadata() or {}).get('mmvitlin')
+        return json.loads(told).get('backbone', {}) if told else {}
     content = _read_file(Path(path).expanduser())
     meta = content.get('meta') if isinstance(content, dict) else None
     return (meta.get('backbone') or {}) if isinstance(meta, dict) else {}
@@ -98,7 +107,11 @@ def _read_file(path: Path) -> dict:
         raise FileNotFoundError(f'no checkpoint at {path}')
     if path.suffix == '.safetensors':
         from safetensors.torch import load_file
-        return load_file(path)
+        try:
+            return load_file(path)
+        except Exception as error:  # safetensors has an error class of its own
+            raise CheckpointError(f'{path} is not a readable checkpoint, or is cut short '
+                                  f'({error}). Copy or download it again.') from error
     return safe_torch_load(path)
 
 
@@ -124,20 +137,23 @@ def load_backbone(model: nn.Module,
             the model; all listed with the file.
     """
     state = read_state_dict(path, prefix)
+    if hasattr(model, 'heed'):
+        model.heed(read_description(path), str(path))
+    shapes = {k: v.shape for k, v in state.items()}
     if transform is not None:
         state = transform(state)
-    if hasattr(model, 'heed'):
-        model.heed(read_description(path), path)
-    return fit_state_dict(model, state, str(path))
+    return fit_state_dict(model, state, str(path), shapes)
 
 
-def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str) -> LoadReport:
+def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
+                   shapes: dict[str, torch.Size] | None = None) -> LoadReport:
     """Load a state dict, with :func:`load_backbone`'s rules.
 
     Args:
         model: The backbone.
         state: Its parameters by name, without prefix.
         source: Where they come from, for messages.
+        shapes: Shapes as they were in the file, to tell what was resized since.
     """
     own = model.state_dict()
     state = {k: v for k, v in state.items() if k in own or not k.startswith(_NOT_BACKBONE)}
@@ -155,6 +171,10 @@ def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str) -> L
         ])
     bad = {line.split(':')[0] for line in report.mismatched}
     report.matched = [k for k in own if k in fitted and k not in bad]
+    for key in report.matched:
+        before = (shapes or {}).get(key, (shapes or {}).get(key.removeprefix('vit.')))
+        if before is not None and before != own[key].shape:
+            report.resized.append(key)
     surplus = [k for k in report.unexpected if re.search(r'(layers|blocks)\.\d+\.', k)]
     if report.missing or report.mismatched or surplus:
         raise CheckpointError(

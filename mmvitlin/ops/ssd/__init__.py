@@ -6,6 +6,7 @@ from torch import Tensor
 from mmvitlin.ops.ssd import external
 from mmvitlin.ops.ssd.chunked import ssd_chunked
 from mmvitlin.ops.ssd.fused import fused_problem, ssd_fused
+from mmvitlin.ops.ssd.plain import ssd_plain
 from mmvitlin.ops.ssd.reference import ssd_reference
 
 BACKENDS = {
@@ -13,6 +14,7 @@ BACKENDS = {
     'fla': (external.ssd_fla, external.fla_problem),
     'fused': (ssd_fused, fused_problem),
     'torch': (ssd_chunked, lambda x: None),
+    'plain': (ssd_plain, lambda x: None),
     'reference': (lambda *args, chunk_size=None: ssd_reference(*args), lambda x: None),
 }
 _AUTO_ORDER = ('mamba_ssm', 'fla', 'torch')
@@ -58,7 +60,8 @@ def ssd(x: Tensor,
         D: Skip weights, (H,), or None.
         chunk_size: Tokens in a chunk; None leaves it to the backend.
         backend: 'auto' (the fastest that is installed and fits the device),
-            'torch', 'mamba_ssm', 'fla', 'fused' (our Triton kernels) or 'reference'.
+            'torch', 'mamba_ssm', 'fla', 'fused' (our Triton kernels), 'plain' (ordinary operators
+            only, for export) or 'reference'.
 
     Returns:
         (B, L, H, P), in the type of ``x``. Decays are float32 in every backend.

@@ -1,0 +1,71 @@
+"""How much memory a segmentor will need for an image, before it is run."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import psutil
+import torch
+
+from mmvitlin.analysis.latency import peak_memory
+
+_CURVED = 0.2  # share of the largest probe from which a quadratic term is believed
+
+
+@dataclass(frozen=True)
+class MemoryLaw:
+    """MiB above the loaded model as a function of megapixels that the network sees."""
+    fixed: float
+    per_megapixel: float
+    per_square: float = 0.
+
+    def __call__(self, pixels: int) -> float:
+        """MiB of an image of that many pixels."""
+        n = pixels / 1e6
+        return self.fixed + self.per_megapixel * n + self.per_square * n * n
+
+
+def fit(pixels: list[int], mebibytes: list[float]) -> MemoryLaw:
+    """A law through three measured points, smallest first.
+
+    Heads that let all tokens attend to all need a quadratic term; where it is small at the largest
+    point it is noise, and the line through the two larger points is taken.
+    """
+    n = np.asarray(pixels) / 1e6
+    c, b, a = np.polyfit(n, mebibytes, 2)
+    if c > 0 and c * n[-1]**2 > _CURVED * mebibytes[-1]:
+        return MemoryLaw(max(a, 0.), max(b, 0.), c)
+    slope = max((mebibytes[-1] - mebibytes[-2]) / (n[-1] - n[-2]), 0.)
+    return MemoryLaw(max(mebibytes[-1] - slope * n[-1], 0.), slope)
+
+
+def probe_sides(test_cfg: dict) -> tuple[int, int, int]:
+    """Sides of the square images to measure: beyond one window where windows are used."""
+    crop = max(test_cfg['crop_size']) if test_cfg.get('mode') == 'slide' else 512
+    return tuple(int(f * max(crop, 512)) // 64 * 64 for f in (1, 1.5, 2))
+
+
+def measure(config: str, checkpoint: str, device: str, precision: str, options: dict | None,
+            sides: tuple[int, ...]) -> list[float]:
+    """Peak MiB above the loaded model at square sizes; to be called in a fresh process."""
+    from mmvitlin.apis.seg_inferencer import SegInferencer
+    infer = SegInferencer(config, checkpoint, device, precision, 'original', cfg_options=options,
+                          check_memory=False)
+    found, held = [], 0.
+    start = psutil.Process().memory_info().rss
+    for side in sides:
+        blank = np.zeros((side, side, 3), np.uint8)
+        _, data = infer.read(blank)
+        if infer.device.type == 'cpu':
+            held = (psutil.Process().memory_info().rss - start) / 2**20
+        found.append(max(held, 0.) + peak_memory(partial(infer.predict, data), infer.device))
+    return found
+
+
+def free_mebibytes(device: torch.device) -> float:
+    """What can still be had on a device; what torch keeps for reuse counts as free."""
+    if device.type != 'cuda':
+        return psutil.virtual_memory().available / 2**20
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + kept) / 2**20

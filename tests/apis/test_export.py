@@ -1,0 +1,179 @@
+"""What is exported computes the same elsewhere."""
+import os
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from mmvitlin.apis.export import (
+    Exported,
+    ExportError,
+    _bilinear_weights,
+    _compare,
+    export,
+    load_trained,
+)
+from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.models import Adventurer
+from mmvitlin.models.utils import read_state_dict
+from tests.apis.test_seg_inferencer import trained  # noqa: F401
+from tests.conftest import ROOT
+
+LONG = pytest.mark.skipif('MMVITLIN_LONG_TESTS' not in os.environ,
+                          reason='takes minutes; set MMVITLIN_LONG_TESTS=1')
+SIZES = [(64, 64), (64, 128), (97, 50), (320, 256), (144, 224)]  # the last fills a chunk
+
+
+def onnx(path):
+    runtime = pytest.importorskip('onnxruntime', reason='needs onnxruntime')
+    session = runtime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    return lambda images: session.run(None, {'images': images.numpy()})
+
+
+@pytest.fixture(scope='module')
+def student(tmp_path_factory):
+    """A distillation config and a student of it."""
+    folder = tmp_path_factory.mktemp('student')
+    cfg = Config.fromfile(ROOT / 'configs/distill/linearizer_adventurer-nano_streets.py')
+    cfg.model.backbone.update(arch=dict(embed_dims=32, num_layers=3), out_indices=(1, 2))
+    cfg.dump(folder / 'config.py')
+    init_default_scope('mmengine')
+    torch.manual_seed(0)
+    net = MODELS.build(cfg.model.backbone)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    torch.save(dict(state_dict={f'backbone.{k}': v for k, v in net.state_dict().items()}),
+               folder / 'student.pth')
+    return str(folder / 'config.py'), str(folder / 'student.pth')
+
+
+def test_a_backbone_as_onnx_at_sizes_it_was_not_traced_at(student, tmp_path):
+    pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
+    net = load_trained(*student)
+    images = [(255 * torch.rand(2, 3, *size)).round() for size in SIZES]
+    with torch.inference_mode():
+        wanted = [net(i) for i in images]
+    told = export(net, tmp_path / 'net.onnx', 'onnx', (64, 96))
+    assert told.outputs == ('features_1', 'features_2')
+    assert told.error < 1e-4
+    run = onnx(tmp_path / 'net.onnx')
+    for image, want in zip(images, wanted, strict=True):
+        for theirs, ours in zip(run(image), want, strict=True):
+            assert theirs.shape == tuple(ours.shape)
+            assert np.abs(theirs - ours.numpy()).max() < 1e-4 * ours.abs().max()
+
+
+@LONG
+def test_a_segmentor_as_onnx_gives_labels(trained, tmp_path):  # noqa: F811
+    pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
+    net = load_trained(*trained)
+    image = (255 * torch.rand(1, 3, 150, 210)).round()
+    with torch.inference_mode():
+        want = net(image)[0]
+    told = export(net, tmp_path / 'seg.onnx', 'onnx', (64, 128))
+    assert told.label_error < 1e-4
+    got = onnx(tmp_path / 'seg.onnx')(image)[0]
+    assert got.dtype == np.uint8
+    assert got.shape == (1, 150, 210)
+    assert np.mean(got != want.numpy()) < 1e-3
+
+
+def test_its_labels_are_the_segmentors(trained):  # noqa: F811
+    from mmvitlin.apis import SegInferencer
+    image = np.random.RandomState(0).randint(0, 255, (64, 128, 3)).astype(np.uint8)
+    want = SegInferencer(*trained, scale='original')([image])[0].labels
+    with torch.inference_mode():
+        got = load_trained(*trained)(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0]
+    assert np.mean(got[0].numpy() != want) < 1e-3
+
+
+def test_as_a_torch_programme(student, tmp_path):
+    net = load_trained(*student)
+    image = (255 * torch.rand(1, 3, 97, 50)).round()
+    with torch.inference_mode():
+        want = net(image)
+    export(net, tmp_path / 'net.pt2', 'torch', (64, 96))
+    got = torch.export.load(tmp_path / 'net.pt2').module()(image)
+    torch.testing.assert_close(list(got), list(want), atol=1e-4, rtol=1e-3)
+
+
+def test_the_programme_needs_no_operator_of_ours(student, tmp_path):
+    export(load_trained(*student), tmp_path / 'net.pt2', 'torch', (64, 96))
+    graph = torch.export.load(tmp_path / 'net.pt2').graph
+    used = {str(node.target) for node in graph.nodes if node.op == 'call_function'}
+    assert not [name for name in used if 'mmvitlin' in name]
+    assert any('cumsum' in name for name in used)
+
+
+@LONG
+def test_as_a_compiled_package(student, tmp_path):
+    told = export(load_trained(*student), tmp_path / 'net.pt2', 'aot', (64, 96))
+    assert told.error < 1e-4
+    assert (tmp_path / 'net.pt2').is_file()
+
+
+@pytest.mark.parametrize(('kind', 'name'), [('checkpoint', 'a.pth'),
+                                            ('safetensors', 'a.safetensors')])
+def test_weights_come_back(student, tmp_path, kind, name):
+    export(load_trained(*student), tmp_path / name, kind)
+    ours, theirs = (read_state_dict(p) for p in (student[1], tmp_path / name))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    net = Adventurer(dict(embed_dims=32, num_layers=3), img_size=(192, 384))
+    assert net.load_weights(str(tmp_path / name)).matched
+    other = Adventurer(dict(embed_dims=32, num_layers=3), img_size=(192, 384), flip_schedule=[0])
+    with pytest.raises(CheckpointError, match='reversed'):  # the file says how it scans
+        other.load_weights(str(tmp_path / name))
+
+
+def test_a_softmax_vit_is_exported_too(tmp_path):
+    cfg = Config.fromfile(ROOT / 'configs/seg/streets_vit-nano.py')
+    cfg.model.backbone.update(model_kwargs=dict(patch_size=16, embed_dim=32, depth=2, num_heads=2))
+    cfg.model.decode_head.update(in_channels=32, channels=16)
+    cfg.dump(tmp_path / 'config.py')
+    init_default_scope('mmseg')
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'a.pth')
+    net = load_trained(str(tmp_path / 'config.py'), str(tmp_path / 'a.pth'))
+    assert export(net, tmp_path / 'a.pt2', 'torch', (64, 96)).error < 1e-4
+
+
+def test_what_computes_something_else_is_not_left_behind(student, tmp_path, monkeypatch):
+    from mmvitlin.apis import export as module
+    wrong = torch.export.load
+
+    def load(path):
+        programme = wrong(path).module()
+
+        class Shell:
+            def module(self):
+                return lambda images: [1.01 * t for t in programme(images)]
+        return Shell()
+    monkeypatch.setattr(module.torch.export, 'load', load)
+    with pytest.raises(ExportError, match='does not compute the same'):
+        export(load_trained(*student), tmp_path / 'net.pt2', 'torch', (64, 96))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_shape_is_told():
+    with pytest.raises(ExportError, match='came out as'):
+        _compare(('a', ), lambda images: [torch.zeros(2)], {(8, 8): [torch.zeros(3)]}, 'x')
+    assert 'every tensor equal' in str(Exported('x'))
+
+
+def test_bad_input(student, tmp_path):
+    with pytest.raises(ConfigError, match='choose from'):
+        export(load_trained(*student), tmp_path / 'a', 'tflite')
+    with pytest.raises(ConfigError, match='no config file'):
+        load_trained('none.py', student[1])
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize(('old', 'new'), [(5, 17), (17, 5), (4, 4), (1, 9)])
+def test_bilinear_interpolation_as_products(old, new, align_corners):
+    scores = torch.randn(1, 2, old, 3)
+    want = torch.nn.functional.interpolate(scores, size=(new, 3), mode='bilinear',
+                                           align_corners=align_corners)
+    got = _bilinear_weights(old, new, scores, align_corners) @ scores
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,103 @@
+"""Images that are shifted on purpose, and the scores under each shift."""
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from mmvitlin.analysis.robustness import conditions, evaluate_shifts, shifted, summarise
+from mmvitlin.datasets.loading import LoadImage
+from mmvitlin.datasets.shifts import CentreShare, Corrupt
+from mmvitlin.errors import ConfigError, UnreadableFileError
+from tests.apis.test_seg_inferencer import trained  # noqa: F401
+
+
+def test_the_middle_of_image_and_labels():
+    image = np.arange(8 * 12 * 3).reshape(8, 12, 3)
+    labels = np.arange(16 * 24).reshape(16, 24)
+    got = CentreShare(0.5)(dict(img=image, gt_seg_map=labels, seg_fields=['gt_seg_map']))
+    np.testing.assert_array_equal(got['img'], image[2:6, 3:9])
+    np.testing.assert_array_equal(got['gt_seg_map'], labels[4:12, 6:18])
+    assert got['img_shape'] == (4, 6)
+    assert got['ori_shape'] == (8, 12)
+    with pytest.raises(ConfigError, match='share must be'):
+        CentreShare(0)
+
+
+def test_corruptions_are_the_same_for_every_network():
+    pytest.importorskip('imagecorruptions', reason="needs 'mmvitlin[robustness]'")
+    image = np.random.RandomState(0).randint(0, 255, (20, 40, 3)).astype(np.uint8)
+
+    def draw(severity, name='a.png', kind='gaussian_noise'):
+        return Corrupt(kind, severity)(dict(img=image.copy(), img_path=f'x/{name}'))['img']
+
+    assert np.array_equal(draw(2), draw(2))
+    assert not np.array_equal(draw(2), draw(2, 'b.png'))
+    gaps = [np.abs(draw(n).astype(int) - image).mean() for n in (1, 3, 5)]
+    assert gaps == sorted(gaps)
+    assert draw(1).shape == image.shape
+    for kind, severity in (('rain', 1), ('fog', 6)):
+        with pytest.raises(ConfigError):
+            Corrupt(kind, severity)
+
+
+def test_pipelines_under_a_shift():
+    steps = [dict(type='mmvitlin.LoadImage'), dict(type='Resize', scale=(512, 256)),
+             dict(type='PackSegInputs')]
+    assert shifted(steps, dict(scale=0.5))[1]['scale'] == (256, 128)
+    assert [s['type'] for s in shifted(steps, dict(share=0.5))][2] == 'mmvitlin.CentreShare'
+    assert [s['type'] for s in shifted(steps, dict(corruption='fog', severity=2))][1] == \
+        'mmvitlin.Corrupt'
+    assert steps[1]['scale'] == (512, 256)
+    with pytest.raises(ConfigError, match='no Resize'):
+        shifted(steps[:1], dict(scale=2))
+
+
+@pytest.mark.slow
+def test_scores_under_each_shift(trained, streets):  # noqa: F811
+    names = conditions(('resolution', 'context'))
+    scores = evaluate_shifts(*trained, names, dict(data_root=str(streets)), limit=2)
+    assert list(scores) == ['clean', 'scale 0.5', 'scale 0.75', 'scale 1.5', 'scale 2',
+                            'share 0.75', 'share 0.5', 'share 0.25']
+    told = summarise(scores)
+    assert told['scale'] == pytest.approx(np.mean([scores[n] for n in list(scores)[1:5]]), abs=0.01)
+    again = evaluate_shifts(*trained, names, dict(data_root=str(streets)), limit=2,
+                            done=dict(scores, clean=-1.))
+    assert again['clean'] == -1
+
+
+def test_unreadable_files_may_be_left_out(tmp_path, streets):
+    (tmp_path / 'bad.png').write_bytes(b'no image')
+    sample = dict(img_path=str(tmp_path / 'bad.png'))
+    load = LoadImage(skip_unreadable=2)
+    assert load(dict(sample)) is None
+    assert load(dict(sample)) is None
+    with pytest.raises(UnreadableFileError, match='bad.png'):
+        load(dict(sample))
+
+
+def test_training_goes_on_without_them(tmp_path, streets):
+    import shutil
+
+    from mmengine.registry import DATASETS
+
+    from mmvitlin.datasets.seeding import SeededIndex
+    root = tmp_path / 'streets'
+    shutil.copytree(streets, root)
+    bad = sorted((root / 'leftImg8bit' / 'train').rglob('*.png'))[0]
+    bad.write_bytes(bad.read_bytes()[:300])
+    cfg = Config.fromfile('configs/seg/streets_adventurer-nano.py')
+    cfg.train_dataloader.dataset.data_root = str(root)
+    cfg.train_dataloader.dataset.pipeline[0].skip_unreadable = 1
+    init_default_scope('mmseg')
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    seen = [dataset[SeededIndex(0, 5)]['inputs'] for _ in range(1)]
+    assert torch.is_tensor(seen[0])
+
+
+def test_a_small_file_with_an_absurd_image(tmp_path):
+    Image.new('1', (30000, 30000)).save(tmp_path / 'bomb.png')  # 110 kB, 900 million pixels
+    with pytest.raises(UnreadableFileError, match='bomb.png is 30000x30000 pixels, more than'):
+        LoadImage()(dict(img_path=str(tmp_path / 'bomb.png')))
+    assert LoadImage(max_pixels=None).max_pixels is None

@@ -1,0 +1,50 @@
+"""docs/own_project.md, file by file and command by command, in an empty folder."""
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGE = (ROOT / 'docs' / 'own_project.md').read_text()
+BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```', PAGE, flags=re.S | re.M)
+
+
+def run(line, folder):
+    words = shlex.split(line)
+    assert words[:3] == ['python', '-m', 'mmvitlin'], f'no tool: {line}'
+    done = subprocess.run([sys.executable, '-W', 'ignore', *words[1:]], cwd=folder, text=True,
+                          capture_output=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    assert done.returncode == 0, f'{line}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}'
+
+
+@pytest.mark.slow
+def test_the_page_from_top_to_bottom(tmp_path):
+    pytest.importorskip('onnxscript', reason='the page exports to ONNX (mmvitlin[export])')
+    for kind, text in BLOCKS:
+        if kind == 'python':
+            (tmp_path / re.match(r'# (\S+\.py)\n', text)[1]).write_text(text)
+            continue
+        assert kind == 'bash'
+        for line in text.strip().splitlines():
+            run(line, tmp_path)
+    for name in ('work_dirs/student/iter_20.pth', 'student.onnx', 'student.safetensors',
+                 'speed/results.json', 'report.html', 'work_dirs/curves.png'):
+        assert (tmp_path / name).is_file(), name
+    assert len(list((tmp_path / 'out' / 'labels').rglob('*.png'))) == 6
+    assert len(list((tmp_path / 'work_dirs' / 'browse').glob('*.png'))) == 4
+    assert list(tmp_path.glob('my-student-*.pth'))
+
+
+def test_tools_by_name():
+    def call(*words):
+        return subprocess.run([sys.executable, '-m', 'mmvitlin', *words], cwd=ROOT, text=True,
+                              capture_output=True)
+    assert 'train' in call().stderr
+    wrong = call('trian')
+    assert wrong.returncode == 2
+    assert "no tool 'trian'" in wrong.stderr
+    assert 'config file' in call('train', '--help').stdout

@@ -1,0 +1,50 @@
+"""Curves and times of runs, from what their work directories logged.
+
+    python tools/analyze_logs.py plot_curve work_dirs/a work_dirs/b --keys loss mIoU --out a.png
+    python tools/analyze_logs.py cal_train_time work_dirs/a
+"""
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmvitlin.analysis.figures import curves, logged_rows, read_scalars
+from mmvitlin.analysis.logs import train_time
+from mmvitlin.engine.cli import friendly
+from mmvitlin.errors import ConfigError
+
+
+@friendly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = parser.add_subparsers(dest='task', required=True)
+    plot = tasks.add_parser('plot_curve', help='logged scalars against iterations')
+    plot.add_argument('runs', nargs='+', type=Path)
+    plot.add_argument('--keys', nargs='+', default=['loss'])
+    plot.add_argument('--legend', nargs='+', help='a name for each run')
+    plot.add_argument('--out', type=Path, default=Path('work_dirs/curves.png'))
+    times = tasks.add_parser('cal_train_time', help='seconds an iteration')
+    times.add_argument('runs', nargs='+', type=Path)
+    args = parser.parse_args()
+    logged = {run: read_scalars(run) for run in args.runs}
+    for run, series in logged.items():
+        if not series:
+            raise ConfigError(f'{run} holds no logged scalars (<time>/vis_data/scalars.json)')
+    if args.task == 'plot_curve':
+        names = args.legend or [run.name for run in args.runs]
+        if len(names) != len(args.runs):
+            raise ConfigError(f'--legend gives {len(names)} names for {len(args.runs)} runs')
+        print(curves(dict(zip(names, logged.values(), strict=True)), args.keys, args.out))
+        return
+    table = Table('run', 'iterations', 's/iteration', 'slowest', 'waiting for data')
+    for run in args.runs:
+        told = train_time(logged_rows(run))
+        table.add_row(run.name, f"{told['iterations']:,}", f"{told['seconds']:.3f}",
+                      f"{told['slowest']:.3f}", f"{told['data_share']:.0%}")
+    Console().print(table)
+
+
+if __name__ == '__main__':
+    main()

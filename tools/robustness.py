@@ -1,0 +1,79 @@
+"""How networks hold up under corruptions, other resolutions, and less context.
+
+    python tools/robustness.py --net teacher CONFIG CHECKPOINT --net student CONFIG CHECKPOINT \\
+        --out work_dirs/robustness.json
+
+Fifteen corruptions at five severities, four input scales, three cuts from the middle; every
+network sees the same pictures. Goes on where it was stopped.
+"""
+import argparse
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.table import Table
+
+from mmvitlin.analysis.latency import machine
+from mmvitlin.analysis.robustness import (
+    conditions,
+    evaluate_shifts,
+    robustness_figure,
+    summarise,
+)
+from mmvitlin.engine.checkpoints import write_whole
+from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.hooks.result import command_line, versions
+
+KINDS = ('corruption', 'resolution', 'context')
+
+
+@friendly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--net', nargs=3, action='append', required=True,
+                        metavar=('NAME', 'CONFIG', 'CHECKPOINT'))
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS)
+    parser.add_argument('--corruptions', nargs='+', help='default: the fifteen common ones')
+    parser.add_argument('--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument('--limit', type=int, help='images')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/robustness.json'))
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    args = parser.parse_args()
+    shifts = conditions(args.kinds, args.corruptions, args.severities)
+    results = json.loads(args.out.read_text()) if args.out.is_file() else dict(nets={})
+
+    def keep() -> None:
+        results['summary'] = {n: summarise(s) for n, s in results['nets'].items() if 'clean' in s}
+        results.update(machine=machine(), versions=versions(), command=command_line(),
+                       date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
+
+    for who, config, checkpoint in args.net:
+        scores = results['nets'].setdefault(who, {})
+
+        def told(name: str, score: float, scores=scores, who=who) -> None:
+            scores[name] = score
+            print(f'{who}, {name}: {score:.2f}', flush=True)
+            keep()
+
+        evaluate_shifts(config, checkpoint, shifts, args.cfg_options, args.limit, args.device,
+                        scores, told)
+    keep()
+    table = Table('network', 'clean', *(f'{k}: mean, lost' for k in ('corruption', 'scale',
+                                                                     'share')))
+    for who, row in results['summary'].items():
+        table.add_row(who, f"{row['clean']:.1f}", *(
+            f"{row[k]:.1f}, {row[f'{k} drop']:.0f}%" if k in row else ''
+            for k in ('corruption', 'scale', 'share')))
+    Console().print(table)
+    figure = robustness_figure(results['nets'], args.out.with_suffix('.png'))
+    print(f'written: {args.out}, {figure}')
+
+
+if __name__ == '__main__':
+    main()
