@@ -101,6 +101,8 @@ def ops(results: dict) -> list[str]:
             f"{who} {r['ratio']:.2f}× the time, {r['memory_ratio']:.2f}× the peak memory"
             for who, r in zip(('Adventurer-B', 'linear ViT-B'), growths.values(), strict=False))
             + '.']
+    if results.get('note'):
+        lines += ['', results['note']]
     return [*lines, '', f"```bash\n{results['command']}\n```", '']
 
 

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from mmvitlin.ops.precision import no_autocast
 
 _EPS = 1e-12
-_TILE = 2048
+_TILE = 1024
 
 
 def _rows_to_distance(cross: Tensor, teacher_sq: Tensor, student_sq: Tensor) -> Tensor:
