@@ -31,7 +31,8 @@ def test_the_map_of_a_token(trained, tmp_path):  # noqa: F811
     assert found.abs().max() <= 1 + 1e-5
     assert found.std() > 0
     tokens, = infer.model.backbone.forward_tokens(
-        infer.model.data_preprocessor(dict(inputs=[data['inputs']]))['inputs'])
+        infer.model.data_preprocessor(dict(inputs=[data['inputs']],
+                                           data_samples=[data['data_samples']]))['inputs'])
     cosine = torch.nn.functional.cosine_similarity(tokens.patches[0, 0], tokens.patches[0, 17], 0)
     assert found[0, 0] == pytest.approx(cosine.item(), abs=1e-5)
     with pytest.raises(ValueError, match='shares of height and width'):

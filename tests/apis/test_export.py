@@ -100,7 +100,7 @@ def test_as_a_torch_programme(student, tmp_path):
 
 
 def test_the_programme_needs_no_operator_of_ours(student, tmp_path):
-    export(load_trained(*student), tmp_path / 'net.pt2', 'torch', (64, 96))
+    export(load_trained(*student), tmp_path / 'net.pt2', 'torch', (64, 96), dynamic=False)
     graph = torch.export.load(tmp_path / 'net.pt2').graph
     used = {str(node.target) for node in graph.nodes if node.op == 'call_function'}
     assert not [name for name in used if 'mmvitlin' in name]
@@ -152,7 +152,7 @@ def test_what_computes_something_else_is_not_left_behind(student, tmp_path, monk
         return Shell()
     monkeypatch.setattr(module.torch.export, 'load', load)
     with pytest.raises(ExportError, match='does not compute the same'):
-        export(load_trained(*student), tmp_path / 'net.pt2', 'torch', (64, 96))
+        export(load_trained(*student), tmp_path / 'net.pt2', 'torch', (64, 96), dynamic=False)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -41,6 +41,8 @@ def ssd_plain(x: Tensor,
     groups, size = B.shape[2:]
     share = heads // groups
     pad = -length % chunk
+    if isinstance(length, torch.SymInt):
+        pad = pad + 2 * chunk  # a graph traced over several chunks is none for one or two
     acc = torch.float64 if x.dtype == torch.float64 else torch.float32
     px, pdt, pB, pC = (F.pad(t.to(acc), (*[0, 0] * (t.ndim - 2), 0, pad)) for t in (x, dt, B, C))
 
