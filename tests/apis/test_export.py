@@ -177,3 +177,16 @@ def test_bilinear_interpolation_as_products(old, new, align_corners):
                                            align_corners=align_corners)
     got = _bilinear_weights(old, new, scores, align_corners) @ scores
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+
+
+def test_a_segmentor_of_one_size_as_onnx(trained, tmp_path):  # noqa: F811
+    pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
+    net = load_trained(*trained)
+    told = export(net, tmp_path / 'seg.onnx', 'onnx', (128, 192), dynamic=False)
+    assert told.outputs == ('labels', 'scores')
+    image = (255 * torch.rand(1, 3, 128, 192)).round()
+    with torch.inference_mode():
+        want = net(image)[0]
+    got = onnx(tmp_path / 'seg.onnx')(image)[0]
+    assert got.dtype == np.uint8
+    assert np.mean(got != want.numpy()) < 1e-3
