@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 from PIL import Image
 
-from mmvitlin.datasets.browsing import browse
+from mmvitlin.analysis.browsing import browse
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.launch import load_config, preflight
 

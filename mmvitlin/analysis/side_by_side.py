@@ -82,7 +82,9 @@ def difference_figure(rows: Sequence[dict], palette: np.ndarray, path: str | Pat
         path: Where to write.
     """
     titles = ('image', 'label', 'teacher', 'student', 'right')
-    figure, axes = plt.subplots(len(rows), 5, figsize=(15, 2.2 * len(rows)), squeeze=False)
+    height, width = rows[0]['image'].shape[:2]
+    figure, axes = plt.subplots(len(rows), 5, squeeze=False,
+                                figsize=(15, (3 * height / width + 0.25) * len(rows) + 0.4))
     colours = np.array(list(VERDICTS.values()), np.uint8)
     for line, row in zip(axes, rows, strict=True):
         verdict = verdicts(row['teacher'], row['student'], row['labels'])

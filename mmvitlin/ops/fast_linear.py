@@ -21,7 +21,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As ``F.linear``; float32 inference on a CPU goes through oneDNN.
 
     ``F.linear`` takes MKL for float32, which on processors not made by Intel stays below what
-    their vector units can do: 6% to 50% longer on an AMD EPYC with AVX-512, by shape.
+    their vector units can do.
 
     Args:
         x: (…, K).

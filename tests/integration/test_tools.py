@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mmvitlin.analysis.browsing import browse
 from mmvitlin.analysis.figures import curves, logged_rows, read_scalars
 from mmvitlin.analysis.logs import train_time
-from mmvitlin.datasets.browsing import browse
 from mmvitlin.engine.checkpoints import publish
 from mmvitlin.engine.config_source import chain
 from mmvitlin.engine.launch import load_config
@@ -109,7 +109,7 @@ def test_logs(logged, tmp_path):
 def test_publishing(tmp_path):
     state = dict(a=torch.ones(2))
     torch.save(dict(state_dict=state, optimizer=dict(x=torch.zeros(1000)), message_hub={},
-                    meta=dict(iter=7, cfg="work_dir = '/home/somebody'")), tmp_path / 'in.pth')
+                    meta=dict(iter=7, cfg="work_dir = 'a/private/folder'")), tmp_path / 'in.pth')
     path = publish(tmp_path / 'in.pth', tmp_path / 'out' / 'net.pth')
     content = torch.load(path, weights_only=True)
     assert set(content) == {'meta', 'state_dict'}
