@@ -12,10 +12,11 @@ import re
 import sys
 import warnings
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmvitlin import shipped
-from mmvitlin.errors import CheckpointError
+from mmvitlin.errors import CheckpointError, ConfigError
 
 _FAMILIES = (  # maintained distribution, original distribution, import name
     ('onedl-mmengine', 'mmengine', 'mmengine'),
@@ -72,6 +73,8 @@ def name_config_packages() -> None:
 
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if not cfg_path.startswith('mmvitlin::'):
+            if cfg_path.startswith('mmdet::'):
+                require_detection(filename or cfg_path)
             return usual(cfg_path, filename)
         # no scope: our configs name other libraries' types by the default scope they set
         return str(_own_config(cfg_path.removeprefix('mmvitlin::'))), None
@@ -87,6 +90,47 @@ def _own_config(name: str) -> Path:
         raise FileNotFoundError(f'mmvitlin::{name}: mmvitlin has no such config (looked in '
                                 f'{path.parent})')
     return path
+
+
+def lacking_for_detection() -> list[str]:
+    """What of mmdet and mmcv's compiled ops is not installed; empty where detection works."""
+    lacking = [] if find_spec('mmdet') else ['mmdet']
+    ops = find_spec('mmcv') and find_spec('mmcv._ext')
+    return lacking + ([] if ops else ["mmcv's compiled ops"])
+
+
+def require_detection(what: str) -> None:
+    """Say in one line what detection needs and how to get it, rather than fail in an import.
+
+    Raises:
+        ConfigError: mmdet or mmcv's compiled ops are missing; starts with ``what``.
+    """
+    if lacking := lacking_for_detection():
+        raise ConfigError(f'{what} needs mmdet with the compiled ops of mmcv, and '
+                          f"{' and '.join(lacking)} {'is' if lacking == ['mmdet'] else 'are'} "
+                          "missing: run `make setup-full` (elsewhere: pip install "
+                          "'mmvitlin[onedl-det]' beside an mmcv with ops)")
+
+
+def align_in_float32() -> None:
+    """Let detectors run in bfloat16: mmcv's RoIAlign has no kernel for it, on no device.
+
+    It is given float32 and its result goes back to bfloat16. mmcv up to 2.3.6.
+    """
+    if lacking_for_detection():
+        return
+    from mmcv.ops import RoIAlign
+    usual = RoIAlign.forward
+    if getattr(usual, 'takes_bfloat16', False):
+        return
+
+    def forward(self, input, rois):
+        if str(input.dtype) != 'torch.bfloat16':
+            return usual(self, input, rois)
+        return usual(self, input.float(), rois.float()).to(input.dtype)
+
+    forward.takes_bfloat16 = True
+    RoIAlign.forward = forward
 
 
 def spare_mmpretrain_multimodal() -> None:

@@ -1,12 +1,13 @@
 """Every config of the repository builds its model, and its optimiser where it trains one."""
 import re
-from importlib.util import find_spec
 
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.engine.launch import load_config
+from mmvitlin import compat
+from mmvitlin.engine.launch import _check_classes, check_libraries, load_config
+from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
 
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('*/*.py')
@@ -29,10 +30,15 @@ def without_weights(node):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_it_builds(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    if 'mask2former' in path and not (find_spec('mmdet') and find_spec('mmcv._ext')):
-        pytest.skip('needs mmdet and the compiled ops: make setup-full')
     cfg = load_config(path)
     without_weights(cfg.model)
+    if 'mask2former' in path or '/det/' in path:
+        if compat.lacking_for_detection():
+            with pytest.raises(ConfigError, match='compiled ops.* missing: run `make setup-full`'):
+                check_libraries(cfg)
+            pytest.skip('needs mmdet and the compiled ops: make setup-full')
+        if '/det/' in path:
+            _check_classes(cfg, ('train_dataloader', 'val_dataloader'))
     init_default_scope(cfg.default_scope)
     teacher = cfg.model.get('teacher')
     if cfg.model.type == 'mmvitlin.ViTLinearizer' and 'clip' in teacher.backbone.model_name:

@@ -1,9 +1,10 @@
-"""Segment images, folders and videos with a trained model, at any size.
+"""Run a trained segmentor or detector on images, folders and videos, at any size.
 
     python tools/infer.py CONFIG CHECKPOINT photos/ video.mp4 --out-dir out
 
-Writes out/labels/*.png (class numbers) and out/overlay/*.png. Files that cannot be read are
-reported at the end, and the others finished; the exit status is then 1.
+A segmentor writes out/labels/*.png (class numbers) and out/overlay/*.png, a detector
+out/overlay/*.png and out/detections/*.json. Files that cannot be read are reported at the end, and
+the others finished; the exit status is then 1.
 """
 import argparse
 import sys
@@ -11,10 +12,11 @@ import sys
 from mmengine.config import DictAction
 from rich.progress import track
 
-from mmvitlin.apis import SegInferencer
-from mmvitlin.apis.seg_inferencer import PRECISIONS
+from mmvitlin.apis import DetInferencer, inferencer_for
+from mmvitlin.apis.inferencer import PRECISIONS
 from mmvitlin.apis.sources import count_inputs
 from mmvitlin.engine.cli import friendly
+from mmvitlin.errors import ConfigError
 
 
 def size(text: str) -> str | float | tuple[int, int]:
@@ -33,8 +35,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('inputs', nargs='+', help='images, folders, videos')
     parser.add_argument('--out-dir', default='work_dirs/infer')
-    parser.add_argument('--save', nargs='+', default=['labels', 'overlay'],
-                        choices=['labels', 'overlay', 'probabilities'])
+    parser.add_argument('--save', nargs='+', metavar='KIND',
+                        help='of a segmentor labels, overlay, probabilities; of a detector '
+                        'overlay, detections, segments; the first two if not given')
+    parser.add_argument('--score', type=float, default=0.3,
+                        help='detections below it are left out')
     parser.add_argument('--device')
     parser.add_argument('--precision', default='fp32', choices=PRECISIONS)
     parser.add_argument('--scale', type=size, help="'original', a factor such as 0.5, or "
@@ -48,18 +53,23 @@ def parse_args() -> argparse.Namespace:
 @friendly
 def main() -> None:
     args = parse_args()
-    infer = SegInferencer(args.config, args.checkpoint, args.device, args.precision, args.scale,
-                          probabilities='probabilities' in args.save,
-                          cfg_options=args.cfg_options)
+    kind = inferencer_for(args.config, args.cfg_options)
+    if unknown := sorted(set(args.save or ()) - set(kind.result.KINDS)):
+        raise ConfigError(f'--save: {unknown} cannot be had of this network; choose from '
+                          f'{list(kind.result.KINDS)}')
+    more = dict(score=args.score) if kind is DetInferencer else dict(
+        probabilities='probabilities' in (args.save or ()))
+    infer = kind(args.config, args.checkpoint, args.device, args.precision, args.scale,
+                 cfg_options=args.cfg_options, **more)
     total = count_inputs(args.inputs)
     failed, done = [], 0
-    for result in track(infer.stream(args.inputs, args.batch_size), 'segmenting', total):
+    for result in track(infer.stream(args.inputs, args.batch_size), 'looking', total):
         if result.error is None:
             result.save(args.out_dir, args.save)
             done += 1
         else:
             failed.append(result)
-    print(f'{done} of {done + len(failed)} segmented, written to {args.out_dir}')
+    print(f'{done} of {done + len(failed)} images done, written to {args.out_dir}')
     for result in failed:
         print(f'error: {result.name}: {result.error}', file=sys.stderr)
     sys.exit(1 if failed else 0)

@@ -11,8 +11,9 @@ from mmengine.config import DictAction
 from mmvitlin.analysis.latency import machine
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.recipe import load_recipe, run_recipe, summarise
+from mmvitlin.engine.recipe import finished, load_recipe, run_recipe, summarise
 from mmvitlin.engine.sweep import as_csv, as_markdown
+from mmvitlin.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,9 +36,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     stages = load_recipe(args.recipe)
+    if unknown := sorted(set(args.stages or ()) - {s.name for s in stages}):
+        raise ConfigError(f'--stages: {unknown} are none of {[s.name for s in stages]}')
     work_dir = Path(args.work_dir or Path('work_dirs') / Path(args.recipe).stem)
-    runs = run_recipe(stages, work_dir, args.seeds, args.cfg_options, args.stages, args.amp,
-                      args.jobs)
+    run_recipe(stages, work_dir, args.seeds, args.cfg_options, args.stages, args.amp, args.jobs)
+    runs = finished(stages, work_dir, args.seeds)  # those of earlier calls too
     results = dict(recipe=args.recipe, metric=args.metric, seeds=args.seeds,
                    command=command_line(), versions=versions(),
                    machine=machine(),

@@ -11,3 +11,5 @@ model = dict(
             checkpoint='work_dirs/adala-attention_vit-nano_camvid/student.pth',
             prefix='backbone.')),
     teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+train_dataloader = dict(sampler=dict(salt=2))  # other batches than stage 1

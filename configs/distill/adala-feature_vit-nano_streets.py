@@ -15,3 +15,4 @@ model = dict(
     teacher=dict(
         backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
         checkpoint='work_dirs/streets_vit-nano/iter_600.pth'))
+train_dataloader = dict(sampler=dict(salt=2))  # other batches than stage 1

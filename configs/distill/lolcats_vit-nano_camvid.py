@@ -1,4 +1,4 @@
 # attention transfer as in LoLCATs: Hedgehog feature maps are learned, all else stays
 _base_ = ['./adala-attention_vit-nano_camvid_long.py']
 model = dict(backbone=dict(linear_cfg=dict(feature_map='hedgehog')), trained=('added', ))
-optim_wrapper = dict(optimizer=dict(lr=1e-2, weight_decay=0.))
+optim_wrapper = dict(optimizer=dict(weight_decay=0.))

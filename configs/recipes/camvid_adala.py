@@ -1,6 +1,7 @@
-# ViT-AdaLA on CamVid with its ablation. Every row starts from the same teacher, has 600
-# iterations without labels (none: 0) and 400 with labels and a new head; the two controls are the
-# softmax network under the same fine-tuning, and labels for all 1,000 iterations.
+# ViT-AdaLA on CamVid with its ablation. Every row but the first starts from the weights of one
+# teacher (2,000 iterations with labels), has 600 iterations without labels (no alignment: none) and
+# 400 with labels and a new head. The controls are the teacher's own softmax network under the same
+# fine-tuning, which is what a row is to be held against, and labels for all 1,000 iterations.
 attention = 'configs/distill/adala-attention_vit-nano_camvid.py'
 attention_long = 'configs/distill/adala-attention_vit-nano_camvid_long.py'
 feature = 'configs/distill/adala-feature_vit-nano_camvid.py'
@@ -43,6 +44,6 @@ report = dict(
         both_stages='linear ViT, attention and feature alignment',
         stage2_only='feature alignment alone, as many iterations',
         stage1_only='attention alignment alone, as many iterations',
-        hedgehog_lolcats='Hedgehog maps trained as LoLCATs does, as many iterations',
+        hedgehog_lolcats='Hedgehog maps by the attention transfer of LoLCATs, as many iterations',
         no_alignment='linear attention dropped in, no alignment',
         no_alignment_long='no alignment, labels for the whole budget'))

@@ -13,10 +13,10 @@ import torch
 import torch.nn as nn
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.launch import check_libraries, load_config, without_initial_weights
 from mmvitlin.errors import ConfigError
 
-PARTS = ('backbone', 'head', 'post', 'whole')
+PARTS = ('backbone', 'features', 'head', 'post', 'whole')  # features: backbone and neck
 MODES = ('inference', 'train')
 DTYPES = {'fp32': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16,
           'fp16': torch.float16}
@@ -145,9 +145,12 @@ class Built:
 
     def parts(self) -> tuple[str, ...]:
         """Parts that can be timed apart."""
-        return PARTS if hasattr(self.network, 'decode_head') else \
-            ('backbone', 'whole') if self.is_model and hasattr(self.network, 'backbone') else \
-            ('whole', ) if self.is_model else ('backbone', )
+        net = self.network
+        if not self.is_model or not hasattr(net, 'backbone'):
+            return ('whole', ) if self.is_model else ('backbone', )
+        neck = ('features', ) if getattr(net, 'with_neck', False) else ()
+        heads = ('head', 'post') if hasattr(net, 'decode_head') else ()
+        return ('backbone', *neck, *heads, 'whole')
 
     def call(self, part: str, images: torch.Tensor, mode: str, precision: str
              ) -> Callable[[], object]:
@@ -187,11 +190,15 @@ class Built:
                 forward = backbone
             forward = torch.compile(forward, dynamic=False) if self.compiled else forward
             return lambda: forward(images)
+        if part == 'features':
+            def features():
+                return net.neck(net.backbone(images))
+            return torch.compile(features, dynamic=False) if self.compiled else features
         if part == 'whole':
+            samples = _labelled(net, images) if mode == 'train' or _is_detector(net) else None
             if mode == 'train':
-                samples = _labelled(net, images)
                 return lambda: net(images, samples, mode='loss')
-            return lambda: net(images, mode='predict')
+            return lambda: net(images, samples, mode='predict')
         with torch.inference_mode():
             features = net.backbone(images)
             if part == 'head':
@@ -219,6 +226,7 @@ def _post_processing(net: nn.Module, images: torch.Tensor, scores) -> Callable[[
 def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
     if subject.source == 'config':
         cfg = load_config(subject.what, subject.options)
+        check_libraries(cfg)
         without_initial_weights(cfg)
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         for node in (cfg.model, cfg.model.get('backbone', {}), cfg.model.get('teacher', {})):
@@ -279,7 +287,35 @@ def _labelled(net: nn.Module, images: torch.Tensor) -> list | None:
             labels = torch.randint(0, net.num_classes, (1, *size), device=image.device)
             samples.append(sample.set_data(dict(gt_sem_seg=PixelData(data=labels))) or sample)
         return samples
+    if _is_detector(net):
+        return [_detected(image) for image in images]
     if type(net).__module__.startswith('mmpretrain'):
         from mmpretrain.structures import DataSample
         return [DataSample().set_gt_label(0).to(str(images.device)) for _ in images]
     return None
+
+
+def _is_detector(net: nn.Module) -> bool:
+    return type(net).__module__.startswith('mmdet.')
+
+
+def _detected(image: torch.Tensor):
+    """A data sample with a few boxes and masks; a detector wants it in inference too."""
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+    height, width = image.shape[1:]
+    sample = DetDataSample(metainfo=dict(
+        img_shape=(height, width), ori_shape=(height, width), pad_shape=(height, width),
+        batch_input_shape=(height, width), scale_factor=(1., 1.), img_id=0))
+    boxes = torch.tensor([[0.1, 0.1, 0.4, 0.5], [0.5, 0.3, 0.9, 0.8], [0.2, 0.6, 0.35, 0.7]],
+                         device=image.device)
+    boxes = boxes * boxes.new_tensor([width, height, width, height])
+    masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[top:bottom, left:right] = 1
+    sample.gt_instances = InstanceData(
+        bboxes=boxes, labels=torch.zeros(len(boxes), dtype=torch.long, device=image.device),
+        masks=BitmapMasks(masks.numpy(), height, width))
+    sample.ignored_instances = InstanceData(bboxes=boxes[:0], labels=boxes.new_zeros(0).long())
+    return sample

@@ -1,4 +1,19 @@
 """What a notebook calls."""
+from mmvitlin.apis.det_inferencer import Detections, DetInferencer
+from mmvitlin.apis.inferencer import Inferencer
 from mmvitlin.apis.seg_inferencer import SegInferencer, Segmentation
+from mmvitlin.engine.launch import load_config
 
-__all__ = ['SegInferencer', 'Segmentation']
+
+def inferencer_for(config: str, cfg_options: dict | None = None) -> type[Inferencer]:
+    """The class that runs a config's network: by its default scope, a detector's or a segmentor's.
+
+    Raises:
+        ConfigError: no such config.
+    """
+    scope = load_config(config, cfg_options).get('default_scope')
+    return DetInferencer if scope == 'mmdet' else SegInferencer
+
+
+__all__ = ['DetInferencer', 'Detections', 'Inferencer', 'SegInferencer', 'Segmentation',
+           'inferencer_for']

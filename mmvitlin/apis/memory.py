@@ -1,4 +1,4 @@
-"""How much memory a segmentor will need for an image, before it is run."""
+"""How much memory a network will need for an image, before it is run."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -46,12 +46,21 @@ def probe_sides(test_cfg: dict) -> tuple[int, int, int]:
     return tuple(int(f * max(crop, 512)) // 64 * 64 for f in (1, 1.5, 2))
 
 
-def measure(config: str, checkpoint: str, device: str, precision: str, options: dict | None,
-            sides: tuple[int, ...]) -> list[float]:
-    """Peak MiB above the loaded model at square sizes; to be called in a fresh process."""
-    from mmvitlin.apis.seg_inferencer import SegInferencer
-    infer = SegInferencer(config, checkpoint, device, precision, 'original', cfg_options=options,
-                          check_memory=False)
+def measure(kind: type, config: str, checkpoint: str, device: str, precision: str,
+            options: dict | None, sides: tuple[int, ...]) -> list[float]:
+    """Peak MiB above the loaded model at square sizes; to be called in a fresh process.
+
+    Args:
+        kind: Class of the inferencer.
+        config: Its arguments, and so on.
+        checkpoint: …
+        device: …
+        precision: …
+        options: …
+        sides: In pixels.
+    """
+    infer = kind(config, checkpoint, device, precision, 'original', cfg_options=options,
+                 check_memory=False)
     found, held = [], 0.
     start = psutil.Process().memory_info().rss
     for side in sides:
@@ -59,7 +68,7 @@ def measure(config: str, checkpoint: str, device: str, precision: str, options: 
         _, data = infer.read(blank)
         if infer.device.type == 'cpu':
             held = (psutil.Process().memory_info().rss - start) / 2**20
-        found.append(max(held, 0.) + peak_memory(partial(infer.predict, data), infer.device))
+        found.append(max(held, 0.) + peak_memory(partial(infer.outputs, [data]), infer.device))
     return found
 
 

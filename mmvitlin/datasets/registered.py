@@ -1,6 +1,7 @@
 """Everything of ours that a config can name in a data pipeline; scope ``mmvitlin``."""
 from importlib.util import find_spec
 
+from mmvitlin import compat
 from mmvitlin.datasets.loading import LoadImage
 from mmvitlin.datasets.seeding import SeededInfiniteSampler, SeededSampler
 from mmvitlin.datasets.shifts import CentreShare, Corrupt
@@ -11,3 +12,8 @@ if find_spec('mmseg') is not None:  # classification needs none of these
     from mmvitlin.datasets.camvid import CamVidDataset
     from mmvitlin.datasets.seg_loading import LoadSegLabels
     __all__ += ['CamVidDataset', 'LoadSegLabels']
+
+if not compat.lacking_for_detection():
+    compat.align_in_float32()
+    from mmvitlin.datasets.coco_instances import CocoInstances
+    __all__ += ['CocoInstances']

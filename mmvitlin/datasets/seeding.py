@@ -56,7 +56,19 @@ class SeededInfiniteSampler(InfiniteSampler):
     """mmengine's ``InfiniteSampler``, each sample with a seed of its own.
 
     The seed follows from the run's seed and the sample's place in the endless sequence.
+
+    Args:
+        dataset: What is sampled.
+        shuffle: In another order every time.
+        seed: Of the order; the run's by default.
+        salt: Stages of one experiment with different salts see different orders and
+            augmentations under one seed; otherwise the second repeats the first one's batches.
     """
+
+    def __init__(self, dataset, shuffle: bool = True, seed: int | None = None, salt: int = 0):
+        super().__init__(dataset, shuffle, seed)
+        if salt:  # torch's generators take 64 bits, NumPy's of mmengine 32
+            self.seed = mix(self.seed, salt) % 2**31
 
     def _infinite_indices(self) -> Iterator[SeededIndex]:
         for place, index in enumerate(super()._infinite_indices()):

@@ -1,6 +1,7 @@
 """From a config file to a running Runner: what the command lines call."""
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import DATASETS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
@@ -16,7 +18,7 @@ from mmvitlin import compat
 from mmvitlin.engine import checkpoints, distributed
 from mmvitlin.engine.hooks import clean_exit
 from mmvitlin.errors import CheckpointError, ConfigError, UserError
-from mmvitlin.models.utils import read_state_dict
+from mmvitlin.models.utils.checkpoint import read_description, read_meta, read_state_dict
 
 _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
           'mmvitlin.FiniteLossHook')
@@ -43,13 +45,27 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     root = options.get('data_root')
     cfg.merge_from_dict(options)
     if root is not None:
-        for _, dataset in _datasets(cfg):
-            dataset['data_root'] = root
+        _move_data(cfg, str(root))
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     return cfg
+
+
+def _move_data(cfg: Config, root: str) -> None:
+    """Give every data set another root, and the evaluators what lay below the old ones."""
+    roots = set()
+    for _, dataset in _datasets(cfg):
+        roots.add(str(dataset['data_root']).rstrip('/'))
+        dataset['data_root'] = root
+    for key in ('val_evaluator', 'test_evaluator'):
+        found = cfg.get(key) or []
+        for evaluator in found if isinstance(found, (list, tuple)) else [found]:
+            for name, value in evaluator.items():
+                for old in roots:
+                    if isinstance(value, str) and value.startswith(f'{old}/'):
+                        evaluator[name] = f"{root.rstrip('/')}{value[len(old):]}"
 
 
 def _datasets(node, key: str = '') -> Iterator[tuple[str, dict]]:
@@ -79,12 +95,23 @@ def _checkpoints(node, key: str) -> Iterator[tuple[str, str]]:
             yield from _checkpoints(child, f'{key}.{i}')
 
 
+def check_libraries(cfg: Config) -> None:
+    """Look for what only some configs need.
+
+    Raises:
+        ConfigError: the config is of mmdet, or names something of it, and detection is not set up.
+    """
+    if cfg.get('default_scope') == 'mmdet' or "'mmdet." in repr(cfg.get('model')):
+        compat.require_detection(cfg.filename or 'this config')
+
+
 def preflight(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
     """Look for missing data and checkpoints before anything is built.
 
     Raises:
         ConfigError: names the key and the remedy.
     """
+    check_libraries(cfg)
     for key, dataset in _datasets(cfg):
         if key.split('.')[0] not in loaders:
             continue
@@ -102,6 +129,9 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
                 which = f'data_prefix.{name}' if name else 'data_prefix'
                 raise ConfigError(f"{key}.{which}: '{root}' has no folder '{part}'. It holds: "
                                   f'{sorted(p.name for p in root.iterdir())[:8]}')
+        listed = dataset.get('ann_file')
+        if listed and '://' not in listed and not (root / listed).is_file():
+            raise ConfigError(f"{key}.ann_file: '{root}' has no file '{listed}'")
     if cfg.get('load_from') and not _exists(cfg.load_from):
         raise ConfigError(f"load_from: no checkpoint at '{cfg.load_from}'")
     _check_classes(cfg, loaders)
@@ -109,6 +139,29 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
         if not _exists(path):
             raise ConfigError(f"{key}: no checkpoint at '{path}'. Train the stage that writes it, "
                               f'or give one with --cfg-options {key}=FILE')
+    _check_start(cfg)
+
+
+def _check_start(cfg: Config) -> None:
+    """A backbone goes on with images normalised as those that its weights have seen.
+
+    Raises:
+        ConfigError: the student's file says that they were normalised otherwise.
+    """
+    model = cfg.get('model', {})
+    path = ((model.get('backbone') or {}).get('init_cfg') or {}).get('checkpoint')
+    if not path or '://' in path:
+        return
+    meta = read_meta(path)
+    if meta.get('finished') is False:
+        print_log(f"{path} is of a distillation that has not come to its end (iteration "
+                  f"{meta.get('iter')})", logger='current', level=logging.WARNING)
+    ours = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    for key, theirs in (meta.get('normalisation') or {}).items():
+        mine = ours.get(key)
+        if mine is not None and any(abs(a - b) > 0.5 for a, b in zip(mine, theirs, strict=True)):
+            raise ConfigError(f'model.data_preprocessor.{key} is {list(mine)}, and {path} was '
+                              f'trained with {theirs}; set it so')
 
 
 def _check_classes(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -116,11 +169,15 @@ def _check_classes(cfg: Config, loaders: tuple[str, ...]) -> None:
 
     A label above the head's classes otherwise ends in an index error or a device assertion.
     """
-    head = cfg.get('model', {}).get('decode_head')
-    heads = head if isinstance(head, (list, tuple)) else [head] if head else []
-    counts = {h.get('num_classes') for h in heads if isinstance(h, dict)} - {None}
+    model = cfg.get('model', {})
+    heads = _heads(model)
+    counts = {h.get('num_classes') for h in heads.values()} - {None}
+    if len(counts) > 1 and 'roi_head' in model:
+        told = {f'model.{k}.num_classes': h.get('num_classes') for k, h in heads.items()}
+        raise ConfigError(f'the heads count different classes: {told}; make them equal')
     if len(counts) != 1:
         return
+    name = next(k for k, h in heads.items() if h.get('num_classes'))
     count, = counts
     init_default_scope(cfg.get('default_scope') or 'mmseg')
     for loader in loaders:
@@ -132,14 +189,31 @@ def _check_classes(cfg: Config, loaders: tuple[str, ...]) -> None:
         told = (dataset.get('metainfo') or {}).get('classes') or \
             (getattr(known, 'METAINFO', None) or {}).get('classes')
         if told and len(told) != count:
-            raise ConfigError(f'model.decode_head.num_classes is {count}, but {loader}.dataset '
+            raise ConfigError(f'model.{name}.num_classes is {count}, but {loader}.dataset '
                               f"({dataset['type']}) has {len(told)} classes; make them equal")
         for n, step in enumerate(dataset.get('pipeline') or []):
             theirs = step.get('num_classes')
             if str(step.get('type')).endswith('LoadSegLabels') and theirs != count:
-                raise ConfigError(f'model.decode_head.num_classes is {count}, but {loader}.dataset.'
+                raise ConfigError(f'model.{name}.num_classes is {count}, but {loader}.dataset.'
                                   f'pipeline.{n} (LoadSegLabels) has num_classes={theirs}; make '
                                   'them equal')
+
+
+def _heads(model: dict) -> dict[str, dict]:
+    """Every head that classifies, by its key below ``model``."""
+    found = {}
+    things = model.get('panoptic_head') or {}
+    if 'num_things_classes' in things:
+        found['panoptic_head'] = dict(num_classes=things['num_things_classes'] +
+                                      things.get('num_stuff_classes', 0))
+    for key, node in (('decode_head', model), ('bbox_head', model),
+                      ('roi_head.bbox_head', model.get('roi_head') or {}),
+                      ('roi_head.mask_head', model.get('roi_head') or {})):
+        head = node.get(key.rsplit('.', 1)[-1])
+        for n, one in enumerate(head if isinstance(head, (list, tuple)) else [head]):
+            if isinstance(one, dict):
+                found[f'{key}.{n}' if isinstance(head, (list, tuple)) else key] = one
+    return found
 
 
 def _exists(path: str) -> bool:
@@ -248,6 +322,9 @@ def augment_tests(cfg: Config, scales: Sequence[float] = (0.5, 0.75, 1., 1.25, 1
     Raises:
         ConfigError: no ``Resize`` to start from.
     """
+    if cfg.get('default_scope') == 'mmdet' and 'tta_model' not in cfg:
+        raise ConfigError('--tta: give the config a tta_model and a tta_pipeline, as detectors of '
+                          'mmdet have them')
     steps = cfg.test_dataloader.dataset.pipeline
     if 'tta_pipeline' not in cfg:
         at = next((n for n, s in enumerate(steps) if s['type'].split('.')[-1] == 'Resize'), None)
@@ -290,10 +367,17 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
     """Read a checkpoint and refuse to evaluate a model that the checkpoint does not fill.
 
     Raises:
-        CheckpointError: parameters are missing or of another shape.
+        CheckpointError: parameters are missing or of another shape, or the file says that its
+            backbone computed something else with them (softmax for linear attention, say).
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
+    told = read_description(checkpoint)
+    ours = getattr(getattr(model, 'backbone', None), 'describe', dict)()
+    differing = {k: (v, told[k]) for k, v in ours.items() if k in told and told[k] != v}
+    if differing:
+        raise CheckpointError(f'{checkpoint} is of another backbone than this config: ' + '; '.join(
+            f'{key} is {here} here and {there} there' for key, (here, there) in differing.items()))
     own = model.state_dict()
     state = read_state_dict(checkpoint, prefix='')
     missing = [k for k in own if k not in state]

@@ -1,6 +1,7 @@
 """Several configs as one experiment: each stage feeds checkpoints to later ones."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmvitlin import shipped
-from mmvitlin.engine.checkpoints import last_checkpoint
+from mmvitlin.engine.checkpoints import last_checkpoint, write_whole
+from mmvitlin.engine.launch import load_config
 from mmvitlin.errors import ConfigError
 
 _TRAIN = shipped.folder('tools') / 'train.py'
@@ -71,6 +73,9 @@ def load_recipe(path: str | Path) -> list[Stage]:
             if source not in names:
                 raise ConfigError(f"{path}: stage '{stage.name}' gives {key} the checkpoint of "
                                   f"'{source}', which is no earlier stage ({names})")
+            if Path(stage.config).is_file() and not _has(load_config(stage.config), key):
+                raise ConfigError(f"{path}: stage '{stage.name}' gives a checkpoint to {key}, "
+                                  f'which {stage.config} does not have')
         stages.append(stage)
     if not stages:
         raise ConfigError(f'{path} has no stages')
@@ -78,6 +83,15 @@ def load_recipe(path: str | Path) -> list[Stage]:
         from mmvitlin.engine.sweep import expand
         return expand(stages, variants['of'], variants['options'].to_dict())
     return stages
+
+
+def _has(cfg: Config, key: str) -> bool:
+    node = cfg
+    for name in key.split('.'):
+        if name not in node:
+            return False
+        node = node[name]
+    return True
 
 
 @dataclass
@@ -131,6 +145,21 @@ def checkpoint_of(stage: Stage, folder: Path) -> Path:
     return folder / stage.output
 
 
+def folder_of(stage: Stage, work_dir: Path, seed: int) -> Path:
+    """Where a stage of a seed works."""
+    return work_dir / ('shared' if stage.shared else f'seed{seed}') / stage.name
+
+
+def finished(stages: Sequence[Stage], work_dir: str | Path, seeds: Sequence[int]
+             ) -> dict[int, dict[str, dict]]:
+    """Seed → stage → its ``result.json``, of the stages that every one of the seeds has done."""
+    paths = {s.name: {seed: folder_of(s, Path(work_dir), seed) / 'result.json' for seed in seeds}
+             for s in stages}
+    done = [name for name, files in paths.items() if all(f.is_file() for f in files.values())]
+    return {seed: {name: json.loads(paths[name][seed].read_text()) for name in done}
+            for seed in seeds}
+
+
 def run_recipe(stages: Sequence[Stage],
                work_dir: str | Path,
                seeds: Sequence[int] = (0, ),
@@ -141,7 +170,9 @@ def run_recipe(stages: Sequence[Stage],
     """Run the stages that have no result yet, each as soon as its inputs are there.
 
     A stage is done when its folder holds ``result.json``; a stage that was interrupted goes
-    on from its newest checkpoint.
+    on from its newest checkpoint. What a stage was run with is written beside it (``stage.json``:
+    its whole config, its options, the files it was given); a folder that was made with something
+    else is refused, so that no row is a mixture.
 
     Args:
         stages: From :func:`load_recipe`.
@@ -157,7 +188,8 @@ def run_recipe(stages: Sequence[Stage],
         Seed → stage → its ``result.json``.
 
     Raises:
-        ConfigError: a stage failed; names its log. Stages beside it are ended.
+        ConfigError: a stage failed; names its log. Stages beside it are ended. Or a stage lies
+            there that was run with other settings.
     """
     work_dir, by_name = Path(work_dir), {s.name: s for s in stages}
 
@@ -166,12 +198,19 @@ def run_recipe(stages: Sequence[Stage],
                           'quote in its name, which --cfg-options would take apart')
 
     def folder(stage: Stage, seed: int) -> Path:
-        return work_dir / ('shared' if stage.shared else f'seed{seed}') / stage.name
+        return folder_of(stage, work_dir, seed)
 
     def needed(stage: Stage, seed: int) -> set[Path]:
         return {folder(by_name[source], seed) for source in stage.inputs.values()}
 
     wanted = [s for s in stages if only is None or s.name in only]
+    for stage in wanted:  # whatever is done, before anything is started
+        for seed in seeds:
+            target = folder(stage, seed)
+            if (target / 'result.json').is_file():
+                _compare(stage, target, options or {}, {
+                    k: str(checkpoint_of(by_name[source], folder(by_name[source], seed)))
+                    for k, source in stage.inputs.items()}, amp)
     runs = {folder(s, seed): (s, seed) for seed in seeds for s in wanted}
     waiting = {f: run for f, run in runs.items() if not (f / 'result.json').is_file()}
     left = set(waiting)
@@ -187,6 +226,7 @@ def run_recipe(stages: Sequence[Stage],
                 given = {k: str(checkpoint_of(by_name[source], folder(by_name[source], seed)))
                          for k, source in stage.inputs.items()}
                 command = _command(stage, target, seed, {**(options or {}), **given}, amp)
+                _remember(stage, target, options or {}, given, amp)
                 label = stage.name if len(seeds) == 1 else f'{stage.name} {seed}'
                 print(f'[{label}] {shlex.join(command[1:])}', flush=True)
                 alone = not waiting and not running  # the last one may have the whole machine
@@ -200,8 +240,39 @@ def run_recipe(stages: Sequence[Stage],
                                       f"(the whole log is {target / 'train.log'}). The same "
                                       'command goes on from here.')
                 left.discard(target)
-    return {seed: {s.name: json.loads((folder(s, seed) / 'result.json').read_text())
-                   for s in wanted} for seed in seeds}
+    return finished(wanted, work_dir, seeds)
+
+
+def _settings(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> dict:
+    """Everything that the outcome of a stage follows from, but its seed."""
+    files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
+             for k, v in given.items()}
+    config = load_config(stage.config).pretty_text if Path(stage.config).is_file() else ''
+    return dict(config=config, options=_plain(stage.options),
+                more_options=_plain(options), amp=amp, inputs=files)
+
+
+def _plain(values: dict) -> dict:
+    return json.loads(json.dumps(dict(values), default=str))
+
+
+def _remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
+    """Write down what a stage is run with; one that goes on must be run with the same."""
+    _compare(stage, folder, options, given, amp)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole((json.dumps(_settings(stage, options, given, amp), indent=1) + '\n').encode(),
+                folder / 'stage.json')
+
+
+def _compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
+    path = folder / 'stage.json'
+    if not path.is_file():
+        return
+    before, now = json.loads(path.read_text()), _settings(stage, options, given, amp)
+    if changed := [k for k in now if before.get(k) != now[k]]:
+        raise ConfigError(f"stage '{stage.name}' in {folder} was run with another "
+                          f"{' and '.join(changed)}; give back what it had, or remove the folder "
+                          '(and those of the stages after it) to run it again')
 
 
 def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
@@ -260,7 +331,7 @@ def _run(command: list[str], log: Path, name: str = '', threads: int | None = No
                 done, total, eta, loss = found.groups()
                 print(f'    {name:14s}{done:>6}/{total} iterations, loss {loss}, {eta} left',
                       flush=True)
-            elif 'mIoU:' in line or 'accuracy/top1' in line:
+            elif any(name in line for name in ('mIoU:', 'accuracy/top1', 'bbox_mAP:')):
                 print(f"    {name:14s}{line[line.rfind(']') + 1:].strip()}", flush=True)
     if children is not None:
         children.discard(process)
@@ -284,8 +355,9 @@ def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU') -> dict[st
         entry = dict(iterations=rows[0]['iterations'],
                      seconds=round(statistics.mean(row['seconds'] for row in rows), 1))
         if values:
-            entry.update(mean=round(statistics.mean(values), 2),
-                         std=round(statistics.stdev(values), 2) if len(values) > 1 else 0.0,
-                         values=[round(v, 2) for v in values])
+            digits = 2 if max(values) > 1 else 4  # percents, or fractions as COCO's
+            entry.update(mean=round(statistics.mean(values), digits),
+                         std=round(statistics.stdev(values), digits) if len(values) > 1 else 0.0,
+                         values=[round(v, digits) for v in values])
         table[name] = entry
     return table

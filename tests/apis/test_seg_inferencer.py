@@ -146,12 +146,12 @@ def test_half_precision_changes_little(infer, trained):
 
 def test_an_image_beyond_memory_is_refused_with_a_number(infer, monkeypatch):
     from mmvitlin.apis.memory import MemoryLaw
-    monkeypatch.setattr('mmvitlin.apis.seg_inferencer._LARGE', 64 * 64)
+    monkeypatch.setattr('mmvitlin.apis.inferencer._LARGE', 64 * 64)
     infer._law = MemoryLaw(100., 1000.)
     seen = 256 * 427  # the config's scale of the picture
     needed = 100 + seen / 1000
     for there, refused in ((needed - 1, True), (needed + 1, False)):
-        monkeypatch.setattr('mmvitlin.apis.seg_inferencer.free_mebibytes', lambda d, t=there: t)
+        monkeypatch.setattr('mmvitlin.apis.inferencer.free_mebibytes', lambda d, t=there: t)
         result, = infer(picture(120, 200))
         assert (result.error is not None) == refused, result.error
         if refused:
@@ -163,7 +163,7 @@ def test_an_image_beyond_memory_is_refused_with_a_number(infer, monkeypatch):
 def test_a_panorama_is_refused_before_it_is_decoded(infer, tmp_path, monkeypatch):
     Image.new('RGB', (40000, 5000)).save(tmp_path / 'wide.png')  # 600 MB, in a small file
     Image.fromarray(picture()).save(tmp_path / 'small.png')
-    monkeypatch.setattr('mmvitlin.apis.seg_inferencer.free_mebibytes', lambda device: 1000.)
+    monkeypatch.setattr('mmvitlin.apis.inferencer.free_mebibytes', lambda device: 1000.)
     load = infer.load
     monkeypatch.setattr(infer, 'load', lambda r: pytest.fail('decoded') if 'wide' in r['img_path']
                         else load(r))
@@ -187,7 +187,7 @@ def test_the_law_of_memory(measured, at, want):
 
 @pytest.mark.slow
 def test_memory_is_measured_where_it_matters(trained, monkeypatch):
-    monkeypatch.setattr('mmvitlin.apis.seg_inferencer._LARGE', 64 * 64)
+    monkeypatch.setattr('mmvitlin.apis.inferencer._LARGE', 64 * 64)
     net = SegInferencer(*trained)
     assert net(picture(120, 200))[0].error is None
     assert 0 < net._law(10**6) < 4000
@@ -231,20 +231,20 @@ def test_a_video_in_a_folder(infer, tmp_path):
 
 
 def test_out_of_memory_together_is_run_one_by_one(infer, monkeypatch):
-    usual = infer._predict
+    usual = infer.outputs
 
     def small(data):
         if len(data) > 1:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return usual(data)
 
-    monkeypatch.setattr(infer, '_predict', small)
+    monkeypatch.setattr(infer, 'outputs', small)
     assert [r.error for r in infer([picture(), picture()], batch_size=2)] == [None, None]
 
 
 def test_images_of_one_size_run_together_whatever_lies_between(infer, monkeypatch):
-    usual, sizes = infer._predict, []
-    monkeypatch.setattr(infer, '_predict', lambda data: sizes.append(len(data)) or usual(data))
+    usual, sizes = infer.outputs, []
+    monkeypatch.setattr(infer, 'outputs', lambda data: sizes.append(len(data)) or usual(data))
     results = infer([picture(), picture(80, 50), picture()], batch_size=3)
     assert sorted(sizes) == [1, 2]
     assert [r.labels.shape for r in results] == [(60, 100), (80, 50), (60, 100)]

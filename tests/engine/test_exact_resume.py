@@ -38,6 +38,16 @@ def test_the_sampler_keeps_the_order_and_adds_seeds():
     assert (copied, copied.seed) == (got[5], got[5].seed)
 
 
+def test_stages_of_one_seed_see_batches_of_their_own():
+    def first(**kwargs):
+        picked = list(islice(SeededInfiniteSampler(range(1000), seed=3, **kwargs), 20))
+        return [(int(p), p.seed) for p in picked]
+
+    assert first(salt=0) == first() != first(salt=1) != first(salt=2)
+    assert first(salt=1) == first(salt=1)
+    assert not set(first(salt=1)) & set(first(salt=2))
+
+
 def test_epochs_have_seeds_of_their_own():
     sampler = SeededSampler(list(range(5)), seed=1)
     first = [i.seed for i in sampler]

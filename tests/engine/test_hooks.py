@@ -38,7 +38,11 @@ def test_what_a_distillation_leaves(streets, tmp_path, ema):
         cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.5, priority='ABOVE_NORMAL'))
     runner = train(cfg)
 
-    student = torch.load(tmp_path / 'student.pth', weights_only=True)['state_dict']
+    written = torch.load(tmp_path / 'student.pth', weights_only=True)
+    assert written['meta']['finished']
+    assert written['meta']['normalisation'] == dict(mean=[123.675, 116.28, 103.53],
+                                                    std=[58.395, 57.12, 57.375])
+    student = written['state_dict']
     assert all(k.startswith('backbone.') for k in student)
     assert 'backbone.mask_token' not in student
     fresh = Adventurer(dict(embed_dims=32, num_layers=2), img_size=(64, 128), init_cfg=dict(
@@ -77,7 +81,8 @@ def test_the_student_is_there_while_the_run_goes_on(streets, tmp_path):
     cfg.custom_hooks.append(dict(type='mmengine.StopAtTwo'))
     with pytest.raises(KeyboardInterrupt):
         train(cfg)
-    assert torch.load(tmp_path / 'student.pth', weights_only=True)['meta']['iter'] == 1
+    meta = torch.load(tmp_path / 'student.pth', weights_only=True)['meta']
+    assert (meta['iter'], meta['finished']) == (1, False)
 
 
 def test_masks_do_not_depend_on_the_number_of_processes(monkeypatch):

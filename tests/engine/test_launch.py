@@ -53,6 +53,22 @@ def test_missing_checkpoints_are_found_before_anything_is_built(streets):
         preflight(cfg)
 
 
+def test_a_student_goes_on_with_the_images_it_knows(streets, tmp_path, caplog):
+    path = tmp_path / 'student.pth'
+    cfg = load_config('configs/seg/streets_adventurer-nano_distilled.py', {
+        'data_root': str(streets), 'model.backbone.init_cfg.checkpoint': str(path)})
+    mean, std = list(cfg.model.data_preprocessor.mean), list(cfg.model.data_preprocessor.std)
+    for told, words in ((dict(mean=mean, std=std), None), (dict(mean=mean), None), ({}, None),
+                        (dict(mean=[127.5] * 3, std=std), r'preprocessor.mean is .*123.6.*127.5'),
+                        (dict(mean=mean, std=[1., 1., 1.]), r'preprocessor.std is .*1.0, 1.0')):
+        torch.save(dict(meta=dict(normalisation=told), state_dict={}), path)
+        if words is None:
+            preflight(cfg)
+        else:
+            with pytest.raises(ConfigError, match=words):
+                preflight(cfg)
+
+
 @pytest.mark.parametrize(('options', 'words'), [
     ({'model.decode_head.num_classes': 11}, r'num_classes is 11, but train_dataloader.dataset '
      r'\(CityscapesDataset\) has 19 classes'),

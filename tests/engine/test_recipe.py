@@ -54,8 +54,28 @@ def test_stages_feed_each_other_and_are_not_repeated(stages, ran, tmp_path):
     assert list(results) == ['a', 'b', 'c']
     assert f'model.checkpoint={tmp_path}/w/seed2/a/student.pth' in commands[1]
     assert all('data_root=d' in c and '--amp' in c for c in commands)
-    recipe.run_recipe(stages, tmp_path / 'w', seeds=(2, ))
+    recipe.run_recipe(stages, tmp_path / 'w', seeds=(2, ), options={'data_root': 'd'}, amp=True)
     assert len(commands) == 3
+
+
+def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages, ran, tmp_path):
+    commands, _ = ran
+    recipe.run_recipe(stages, tmp_path, options={'data_root': 'd'})
+    for changed in (dict(amp=True, options={'data_root': 'd'}), dict(options={'data_root': 'e'})):
+        with pytest.raises(ConfigError, match="stage 'a' in .*a was run with another (amp|more)"):
+            recipe.run_recipe(stages, tmp_path, **changed)
+    student = tmp_path / 'seed0' / 'a' / 'student.pth'
+    student.write_bytes(b'of another run')
+    with pytest.raises(ConfigError, match="stage 'b' in .* was run with another inputs"):
+        recipe.run_recipe(stages, tmp_path, options={'data_root': 'd'})
+    assert len(commands) == 3
+
+
+def test_results_are_those_of_every_call(stages, ran, tmp_path):
+    recipe.run_recipe(stages, tmp_path, (0, 1), only=['a', 'b'])
+    assert list(recipe.run_recipe(stages, tmp_path, (0, ), only=['c'])[0]) == ['c']
+    assert list(recipe.finished(stages, tmp_path, (0, ))[0]) == ['a', 'b', 'c']
+    assert list(recipe.finished(stages, tmp_path, (0, 1))[1]) == ['a', 'b']
 
 
 def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_path, capsys):

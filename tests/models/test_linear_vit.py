@@ -130,6 +130,46 @@ def test_the_kind_of_linear_attention_is_remembered(tmp_path):
     assert build('clip', **kwargs).load_weights(softmax, 'backbone.').matched
 
 
+@pytest.mark.parametrize(('theirs', 'ours', 'words'), [
+    (dict(num_heads=2), dict(num_heads=4), "'heads': 2.*'heads': 4"),
+    (dict(act_layer='quick_gelu'), {}, 'QuickGELU.*GELU'),
+])
+def test_weights_of_one_shape_that_mean_something_else(tmp_path, theirs, ours, words):
+    def net(kwargs):
+        return TimmViT('vit_tiny_patch16_224', img_size=32,
+                       model_kwargs=dict(dict(embed_dim=48, depth=1, num_heads=2), **kwargs))
+
+    path = saved(net(theirs), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=f'a.pth has .*{words}.*the same model_name'):
+        net(ours).load_weights(path, 'backbone.')
+    with pytest.raises(CheckpointError, match=words):
+        net(ours).inherit(net(theirs))
+    assert net(theirs).load_weights(path, 'backbone.').matched
+
+
+def test_another_attention_is_not_evaluated(tmp_path):
+    """Softmax and linear networks have the same parameters; a score of one is none of the other."""
+    from mmvitlin.engine.launch import check_whole
+    softmax, linear, relu = (Whole(build('clip', **kwargs)) for kwargs in (
+        {}, dict(attention='linear'),
+        dict(attention='linear', linear_cfg=dict(feature_map='relu'))))
+    for i, there in enumerate((softmax, linear, relu)):
+        path = saved(there.backbone, tmp_path / 'a.pth')
+        for j, here in enumerate((softmax, linear, relu)):
+            if i == j:
+                assert check_whole(here, path)
+            else:
+                with pytest.raises(CheckpointError, match='another backbone than this config: '
+                                   '(attention|linear_cfg) is .* here and .* there'):
+                    check_whole(here, path)
+
+
+class Whole(torch.nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+
 @pytest.mark.parametrize('family', ['clip', 'deit3', 'dinov2 registers', 'siglip'])
 def test_positions_of_oblong_grids(family, tmp_path):
     """A grid of 2x8 is as many as 4x4, and 3x5 is no square: the file says which it was."""

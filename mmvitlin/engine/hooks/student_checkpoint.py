@@ -43,7 +43,7 @@ class StudentCheckpointHook(Hook):
             for k, v in model.backbone.state_dict().items() if k != 'mask_token'
         }
 
-    def _write(self, runner: Runner) -> None:
+    def _write(self, runner: Runner, finished: bool = False) -> None:
         if runner.rank != 0:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -52,7 +52,8 @@ class StudentCheckpointHook(Hook):
         content = io.BytesIO()
         torch.save(
             dict(meta=dict(mmvitlin_version=mmvitlin.__version__, iter=runner.iter,
-                           experiment_name=runner.experiment_name, backbone=describe()),
+                           experiment_name=runner.experiment_name, backbone=describe(),
+                           finished=finished, normalisation=_normalisation(model)),
                  state_dict=self.student_state(runner)), content)
         write_whole(content.getvalue(), path)
 
@@ -62,5 +63,12 @@ class StudentCheckpointHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """At the end."""
-        self._write(runner)
+        self._write(runner, finished=True)
         runner.logger.info(f'student written to {Path(runner.work_dir) / self.filename}')
+
+
+def _normalisation(model: torch.nn.Module) -> dict[str, list[float]]:
+    """Mean and deviation of the channels that the images are normalised with, 0–255, RGB."""
+    found = {k: getattr(model.data_preprocessor, k, None) for k in ('mean', 'std')}
+    return {k: [round(float(v), 4) for v in t.flatten()] for k, t in found.items()
+            if isinstance(t, torch.Tensor)}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from functools import partial
 import timm
 import torch
 import torch.nn as nn
+from mmengine.logging import print_log
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva, EvaBlock
 from timm.models.eva import checkpoint_filter_fn as eva_filter_fn
@@ -126,6 +128,8 @@ class TimmViT(TokenBackbone):
         self.vit = self._create(model_name, pretrained and checkpoint is None, kwargs)
         self.vit.reset_classifier(0)
         self.vit.attn_pool = None
+        if hasattr(self.vit, 'fc_norm'):  # of the pooled average, which nobody takes here
+            self.vit.fc_norm = nn.Identity()
         self.embed_dims = self.vit.embed_dim
         self.num_layers = len(self.vit.blocks)
         self.attention = self._attention_of_layers(attention, softmax_layers)
@@ -213,15 +217,23 @@ class TimmViT(TokenBackbone):
         size are resampled.
 
         Raises:
-            CheckpointError: the networks differ in width, depth or family.
+            CheckpointError: the networks differ in width, depth or family, or in what they compute
+                with weights of one shape.
         """
-        self._loaded_grid = tuple(other.describe()['grid'])
+        theirs = other.describe()
+        self._refuse_other_form(theirs['form'], f'the {type(other).__name__} it inherits from')
+        self._loaded_grid = tuple(theirs['grid'])
         return fit_state_dict(self, self._from_any_layout(other.state_dict()),
                               f'the {type(other).__name__} it inherits from')
 
     def describe(self) -> dict:
         """What a checkpoint must say of the network beside its weights."""
-        found = dict(grid=list(self.vit.patch_embed.grid_size), attention=list(self.attention))
+        block = self.vit.blocks[0]
+        form = dict(width=self.embed_dims, heads=block.attn.num_heads,
+                    activation=str(getattr(block.mlp, 'act', '')),
+                    norm_eps=getattr(block.norm1, 'eps', 0.))
+        found = dict(grid=list(self.vit.patch_embed.grid_size), attention=list(self.attention),
+                     form=form)
         linear = next((b.attn for b in self.vit.blocks if isinstance(b.attn, LinearAttention)),
                       None)
         return found if linear is None else dict(found, linear_cfg=linear.options())
@@ -232,8 +244,10 @@ class TimmViT(TokenBackbone):
         Softmax weights may start a linear layer; linear ones fit no other kind.
 
         Raises:
-            CheckpointError: a linear layer of the file is none here, or one of another kind.
+            CheckpointError: a linear layer of the file is none here, or one of another kind, or
+                heads, activation or norms are others.
         """
+        self._refuse_other_form(description.get('form'), source)
         grid = description.get('grid')
         self._loaded_grid = tuple(grid) if grid else None
         theirs, ours = description.get('attention'), self.describe()
@@ -244,10 +258,24 @@ class TimmViT(TokenBackbone):
         if lost:
             raise CheckpointError(f'{source} was trained with linear attention in the layers '
                                   f'{lost}, which are not linear here; set attention={theirs}')
+        fresh = [i for i, kind in enumerate(theirs)
+                 if kind != 'linear' and self.attention[i] == 'linear']
+        if fresh and 'linear' in theirs:
+            print_log(f'{source} has the layers {fresh} softmax, which are linear here and start '
+                      'unaligned', logger='current', level=logging.WARNING)
         options = description.get('linear_cfg')
         if options is not None and 'linear' in theirs and options != ours.get('linear_cfg'):
             raise CheckpointError(f'{source} was trained with linear_cfg={options}, this network '
                                   f"has {ours.get('linear_cfg')}; set linear_cfg accordingly")
+
+    def _refuse_other_form(self, theirs: dict | None, source: str) -> None:
+        """Raises CheckpointError where weights of one shape would compute something else."""
+        ours = self.describe()['form']
+        differing = {k: v for k, v in (theirs or {}).items() if k in ours and ours[k] != v}
+        if differing:
+            raise CheckpointError(f'{source} has {differing}, this network '
+                                  f'{ {k: ours[k] for k in differing} }; take the same model_name '
+                                  'and model_kwargs')
 
     def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         old, self._loaded_grid = self._loaded_grid, None  # holds for one loading

@@ -50,18 +50,23 @@ class LoadReport:
         return '; '.join(lines)
 
 
-def read_description(path: str | Path) -> dict:
-    """What a student's file says of its network beside the weights, or an empty dict."""
+def read_meta(path: str | Path) -> dict:
+    """What a file of this toolkit says beside the weights; empty of other files and of URLs."""
     if '://' in str(path):
         return {}
     if Path(path).suffix == '.safetensors':
         from safetensors import safe_open
         with safe_open(Path(path).expanduser(), 'pt') as file:
             told = (file.metadata() or {}).get('mmvitlin')
-        return json.loads(told).get('backbone', {}) if told else {}
+        return json.loads(told) if told else {}
     content = _read_file(Path(path).expanduser())
     meta = content.get('meta') if isinstance(content, dict) else None
-    return (meta.get('backbone') or {}) if isinstance(meta, dict) else {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def read_description(path: str | Path) -> dict:
+    """What a file says of its backbone beside the weights, or an empty dict."""
+    return read_meta(path).get('backbone') or {}
 
 
 def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Tensor]:

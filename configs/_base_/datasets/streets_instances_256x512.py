@@ -1,0 +1,44 @@
+# the things of the built-in street scenes, drawn at 256x512 by tools/make_streets.py
+_base_ = ['./cityscapes_instances_1024.py']
+data_root = 'work_dirs/demo/streets'
+train_pipeline = [
+    dict(type='mmvitlin.LoadImage'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomResize', scale=(512, 256), ratio_range=(1.0, 1.5), keep_ratio=True),
+    dict(
+        type='RandomCrop',
+        crop_type='absolute',
+        crop_size=(512, 256),  # width, height
+        recompute_bbox=True,
+        allow_negative_crop=True),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4)),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='mmvitlin.LoadImage'),
+    dict(type='Resize', scale=(512, 256), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    sampler=dict(_delete_=True, type='mmvitlin.SeededInfiniteSampler', shuffle=True),
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/instances_train.json',
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/instances_val.json',
+        pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + '/annotations/instances_val.json')
+test_evaluator = val_evaluator

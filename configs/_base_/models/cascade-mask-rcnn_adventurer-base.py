@@ -1,0 +1,41 @@
+# mask-rcnn_adventurer-base.py with three box heads of rising quality
+_base_ = ['./mask-rcnn_adventurer-base.py']
+norm_cfg = dict(type='mmpretrain.LN2d', requires_grad=True)
+box_heads = [
+    dict(
+        type='ConvFCBBoxHead',
+        num_shared_convs=4,
+        num_shared_fcs=1,
+        in_channels=256,
+        conv_out_channels=256,
+        fc_out_channels=1024,
+        roi_feat_size=7,
+        num_classes=80,
+        norm_cfg=norm_cfg,
+        reg_class_agnostic=True,
+        bbox_coder=dict(
+            type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.], target_stds=deviations),
+        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+        loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=1.0))
+    for deviations in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
+]
+stages = [
+    dict(
+        assigner=dict(
+            type='MaxIoUAssigner', pos_iou_thr=quality, neg_iou_thr=quality, min_pos_iou=quality,
+            match_low_quality=False, ignore_iof_thr=-1),
+        sampler=dict(
+            type='RandomSampler', num=512, pos_fraction=0.25, neg_pos_ub=-1,
+            add_gt_as_proposals=True),
+        mask_size=28,
+        pos_weight=-1,
+        debug=False) for quality in (0.5, 0.6, 0.7)
+]
+model = dict(
+    type='CascadeRCNN',
+    rpn_head=dict(
+        loss_bbox=dict(_delete_=True, type='SmoothL1Loss', beta=1.0 / 9.0, loss_weight=1.0)),
+    roi_head=dict(
+        type='CascadeRoIHead', num_stages=3, stage_loss_weights=[1, 0.5, 0.25],
+        bbox_head=box_heads),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=2000), rcnn=stages))

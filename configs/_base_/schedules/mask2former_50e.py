@@ -1,0 +1,23 @@
+# Mask2Former's 50 epochs, batch 16: a tenth of the rate for the backbone, gradients clipped
+max_epochs = 50
+plain = dict(lr_mult=1.0, decay_mult=0.0)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    paramwise_cfg=dict(
+        custom_keys=dict(
+            backbone=dict(lr_mult=0.1, decay_mult=1.0), query_embed=plain, query_feat=plain,
+            level_embed=plain),
+        norm_decay_mult=0.0),
+    clip_grad=dict(max_norm=0.01, norm_type=2))
+param_scheduler = dict(
+    type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=[44, 48], gamma=0.1)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
+auto_scale_lr = dict(base_batch_size=16, enable=True)
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='DetVisualizationHook'))

@@ -1,0 +1,11 @@
+# coco_1024.py in 12 epochs
+_base_ = [
+    '../_base_/models/mask-rcnn_adventurer-base.py', '../_base_/datasets/coco_instances_1024.py',
+    '../_base_/runtime_det.py', '../_base_/schedules/det_12e.py', '../_base_/switches/ema.py'
+]
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/linearizer_adventurer-base_in1k-224/student.pth',
+            prefix='backbone.')))

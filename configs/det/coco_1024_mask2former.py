@@ -1,0 +1,12 @@
+# COCO at 1024x1024: Mask2Former for instances on a distilled Adventurer-B
+_base_ = [
+    '../_base_/models/mask2former-instance_adventurer-base.py',
+    '../_base_/datasets/coco_instances_1024.py', '../_base_/runtime_det.py',
+    '../_base_/schedules/mask2former_50e.py'
+]
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/linearizer_adventurer-base_in1k-224/student.pth',
+            prefix='backbone.')))

@@ -1,0 +1,159 @@
+"""Detection and instance segmentation of images of any size, from a config and a checkpoint."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmvitlin.apis.inferencer import Found, Inferencer
+from mmvitlin.datasets.streets.writer import encode_mask
+from mmvitlin.errors import ConfigError
+
+
+@dataclass
+class Detections(Found):
+    """What became of one image; see :class:`mmvitlin.apis.inferencer.Found`.
+
+    Attributes:
+        boxes: (n, 4) float32, x₁ y₁ x₂ y₂ in pixels of the image, best scores first; None where
+            ``error`` is set.
+        scores: (n, ) float32.
+        labels: (n, ) int64 class numbers.
+        masks: (n, H, W) bool, of networks that give masks.
+        segments: (H, W) int32, class + 1000 · number of the instance, of panoptic networks.
+    """
+    KINDS = ('overlay', 'detections', 'segments')
+    boxes: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    segments: np.ndarray | None = None
+
+    def overlay(self) -> np.ndarray:
+        """The image with boxes, names, scores and masks, (H, W, 3) uint8 RGB."""
+        from mmdet.structures import DetDataSample
+        from mmengine.structures import InstanceData, PixelData
+        sample = DetDataSample()
+        if self.segments is not None:
+            sample.pred_panoptic_seg = PixelData(sem_seg=torch.from_numpy(self.segments)[None])
+        else:
+            found = InstanceData(bboxes=torch.from_numpy(self.boxes),
+                                 scores=torch.from_numpy(self.scores),
+                                 labels=torch.from_numpy(self.labels))
+            if self.masks is not None:
+                found.masks = torch.from_numpy(self.masks)
+            sample.pred_instances = found
+        drawer = _drawer()
+        drawer.dataset_meta = dict(classes=list(self.classes),
+                                   palette=[tuple(int(v) for v in c) for c in self.palette])
+        drawer.add_datasample(self.name, self.image, sample, draw_gt=False, pred_score_thr=0.)
+        return drawer.get_image()
+
+    def as_list(self) -> list[dict]:
+        """As COCO's results: category, score, bbox (x, y, width, height), run-length mask."""
+        found = []
+        for n, (box, score, label) in enumerate(zip(self.boxes.tolist(), self.scores.tolist(),
+                                                    self.labels.tolist(), strict=True)):
+            x, y, right, bottom = box
+            entry = dict(category=str(self.classes[label]), label=label, score=round(score, 4),
+                         bbox=[round(v, 2) for v in (x, y, right - x, bottom - y)])
+            if self.masks is not None:
+                entry['segmentation'] = encode_mask(self.masks[n])
+            found.append(entry)
+        return found
+
+    def _write(self, kind: str, path: Path) -> Path:
+        if kind == 'detections':
+            path = path.with_name(f'{path.name}.json')
+            path.write_text(json.dumps(self.as_list()) + '\n')
+            return path
+        path = path.with_name(f'{path.name}.png')
+        if kind == 'segments':
+            if self.segments is None:
+                raise ConfigError('this network gives no panoptic segments')
+            Image.fromarray(self.segments.astype(np.uint16)).save(path)
+        else:
+            Image.fromarray(self.overlay()).save(path)
+        return path
+
+
+@cache
+def _drawer():
+    from mmdet.visualization import DetLocalVisualizer
+    return DetLocalVisualizer(name='detections')
+
+
+class DetInferencer(Inferencer):
+    """Runs a trained detector on images of any size and kind.
+
+    Args:
+        config: Config file of the detector.
+        checkpoint: What training with that config wrote.
+        device: See :class:`mmvitlin.apis.inferencer.Inferencer`.
+        precision: See there.
+        scale: See there.
+        score: Detections below it are left out.
+        cfg_options: Changes to the config, as ``--cfg-options``.
+        check_memory: See there.
+
+    Raises:
+        ConfigError: mmdet or mmcv's compiled ops are missing, no such config, or an unknown
+            precision or scale.
+        CheckpointError: a checkpoint of another model.
+
+    Example:
+        >>> infer = DetInferencer('configs/det/coco_1024.py', 'epoch_100.pth')
+        >>> for result in infer.stream('photos/'):
+        ...     result.save('out')
+    """
+    result = Detections
+    default_scope = 'mmdet'
+    kept_size = (dict(type='Resize', scale_factor=1., keep_ratio=True), )  # detectors ask for it
+
+    def __init__(self,
+                 config: str,
+                 checkpoint: str,
+                 device: str | None = None,
+                 precision: str = 'fp32',
+                 scale: str | float | tuple[int, int] | None = None,
+                 score: float = 0.3,
+                 cfg_options: dict | None = None,
+                 check_memory: bool = True):
+        self.score = score
+        super().__init__(config, checkpoint, device, precision, scale, cfg_options, check_memory)
+
+    @property
+    def num_classes(self) -> int:
+        """Of the head."""
+        for path in ('roi_head.bbox_head', 'bbox_head', 'panoptic_fusion_head'):
+            head = self.model
+            for name in path.split('.'):
+                head = getattr(head, name, None)
+            head = head[0] if isinstance(head, torch.nn.ModuleList) else head
+            if head is not None:
+                return head.num_classes
+        raise ConfigError(f'a {type(self.model).__name__} does not say its number of classes; give '
+                          'the data set metainfo=dict(classes=(…))')
+
+    def _fill(self, found: Detections, output) -> None:
+        if 'pred_panoptic_seg' in output:
+            found.segments = output.pred_panoptic_seg.sem_seg[0].cpu().numpy().astype(np.int32)
+        instances = output.get('pred_instances')
+        if instances is None:
+            found.boxes = np.zeros((0, 4), np.float32)
+            found.scores, found.labels = np.zeros(0, np.float32), np.zeros(0, np.int64)
+            return
+        kept = instances[instances.scores >= self.score].cpu()
+        kept = kept[kept.scores.argsort(descending=True)]
+        found.boxes = kept.bboxes.float().numpy()
+        found.scores, found.labels = kept.scores.float().numpy(), kept.labels.numpy()
+        if 'masks' in kept:
+            found.masks = kept.masks.numpy().astype(bool)
+
+    def _bytes_of_results(self, pixels: int) -> int:
+        return 100 * pixels if getattr(self.model, 'with_mask', False) else 0

@@ -1,0 +1,327 @@
+"""What running a trained network on anybody's images takes, whatever it finds in them."""
+from __future__ import annotations
+
+import logging
+import warnings
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from PIL import Image
+
+from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
+from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_sides
+from mmvitlin.apis.sources import Source, list_inputs
+from mmvitlin.datasets.loading import LoadImage, any_size
+from mmvitlin.engine.checkpoints import last_checkpoint
+from mmvitlin.engine.launch import (
+    check_libraries,
+    check_whole,
+    load_config,
+    without_initial_weights,
+)
+from mmvitlin.errors import ConfigError
+
+_RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
+_LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels', 'LoadPanopticAnnotations')
+_LARGE = 4 * 2**20  # pixels from which memory is looked at first
+PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@dataclass
+class Found:
+    """What became of one image.
+
+    Attributes:
+        name: File name without suffix, relative to the folder that was given; longer where two
+            inputs would have the same.
+        image: (H, W, 3) uint8 RGB as the network's pipeline read it; None where ``error`` is set.
+        error: Why there is no result.
+        classes: Names of the classes.
+        palette: (C, 3) colours, RGB.
+    """
+    KINDS = ()
+    name: str
+    image: np.ndarray | None = None
+    error: Exception | None = None
+    classes: Sequence[str] = ()
+    palette: np.ndarray | None = None
+
+    def save(self, folder: str | Path, what: Sequence[str] | None = None) -> list[Path]:
+        """Write ``<folder>/<what>/<name>`` with the suffix of each kind.
+
+        Raises:
+            ConfigError: something unknown, or what was not asked for.
+        """
+        written = []
+        for kind in what or self.KINDS[:2]:
+            if kind not in self.KINDS:
+                raise ConfigError(f"cannot save '{kind}' of a {type(self).__name__.lower()}; "
+                                  f"choose from {', '.join(self.KINDS)}")
+            path = Path(folder) / kind / self.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written.append(self._write(kind, path))
+        return written
+
+    def _write(self, kind: str, path: Path) -> Path:
+        """Write one kind to ``path`` with a suffix added; returns the file."""
+        raise NotImplementedError
+
+
+class Inferencer(metaclass=ABCMeta):
+    """Reads inputs, runs a trained network on them, and goes on where one of them fails.
+
+    Subclasses say what they find (``result``), how the network is built, and how an output becomes
+    a result.
+
+    Args:
+        config: Config file of the model.
+        checkpoint: What training with that config wrote.
+        device: 'cpu', 'cuda', 'cuda:1' …; None for a GPU where there is one.
+        precision: 'fp32', 'bf16' or 'fp16' (autocast).
+        scale: Size the network sees: None as the config's test pipeline says, 'original', a
+            factor on the original size, or (width, height) to fit into.
+        cfg_options: Changes to the config, as ``--cfg-options``.
+        check_memory: Before the first image of some megapixels, measure what the network needs
+            (in a process of its own), and refuse images that memory will not hold.
+
+    Raises:
+        ConfigError: no such config, or an unknown precision or scale.
+        CheckpointError: a checkpoint of another model.
+    """
+    result: type[Found]
+    default_scope: str
+    other_remedy: str = ''
+    kept_size: tuple[dict, ...] = ()  # steps in the place of a resize to the original size
+
+    def __init__(self,
+                 config: str,
+                 checkpoint: str,
+                 device: str | None = None,
+                 precision: str = 'fp32',
+                 scale: str | float | tuple[int, int] | None = None,
+                 cfg_options: dict | None = None,
+                 check_memory: bool = True):
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision must be one of {sorted(PRECISIONS)}, got '{precision}'")
+        cfg = self.cfg = load_config(config, cfg_options)
+        check_libraries(cfg)
+        without_initial_weights(cfg)
+        init_default_scope(cfg.get('default_scope', self.default_scope))
+        self.model = self._build(cfg)
+        self.model.load_state_dict(check_whole(self.model, checkpoint), strict=False)
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.model.to(self.device).eval()
+        self.dtype = PRECISIONS[precision]
+        dataset = cfg.test_dataloader.dataset
+        self.load, self.prepare = self._pipeline(dataset.pipeline, scale)
+        with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
+            known = registry.get(dataset.type)
+        info = dict(getattr(known, 'METAINFO', None) or {}, **(dataset.get('metainfo') or {}))
+        self.classes = tuple(info.get('classes') or range(self.num_classes))
+        palette = info.get('palette')
+        self.palette = np.asarray(palette, np.uint8) if palette else _colours(len(self.classes))
+        self._made_of = (type(self), config, checkpoint, str(self.device), precision, cfg_options)
+        self._check_memory = check_memory
+        self._law: MemoryLaw | None = None
+        if isinstance(reader := self.load.transforms[0], LoadImage):
+            reader.max_pixels = None  # memory decides, see _look_at_file
+
+    def _build(self, cfg: Config) -> torch.nn.Module:
+        """The network of a config."""
+        return MODELS.build(cfg.model)
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Classes of the network, where the data set does not name them."""
+
+    @abstractmethod
+    def _fill(self, found: Found, output) -> None:
+        """Put an output of the network, a data sample, into a result."""
+
+    def _bytes_of_results(self, pixels: int) -> int:
+        """What a result takes beside the network's own work, for that many original pixels."""
+        return 0
+
+    @classmethod
+    def of_run(cls, work_dir: str | Path, **kwargs) -> Inferencer:
+        """From a work directory: the config and the last checkpoint that lie there.
+
+        Raises:
+            ConfigError: one of them does not.
+        """
+        config = next(Path(work_dir).glob('*.py'), None)
+        if config is None:
+            raise ConfigError(f'no run left its config in {work_dir}')
+        return cls(str(config), str(last_checkpoint(work_dir)), **kwargs)
+
+    @classmethod
+    def _pipeline(cls, steps: Sequence[dict], scale) -> tuple[Compose, Compose]:
+        """How a file is read, and what follows."""
+        steps = [dict(s) for s in steps if s['type'].split('.')[-1] not in _LABEL_STEPS]
+        if scale is not None:
+            if isinstance(scale, (int, float)) and not isinstance(scale, bool) and scale > 0:
+                resize = [dict(type='Resize', scale_factor=float(scale), keep_ratio=True)]
+            elif scale == 'original':
+                resize = list(cls.kept_size)
+            elif isinstance(scale, (tuple, list)) and len(scale) == 2:
+                resize = [dict(type='Resize', scale=tuple(scale), keep_ratio=True)]
+            else:
+                raise ConfigError("scale must be None, 'original', a positive factor or (width, "
+                                  f'height), got {scale!r}')
+            steps = [steps[0], *resize, *(s for s in steps[1:]
+                                          if s['type'].split('.')[-1] not in _RESIZING)]
+        return Compose(steps[:1]), Compose(steps[1:])
+
+    def __call__(self, inputs: Source | Iterable[Source], batch_size: int = 1
+                 ) -> list[Found]:
+        """All results at once; :meth:`stream` holds one batch at a time."""
+        return list(self.stream(inputs, batch_size))
+
+    def stream(self, inputs: Source | Iterable[Source], batch_size: int = 1
+               ) -> Iterator[Found]:
+        """Results in the order of the inputs.
+
+        Images of a batch that have one size are run together. An image that cannot be read, or for
+        which memory does not suffice, gives a result with ``error``; the others go on.
+
+        Args:
+            inputs: See :func:`mmvitlin.apis.sources.list_inputs`.
+            batch_size: Images in a batch, at least 1.
+        """
+        batch: list[tuple[Found, dict | None]] = []
+        for name, source in list_inputs(inputs):
+            batch.append(self._read(name, source))
+            if len(batch) >= batch_size:
+                yield from self._run(batch)
+                batch = []
+        if batch:
+            yield from self._run(batch)
+
+    def _read(self, name: str, source: Path | np.ndarray | Exception
+              ) -> tuple[Found, dict | None]:
+        found = self.result(name, classes=self.classes, palette=self.palette)
+        try:
+            if isinstance(source, Exception):
+                raise source
+            if isinstance(source, np.ndarray):
+                image = np.ascontiguousarray(source[..., ::-1])
+                results = dict(img=image, img_path=name, img_shape=image.shape[:2],
+                               ori_shape=image.shape[:2])
+            else:
+                self._look_at_file(source)
+                results = self.load(dict(img_path=str(source)))
+            found.image = np.ascontiguousarray(results['img'][..., ::-1])
+            data = self.prepare(dict(results, reduce_zero_label=False, seg_fields=[]))
+            self._look_at_memory(name, data)
+            return found, data
+        except Exception as error:  # of OpenCV, Pillow, a transform: one image, not the others
+            found.error, found.image = error, None
+            return found, None
+
+    def read(self, source: str | Path | np.ndarray) -> tuple[np.ndarray, dict]:
+        """The image, RGB, and what :meth:`predict` takes.
+
+        Raises:
+            UnreadableFileError: it cannot be decoded.
+        """
+        if isinstance(source, np.ndarray):
+            found, data = self._read('image', source)
+        else:
+            found, data = self._read(Path(source).stem, Path(source))
+        if found.error is not None:
+            raise found.error
+        return found.image, data
+
+    def _run(self, batch: list[tuple[Found, dict | None]]) -> Iterator[Found]:
+        groups: dict[tuple, list[int]] = {}
+        for n, (_, data) in enumerate(batch):
+            if data is not None:
+                groups.setdefault(tuple(data['inputs'].shape), []).append(n)
+        waiting = list(groups.values())
+        while waiting:
+            group = waiting.pop()
+            try:
+                outputs = self.outputs([batch[n][1] for n in group])
+            except Exception as error:  # too small for a patch, or too large for the device
+                if len(group) > 1:  # together; each by itself may do
+                    waiting += [[n] for n in group]
+                else:
+                    batch[group[0]][0].error = error
+                continue
+            for n, output in zip(group, outputs, strict=True):
+                self._fill(batch[n][0], output)
+        for found, _ in batch:
+            yield found
+
+    @torch.inference_mode()
+    def outputs(self, data: list[dict]) -> list:
+        """Data samples of images that were read and have one size."""
+        with torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext():
+            return self.model.test_step(pseudo_collate(data))
+
+    def _look_at_file(self, path: Path) -> None:
+        """Refuse a file whose pixels alone memory will not hold, before it is decoded.
+
+        Raises:
+            ConfigError: says how much it needs and how much there is.
+        """
+        if not self._check_memory:
+            return
+        try:
+            with warnings.catch_warnings(), any_size(), Image.open(path) as opened:
+                warnings.simplefilter('ignore')
+                width, height = opened.size
+        except Exception:  # the reader says what is wrong with it
+            return
+        # decoded, as RGB and BGR, and the network's own copy
+        self._refuse_beyond(path.name, (height, width), 4 * 3 * height * width / 2**20,
+                            torch.device('cpu'))
+
+    def _look_at_memory(self, name: str, data: dict) -> None:
+        """Refuse an image that memory will not hold, rather than be killed for it.
+
+        Raises:
+            ConfigError: says how much it needs and how much there is.
+        """
+        height, width = data['inputs'].shape[-2:]
+        original = data['data_samples'].metainfo['ori_shape'][:2]
+        pixels, wanted = height * width, original[0] * original[1]
+        if not self._check_memory or max(pixels, wanted) < _LARGE:
+            return
+        if self._law is None:
+            sides = probe_sides(getattr(self.model, 'test_cfg', None) or {})
+            try:
+                self._law = fit([s * s for s in sides],
+                                in_fresh_process(measure, *self._made_of, sides))
+            except MeasurementError as error:
+                print_log(f'memory is not checked: measuring it ended with: {error}',
+                          logger='current', level=logging.WARNING)
+                self._check_memory = False
+                return
+        # what is given back has the size of the original
+        extra = max(wanted - pixels, 0) + self._bytes_of_results(wanted)
+        self._refuse_beyond(name, (height, width), self._law(pixels) + extra / 2**20, self.device)
+
+    def _refuse_beyond(self, name: str, size: tuple[int, int], needed: float, device: torch.device
+                       ) -> None:
+        there = free_mebibytes(device)
+        if needed > there:
+            raise ConfigError(
+                f'{name}: {size[0]}x{size[1]} pixels need about {needed / 1024:.1f} GiB, and '
+                f'{there / 1024:.1f} GiB are free; let the network see less (scale=0.5, --scale '
+                f'0.5){self.other_remedy}')
+
+
+def _colours(count: int) -> np.ndarray:
+    """Distinct colours for classes without a palette."""
+    return np.random.RandomState(0).randint(32, 256, (count, 3)).astype(np.uint8)
