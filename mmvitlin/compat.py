@@ -11,7 +11,7 @@ import pickle
 import re
 import sys
 import warnings
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -112,25 +112,32 @@ def require_detection(what: str) -> None:
                           "'mmvitlin[onedl-det]' beside an mmcv with ops)")
 
 
-def align_in_float32() -> None:
-    """Let detectors run in bfloat16: mmcv's RoIAlign has no kernel for it, on no device.
+def detect_in_bfloat16() -> None:
+    """Let detectors run in bfloat16: mmcv's RoIAlign and NMS have no kernels for it anywhere.
 
-    It is given float32 and its result goes back to bfloat16. mmcv up to 2.3.6.
+    They are given float32. mmcv up to 2.3.6.
     """
     if lacking_for_detection():
         return
+    import torch
     from mmcv.ops import RoIAlign
-    usual = RoIAlign.forward
-    if getattr(usual, 'takes_bfloat16', False):
+    nms = import_module('mmcv.ops.nms')  # mmcv.ops.nms itself is a function of that name
+    if getattr(nms.nms, 'takes_bfloat16', False):
         return
+    usual_align, usual_nms = RoIAlign.forward, nms.nms
 
     def forward(self, input, rois):
-        if str(input.dtype) != 'torch.bfloat16':
-            return usual(self, input, rois)
-        return usual(self, input.float(), rois.float()).to(input.dtype)
+        if input.dtype != torch.bfloat16:
+            return usual_align(self, input, rois)
+        return usual_align(self, input.float(), rois.float()).to(input.dtype)
 
-    forward.takes_bfloat16 = True
-    RoIAlign.forward = forward
+    def in_float32(boxes, scores, *args, **kwargs):
+        if torch.bfloat16 in (getattr(boxes, 'dtype', None), getattr(scores, 'dtype', None)):
+            boxes, scores = boxes.float(), scores.float()
+        return usual_nms(boxes, scores, *args, **kwargs)
+
+    in_float32.takes_bfloat16 = True
+    RoIAlign.forward, nms.nms = forward, in_float32
 
 
 def spare_mmpretrain_multimodal() -> None:

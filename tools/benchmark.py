@@ -2,30 +2,47 @@
 
     python tools/benchmark.py configs/seg/cityscapes_1024.py --twins --shapes 512x512 1024x2048
     python tools/benchmark.py configs/seg/cityscapes_1024.py --part whole --compare old.json
+    python tools/benchmark.py configs/distill/linearizer_adventurer-nano_streets.py --part whole \\
+        --mode train --shapes 192x384        (a distillation step; of any config a training step)
 
 Subjects are configs of any of the libraries, timm:NAME, torchvision:NAME,
-mmvitlin:{adventurer,linear-vit,vit}-{tiny,small,base,large} or module:function.
-Writes results.json, results.csv and figures; the same command goes on where it was stopped.
+mmvitlin:{adventurer,linear-vit,vit}-{tiny,small,base,large} or module:function, each with another
+name as NAME=SUBJECT. A training step is a forward and a backward pass. Writes results.json,
+results.csv and figures; the same command goes on where it was stopped, and measures anew what
+changed since.
 """
 import argparse
 import csv
-import itertools
 import json
+import sys
 from pathlib import Path
 
 from mmengine.config import DictAction
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mmvitlin.analysis.figures import lab_figures
-from mmvitlin.analysis.lab import Grid, changed, crossover, growth, measure, series
+from mmvitlin.analysis.lab import (
+    Grid,
+    changed,
+    growth,
+    measure,
+    other_conditions,
+    pairs,
+    series,
+)
 from mmvitlin.analysis.subjects import DTYPES, MODES, PARTS, PEERS, parse_subject, twins
+from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.cli import friendly
+from mmvitlin.errors import ConfigError
 
 
 def shape(text: str) -> tuple[int, int]:
     """HEIGHTxWIDTH, or one side of a square."""
     sides = [int(n) for n in text.split('x')]
+    if len(sides) > 2 or min(sides) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no HEIGHTxWIDTH and no side of a square")
     return (sides[0], sides[-1])
 
 
@@ -47,7 +64,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--threads', type=int)
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--seconds', type=float, default=10., help='of counting a cell')
-    parser.add_argument('--time-limit', type=float, default=120., help='seconds of one run')
+    parser.add_argument('--time-limit', type=float, default=120., help='seconds; what takes '
+                        'longer is run once, and given up after six times as long')
+    parser.add_argument('--again', action='store_true', help='measure what is there already')
+    parser.add_argument('--scores', nargs='+', default=[], metavar='NAME=FILE',
+                        help='result.json of a run (or FILE:KEY for another metric than mIoU) '
+                        'whose score is drawn against the time of the network NAME')
     parser.add_argument('--no-memory', action='store_true')
     parser.add_argument('--compare', type=Path, metavar='OLD.json',
                         help='print what changed beyond the spread')
@@ -57,7 +79,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(results: dict, console: Console) -> None:
+def table(results: dict) -> Table:
     """Every row, with how near it comes to what the machine can do."""
     shown = Table('network', 'image', 'batch', 'precision', 'ms', '10–90%', 'images/s', 'peak MiB',
                   'GFLOP', 'of limit')
@@ -65,14 +87,65 @@ def table(results: dict, console: Console) -> None:
         name, _, _, size, batch, precision, compiled, _ = key.split('|')
         name += ', compiled' if compiled == 'compiled' else ''
         if row['status'] != 'ok':
-            shown.add_row(name, size, batch[6:], precision, row['status'])
-            continue
-        ms, peak = row['ms'], row['peak_mib']
-        shown.add_row(name, size, batch[6:], precision, f"{ms['median']:.1f}",
-                      f"{ms['p10']:.1f}–{ms['p90']:.1f}", f"{row['images_per_second']:.2f}",
-                      '' if peak is None else f'{peak:.0f}', f"{row['flops'] / 1e9:.0f}",
-                      f"{100 * row['fraction']:.0f}%" if 'fraction' in row else '')
-    console.print(shown)
+            cells = [row['status']]
+        else:
+            ms, peak = row['ms'], row['peak_mib']
+            cells = [f"{ms['median']:.1f}",
+                     f"{ms['p10']:.1f}–{ms['p90']:.1f}" if ms['rounds'] > 1 else 'one run',
+                     f"{row['images_per_second']:.2f}", '' if peak is None else f'{peak:.0f}',
+                     f"{row['flops'] / 1e9:.0f}" if row['flops'] else '',
+                     f"{100 * row['fraction']:.0f}%" if 'fraction' in row else '']
+        shown.add_row(*map(escape, (name, size, batch[6:], precision, *cells)))
+    return shown
+
+
+def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
+    """Name → score, out of results of runs.
+
+    Raises:
+        ConfigError: no such network, file or metric.
+    """
+    found = {}
+    for text in texts:
+        name, _, file = text.partition('=')
+        file, _, metric = file.partition(':')
+        if name not in names:
+            raise ConfigError(f"--scores: no network '{name}' is measured; they are {names}")
+        if not Path(file).is_file():
+            raise ConfigError(f'--scores: no file {file}')
+        metrics = json.loads(Path(file).read_text()).get('metrics', {})
+        if (metric or 'mIoU') not in metrics:
+            raise ConfigError(f"--scores: {file} has no metric '{metric or 'mIoU'}'; it has "
+                              f'{sorted(metrics)}')
+        found[name] = metrics[metric or 'mIoU']
+    return found
+
+
+COLUMNS = {
+    'status': 'status', 'tokens': 'tokens', 'median_ms': 'ms.median', 'p10_ms': 'ms.p10',
+    'p90_ms': 'ms.p90', 'rounds': 'ms.rounds', 'interleaved': 'interleaved',
+    'images_per_second': 'images_per_second', 'peak_mib': 'peak_mib', 'parameters': 'parameters',
+    'flops': 'flops', 'bytes': 'bytes', 'fraction': 'fraction'}
+
+
+def write_csv(results: dict, path: Path) -> None:
+    """Every row with the circumstances it was measured in."""
+    with open(path, 'w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['network', 'part', 'mode', 'shape', 'batch', 'precision', 'compiled',
+                         'device', *COLUMNS, 'processor', 'gpu', 'threads', 'torch', 'mmvitlin',
+                         'date', 'command'])
+        for key, row in results['rows'].items():
+            call = results['calls'][row['call']]
+            values = []
+            for place in COLUMNS.values():
+                node = row
+                for part in place.split('.'):
+                    node = node.get(part) if isinstance(node, dict) else None
+                values.append(node)
+            at, made = call['machine'], call['versions']
+            writer.writerow([*key.split('|'), *values, at['processor'], at['gpu'], at['threads'],
+                             made['torch'], made['mmvitlin'], call['date'], call['command']])
 
 
 @friendly
@@ -81,40 +154,43 @@ def main() -> None:
     subjects = [parse_subject(s, args.cfg_options) for s in args.subjects]
     subjects += twins(subjects[0]) if args.twins else []
     subjects += [parse_subject(f'timm:{name}') for name in PEERS] if args.peers else []
+    scores = read_scores(args.scores, [s.name for s in subjects])
+    if args.compare and not args.compare.is_file():
+        raise ConfigError(f'--compare: no file {args.compare}')
+    old = json.loads(args.compare.read_text()) if args.compare else None
     grid = Grid(subjects, args.shapes, args.batch_sizes, args.precisions, args.part, args.mode,
                 args.compile, args.device, args.threads, args.rounds, args.seconds,
-                args.time_limit, not args.no_memory)
-    console = Console()
-    results = measure(grid, args.out_dir / 'results.json', console.print)
-    table(results, console)
+                args.time_limit, not args.no_memory, args.again)
+    console = Console(width=None if sys.stdout.isatty() else 160)
 
+    def tell(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    results = measure(grid, args.out_dir / 'results.json', tell)
+    console.print(table(results))
     lines = series(results)
-    crossovers = {}
-    for a, b in itertools.permutations(lines, 2):
-        if a.split(' · ')[1:] == b.split(' · ')[1:] and (at := crossover(lines[a], lines[b])):
-            crossovers[a, b] = at
-            console.print(f"{a.split(' · ')[0]} overtakes {b} at {at:,.0f} tokens")
-    for name, rows in lines.items():
-        if (exponent := growth(rows)) is not None:
-            console.print(f'{name}: time grows as tokens to the {exponent:.2f}')
-    for path in lab_figures(lines, crossovers, results['limits'], args.out_dir):
-        console.print(f'written: {path}')
-    with open(args.out_dir / 'results.csv', 'w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(['network', 'part', 'mode', 'shape', 'batch', 'precision', 'compiled',
-                         'device', 'status', 'median_ms', 'p10_ms', 'p90_ms', 'peak_mib', 'flops',
-                         'bytes', 'fraction'])
-        for key, row in results['rows'].items():
-            ms = row.get('ms', {})
-            writer.writerow([*key.split('|'), row['status'], ms.get('median'), ms.get('p10'),
-                             ms.get('p90'), row.get('peak_mib'), row.get('flops'),
-                             row.get('bytes'), row.get('fraction')])
-    if args.compare:
-        rows = changed(json.loads(args.compare.read_text()), results)
-        console.print(f'{len(rows)} rows changed beyond their spread since {args.compare}')
+    results['pairs'] = pairs(lines)
+    for pair in results['pairs']:
+        where = 'throughout' if pair['always'] else \
+            f"from {pair['tokens']:,} tokens ({pair['side']}×{pair['side']} pixels)"
+        tell(f"{pair['faster']} is faster than {pair['slower']} {where} ({pair['setting']})")
+    results['growth'] = {name: growth(rows) for name, rows in lines.items()}
+    for name, exponent in results['growth'].items():
+        if exponent is not None:
+            tell(f'{name}: time grows as tokens to the {exponent:.2f}')
+    write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out_dir / 'results.json')
+    write_csv(results, args.out_dir / 'results.csv')
+    for path in lab_figures(lines, results['pairs'], results['limits'], args.out_dir, scores):
+        tell(f'written: {path}')
+    if old is not None:
+        for difference in other_conditions(old, results):
+            tell(f'not the same conditions: {difference}')
+        rows = changed(old, results)
+        gone = len(old['rows'].keys() - results['rows'].keys())
+        tell(f'{len(rows)} rows changed beyond their spread since {args.compare}' +
+             (f', {gone} of its rows are not measured here' if gone else ''))
         for row in rows:
-            console.print(f"  {row['key']}: {row['old']} → {row['new']} "
-                          f"({row['ratio'] or 'status'})")
+            tell(f"  {row['key']}: {row['old']} → {row['new']} ({row['ratio'] or 'status'})")
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ model = dict(
         type='mmvitlin.TimmViT',
         model_name='vit_base_patch16_clip_quickgelu_224.openai',
         pretrained=True,
+        attend_padding=True,
         attention='window',  # 14x14 patches, the last block of each quarter global
         softmax_layers=(2, 5, 8, 11),
         img_size=(1024, 1024),

@@ -126,18 +126,33 @@ def overlay(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity:
     return cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, table[labels], opacity, 0)
 
 
-def lab_figures(lines: dict[str, list[dict]], crossovers: dict[tuple[str, str], float | None],
-                limits: dict[str, dict[str, float]], folder: str | Path) -> list[Path]:
-    """Latency, memory and throughput against tokens, and a roofline.
+_STYLES = ('-', '--', ':', '-.')
+_MOST_MARKS = 12
+
+
+def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
+                limits: dict[str, dict[str, float]], folder: str | Path,
+                scores: dict[str, float] | None = None) -> list[Path]:
+    """Latency, memory and throughput against tokens, a roofline, and scores against latency.
+
+    Each network has a colour, and each way of measuring it (precision, batch …) a line style.
 
     Args:
         lines: From :func:`mmvitlin.analysis.lab.series`.
-        crossovers: (faster, slower) → tokens from which it is; marked and numbered.
-        limits: Precision → 'flops' and 'bytes' a second.
-        folder: Where latency.png, memory.png, throughput.png and roofline.png are written.
+        pairs: From :func:`mmvitlin.analysis.lab.pairs`; crossovers are marked and numbered.
+        limits: Name → 'flops' and 'bytes' a second.
+        folder: Where latency.png, memory.png, throughput.png, roofline.png and, where there are
+            scores, accuracy.png are written.
+        scores: Network → score, such as its mIoU.
     """
+    names = list(dict.fromkeys(line.split(' · ')[0] for line in lines))
+    ways = list(dict.fromkeys(line.split(' · ', 1)[1] for line in lines))
+    palette = plt.get_cmap('tab10' if len(names) <= 10 else 'tab20')
+    looks = {line: dict(color=palette(names.index(line.split(' · ')[0]) % palette.N),
+                        linestyle=_STYLES[ways.index(line.split(' · ', 1)[1]) % len(_STYLES)],
+                        label=line if len(ways) > 1 else line.split(' · ')[0])
+             for line in lines}
     written = []
-    colours = {name: plt.get_cmap('tab10')(n % 10) for n, name in enumerate(lines)}
     for file, key, label in (('latency', 'ms', 'time (ms)'),
                              ('memory', 'peak_mib', 'peak memory above the loaded model (MiB)'),
                              ('throughput', 'images_per_second', 'images a second')):
@@ -150,12 +165,13 @@ def lab_figures(lines: dict[str, list[dict]], crossovers: dict[tuple[str, str], 
             tokens = [r['tokens'] for r in rows]
             shapes.update({r['tokens']: r['shape'] for r in rows})
             values = [r['ms']['median'] if key == 'ms' else r[key] for r in rows]
-            axis.plot(tokens, values, 'o-', color=colours[name], label=name, markersize=4)
+            axis.plot(tokens, values, marker='o', markersize=4, **looks[name])
             if key == 'ms':
                 axis.fill_between(tokens, [r['ms']['p10'] for r in rows],
-                                  [r['ms']['p90'] for r in rows], alpha=0.2, color=colours[name])
+                                  [r['ms']['p90'] for r in rows], alpha=0.2,
+                                  color=looks[name]['color'])
         if key == 'ms':
-            _mark_crossovers(axis, lines, crossovers)
+            _mark_crossovers(axis, lines, pairs)
         axis.set(xscale='log', yscale='log', xlabel='tokens of 16×16 pixels, and image',
                  ylabel=label)
         axis.set_xticks(list(shapes), [f'{t:,}\n{s}' for t, s in shapes.items()], fontsize=7)
@@ -164,39 +180,61 @@ def lab_figures(lines: dict[str, list[dict]], crossovers: dict[tuple[str, str], 
         axis.legend(fontsize=7)
         written.append(save(figure, Path(folder) / f'{file}.png'))
     if limits:
-        written.append(_roofline(lines, colours, limits, Path(folder) / 'roofline.png'))
+        written.append(_roofline(lines, looks, limits, Path(folder) / 'roofline.png'))
+    if scores:
+        written.append(_accuracy(lines, looks, scores, Path(folder) / 'accuracy.png'))
     return written
 
 
-def _mark_crossovers(axis, lines: dict[str, list[dict]],
-                     crossovers: dict[tuple[str, str], float | None]) -> None:
-    for number, ((faster, slower), tokens) in enumerate(
-            ((pair, t) for pair, t in crossovers.items() if t), 1):
-        rows = lines[faster]
-        height = np.exp(np.interp(np.log(tokens), np.log([r['tokens'] for r in rows]),
+def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) -> None:
+    marked = [p for p in pairs if p['tokens']]
+    for number, pair in enumerate(marked[:_MOST_MARKS], 1):
+        rows = lines[f"{pair['faster']} · {pair['setting']}"]
+        height = np.exp(np.interp(np.log(pair['tokens']), np.log([r['tokens'] for r in rows]),
                                   np.log([r['ms']['median'] for r in rows])))
-        axis.plot(tokens, height, 'k*', markersize=9)
-        axis.annotate(str(number), (tokens, height), textcoords='offset points', xytext=(5, -11),
-                      fontsize=8)
-        axis.plot([], [], 'k*', label=f"{number}: {faster.split(' · ')[0]} overtakes "
-                                      f"{slower.split(' · ')[0]} at {tokens:,.0f} tokens")
+        axis.plot(pair['tokens'], height, 'k*', markersize=9)
+        axis.annotate(str(number), (pair['tokens'], height), textcoords='offset points',
+                      xytext=(5, -11), fontsize=8)
+        axis.plot([], [], 'k*', label=f"{number}: {pair['faster']} overtakes {pair['slower']} at "
+                                      f"{pair['tokens']:,} tokens")
+    if len(marked) > _MOST_MARKS:
+        axis.plot([], [], ' ', label=f'{len(marked) - _MOST_MARKS} more crossovers: results.json')
 
 
-def _roofline(lines: dict[str, list[dict]], colours: dict, limits: dict[str, dict[str, float]],
-              path: Path) -> Path:
+def _roofline(lines: dict[str, list[dict]], looks: dict[str, dict],
+              limits: dict[str, dict[str, float]], path: Path) -> Path:
     figure, axis = plt.subplots(figsize=(7.5, 5))
     intensity = np.logspace(0, 4, 200)
-    for precision, limit in limits.items():
+    for name, limit in limits.items():
         roof = np.minimum(limit['flops'], intensity * limit['bytes'])
         axis.plot(intensity, roof / 1e9, '-', color='#999999')
-        axis.text(intensity[-1], roof[-1] / 1e9, f' {precision}', fontsize=8, va='center')
+        axis.text(intensity[-1], roof[-1] / 1e9, f' {name}', fontsize=8, va='center')
     for name, rows in lines.items():
         rows = [r for r in rows if r.get('flops')]
         axis.plot([r['flops'] / r['bytes'] for r in rows],
-                  [r['flops'] / r['ms']['median'] / 1e6 for r in rows], 'o-', color=colours[name],
-                  label=name, markersize=4)
+                  [r['flops'] / r['ms']['median'] / 1e6 for r in rows], marker='o', markersize=4,
+                  **looks[name])
     axis.set(xscale='log', yscale='log', xlabel='FLOPs a byte', ylabel='GFLOP/s',
              title='reached, below what this machine reaches in products and copies')
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7)
+    return save(figure, path)
+
+
+def _accuracy(lines: dict[str, list[dict]], looks: dict[str, dict], scores: dict[str, float],
+              path: Path) -> Path:
+    """Scores against the time at the largest size that all of them were measured at."""
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    scored = {k: v for k, v in lines.items() if k.split(' · ')[0] in scores}
+    common = set.intersection(*({r['shape'] for r in rows} for rows in scored.values()))
+    if common:
+        largest = max(common, key=lambda s: np.prod([int(n) for n in s.split('x')]))
+        for name, rows in scored.items():
+            row = next(r for r in rows if r['shape'] == largest)
+            score = scores[name.split(' · ')[0]]
+            axis.plot(row['ms']['median'], score, 'o', color=looks[name]['color'])
+            axis.annotate(looks[name]['label'], (row['ms']['median'], score),
+                          textcoords='offset points', xytext=(6, 4), fontsize=8)
+        axis.set(xscale='log', xlabel=f'time at {largest} (ms)', ylabel='score')
+    axis.grid(alpha=0.3)
     return save(figure, path)

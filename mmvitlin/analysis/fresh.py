@@ -8,6 +8,10 @@ from collections.abc import Callable
 
 import torch
 
+# in words of the CPU's allocator, C++, CUDA and its libraries
+_FULL = ("can't allocate memory", 'bad_alloc', 'out of memory', 'alloc_failed',
+         'not enough memory')
+
 
 class MeasurementError(RuntimeError):
     """A measurement that did not come to its end.
@@ -65,5 +69,6 @@ def _answer(function: Callable, args: tuple, connection) -> None:
         problem = 'out of memory'
     except Exception as error:  # told to the caller, who knows what it means
         words = f'{type(error).__name__}: {error}'
-        problem = 'out of memory' if "can't allocate memory" in words else f'failed: {words[:300]}'
+        full = any(sign in words.lower() for sign in _FULL)
+        problem = 'out of memory' if full else f'failed: {words[:300]}'
     connection.send((problem, result))

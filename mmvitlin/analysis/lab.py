@@ -2,27 +2,36 @@
 
 Each cell of the grid is measured in processes of its own: first the peak memory and one run of each
 network alone, then the time of all that can run, taken in turn. A cell that runs out of memory or
-time is a row like any other. What is done is kept, so an interrupted run goes on.
+time is a row like any other. What is done is kept, so an interrupted run goes on; a row is taken up
+again only where network, code, libraries and threads are those that it was measured with.
 """
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import mmvitlin
 from mmvitlin.analysis.flops import Counts, attainable_ms, count, machine_limits
 from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
 from mmvitlin.analysis.latency import machine, peak_memory, time_interleaved
 from mmvitlin.analysis.subjects import DTYPES, Built, Subject
+from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.engine.launch import load_config
 from mmvitlin.errors import ConfigError
+
+_PATIENCE = 6.  # time limits after which a run is given up
+_PENDING = 'pending'  # alone is measured, together not yet
 
 
 @dataclass
@@ -33,16 +42,19 @@ class Grid:
         subjects: The networks.
         shapes: (height, width) of the images.
         batch_sizes: Images at a time.
-        precisions: Of 'fp32', 'tf32', 'bf16', 'fp16'.
-        part: 'backbone', 'head', 'post' or 'whole'.
-        mode: 'inference' or 'train'.
+        precisions: Of 'fp32', 'tf32', 'bf16', 'fp16'; the halves are autocast over float32
+            weights, tf32 is of GPUs.
+        part: One of :data:`mmvitlin.analysis.subjects.PARTS`.
+        mode: 'inference', or 'train' for a forward and a backward pass.
         compiled: Also through ``torch.compile``.
         device: 'cpu' or a CUDA device.
         threads: Of a CPU; None for torch's own choice.
         rounds: Runs of each network that are counted, at most.
         seconds: Time for counting a cell; at least three runs of each are made.
-        time_limit: Seconds that one run of one network may take; beyond, its row says so.
+        time_limit: Seconds. A network whose first run takes longer has that run as its only one,
+            which its row says; one that takes six times as long is given up.
         memory: Measure peak memory.
+        again: Measure what the file already holds.
     """
     subjects: Sequence[Subject]
     shapes: Sequence[tuple[int, int]]
@@ -57,18 +69,40 @@ class Grid:
     seconds: float = 10.
     time_limit: float = 120.
     memory: bool = True
+    again: bool = False
 
     def cells(self) -> list[dict]:
         """Size, batch and precision of each cell, small to large."""
         shapes = sorted(self.shapes, key=lambda s: s[0] * s[1])
         return [dict(shape=list(shape), batch=batch, precision=precision)
-                for precision, shape, batch in itertools.product(self.precisions, shapes,
-                                                                 self.batch_sizes)]
+                for shape, batch, precision in itertools.product(shapes, self.batch_sizes,
+                                                                 self.precisions)]
 
     def runs(self) -> list[tuple[Subject, bool]]:
         """Networks, and whether compiled."""
         return [(s, c) for s in self.subjects for c in ([False, True] if self.compiled else
                                                         [False])]
+
+    def check(self) -> None:
+        """Refuse what would be measured as something else.
+
+        Raises:
+            ConfigError: two subjects of one name, a precision that is not known or not of the
+                device, or a part that is not compiled.
+        """
+        names = [s.name for s in self.subjects]
+        if len(set(names)) < len(names):
+            raise ConfigError(f'two subjects have one name: {sorted(names)}; rows would be mixed. '
+                              'Give one another: NAME=SUBJECT')
+        if bad := [n for n in names if '|' in n]:
+            raise ConfigError(f"names of subjects cannot hold a '|': {bad}")
+        if unknown := sorted(set(self.precisions) - set(DTYPES)):
+            raise ConfigError(f'precisions {unknown} are none of {sorted(DTYPES)}')
+        if 'tf32' in self.precisions and torch.device(self.device).type == 'cpu':
+            raise ConfigError('tf32 is of GPUs; on a CPU it would be fp32 by another name')
+        if self.compiled and self.part in ('whole', 'post'):
+            raise ConfigError(f"'{self.part}' is not compiled: it ends in code that is no graph; "
+                              "take part 'backbone', 'features' or 'head'")
 
 
 def key_of(grid: Grid, cell: dict, subject: Subject, compiled: bool) -> str:
@@ -78,77 +112,166 @@ def key_of(grid: Grid, cell: dict, subject: Subject, compiled: bool) -> str:
                      'compiled' if compiled else 'eager', grid.device])
 
 
+@cache
+def _code() -> str:
+    """Digest of the code of all networks."""
+    root, digest = Path(mmvitlin.__file__).parent, hashlib.blake2b(digest_size=8)
+    for path in sorted([*root.glob('models/**/*.py'), *root.glob('ops/**/*.py')]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def made_of(grid: Grid, subject: Subject) -> str:
+    """Digest of what a time depends on beside its key: the network, code, libraries, threads."""
+    told = dict(subject.as_dict(), code=_code(), threads=grid.threads or torch.get_num_threads(),
+                libraries=versions())
+    if subject.source == 'config':
+        told['config'] = load_config(subject.what, subject.options).model.to_dict()
+    return hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(),
+                           digest_size=8).hexdigest()
+
+
 def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> dict:
     """Measure what the file does not hold yet.
 
     Args:
         grid: What to measure.
-        out: JSON file; results are added to it cell by cell.
+        out: JSON file; results are added to it row by row.
         progress: Told each row in a line.
 
     Returns:
-        The file's content: machine, versions, date, command, 'limits' of the machine by
-        precision, and 'rows' by :func:`key_of`: 'status' ('ok', 'out of memory', 'over the
-        time limit' or 'failed: …'), 'ms' (median, p10, p90, rounds), 'peak_mib' above the
-        loaded model, 'flops', 'bytes', 'attainable_ms' and 'fraction' (attainable over
-        measured), 'tokens' of 16×16 pixels, 'images_per_second'.
+        The file's content: 'calls', each with machine, versions, date and command; 'limits' of
+        the machine by device, threads and precision; and 'rows' by :func:`key_of`: 'call' (its
+        number), 'status' ('ok', 'out of memory', 'over the time limit' or 'failed: …'), 'ms'
+        (median, p10, p90, rounds), 'interleaved', 'peak_mib' above the loaded model, 'flops',
+        'bytes', 'attainable_ms' and 'fraction' (attainable over measured), 'tokens' of 16×16
+        pixels, 'images_per_second', 'parameters'.
 
     Raises:
-        ConfigError: two subjects of one name, or a precision that is not known.
+        ConfigError: see :meth:`Grid.check`.
     """
-    names = [s.name for s in grid.subjects]
-    if len(set(names)) < len(names):
-        raise ConfigError(f'two subjects have one name: {sorted(names)}; rows would be mixed')
-    if unknown := sorted(set(grid.precisions) - set(DTYPES)):
-        raise ConfigError(f'precisions {unknown} are none of {sorted(DTYPES)}')
-    results = json.loads(out.read_text()) if out.is_file() else dict(rows={}, limits={})
-    cells = grid.cells()
+    grid.check()
+    results = json.loads(out.read_text()) if out.is_file() else {}
+    for name, start in (('rows', {}), ('limits', {}), ('calls', [])):
+        results.setdefault(name, start)
+    call = dict(machine=machine(grid.device, grid.threads), versions=versions(),
+                command=command_line(), date=_now())
+    digests = {s.name: made_of(grid, s) for s in grid.subjects}
+    cells, begun, spent = grid.cells(), time.perf_counter(), []
+    number = len(results['calls'])
+
+    def keep() -> None:
+        if len(results['calls']) == number:
+            results['calls'].append(call)
+        call['date'] = _now()
+        _add_fractions(results)
+        write_whole((json.dumps(results, indent=1) + '\n').encode(), out)
+
     for done, cell in enumerate(cells):
-        wanted = [(s, c) for s, c in grid.runs()
-                  if key_of(grid, cell, s, c) not in results['rows']]
+        wanted = [(s, c) for s, c in grid.runs() if _is_due(
+            grid, results['rows'].get(key_of(grid, cell, s, c)), digests[s.name])]
         if not wanted:
             continue
         progress(f"[{done + 1}/{len(cells)}] {'x'.join(map(str, cell['shape']))}, batch "
-                 f"{cell['batch']}, {cell['precision']}")
-        for (subject, compiled), row in zip(wanted, _measure_cell(grid, cell, wanted),
-                                            strict=True):
+                 f"{cell['batch']}, {cell['precision']}{_left(spent, cells[done:])}")
+        start = time.perf_counter()
+        for subject, compiled, row in _measure_cell(grid, cell, wanted, results['rows'], digests):
+            row.update(call=number, made_of=digests[subject.name], limit=grid.time_limit)
             results['rows'][key_of(grid, cell, subject, compiled)] = row
-            progress(f"    {subject.name}{', compiled' if compiled else ''}: {_in_words(row)}")
-        if cell['precision'] not in results['limits']:
-            results['limits'][cell['precision']] = _worker('limits', grid, cell, [], 600)
-        _add_fractions(results)
-        results.update(machine=machine(), versions=versions(), command=command_line(),
-                       date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(results, indent=1) + '\n')
+            keep()
+            if row['status'] != _PENDING:
+                progress(f"    {subject.name}{', compiled' if compiled else ''}: {in_words(row)}")
+        spent.append((cell, time.perf_counter() - start))
+        if (name := _limits_key(grid, cell)) not in results['limits']:
+            limits = _worker('limits', grid, cell, [], 600)
+            if 'flops' in limits:
+                results['limits'][name] = limits
+                keep()
+    if spent:
+        progress(f'measured in {time.perf_counter() - begun:.0f} s')
     return results
 
 
-def _in_words(row: dict) -> str:
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+
+def _is_due(grid: Grid, row: dict | None, digest: str) -> bool:
+    """Whether a row is to be measured: it is not there, of something else, or cut short."""
+    if row is None or grid.again or row.get('made_of') != digest or row['status'] == _PENDING:
+        return True
+    return row['status'] == 'over the time limit' and row.get('limit', 0) < grid.time_limit
+
+
+def _left(spent: list[tuple[dict, float]], cells: Sequence[dict]) -> str:
+    """Words on the time left, from the last cell: time grows as tokens to the 1.5 or so."""
+    if not spent:
+        return ''
+    last, seconds = spent[-1]
+
+    def work(cell: dict) -> float:
+        return (cell['shape'][0] * cell['shape'][1])**1.5 * cell['batch']
+
+    minutes = seconds * sum(work(c) for c in cells) / work(last) / 60
+    return f', about {minutes:.0f} min left' if minutes >= 1 else ', less than a minute left'
+
+
+def in_words(row: dict) -> str:
+    """A row's outcome in a few words."""
     if row['status'] != 'ok':
         return row['status']
+    ms = row['ms']
     peak = f", {row['peak_mib']:.0f} MiB" if row.get('peak_mib') is not None else ''
-    return f"{row['ms']['median']:.1f} ms ({row['ms']['p10']:.1f}–{row['ms']['p90']:.1f}){peak}"
+    spread = f"{ms['p10']:.1f}–{ms['p90']:.1f}" if ms['rounds'] > 1 else 'one run'
+    return f"{ms['median']:.1f} ms ({spread}){peak}"
 
 
-def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]]) -> list[dict]:
-    """Rows of a cell: each network alone, then those that can run in turn."""
-    rows = []
-    for run in wanted:
-        # the limit is for one run: building, warming and counting operations come on top
-        rows.append(_worker('alone', grid, cell, [run], 4 * grid.time_limit + 120))
-    able = [n for n, row in enumerate(rows) if row['status'] == 'ok']
-    if able:
-        limit = 60 + len(able) * (60 + 8 * grid.time_limit) + grid.seconds
-        times = _worker('together', grid, cell, [wanted[n] for n in able], limit)
-        for n, name in enumerate(able):
-            if times.get('status', 'ok') == 'ok':
-                row = rows[name]
-                row['ms'] = times['ms'][n]
-                row['images_per_second'] = round(1e3 * cell['batch'] / row['ms']['median'], 3)
-            else:  # together they do not fit; alone they did
-                rows[name]['status'] = times['status']
-    return rows
+def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]], rows: dict,
+                  digests: dict[str, str]):
+    """Rows of a cell, one by one: each network alone, then those that can run in turn."""
+    alone: list[tuple[Subject, bool, dict]] = []
+    for subject, compiled in wanted:
+        row = rows.get(key_of(grid, cell, subject, compiled))
+        if row is None or row['status'] != _PENDING or row['made_of'] != digests[subject.name]:
+            if too_small := _given_up_before(grid, cell, subject, compiled, rows):
+                row = dict(status='over the time limit', why=f'{too_small} already was')
+            else:  # building, warming and counting operations come on top of a run
+                row = _worker('alone', grid, cell, [(subject, compiled)],
+                              _PATIENCE * grid.time_limit + 300)
+        alone.append((subject, compiled, row))
+        yield subject, compiled, row
+    able = [(s, c, row) for s, c, row in alone if row['status'] == _PENDING]
+    if not able:
+        return
+    limit = 120 + len(able) * (60 + 12 * grid.time_limit) + grid.seconds
+    times = _worker('together', grid, cell, [(s, c) for s, c, _ in able], limit)
+    for n, (subject, compiled, row) in enumerate(able):
+        if together := 'ms' in times:
+            found = times['ms'][n]
+        else:  # together they do not fit; alone they did
+            single = _worker('together', grid, cell, [(subject, compiled)], limit)
+            if 'ms' not in single:
+                yield subject, compiled, dict(row, status=single['status'])
+                continue
+            found = single['ms'][0]
+        yield subject, compiled, _with_time(row, cell, found, together and len(able) > 1)
+
+
+def _with_time(row: dict, cell: dict, ms: dict, interleaved: bool) -> dict:
+    return dict(row, status='ok', ms=ms, interleaved=interleaved,
+                images_per_second=round(1e3 * cell['batch'] / ms['median'], 3))
+
+
+def _given_up_before(grid: Grid, cell: dict, subject: Subject, compiled: bool, rows: dict
+                     ) -> str | None:
+    """A smaller image that was over the time limit already."""
+    area = cell['shape'][0] * cell['shape'][1]
+    for shape in grid.shapes:
+        row = rows.get(key_of(grid, dict(cell, shape=shape), subject, compiled), {})
+        if shape[0] * shape[1] < area and row.get('status') == 'over the time limit' \
+                and row.get('limit', 0) >= grid.time_limit:
+            return '{}x{}'.format(*shape)
+    return None
 
 
 def _worker(task: str, grid: Grid, cell: dict, runs: list[tuple[Subject, bool]],
@@ -174,6 +297,10 @@ def _work(message: dict) -> dict:
     dtype = DTYPES[cell['precision']]
     if message['task'] == 'limits':
         return machine_limits(device, dtype)
+    if any(compiled for _, compiled in message['runs']):
+        # networks of one class share code, and beyond the limit they would run eagerly unnoticed
+        torch._dynamo.config.recompile_limit = 256
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
     torch.manual_seed(0)
     built = [Built(Subject(**s), cell['shape'], device, c) for s, c in message['runs']]
     images = torch.randn(cell['batch'], 3, *cell['shape'], device=device)
@@ -182,38 +309,76 @@ def _work(message: dict) -> dict:
     if message['task'] == 'together':
         times = time_interleaved(calls, device, 'stable', message['rounds'], message['seconds'])
         return dict(ms=[times[str(n)] for n in range(len(built))])
-    counts = _counts(built[0], message['part'], images.shape, dtype)
-    row = dict(status='ok', peak_mib=None, tokens=cell['shape'][0] * cell['shape'][1] // 256,
-               flops=counts.flops * (3 if message['mode'] == 'train' else 1),
-               bytes=counts.bytes * (3 if message['mode'] == 'train' else 1),
-               precision=cell['precision'])
+    net, = built
+    _warm(net, message, cell, calls['0'])
+    row = dict(status=_PENDING, peak_mib=None, precision=cell['precision'],
+               tokens=cell['shape'][0] * cell['shape'][1] // 256, batch=cell['batch'],
+               parameters=sum(p.numel() for p in net.network.parameters()))
     start = time.perf_counter()
     if message['memory']:
-        row['peak_mib'] = round(peak_memory(calls['0'], device), 1)
+        row['peak_mib'] = peak_memory(calls['0'], device)
+        row['peak_mib'] = None if row['peak_mib'] is None else round(row['peak_mib'], 1)
     else:
         calls['0']()
-    if time.perf_counter() - start > message['time_limit'] and not built[0].compiled:
+        if torch.device(device).type == 'cuda':
+            torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - start
+    counts = _counts(net, message['part'], images.shape, dtype)
+    passes = 3 if message['mode'] == 'train' else 1
+    row.update(flops=counts.flops * passes, bytes=counts.bytes * passes)
+    if seconds > _PATIENCE * message['time_limit']:
         row['status'] = 'over the time limit'
+    elif seconds > message['time_limit']:
+        once = round(1e3 * seconds, 2)
+        row = _with_time(row, cell, dict(median=once, p10=once, p90=once, rounds=1), False)
     return row
+
+
+def _warm(built: Built, message: dict, cell: dict, call: Callable[[], object]) -> None:
+    """Let libraries load what they load once, so that it is not taken for the network's memory.
+
+    On a small image, where the network takes one; what is compiled is compiled first.
+    """
+    if built.compiled:
+        call()
+    if message['part'] in ('head', 'post'):
+        return
+    small = torch.randn(1, 3, *(min(n, 64) for n in cell['shape']), device=built.device)
+    try:
+        built.call(message['part'], small, message['mode'], cell['precision'], eager=True)()
+    except Exception:  # of networks made for one size: their first run is at that size
+        return
 
 
 def _counts(built: Built, part: str, shape: Sequence[int], dtype: torch.dtype) -> Counts:
     """Operations of the timed part; nothing where it cannot be counted from shapes."""
     net = built.network
-    if part in ('head', 'post') or built.is_model and part == 'whole' \
+    if part in ('features', 'head', 'post') or built.is_model and part == 'whole' \
             and not hasattr(net, 'decode_head'):
         return Counts()
     timed = net.backbone if built.is_model and part == 'backbone' else net
+    method = 'forward_features' if built.subject.source == 'timm' else 'forward'
     try:
-        return count(timed, tuple(shape), 2 if dtype in (torch.bfloat16, torch.float16) else 4)
-    except (RuntimeError, NotImplementedError):  # an operator without a meta kernel
+        return count(timed, tuple(shape), 2 if dtype in (torch.bfloat16, torch.float16) else 4,
+                     method)
+    except (RuntimeError, NotImplementedError, TypeError):  # an operator without a meta kernel
         return Counts()
 
 
+def _limits_key(grid: Grid, cell: dict) -> str:
+    threads = '' if torch.device(grid.device).type == 'cuda' else \
+        f', {grid.threads or torch.get_num_threads()} threads'
+    return f"{cell['precision']} on {grid.device}{threads}"
+
+
 def _add_fractions(results: dict) -> None:
-    for row in results['rows'].values():
-        limits = results['limits'].get(row.get('precision'), {})
-        if row['status'] == 'ok' and row.get('flops') and 'flops' in limits:
+    for key, row in results['rows'].items():
+        device = key.rsplit('|', 1)[-1]
+        call = results['calls'][row['call']] if row.get('call', -1) < len(results['calls']) else {}
+        threads = '' if device.startswith('cuda') else \
+            f", {call.get('machine', {}).get('threads')} threads"
+        limits = results['limits'].get(f"{row.get('precision')} on {device}{threads}")
+        if row['status'] == 'ok' and row.get('flops') and limits:
             least = attainable_ms(Counts(row['flops'], row['bytes']), limits)
             row.update(attainable_ms=round(least, 3),
                        fraction=round(least / row['ms']['median'], 3))
@@ -247,9 +412,9 @@ def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
     Returns:
         The number; 0 if ``a`` is faster throughout; None if it is not at the largest size.
     """
-    other = {r['tokens']: r['ms']['median'] for r in b}
-    points = [(r['tokens'], np.log(r['ms']['median'] / other[r['tokens']])) for r in a
-              if r['tokens'] in other]
+    other = {r['shape']: r['ms']['median'] for r in b}
+    points = [(r['tokens'], np.log(r['ms']['median'] / other[r['shape']])) for r in a
+              if r['shape'] in other]
     if not points or points[-1][1] >= 0:
         return None
     for (t0, r0), (t1, r1) in reversed(list(itertools.pairwise(points))):
@@ -259,11 +424,29 @@ def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
     return 0
 
 
+def pairs(lines: dict[str, list[dict]]) -> list[dict]:
+    """Who overtakes whom: dict(faster, slower, setting, tokens, side, always) of every pair of
+    networks measured alike, once, the one that is faster at the largest common size first.
+
+    ``tokens`` is where, None for 'always'; ``side`` that of a square image in pixels.
+    """
+    found = []
+    for a, b in itertools.permutations(lines, 2):
+        (first, *setting), (second, *other) = a.split(' · '), b.split(' · ')
+        if setting != other or (at := crossover(lines[a], lines[b])) is None:
+            continue
+        found.append(dict(faster=first, slower=second, setting=' · '.join(setting),
+                          tokens=at or None, side=round(16 * at**0.5) if at else None,
+                          always=not at))
+    return found
+
+
 def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
     """Rows of both files that differ: key, old and new ms, ratio.
 
     Two times differ where their spreads (10–90%) stay apart by more than ``margin``, a fraction
-    of the old median: the spread within a run does not tell how runs vary.
+    of the old median: the spread within a run does not tell how runs vary. Peak memory differs by
+    more than a tenth.
     """
     found = []
     for key, row in new['rows'].items():
@@ -276,4 +459,20 @@ def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
         if max(b['p10'] - a['p90'], a['p10'] - b['p90']) > margin * a['median']:
             found.append(dict(key=key, old=a['median'], new=b['median'],
                               ratio=round(b['median'] / a['median'], 3)))
+        held, holds = before.get('peak_mib'), row.get('peak_mib')
+        if held and holds and abs(holds - held) > 0.1 * held:
+            found.append(dict(key=f'{key}, peak MiB', old=held, new=holds,
+                              ratio=round(holds / held, 3)))
     return found
+
+
+def other_conditions(old: dict, new: dict) -> list[str]:
+    """In words, what differs between the machines and versions of two files."""
+    def told(results: dict) -> dict[str, str]:
+        calls = results.get('calls') or [results]
+        return {f'{part}.{k}': str(v) for call in calls for part in ('machine', 'versions')
+                for k, v in (call.get(part) or {}).items()}
+
+    a, b = told(old), told(new)
+    return [f'{k}: {a.get(k)} then, {b.get(k)} now' for k in sorted({*a, *b})
+            if a.get(k) != b.get(k)]

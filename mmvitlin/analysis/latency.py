@@ -14,15 +14,24 @@ import torch.nn as nn
 from mmvitlin.analysis.fresh import in_fresh_process
 
 
-def machine() -> dict[str, object]:
-    """What a time was measured on."""
+def machine(device: torch.device | str | None = None, threads: int | None = None
+            ) -> dict[str, object]:
+    """What a time was measured on.
+
+    Args:
+        device: The one that was used; None for the first GPU, where there is one.
+        threads: Of the CPU; None for torch's.
+    """
+    gpu = None
+    if torch.cuda.is_available() and (device is None or torch.device(device).type == 'cuda'):
+        gpu = torch.cuda.get_device_name(device)
     name = 'unknown processor'
     info = Path('/proc/cpuinfo')
     if info.is_file():
         name = next((line.split(':', 1)[1].strip() for line in info.read_text().splitlines()
                      if line.startswith('model name')), name)
-    return dict(processor=name, threads=torch.get_num_threads(), cores=os.cpu_count(),
-                gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None)
+    return dict(processor=name, threads=threads or torch.get_num_threads(),
+                cores=os.cpu_count(), gpu=gpu)
 
 
 def _sync(device: torch.device) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmvitlin.engine.launch import check_libraries, load_config, without_initial_weights
 from mmvitlin.errors import ConfigError
+from mmvitlin.ops import FastLinear
 
 PARTS = ('backbone', 'features', 'head', 'post', 'whole')  # features: backbone and neck
 MODES = ('inference', 'train')
@@ -55,7 +57,8 @@ def parse_subject(text: str, options: dict | None = None) -> Subject:
     """What a command line names as a subject.
 
     Args:
-        text: A config file, ``timm:NAME``, ``torchvision:NAME``, a bare timm name,
+        text: ``NAME=SUBJECT``, or a subject alone: a config file, ``timm:NAME``,
+            ``torchvision:NAME``, a bare timm name,
             ``mmvitlin:{adventurer,linear-vit,vit}-{tiny,small,base,large}``, or a function
             ``package.module:function`` that builds a network for an image size.
         options: ``--cfg-options`` of a config.
@@ -63,6 +66,11 @@ def parse_subject(text: str, options: dict | None = None) -> Subject:
     Raises:
         ConfigError: none of these.
     """
+    alias, _, rest = text.partition('=')
+    if rest:
+        subject = parse_subject(rest, options)
+        subject.name = alias
+        return subject
     if text.endswith('.py') or '::' in text:
         stem = text.rsplit('/', 1)[-1].removesuffix('.py')
         return Subject(stem, 'config', text, options=options or {})
@@ -96,32 +104,47 @@ def _own(name: str) -> Subject:
 
 def twins(subject: Subject) -> list[Subject]:
     """The opponents of a linear ViT or an Adventurer: the same shape with softmax attention,
-    fused, materialised, and in ViTDet's windows with four global blocks."""
+    fused, materialised, and in ViTDet's windows with four global blocks.
+
+    Twins of a config are that config with another backbone, so neck and heads are the same.
+
+    Raises:
+        ConfigError: the backbone is neither.
+    """
     cfg = dict(subject.cfg)
     if subject.source == 'config':
-        cfg = load_config(subject.what, subject.options).model.backbone.to_dict()
+        cfg = load_config(subject.what, subject.options).model.get('backbone', {}).to_dict()
+    kept = {k: cfg[k] for k in ('img_size', 'out_indices', 'out_type') if k in cfg}
     if cfg.get('type') == 'mmvitlin.Adventurer':
         from mmvitlin.models import Adventurer
         arch = cfg.get('arch', 'base')
         arch = Adventurer.ARCHS[arch] if isinstance(arch, str) else arch
         width, depth = arch['embed_dims'], arch['num_layers']
-        patch = cfg.get('patch_size', 16)
-        cfg = dict(type='mmvitlin.TimmViT', model_name='vit_base_patch16_224',
-                   img_size=cfg.get('img_size', 224),
-                   model_kwargs=dict(patch_size=patch, embed_dim=width, depth=depth,
-                                     num_heads=max(width // 64, 1)))
+        twin = dict(type='mmvitlin.TimmViT', model_name='vit_base_patch16_224', **kept,
+                    model_kwargs=dict(patch_size=cfg.get('patch_size', 16), embed_dim=width,
+                                      depth=depth, num_heads=max(width // 64, 1)))
     elif cfg.get('type') == 'mmvitlin.TimmViT':
-        cfg = {k: v for k, v in cfg.items() if k in ('type', 'model_name', 'img_size',
-                                                     'model_kwargs')}
-        depth = len(MODELS.build(cfg).blocks())
+        twin = dict(kept, type='mmvitlin.TimmViT', model_name=cfg['model_name'],
+                    model_kwargs=cfg.get('model_kwargs') or {})
+        depth = len(MODELS.build(twin).blocks())
     else:
         raise ConfigError(f'{subject.name} is no Adventurer and no TimmViT; it has no softmax twin')
     quarter = max(depth // 4, 1)
     last_of_quarters = [min(quarter * (n + 1), depth) - 1 for n in range(4)]
-    return [Subject('ViT, fused', 'backbone', cfg=cfg),
-            Subject('ViT, materialised', 'backbone', cfg=cfg, materialised=True),
-            Subject('ViT, windows', 'backbone', cfg=dict(
-                cfg, attention='window', softmax_layers=sorted(set(last_of_quarters))))]
+    windows = dict(twin, attention='window', attend_padding=True,
+                   softmax_layers=sorted(set(last_of_quarters)))
+
+    def named(how: str, backbone: dict, **kwargs) -> Subject:
+        name = f'{how} ViT twin of {subject.name}'
+        if subject.source != 'config':
+            return Subject(name, 'backbone', cfg=backbone, **kwargs)
+        options = {k: v for k, v in subject.options.items()
+                   if not k.startswith('model.backbone')}
+        return Subject(name, 'config', subject.what, options=dict(
+            options, **{'model.backbone': dict(backbone, _delete_=True)}), **kwargs)
+
+    return [named('fused', twin), named('materialised', twin, materialised=True),
+            named('windowed', windows)]
 
 
 class Built:
@@ -149,12 +172,25 @@ class Built:
         if not self.is_model or not hasattr(net, 'backbone'):
             return ('whole', ) if self.is_model else ('backbone', )
         neck = ('features', ) if getattr(net, 'with_neck', False) else ()
-        heads = ('head', 'post') if hasattr(net, 'decode_head') else ()
+        head = getattr(net, 'decode_head', None)
+        # some heads want data samples with their features: they are timed in the whole
+        plain = head is not None and len(inspect.signature(head.forward).parameters) == 1
+        heads = ('head', 'post') if plain else ()
         return ('backbone', *neck, *heads, 'whole')
 
-    def call(self, part: str, images: torch.Tensor, mode: str, precision: str
-             ) -> Callable[[], object]:
+    def call(self, part: str, images: torch.Tensor, mode: str, precision: str,
+             eager: bool = False) -> Callable[[], object]:
         """What to run to time a part.
+
+        On a CPU every network's linear layers go through the faster of torch's libraries, as
+        this toolkit's own do.
+
+        Args:
+            part: One of :meth:`parts`.
+            images: (B, 3, H, W).
+            mode: 'inference' or 'train'.
+            precision: See :class:`mmvitlin.analysis.lab.Grid`.
+            eager: Not compiled, whatever the network is.
 
         Raises:
             ConfigError: the subject has no such part, or cannot do that with it.
@@ -165,11 +201,15 @@ class Built:
         if mode == 'train' and part in ('head', 'post'):
             raise ConfigError(f"a training step is timed of 'backbone' or 'whole', not '{part}'")
         self.network.train(mode == 'train')
+        compiled, self.compiled = self.compiled, self.compiled and not eager
         run = self._of_part(part, images, mode)
+        self.compiled = compiled
         dtype = DTYPES[precision]
+        fast = FastLinear if self.device.type == 'cpu' and not (compiled and not eager) \
+            else nullcontext
 
         def inference() -> None:
-            with torch.inference_mode(), _precision(self.device, dtype):
+            with torch.inference_mode(), _precision(self.device, dtype), fast():
                 run()
 
         def step() -> None:
@@ -231,6 +271,9 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         for node in (cfg.model, cfg.model.get('backbone', {}), cfg.model.get('teacher', {})):
             _without_downloads(node)
+        backbone = cfg.model.get('backbone') or {}
+        if 'img_size' in backbone:  # made for the size that is timed, as its opponents are
+            backbone.img_size = tuple(shape)
         return MODELS.build(cfg.model)
     if subject.source == 'torchvision':
         import torchvision
@@ -239,7 +282,8 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         module, _, function = subject.what.rpartition(':')
         return getattr(import_module(module), function)(tuple(shape))
     if subject.source == 'backbone':
-        return MODELS.build(dict(subject.cfg, img_size=tuple(shape)))
+        ours = str(subject.cfg.get('type')).startswith('mmvitlin.')
+        return MODELS.build(dict(subject.cfg, **(dict(img_size=tuple(shape)) if ours else {})))
     try:
         return timm.create_model(subject.what, num_classes=0, img_size=tuple(shape))
     except TypeError:  # convolutional networks know no image size

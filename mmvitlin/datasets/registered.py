@@ -14,6 +14,7 @@ if find_spec('mmseg') is not None:  # classification needs none of these
     __all__ += ['CamVidDataset', 'LoadSegLabels']
 
 if not compat.lacking_for_detection():
-    compat.align_in_float32()
+    compat.detect_in_bfloat16()
     from mmvitlin.datasets.coco_instances import CocoInstances
-    __all__ += ['CocoInstances']
+    from mmvitlin.datasets.panoptic import LoadPanoptic
+    __all__ += ['CocoInstances', 'LoadPanoptic']

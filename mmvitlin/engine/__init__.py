@@ -1,4 +1,4 @@
-"""Hooks, optimiser wrappers and constructors; scope ``mmvitlin``."""
+"""Hooks, metrics, optimiser wrappers and constructors; scope ``mmvitlin``."""
 from mmvitlin.engine.hooks import (
     CleanExitHook,
     FiniteLossHook,
@@ -6,9 +6,10 @@ from mmvitlin.engine.hooks import (
     StepSeedHook,
     StudentCheckpointHook,
 )
+from mmvitlin.engine.metrics import PanopticQuality
 from mmvitlin.engine.optim import CPUAmpOptimWrapper, LayerDecayOptimWrapperConstructor
 
 __all__ = [
     'CPUAmpOptimWrapper', 'CleanExitHook', 'FiniteLossHook', 'LayerDecayOptimWrapperConstructor',
-    'ResultHook', 'StepSeedHook', 'StudentCheckpointHook'
+    'PanopticQuality', 'ResultHook', 'StepSeedHook', 'StudentCheckpointHook'
 ]

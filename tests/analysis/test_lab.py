@@ -4,8 +4,18 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from mmvitlin.analysis.lab import Grid, changed, crossover, growth, measure, series
+from mmvitlin.analysis.lab import (
+    Grid,
+    changed,
+    crossover,
+    growth,
+    measure,
+    other_conditions,
+    pairs,
+    series,
+)
 from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
 from mmvitlin.errors import ConfigError
 from tests.analysis.toys import MIB
@@ -79,14 +89,74 @@ def test_two_runs_of_one_network_agree(measured, tmp_path):
     assert found['ratio'] == pytest.approx(2, abs=0.01)
 
 
-def test_a_time_limit_is_a_row(tmp_path):
-    grid = Grid([toy('quadratic')], [(128, 256)], time_limit=0.3, memory=False)
-    (got, ) = measure(grid, tmp_path / 'r.json', lambda text: None)['rows'].values()
-    assert got['status'] == 'over the time limit'
+def test_time_limits(tmp_path):
+    """A long run is the only one; a far too long one is given up, and larger ones not tried."""
+    out = tmp_path / 'r.json'
+
+    def rows(limit, shapes, **kwargs):
+        return list(measure(Grid([toy('sleeper')], shapes, time_limit=limit, memory=False, rounds=3,
+                                 seconds=0.1, **kwargs), out, lambda text: None)['rows'].values())
+
+    once, = rows(0.03, [(64, 64)])
+    assert (once['status'], once['ms']['rounds'], once['interleaved']) == ('ok', 1, False)
+    given_up, larger = rows(0.005, [(64, 64), (128, 128)], again=True)
+    assert given_up['status'] == larger['status'] == 'over the time limit'
+    assert larger['why'] == '64x64 already was'
+    first, second = rows(1., [(64, 64), (128, 128)])  # with more time they are tried again
+    assert first['ms']['rounds'] == second['ms']['rounds'] == 3
+
+
+def test_a_row_of_something_else_is_measured_again(tmp_path):
+    out = tmp_path / 'r.json'
+
+    def told(**kwargs):
+        words = []
+        grid = Grid([Subject('toy', **kwargs)], [(64, 64)], rounds=3, seconds=0.1, memory=False)
+        measure(grid, out, words.append)
+        return words
+
+    assert told(source='python', what='tests.analysis.toys:linear')
+    assert not told(source='python', what='tests.analysis.toys:linear')
+    assert told(source='python', what='tests.analysis.toys:quadratic')
+    results = json.loads(out.read_text())
+    assert [r['call'] for r in results['rows'].values()] == [1]
+    assert len(results['calls']) == 2
+    assert all(c['machine']['threads'] for c in results['calls'])
+
+
+def test_a_cut_cell_goes_on(tmp_path):
+    out, told = tmp_path / 'r.json', []
+
+    class Cut(Exception):
+        pass
+
+    def stop(text):
+        told.append(text)
+        if 'sleeper: ' in text:
+            raise Cut
+
+    grid = Grid([toy('sleeper'), toy('linear')], [(64, 64)], rounds=3, seconds=0.1, memory=False)
+    with pytest.raises(Cut):
+        measure(grid, out, stop)
+    before = json.loads(out.read_text())['rows']
+    assert [r['status'] for r in before.values()] == ['ok', 'pending']
+    after = measure(grid, out, told.append)['rows']
+    assert [r['status'] for r in after.values()] == ['ok', 'ok']
+    assert list(after.values())[0] == list(before.values())[0]
+
+
+@pytest.mark.parametrize(('kwargs', 'words'), [
+    (dict(precisions=['tf32']), 'tf32 is of GPUs'),
+    (dict(precisions=['fp8']), r"\['fp8'\] are none of"),
+    (dict(compiled=True, part='whole'), "'whole' is not compiled"),
+])
+def test_what_would_be_measured_as_something_else(kwargs, words, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        measure(Grid([toy('linear')], [(64, 64)], **kwargs), tmp_path / 'r.json')
 
 
 def fake(points):
-    return [dict(tokens=t, ms=dict(median=m)) for t, m in points]
+    return [dict(tokens=t, shape=str(t), ms=dict(median=m)) for t, m in points]
 
 
 def test_crossovers():
@@ -95,6 +165,18 @@ def test_crossovers():
     assert crossover(fast, slow) == pytest.approx(252, abs=2)  # where 4 → 1/2 meets 1
     assert crossover(slow, fast) is None
     assert crossover(fake([(100, 1), (400, 2)]), slow) == 0
+    found = pairs({'fast · b': fast, 'slow · b': slow, 'first · b': fake([(100, 1), (400, 2)]),
+                   'slow · c': fast})
+    assert [(p['faster'], p['slower'], p['tokens'], p['side'], p['always']) for p in found] == [
+        ('fast', 'slow', 252, 254, False), ('first', 'fast', None, None, True),
+        ('first', 'slow', None, None, True)]
+
+
+def test_other_conditions_are_told():
+    call = dict(machine=dict(threads=2), versions=dict(torch='2.11'))
+    other = dict(call, machine=dict(threads=1))
+    assert other_conditions(dict(calls=[call]), dict(calls=[call])) == []
+    assert other_conditions(call, dict(calls=[other])) == ['machine.threads: 2 then, 1 now']
 
 
 def test_twins_of_a_student():
@@ -104,8 +186,28 @@ def test_twins_of_a_student():
     assert fused.cfg['model_kwargs'] == dict(patch_size=8, embed_dim=128, depth=8, num_heads=2)
     assert materialised.materialised
     assert windows.cfg['softmax_layers'] == [1, 3, 5, 7]
+    assert windows.cfg['attend_padding']
+    assert fused.name == 'fused ViT twin of student'
     with pytest.raises(ConfigError, match='no softmax twin'):
         twins(Subject('r', 'timm', 'resnet18'))
+
+
+def test_twins_of_a_config_have_its_head():
+    whole = parse_subject('mine=configs/seg/streets_adventurer-nano.py')
+    for twin in twins(whole):
+        built = Built(twin, (64, 128))
+        assert twin.name.endswith('ViT twin of mine')
+        assert type(built.network.backbone).__name__ == 'TimmViT'
+        assert built.network.backbone.vit.patch_embed.grid_size == (4, 8)
+        built.call('whole', torch.randn(1, 3, 64, 128), 'inference', 'fp32')()
+
+
+def test_a_distillation_step_is_timed(tmp_path):
+    grid = Grid([parse_subject('configs/distill/linearizer_adventurer-nano_streets.py')],
+                [(64, 128)], part='whole', mode='train', rounds=3, seconds=0.1)
+    row, = measure(grid, tmp_path / 'r.json', lambda text: None)['rows'].values()
+    assert row['status'] == 'ok', row
+    assert row['peak_mib'] > 0
 
 
 def test_subjects():
@@ -131,13 +233,17 @@ def test_the_command_line_on_a_config(streets, tmp_path):
     config = 'configs/seg/streets_adventurer-nano.py'
     common = ['--shapes', '64', '64x128', '--rounds', '3', '--seconds', '0.1', '--out-dir',
               str(tmp_path)]
-    done = subprocess.run([sys.executable, '-W', 'ignore', 'tools/benchmark.py', config, '--twins',
-                           *common], cwd=ROOT, capture_output=True, text=True)
+    scores = tmp_path / 'result.json'
+    scores.write_text(json.dumps(dict(metrics=dict(mIoU=41.5))))
+    done = subprocess.run([sys.executable, '-W', 'ignore', 'tools/benchmark.py', f'net={config}',
+                           '--twins', '--scores', f'net={scores}', *common], cwd=ROOT,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((tmp_path / 'results.json').read_text())
     assert len(results['rows']) == 8
     assert all(r['status'] == 'ok' for r in results['rows'].values()), results['rows']
-    for file in ('results.csv', 'latency.png', 'memory.png', 'throughput.png', 'roofline.png'):
+    for file in ('results.csv', 'latency.png', 'memory.png', 'throughput.png', 'roofline.png',
+                 'accuracy.png'):
         assert (tmp_path / file).stat().st_size > 0
     assert 'time grows as tokens' in done.stdout
     out = tmp_path / 'parts.json'

@@ -4,7 +4,7 @@ data_root = 'data/coco'
 image_size = (1024, 1024)
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
-    dict(type='LoadPanopticAnnotations', with_bbox=True, with_mask=True, with_seg=True),
+    dict(type='mmvitlin.LoadPanoptic'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomResize', scale=image_size, ratio_range=(0.1, 2.0), keep_ratio=True),
     dict(
@@ -18,10 +18,10 @@ train_pipeline = [
 test_pipeline = [
     dict(type='mmvitlin.LoadImage'),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='LoadPanopticAnnotations'),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
+                   'seg_map_path', 'segments_info')),
 ]
 train_dataloader = dict(
     batch_size=2,
@@ -49,10 +49,7 @@ val_dataloader = dict(
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = [
-    dict(
-        type='CocoPanopticMetric',
-        ann_file=data_root + '/annotations/panoptic_val2017.json',
-        seg_prefix=data_root + '/annotations/panoptic_val2017'),
+    dict(type='mmvitlin.PanopticQuality'),
     dict(
         type='CocoMetric',
         ann_file=data_root + '/annotations/instances_val2017.json',

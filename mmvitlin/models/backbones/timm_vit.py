@@ -84,6 +84,7 @@ class TimmViT(TokenBackbone):
         linear_cfg: Options of :class:`mmvitlin.models.layers.LinearAttention`.
         window: Side of a window in patches, see
             :class:`mmvitlin.models.layers.WindowAttention`.
+        attend_padding: See there.
         pretrained: Load timm's weights for the name (its cache, then the network).
         checkpoint: A local weight file instead: timm's own layouts or one this toolkit
             wrote. Loaded with ``weights_only=True``.
@@ -111,6 +112,7 @@ class TimmViT(TokenBackbone):
                  softmax_layers: Sequence[int] = (),
                  linear_cfg: dict | None = None,
                  window: int = 14,
+                 attend_padding: bool = False,
                  pretrained: bool = False,
                  checkpoint: str | None = None,
                  img_size: int | tuple[int, int] | None = None,
@@ -137,7 +139,7 @@ class TimmViT(TokenBackbone):
             if kind == 'linear':
                 block.attn = LinearAttention(block.attn, **(linear_cfg or {}))
             elif kind == 'window':
-                block.attn = WindowAttention(block.attn, window)
+                block.attn = WindowAttention(block.attn, window, attend_padding)
         self._loaded_grid: tuple[int, int] | None = None  # of the file that is being loaded
         if checkpoint is not None:
             self.load_weights(checkpoint)
