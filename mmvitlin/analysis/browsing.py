@@ -24,7 +24,7 @@ def browse(cfg: Config, split: str = 'train', original: bool = False
 
     Yields:
         Name of the image, what its labels say, (H, W, 3) uint8 RGB: the image and, where it has
-        a label map, the same beside it with the classes' colours.
+        labels, the same beside it with them drawn.
 
     Raises:
         ConfigError: no such split.
@@ -56,6 +56,15 @@ def _labelled(image: np.ndarray, labels, meta: dict) -> tuple[str, np.ndarray]:
         colours = np.asarray(palette or _grey(len(classes)), np.uint8)
         return (', '.join(classes[n] for n in there),
                 np.concatenate([image, overlay(image, numbers, colours)], axis=1))
+    if 'gt_instances' in labels:
+        from mmvitlin.analysis.instances import draw_instances
+        found = labels.gt_instances
+        numbers = found.labels.numpy()
+        masks = found.masks.to_ndarray() if 'masks' in found else None
+        drawn = draw_instances(image, classes, palette or _grey(len(classes)),
+                               found.bboxes.tensor.numpy(), numbers, masks=masks)
+        return (', '.join(f'{np.sum(numbers == n)} {classes[n]}' for n in np.unique(numbers)),
+                np.concatenate([image, drawn], axis=1))
     if 'gt_label' in labels:
         return ', '.join(classes[n] if classes else str(int(n)) for n in labels.gt_label), image
     return '', image

@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from mmvitlin.analysis.instances import draw_instances
 from mmvitlin.apis.inferencer import Found, Inferencer
 from mmvitlin.datasets.streets.writer import encode_mask
 from mmvitlin.errors import ConfigError
@@ -36,23 +36,8 @@ class Detections(Found):
 
     def overlay(self) -> np.ndarray:
         """The image with boxes, names, scores and masks, (H, W, 3) uint8 RGB."""
-        from mmdet.structures import DetDataSample
-        from mmengine.structures import InstanceData, PixelData
-        sample = DetDataSample()
-        if self.segments is not None:
-            sample.pred_panoptic_seg = PixelData(sem_seg=torch.from_numpy(self.segments)[None])
-        else:
-            found = InstanceData(bboxes=torch.from_numpy(self.boxes),
-                                 scores=torch.from_numpy(self.scores),
-                                 labels=torch.from_numpy(self.labels))
-            if self.masks is not None:
-                found.masks = torch.from_numpy(self.masks)
-            sample.pred_instances = found
-        drawer = _drawer()
-        drawer.dataset_meta = dict(classes=list(self.classes),
-                                   palette=[tuple(int(v) for v in c) for c in self.palette])
-        drawer.add_datasample(self.name, self.image, sample, draw_gt=False, pred_score_thr=0.)
-        return drawer.get_image()
+        return draw_instances(self.image, self.classes, self.palette, self.boxes, self.labels,
+                              self.scores, self.masks, self.segments)
 
     def as_list(self) -> list[dict]:
         """As COCO's results: category, score, bbox (x, y, width, height), run-length mask."""
@@ -76,16 +61,10 @@ class Detections(Found):
         if kind == 'segments':
             if self.segments is None:
                 raise ConfigError('this network gives no panoptic segments')
-            Image.fromarray(self.segments.astype(np.uint16)).save(path)
+            Image.fromarray(self.segments).save(path)
         else:
             Image.fromarray(self.overlay()).save(path)
         return path
-
-
-@cache
-def _drawer():
-    from mmdet.visualization import DetLocalVisualizer
-    return DetLocalVisualizer(name='detections')
 
 
 class DetInferencer(Inferencer):

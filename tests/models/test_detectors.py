@@ -280,6 +280,22 @@ def test_the_inferencer_goes_on_and_writes(trained, streets, tmp_path):
 
 
 @needs_mmdet
+def test_instances_are_browsed(streets):
+    from mmvitlin.analysis.browsing import browse
+    cfg = load_config(STREETS, {**SMALL, 'data_root': str(streets)})
+    rows = list(browse(cfg, 'train', original=True))
+    assert len(rows) > 3
+    content = json.loads((streets / 'annotations/instances_train.json').read_text())
+    for name, caption, picture in rows:
+        image = next(i for i in content['images'] if i['file_name'].endswith(name))
+        kept = [a for a in content['annotations'] if a['image_id'] == image['id']
+                and min(a['bbox'][2:]) >= 1]
+        assert sum(int(word.split()[0]) for word in caption.split(', ')) == len(kept)
+        assert picture.shape == (64, 256, 3)
+        assert (picture[:, :128] != picture[:, 128:]).any()
+
+
+@needs_mmdet
 @pytest.mark.slow
 def test_parts_that_are_timed_apart(streets):
     from mmvitlin.analysis.subjects import Built, parse_subject
