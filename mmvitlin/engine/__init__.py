@@ -1,5 +1,6 @@
 """Hooks, metrics, optimiser wrappers and constructors; scope ``mmvitlin``."""
 from mmvitlin.engine.hooks import (
+    AverageBuffersHook,
     CleanExitHook,
     FiniteLossHook,
     ResultHook,
@@ -10,6 +11,7 @@ from mmvitlin.engine.metrics import PanopticQuality
 from mmvitlin.engine.optim import CPUAmpOptimWrapper, LayerDecayOptimWrapperConstructor
 
 __all__ = [
-    'CPUAmpOptimWrapper', 'CleanExitHook', 'FiniteLossHook', 'LayerDecayOptimWrapperConstructor',
-    'PanopticQuality', 'ResultHook', 'StepSeedHook', 'StudentCheckpointHook'
+    'AverageBuffersHook', 'CPUAmpOptimWrapper', 'CleanExitHook', 'FiniteLossHook',
+    'LayerDecayOptimWrapperConstructor', 'PanopticQuality', 'ResultHook', 'StepSeedHook',
+    'StudentCheckpointHook'
 ]

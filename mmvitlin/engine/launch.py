@@ -21,7 +21,7 @@ from mmvitlin.errors import CheckpointError, ConfigError, UserError
 from mmvitlin.models.utils.checkpoint import read_description, read_meta, read_state_dict
 
 _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
-          'mmvitlin.FiniteLossHook')
+          'mmvitlin.FiniteLossHook', 'mmvitlin.AverageBuffersHook')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -228,7 +228,19 @@ def _set_amp(cfg: Config) -> None:
 
 
 def _prepare_distributed(cfg: Config) -> None:
-    """Let the same command run on gloo where there is no GPU (mmengine wants CUDA)."""
+    """Let the same command run on gloo where there is no GPU (mmengine wants CUDA).
+
+    Raises:
+        ConfigError: the config shards its model, which takes GPUs.
+    """
+    sharded = (cfg.get('strategy') or {}).get('type')
+    if sharded and (cfg.get('launcher', 'none') == 'none' or not torch.cuda.is_available()):
+        # torch's FSDP trains on CPUs, and ends in a segmentation fault when it saves (2.11)
+        raise ConfigError(f'{sharded} shards the model over GPUs: start it with '
+                          'tools/dist_train.sh on a machine that has some, or leave the switch out '
+                          'of _base_')
+    if sharded == 'DeepSpeedStrategy' and cfg.optim_wrapper.type == 'OptimWrapper':
+        cfg.optim_wrapper.type = 'DeepSpeedOptimWrapper'
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
     import torch.distributed as dist

@@ -86,6 +86,12 @@ def test_two_processes_on_the_cpu(trained, tmp_path):
                *options, PORT='29655', OMP_NUM_THREADS='1',
                PATH=f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
     assert json.loads((tmp_path / 'result.json').read_text())['iterations'] == 2, out.stdout
+    # every process validated the network that was saved, running statistics and all
+    alone = tmp_path / 'alone'
+    python('tools/test.py', CONFIG, tmp_path / 'iter_2.pth', '--work-dir', alone, '--cfg-options',
+           *options)
+    assert json.loads((alone / 'test_result.json').read_text())['metrics'] == \
+        json.loads((tmp_path / 'result.json').read_text())['metrics']
     tested = tmp_path / 'tested'
     call('bash', 'tools/dist_test.sh', CONFIG, work / 'iter_2.pth', '2', '--work-dir', tested,
          '--cfg-options', *options, PORT='29656', OMP_NUM_THREADS='1',

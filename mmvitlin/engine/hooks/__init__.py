@@ -1,4 +1,5 @@
 """Hooks."""
+from mmvitlin.engine.hooks.average_buffers import AverageBuffersHook
 from mmvitlin.engine.hooks.clean_exit import CleanExitHook
 from mmvitlin.engine.hooks.finite_loss import FiniteLossHook
 from mmvitlin.engine.hooks.result import ResultHook
@@ -6,5 +7,6 @@ from mmvitlin.engine.hooks.step_seed import StepSeedHook
 from mmvitlin.engine.hooks.student_checkpoint import StudentCheckpointHook
 
 __all__ = [
-    'CleanExitHook', 'FiniteLossHook', 'ResultHook', 'StepSeedHook', 'StudentCheckpointHook'
+    'AverageBuffersHook', 'CleanExitHook', 'FiniteLossHook', 'ResultHook', 'StepSeedHook',
+    'StudentCheckpointHook'
 ]

@@ -29,21 +29,31 @@ class StudentCheckpointHook(Hook):
 
     def __init__(self, filename: str = 'student.pth'):
         self.filename = filename
+        self._saved: tuple[int | None, dict] = None, {}
 
-    @staticmethod
-    def student_state(runner: Runner) -> dict[str, torch.Tensor]:
-        """``backbone.*`` of the averaged model where there is one, else of the model."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for hook in runner.hooks:
-            if isinstance(hook, EMAHook):
-                model = hook.ema_model.module
-                model = model.module if is_model_wrapper(model) else model
-        return {
-            f'backbone.{k}': v.detach().cpu()
-            for k, v in model.backbone.state_dict().items() if k != 'mask_token'
-        }
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Beside every full checkpoint, out of its weights: whole in every mode of training."""
+        state = {k: v.detach().cpu() for k, v in checkpoint['state_dict'].items()
+                 if k.startswith('backbone.') and k != 'backbone.mask_token'}
+        self._saved = runner.iter, state
+        self._write(runner, state)
 
-    def _write(self, runner: Runner, finished: bool = False) -> None:
+    def after_train(self, runner: Runner) -> None:
+        """At the end."""
+        saved_at, state = self._saved
+        self._saved = None, {}
+        if saved_at not in (runner.iter, runner.iter - 1):  # a step is counted after its hooks
+            checkpoint = dict(state_dict=_whole_state(runner))
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):
+                    hook.before_save_checkpoint(runner, checkpoint)
+            self.before_save_checkpoint(runner, checkpoint)
+            state = self._saved[1]
+        self._write(runner, state, finished=True)
+        runner.logger.info(f'student written to {Path(runner.work_dir) / self.filename}')
+
+    def _write(self, runner: Runner, state: dict[str, torch.Tensor], finished: bool = False
+               ) -> None:
         if runner.rank != 0:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -54,17 +64,16 @@ class StudentCheckpointHook(Hook):
             dict(meta=dict(mmvitlin_version=mmvitlin.__version__, iter=runner.iter,
                            experiment_name=runner.experiment_name, backbone=describe(),
                            finished=finished, normalisation=_normalisation(model)),
-                 state_dict=self.student_state(runner)), content)
+                 state_dict=state), content)
         write_whole(content.getvalue(), path)
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Beside every full checkpoint."""
-        self._write(runner)
 
-    def after_train(self, runner: Runner) -> None:
-        """At the end."""
-        self._write(runner, finished=True)
-        runner.logger.info(f'student written to {Path(runner.work_dir) / self.filename}')
+def _whole_state(runner: Runner) -> dict[str, torch.Tensor]:
+    """All weights, on every process; where they are sharded all processes must ask together."""
+    if hasattr(runner, 'strategy'):
+        return runner.strategy.model_state_dict()
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model.state_dict()
 
 
 def _normalisation(model: torch.nn.Module) -> dict[str, list[float]]:

@@ -1,0 +1,9 @@
+# add to a config's _base_ to shard gradients and optimiser over all GPUs with DeepSpeed (ZeRO-2) in
+# bfloat16; needs the deepspeed package
+runner_type = 'FlexibleRunner'
+strategy = dict(
+    type='DeepSpeedStrategy',
+    bf16=dict(enabled=True),
+    inputs_to_half=['inputs'],
+    zero_optimization=dict(
+        stage=2, overlap_comm=True, contiguous_gradients=True, cpu_offload=False))

@@ -1,0 +1,7 @@
+# add to a config's _base_ to shard parameters, gradients and optimiser over all GPUs (FSDP); the
+# frozen teacher of a distillation stays whole on each
+runner_type = 'FlexibleRunner'
+strategy = dict(
+    type='FSDPStrategy',
+    model_wrapper=dict(type='MMFullyShardedDataParallel', use_orig_params=True),
+    state_dict_cfg='full')

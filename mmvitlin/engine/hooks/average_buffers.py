@@ -1,0 +1,47 @@
+"""One set of running statistics for all processes."""
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmvitlin.registry import HOOKS
+
+
+@HOOKS.register_module()
+class AverageBuffersHook(Hook):
+    """Average the running statistics of batch norms over processes after every step.
+
+    Where batch norm is not synchronised (on CPUs, or with ``sync_bn=None``) each process has
+    statistics of its own samples: each would validate another network than the others, and the
+    checkpoint would hold the first one's. One reduction of a few thousand numbers a step; nothing
+    where there is one process, no batch norm, or a synchronised one.
+    """
+    priority = 'VERY_HIGH'  # before averaged weights, validation and checkpoints
+
+    def __init__(self):
+        self._statistics: list[torch.Tensor] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Find them."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if get_world_size() > 1:
+            self._statistics = [
+                t for m in model.modules()
+                if isinstance(m, _BatchNorm) and not isinstance(m, nn.SyncBatchNorm)
+                for t in (m.running_mean, m.running_var) if t is not None]
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
+                         outputs=None) -> None:
+        """Average them."""
+        if not self._statistics:
+            return
+        together = torch.cat([t.flatten() for t in self._statistics])
+        all_reduce(together, op='mean')
+        for mine, common in zip(self._statistics,
+                                together.split([t.numel() for t in self._statistics]), strict=True):
+            mine.copy_(common.view_as(mine))
