@@ -4,18 +4,19 @@
         --student work_dirs/demo/seed0/distilled
 
 Shows the accuracy of every run below the folders (mean and spread over seeds), their training
-curves, the figures (*.png) that lie in the folders themselves, and, with --teacher and --student,
-their predictions under a slider. The page needs no network and no other file.
+curves, what tools/benchmark.py left in the folders and the figures (*.png) there, and, with
+--teacher and --student, their predictions under a slider. The page needs no network and no other file.
 """
 import argparse
 import itertools
 from pathlib import Path
 
-from mmvitlin.analysis.report_page import Page, find_runs, samples_of, write_page
+from mmvitlin.analysis.report_page import Page, find_runs, find_speeds, samples_of, write_page
 from mmvitlin.analysis.resolution import labelled_images
 from mmvitlin.analysis.side_by_side import predictions
 from mmvitlin.apis import SegInferencer
 from mmvitlin.engine.cli import friendly
+from mmvitlin.errors import ConfigError
 
 
 @friendly
@@ -29,8 +30,10 @@ def main() -> None:
     parser.add_argument('--title', help='default: names of the folders')
     parser.add_argument('--out', type=Path, help='default: report.html in the first folder')
     args = parser.parse_args()
+    if bool(args.teacher) != bool(args.student):
+        raise ConfigError('--teacher and --student go together: the slider is between the two')
     runs = find_runs(args.folders)
-    figures = {f'{png.stem.replace("_", " ")} ({folder.name})': png
+    figures = {f'{png.stem.replace("_", " ")} ({folder})': png
                for folder in args.folders for png in sorted(folder.glob('*.png'))}
     drawn = []
     if args.teacher and args.student:
@@ -38,7 +41,7 @@ def main() -> None:
         images = itertools.islice(labelled_images(nets[0].cfg), args.images)
         drawn = samples_of(predictions(*nets, images), nets[0].palette, args.student.name)
     title = args.title or ', '.join(f.name for f in args.folders)
-    path = write_page(Page(title, runs, figures, drawn),
+    path = write_page(Page(title, runs, figures, drawn, speeds=find_speeds(args.folders)),
                       args.out or args.folders[0] / 'report.html')
     print(f'written: {path} ({path.stat().st_size / 2**20:.1f} MiB, {len(runs)} runs)')
 

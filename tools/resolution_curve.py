@@ -7,6 +7,7 @@ thin ones, time and memory; a table, curve.json and curve.png.
 """
 import argparse
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -17,6 +18,7 @@ from mmvitlin.analysis.latency import machine
 from mmvitlin.analysis.resolution import curve_figure, resolution_curve
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,12 +43,14 @@ def parse_args() -> argparse.Namespace:
 @friendly
 def main() -> None:
     args = parse_args()
+    if args.limit is not None and args.limit < 1:
+        raise ConfigError(f'--limit must be at least 1, got {args.limit}')
     args.out_dir.mkdir(parents=True, exist_ok=True)
 
     def keep(rows: list[dict]) -> None:
         (args.out_dir / 'curve.json').write_text(json.dumps(dict(
-            rows=rows, command=command_line(), machine=machine(), versions=versions()), indent=2) +
-            '\n')
+            rows=rows, command=command_line(), machine=machine(), versions=versions(),
+            date=datetime.now(timezone.utc).isoformat(timespec='seconds')), indent=2) + '\n')
 
     rows = resolution_curve(args.config, args.checkpoint, args.scales, args.cfg_options,
                             args.limit, args.device, args.precision, args.thin, args.small,

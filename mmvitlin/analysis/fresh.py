@@ -20,6 +20,12 @@ class MeasurementError(RuntimeError):
     """
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of any library says that memory did not suffice."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        sign in str(error).lower() for sign in _FULL)
+
+
 def in_fresh_process(function: Callable, *args, seconds: float | None = None):
     """Call a function of a module in a process of its own.
 
@@ -65,10 +71,7 @@ def _answer(function: Callable, args: tuple, connection) -> None:
     problem = result = None
     try:
         result = function(*args)
-    except (torch.OutOfMemoryError, MemoryError):
-        problem = 'out of memory'
     except Exception as error:  # told to the caller, who knows what it means
         words = f'{type(error).__name__}: {error}'
-        full = any(sign in words.lower() for sign in _FULL)
-        problem = 'out of memory' if full else f'failed: {words[:300]}'
+        problem = 'out of memory' if is_out_of_memory(error) else f'failed: {words[:300]}'
     connection.send((problem, result))

@@ -23,6 +23,7 @@ _STYLE = '''
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
+h1, h2, p, figcaption { overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -54,7 +55,7 @@ class Run:
     """A finished run: one stage of a recipe with one seed, or a work directory by itself.
 
     Attributes:
-        name: Stage.
+        name: Stage; with the folder it was found through in front, where there are several.
         seed: Of the run, or None.
         folder: Its work directory.
         result: Its result.json.
@@ -84,12 +85,14 @@ class Page:
         figures: Caption → image file.
         samples: For the sliders.
         notes: Paragraphs under the heading.
+        speeds: From :func:`find_speeds`.
     """
     title: str
     runs: Sequence[Run] = ()
     figures: dict[str, Path] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
     notes: Sequence[str] = ()
+    speeds: Sequence[dict] = ()
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:
@@ -98,15 +101,33 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     Raises:
         FileNotFoundError: a folder that is not there.
     """
-    runs = []
-    for folder in map(Path, folders):
+    runs, seen = [], set()
+    folders = list(map(Path, folders))
+    for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f'no work directory at {folder}')
         for file in sorted(folder.rglob('result.json')):
+            if file.resolve() in seen:  # of a folder within another
+                continue
+            seen.add(file.resolve())
             parent = file.parent.parent.name
             seed = int(parent[4:]) if parent.startswith('seed') and parent[4:].isdigit() else None
-            runs.append(Run(file.parent.name, seed, file.parent, json.loads(file.read_text())))
+            name = file.parent.name
+            if len(folders) > 1 and file.parent != folder:
+                name = f'{folder.name} · {name}'
+            runs.append(Run(name, seed, file.parent, json.loads(file.read_text())))
     return runs
+
+
+def find_speeds(folders: Iterable[str | Path]) -> list[dict]:
+    """Content of every results.json of ``tools/benchmark.py`` that lies in the folders."""
+    found = []
+    for folder in map(Path, folders):
+        path = folder / 'results.json'
+        content = json.loads(path.read_text()) if path.is_file() else {}
+        if 'rows' in content and 'calls' in content:
+            found.append(content)
+    return found
 
 
 def samples_of(rows: Iterable[dict], palette: np.ndarray, student: str) -> list[Sample]:
@@ -143,15 +164,40 @@ def accuracy_table(runs: Sequence[Run]) -> str:
     for name, group in by_name.items():
         cells = []
         for metric in metrics:
-            values = [r.result['metrics'][metric] for r in group
-                      if metric in r.result.get('metrics', {})]
+            values = [v for r in group if isinstance(v := r.result.get('metrics', {}).get(metric),
+                                                     (int, float))]
             spread = f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
             cells.append(f'{statistics.mean(values):.2f}{spread}' if values else '')
         seconds = statistics.mean(r.result.get('seconds', 0) for r in group)
-        cells += [str(group[0].result.get('iterations', '')), f'{seconds:.0f}', str(len(group))]
-        lines.append(f'<tr><td>{html.escape(name)}</td>' +
-                     ''.join(f'<td>{c}</td>' for c in cells) + '</tr>')
+        cells += [group[0].result.get('iterations', ''), f'{seconds:.0f}',
+                  len({r.seed for r in group})]
+        lines.append(_row([name, *cells]))
     return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+
+
+def _row(cells: Sequence[object]) -> str:
+    return '<tr>' + ''.join(f'<td>{html.escape(str(c))}</td>' for c in cells) + '</tr>'
+
+
+def speed_table(content: dict) -> str:
+    """Times and memory that ``tools/benchmark.py`` measured, with the machine."""
+    lines = ['<tr><th>network</th><th>image</th><th>precision</th><th>ms</th><th>10–90%</th>'
+             '<th>peak MiB</th><th>of the limit</th></tr>']
+    for key, row in content['rows'].items():
+        name, part, mode, shape, batch, precision, compiled, device = key.split('|')
+        if row['status'] != 'ok':
+            cells = [row['status'], '', '', '']
+        else:
+            ms, peak = row['ms'], row.get('peak_mib')
+            spread = f"{ms['p10']:.1f}–{ms['p90']:.1f}" if ms['rounds'] > 1 else 'one run'
+            cells = [f"{ms['median']:.1f}", spread, '' if peak is None else f'{peak:.0f}',
+                     f"{100 * row['fraction']:.0f}%" if 'fraction' in row else '']
+        lines.append(_row([f'{name}, {part}, {mode}, {batch}, {compiled}, {device}', shape,
+                           precision, *cells]))
+    at = content['calls'][-1]['machine']
+    where = html.escape(f"{at['gpu'] or at['processor']}, {at['threads']} threads")
+    return (f'<p class="soft">{where}</p>'
+            f'<div class="scroll"><table>{"".join(lines)}</table></div>')
 
 
 def curves(runs: Sequence[Run]) -> str:
@@ -197,6 +243,8 @@ def write_page(page: Page, path: str | Path) -> Path:
     parts += [f'<p class="soft">{html.escape(note)}</p>' for note in page.notes]
     if page.runs:
         parts += ['<h2>Accuracy</h2>', accuracy_table(page.runs)]
+    if page.speeds:
+        parts += ['<h2>Speed</h2>', *map(speed_table, page.speeds)]
     if page.samples:
         parts += ['<h2>Teacher and student</h2>', *map(_slider, page.samples)]
     if page.figures:

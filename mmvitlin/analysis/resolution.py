@@ -14,7 +14,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvitlin.analysis.figures import plt, save
-from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
+from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process, is_out_of_memory
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.size_iou import GROUPS, SizeIoU
 from mmvitlin.datasets.checking import READING_STEPS
@@ -71,7 +71,11 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
             peak = in_fresh_process(_peak, made_of, options, largest)
             rows.append(dict(scale=scale, **seen, peak_mib=peak))
             progress(_told(rows[-1]))
-        except (UserError, MeasurementError, torch.OutOfMemoryError) as error:
+        except (UserError, MeasurementError, torch.OutOfMemoryError, MemoryError,
+                RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not isinstance(
+                    error, (UserError, MeasurementError)) and not is_out_of_memory(error):
+                raise
             rows.append(dict(scale=scale, error=str(error)))
             progress(f'  scale {scale:g}: {error}')
         keep(rows)
@@ -107,6 +111,7 @@ def _peak(made_of: tuple, options: dict | None, path: str) -> float:
     """Peak MiB of one image, above the loaded model."""
     from mmvitlin.apis import SegInferencer
     infer = SegInferencer(*made_of, cfg_options=options, check_memory=False)
+    infer.predict(infer.read(np.zeros((64, 64, 3), np.uint8))[1])  # libraries load what they load
     _, data = infer.read(path)
     return round(peak_memory(partial(infer.predict, data), infer.device), 1)
 

@@ -7,7 +7,14 @@ import subprocess
 import numpy as np
 import pytest
 
-from mmvitlin.analysis.report_page import Page, Sample, accuracy_table, find_runs, write_page
+from mmvitlin.analysis.report_page import (
+    Page,
+    Sample,
+    accuracy_table,
+    find_runs,
+    find_speeds,
+    write_page,
+)
 
 BROWSER = shutil.which('chromium') or shutil.which('google-chrome')
 CHECK = """
@@ -54,6 +61,32 @@ def test_seeds_are_grouped(runs):
     table = accuracy_table(runs)
     assert '<td>teacher</td><td>32.00 ± 2.83</td><td>9</td><td>2</td><td>2</td>' in table
     assert '<td>distill</td><td></td>' in table
+
+
+def test_folders_are_kept_apart_and_runs_counted_once(tmp_path):
+    for root in ('a', 'b'):
+        folder = tmp_path / root / 'seed0' / 'teacher'
+        folder.mkdir(parents=True)
+        (folder / 'result.json').write_text(json.dumps(dict(metrics=dict(mIoU=1., name='x'))))
+    found = find_runs([tmp_path / 'a', tmp_path / 'b', tmp_path / 'b' / 'seed0'])
+    assert [r.name for r in found] == ['a · teacher', 'b · teacher']
+    assert '±' not in accuracy_table(found)
+
+
+def test_nothing_in_a_result_is_taken_for_markup(tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    bad = '<img src=x onerror=alert(1)>'
+    (folder / 'result.json').write_text(json.dumps(dict(metrics={bad: 1.}, iterations=bad)))
+    (folder / 'results.json').write_text(json.dumps(dict(
+        calls=[dict(machine=dict(processor=bad, gpu=None, threads=2))], limits={},
+        rows={f'{bad}|backbone|inference|64x64|batch 1|fp32|eager|cpu': dict(status=bad),
+              'net|backbone|inference|64x64|batch 1|fp32|eager|cpu': dict(
+                  status='ok', ms=dict(median=3., p10=2., p90=4., rounds=5), peak_mib=7.)})))
+    page = Page('t', find_runs([folder]), speeds=find_speeds([folder]))
+    text = write_page(page, tmp_path / 'r.html').read_text()
+    assert '<img src=x' not in text
+    assert '<td>64x64</td><td>fp32</td><td>3.0</td><td>2.0–4.0</td><td>7</td>' in text
 
 
 def test_it_asks_for_nothing_outside_itself(page):
