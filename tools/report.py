@@ -5,7 +5,8 @@
 
 Shows the accuracy of every run below the folders (mean and spread over seeds), their training
 curves, what tools/benchmark.py left in the folders and the figures (*.png) there, and, with
---teacher and --student, their predictions under a slider. The page needs no network and no other file.
+--teacher and --student, their predictions under a slider. The page needs no network and no other
+file.
 """
 import argparse
 import itertools

@@ -38,6 +38,9 @@ report = dict(
     teacher='teacher',
     student='both_stages',
     unlabelled=['align_attention', 'align_both'],
+    note='Every row but the first starts from the weights of its teacher, which had seen labels '
+    'for 2,000 iterations, with a new head; what a row is to be held against is the softmax '
+    'network under the same fine-tuning.',
     rows=dict(
         teacher='softmax ViT, trained with labels (the teacher)',
         softmax_finetuned="the teacher's backbone, softmax, the same fine-tuning",

@@ -104,12 +104,14 @@ class Report:
         student: Stage of the network it is for.
         unlabelled: Stages before the student's that read no labels.
         rows: Stage → what it is, in words; the rows of the table, in order.
+        note: A sentence more.
     """
     title: str
     teacher: str
     student: str
     unlabelled: list[str]
     rows: dict[str, str]
+    note: str = ''
 
 
 def load_report(path: str | Path) -> Report:
