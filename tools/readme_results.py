@@ -4,6 +4,7 @@ With --demo the results of `make demo` are copied there first.
 """
 import argparse
 import json
+import math
 import re
 import shutil
 import statistics
@@ -133,7 +134,84 @@ def highres(results: dict) -> list[str]:
     return [*lines, '', f"```bash\n{results['command']}\n```", '']
 
 
-WRITERS = dict(camvid=comparison, adala_camvid=comparison, ops_cpu=ops, highres_memory=highres,
+def resolution(results: dict) -> list[str]:
+    """One checkpoint at several input sizes."""
+    lines = ['### What resolution buys, and costs', '', results['note'], '',
+             '| input | mIoU | large | small | thin | ms | peak MiB |',
+             '| --- | --- | --- | --- | --- | --- | --- |']
+    for row in results['rows']:
+        scores = [row[k] for k in ('miou', 'large', 'small', 'thin')]
+        lines.append(f"| {row['scale']:g}× ({row['pixels'] / 1e6:.2g} MP) | " +
+                     ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) +
+                     f" | {row['ms']:.0f} | {row['peak_mib']:.0f} |")
+    return [*lines, '', f"```bash\n{results['command']}\n```", '']
+
+
+def trust(results: dict) -> list[str]:
+    """Killed runs, layouts of processes, damaged files."""
+    rows = results['rows']
+    lines = ['### Killed runs, several processes, damaged files', '']
+    if killed := rows.get('killed at random'):
+        equal = 'the very weights' if killed['bit_equal'] else 'NOT the weights'
+        lines.append(f"- A distillation of {killed['iterations']} steps with averaged weights, "
+                     f"killed by SIGKILL at {killed['kills']} random moments, ended with {equal} "
+                     'of an undisturbed run.')
+    for kind in ('distillation', 'segmentation'):
+        if told := rows.get(f'layouts, {kind}'):
+            lines.append(f'- One global batch of {kind} on several processes, 50 steps, against '
+                         'one process: ' + '; '.join(
+                             f"{name.replace('x', '×')} (machines × processes) losses within "
+                             f"{row['loss_gap']:.0e}, weights within {row['weight_gap']:.0e}"
+                             for name, row in told.items() if name != '1x1') + ' (relative).')
+    if tested := rows.get('evaluation on two processes'):
+        same = 'the same scores' if tested['equal'] else 'OTHER scores'
+        lines.append(f"- {tested['images']} images evaluated on two processes: {same} as on one.")
+    if again := rows.get('worker killed under torchrun'):
+        equal = 'the same weights' if again['bit_equal'] else 'OTHER weights'
+        lines.append(f'- One of two workers killed under torchrun: both were started anew, went on '
+                     f'from the last checkpoint and ended with {equal}.')
+    if fuzzed := rows.get('mutated configs and checkpoints'):
+        counts = {kind: sum(fuzzed[kind].values()) for kind in ('configs', 'checkpoints')}
+        lines.append(f"- {counts['configs']} mutated configs and {counts['checkpoints']} mutated "
+                     f"checkpoints: {len(fuzzed['unclear'])} ended in anything but a result or one "
+                     'clear error.')
+    return [*lines, '', f"```bash\n{results['command']}\n```", '']
+
+
+def widths(results: dict) -> list[str]:
+    """From which image on linear networks are faster, by width."""
+    at = results['calls'][-1]['machine']
+    lines = ['### Crossovers by width', '',
+             f"Backbones at batch 1, float32, {at['threads']} threads of "
+             f"{at['gpu'] or at['processor']}; the ViT with fused attention. Faster from:", '',
+             '| | against the ViT | at the largest image |', '| --- | --- | --- |']
+    rows = results['rows']
+    for name in dict.fromkeys(k.split('|')[0] for k in rows):
+        kind, _, size = name.rpartition('-')
+        if kind == 'vit':
+            continue
+        other = f'vit-{size}'
+        pair = next((p for p in results['pairs'] if {p['faster'], p['slower']} == {name, other}),
+                    None)
+        if pair is None:
+            continue
+        if pair['faster'] == other:
+            where = 'not up to the largest image'
+        elif pair['always']:
+            where = 'at every size measured'
+        else:
+            where = f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
+        shapes = [k.split('|')[3] for k in rows if k.startswith(f'{name}|')]
+        largest = max(shapes, key=lambda s: math.prod(map(int, s.split('x'))))
+        times = [next(r for k, r in rows.items() if k.startswith(f'{n}|') and f'|{largest}|' in k)
+                 for n in (other, name)]
+        ratio = times[0]['ms']['median'] / times[1]['ms']['median']
+        lines.append(f'| {name} | {where} | {largest}: {ratio:.1f}× |')
+    return [*lines, '', f"```bash\n{results['calls'][-1]['command']}\n```", '']
+
+
+WRITERS = dict(camvid=comparison, adala_camvid=comparison, ops_cpu=ops, crossovers_cpu=widths,
+               highres_memory=highres, resolution_streets=resolution, reliability=trust,
                demo=demo)
 
 
