@@ -113,7 +113,8 @@ def require_detection(what: str) -> None:
 
 
 def detect_in_bfloat16() -> None:
-    """Let detectors run in bfloat16: mmcv's RoIAlign and NMS have no kernels for it anywhere.
+    """Let detectors run in bfloat16: mmcv's RoIAlign and NMS have no kernels for it anywhere, its
+    deformable attention none on GPUs.
 
     They are given float32. mmcv up to 2.3.6.
     """
@@ -136,6 +137,17 @@ def detect_in_bfloat16() -> None:
             boxes, scores = boxes.float(), scores.float()
         return usual_nms(boxes, scores, *args, **kwargs)
 
+    deformable = import_module('mmcv.ops.multi_scale_deform_attn')
+    usual_attention = deformable.MultiScaleDeformableAttnFunction.apply
+
+    def attend(value, shapes, starts, locations, weights, *args):
+        if value.dtype != torch.bfloat16:
+            return usual_attention(value, shapes, starts, locations, weights, *args)
+        with torch.autocast(value.device.type, enabled=False):
+            return usual_attention(value.float(), shapes, starts, locations.float(),
+                                   weights.float(), *args).to(value.dtype)
+
+    deformable.MultiScaleDeformableAttnFunction.apply = attend
     in_float32.takes_bfloat16 = True
     RoIAlign.forward, nms.nms = forward, in_float32
 

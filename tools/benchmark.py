@@ -84,6 +84,8 @@ def table(results: dict) -> Table:
     shown = Table('network', 'image', 'batch', 'precision', 'ms', '10–90%', 'images/s', 'peak MiB',
                   'GFLOP', 'of limit')
     for key, row in results['rows'].items():
+        if row.get('stale'):
+            continue
         name, _, _, size, batch, precision, compiled, _ = key.split('|')
         name += ', compiled' if compiled == 'compiled' else ''
         if row['status'] != 'ok':
@@ -158,6 +160,8 @@ def main() -> None:
     if args.compare and not args.compare.is_file():
         raise ConfigError(f'--compare: no file {args.compare}')
     old = json.loads(args.compare.read_text()) if args.compare else None
+    if old is not None and not all('status' in row for row in old.get('rows', {'': {}}).values()):
+        raise ConfigError(f'--compare: {args.compare} was not written by this tool')
     grid = Grid(subjects, args.shapes, args.batch_sizes, args.precisions, args.part, args.mode,
                 args.compile, args.device, args.threads, args.rounds, args.seconds,
                 args.time_limit, not args.no_memory, args.again)
@@ -180,7 +184,9 @@ def main() -> None:
             tell(f'{name}: time grows as tokens to the {exponent:.2f}')
     write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out_dir / 'results.json')
     write_csv(results, args.out_dir / 'results.csv')
-    for path in lab_figures(lines, results['pairs'], results['limits'], args.out_dir, scores):
+    limits = {f"{precision} on {call['machine']['gpu'] or call['machine']['processor']}": limit
+              for call in results['calls'] for precision, limit in call['limits'].items()}
+    for path in lab_figures(lines, results['pairs'], limits, args.out_dir, scores):
         tell(f'written: {path}')
     if old is not None:
         for difference in other_conditions(old, results):

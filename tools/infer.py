@@ -65,10 +65,15 @@ def main() -> None:
     failed, done = [], 0
     for result in track(infer.stream(args.inputs, args.batch_size), 'looking', total):
         if result.error is None:
-            result.save(args.out_dir, args.save)
-            done += 1
-        else:
-            failed.append(result)
+            try:
+                result.save(args.out_dir, args.save)
+                done += 1
+                continue
+            except (ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # a full disk fails for all
+                result.error = error
+        failed.append(result)
     print(f'{done} of {done + len(failed)} images done, written to {args.out_dir}')
     for result in failed:
         print(f'error: {result.name}: {result.error}', file=sys.stderr)

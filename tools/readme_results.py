@@ -179,34 +179,36 @@ def trust(results: dict) -> list[str]:
 
 
 def widths(results: dict) -> list[str]:
-    """From which image on linear networks are faster, by width."""
+    """From which image on linear ViTs are faster, by width."""
     at = results['calls'][-1]['machine']
+    rows = {tuple(k.split('|')): r for k, r in results['rows'].items() if not r.get('stale')}
     lines = ['### Crossovers by width', '',
              f"Backbones at batch 1, float32, {at['threads']} threads of "
-             f"{at['gpu'] or at['processor']}; the ViT with fused attention. Faster from:", '',
-             '| | against the ViT | at the largest image |', '| --- | --- | --- |']
-    rows = results['rows']
-    for name in dict.fromkeys(k.split('|')[0] for k in rows):
-        kind, _, size = name.rpartition('-')
-        if kind == 'vit':
+             f"{at['gpu'] or at['processor']}; the same ViT with fused softmax attention and with "
+             'linear attention:', '',
+             '| ViT | linear is faster from | at the largest image | time grows as tokens to the |',
+             '| --- | --- | --- | --- |']
+    for name in dict.fromkeys(k[0] for k in rows):
+        if not name.startswith('linear-'):
             continue
-        other = f'vit-{size}'
+        other = name.removeprefix('linear-')
         pair = next((p for p in results['pairs'] if {p['faster'], p['slower']} == {name, other}),
                     None)
-        if pair is None:
-            continue
-        if pair['faster'] == other:
-            where = 'not up to the largest image'
+        if pair is None or pair['faster'] == other:
+            where = 'no size measured'
         elif pair['always']:
-            where = 'at every size measured'
+            where = 'every size measured'
         else:
             where = f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
-        shapes = [k.split('|')[3] for k in rows if k.startswith(f'{name}|')]
-        largest = max(shapes, key=lambda s: math.prod(map(int, s.split('x'))))
-        times = [next(r for k, r in rows.items() if k.startswith(f'{n}|') and f'|{largest}|' in k)
-                 for n in (other, name)]
-        ratio = times[0]['ms']['median'] / times[1]['ms']['median']
-        lines.append(f'| {name} | {where} | {largest}: {ratio:.1f}× |')
+        times = {who: {k[3]: r['ms']['median'] for k, r in rows.items()
+                       if k[0] == who and r['status'] == 'ok'} for who in (name, other)}
+        largest = max(times[name].keys() & times[other].keys(),
+                      key=lambda s: math.prod(map(int, s.split('x'))))
+        ratio = times[other][largest] / times[name][largest]
+        growth = ' and '.join(f'{v:.2f} ({word})' for word, who in (('softmax', other),
+                                                                    ('linear', name))
+                              for k, v in results['growth'].items() if k.startswith(f'{who} · '))
+        lines.append(f'| {other} | {where} | {largest}: {ratio:.1f}× | {growth} |')
     return [*lines, '', f"```bash\n{results['calls'][-1]['command']}\n```", '']
 
 

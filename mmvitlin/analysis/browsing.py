@@ -50,13 +50,13 @@ def browse(cfg: Config, split: str = 'train', original: bool = False
 
 def _labelled(image: np.ndarray, labels, meta: dict) -> tuple[str, np.ndarray]:
     classes, palette = meta.get('classes') or (), meta.get('palette')
-    if 'gt_sem_seg' in labels:
+    if 'gt_sem_seg' in labels and 'data' in labels.gt_sem_seg:
         numbers = labels.gt_sem_seg.data[0].numpy().astype(np.int64)
         there = [n for n in np.unique(numbers) if n < len(classes)]
         colours = np.asarray(palette or _grey(len(classes)), np.uint8)
         return (', '.join(classes[n] for n in there),
                 np.concatenate([image, overlay(image, numbers, colours)], axis=1))
-    if 'gt_instances' in labels:
+    if 'gt_instances' in labels and 'labels' in labels.gt_instances:
         from mmvitlin.analysis.instances import draw_instances
         found = labels.gt_instances
         numbers = found.labels.numpy()

@@ -226,8 +226,11 @@ def _accuracy(lines: dict[str, list[dict]], looks: dict[str, dict], scores: dict
     """Scores against the time at the largest size that all of them were measured at."""
     figure, axis = plt.subplots(figsize=(7, 4.5))
     scored = {k: v for k, v in lines.items() if k.split(' · ')[0] in scores}
-    common = set.intersection(*({r['shape'] for r in rows} for rows in scored.values()))
-    if common:
+    common = set.intersection(*({r['shape'] for r in rows} for rows in scored.values())) \
+        if scored else set()
+    if not common:
+        axis.text(0.5, 0.5, 'no size at which all of these networks were timed', ha='center')
+    else:
         largest = max(common, key=lambda s: np.prod([int(n) for n in s.split('x')]))
         for name, rows in scored.items():
             row = next(r for r in rows if r['shape'] == largest)

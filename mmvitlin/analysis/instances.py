@@ -33,6 +33,8 @@ def draw_instances(image: np.ndarray, classes: Sequence[str], palette: np.ndarra
     Returns:
         (H, W, 3) uint8 RGB.
     """
+    if segments is not None and not (segments % 1000 < len(classes)).any():
+        return image.copy()  # the visualiser cannot draw none
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData, PixelData
     sample = DetDataSample()

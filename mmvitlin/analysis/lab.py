@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,16 @@ class Grid:
                 for shape, batch, precision in itertools.product(shapes, self.batch_sizes,
                                                                  self.precisions)]
 
+    def cpu_threads(self) -> int:
+        """Threads that the networks get."""
+        return self.threads or torch.get_num_threads()
+
+    def where(self) -> str:
+        """Device and, of a CPU, threads."""
+        if torch.device(self.device).type != 'cpu':
+            return self.device
+        return f'{self.device}, {self.cpu_threads()} threads'
+
     def runs(self) -> list[tuple[Subject, bool]]:
         """Networks, and whether compiled."""
         return [(s, c) for s in self.subjects for c in ([False, True] if self.compiled else
@@ -94,8 +106,10 @@ class Grid:
         if len(set(names)) < len(names):
             raise ConfigError(f'two subjects have one name: {sorted(names)}; rows would be mixed. '
                               'Give one another: NAME=SUBJECT')
-        if bad := [n for n in names if '|' in n]:
-            raise ConfigError(f"names of subjects cannot hold a '|': {bad}")
+        if bad := [n for n in names if '|' in n or ' · ' in n]:
+            raise ConfigError(f"names of subjects cannot hold '|' or ' · ': {bad}")
+        if torch.device(self.device).type == 'cuda' and not torch.cuda.is_available():
+            raise ConfigError(f'there is no device {self.device} here')
         if unknown := sorted(set(self.precisions) - set(DTYPES)):
             raise ConfigError(f'precisions {unknown} are none of {sorted(DTYPES)}')
         if 'tf32' in self.precisions and torch.device(self.device).type == 'cpu':
@@ -109,24 +123,58 @@ def key_of(grid: Grid, cell: dict, subject: Subject, compiled: bool) -> str:
     """Name of a row; the same measurement has the same name in every file."""
     return '|'.join([subject.name, grid.part, grid.mode, '{}x{}'.format(*cell['shape']),
                      f"batch {cell['batch']}", cell['precision'],
-                     'compiled' if compiled else 'eager', grid.device])
+                     'compiled' if compiled else 'eager', grid.where()])
 
 
 @cache
-def _code() -> str:
-    """Digest of the code of all networks."""
+def _digest_of(*patterns: str) -> str:
+    """Digest of files below the package."""
     root, digest = Path(mmvitlin.__file__).parent, hashlib.blake2b(digest_size=8)
-    for path in sorted([*root.glob('models/**/*.py'), *root.glob('ops/**/*.py')]):
-        digest.update(path.read_bytes())
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
+@cache
+def _libraries() -> dict[str, str]:
+    """Versions of everything that runs networks."""
+    found = {}
+    for name in ('torch', 'torchvision', 'timm', 'triton', 'mamba-ssm', 'fla-core', 'onedl-mmcv',
+                 'onedl-mmengine', 'onedl-mmsegmentation', 'onedl-mmdetection',
+                 'onedl-mmpretrain', 'mmcv', 'mmsegmentation', 'mmdet', 'mmpretrain'):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _without_weights(node):
+    """A model's config less what it starts from, which no time depends on."""
+    if isinstance(node, dict):
+        return {k: _without_weights(v) for k, v in node.items()
+                if k not in ('init_cfg', 'checkpoint', 'pretrained')}
+    return [_without_weights(v) for v in node] if isinstance(node, (list, tuple)) else node
+
+
 def made_of(grid: Grid, subject: Subject) -> str:
-    """Digest of what a time depends on beside its key: the network, code, libraries, threads."""
-    told = dict(subject.as_dict(), code=_code(), threads=grid.threads or torch.get_num_threads(),
-                libraries=versions())
+    """Digest of what a time depends on beside its key: network, code, libraries, machine."""
+    told = dict(libraries=_libraries(), device=machine(grid.device, grid.cpu_threads()),
+                measuring=_digest_of('analysis/subjects.py', 'analysis/latency.py'),
+                materialised=subject.materialised, source=subject.source)
+    if subject.source in ('timm', 'torchvision'):
+        told['what'] = subject.what
+    else:
+        told['code'] = _digest_of('models/**/*.py', 'ops/**/*.py', 'compat.py')
     if subject.source == 'config':
-        told['config'] = load_config(subject.what, subject.options).model.to_dict()
+        told['config'] = _without_weights(
+            load_config(subject.what, subject.options).model.to_dict())
+    elif subject.source == 'backbone':
+        told['cfg'] = _without_weights(subject.cfg)
+    elif subject.source == 'python':
+        file = Path(find_spec(subject.what.split(':')[0]).origin)
+        told.update(what=subject.what, file=hashlib.blake2b(file.read_bytes()).hexdigest())
     return hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(),
                            digest_size=8).hexdigest()
 
@@ -140,9 +188,9 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
         progress: Told each row in a line.
 
     Returns:
-        The file's content: 'calls', each with machine, versions, date and command; 'limits' of
-        the machine by device, threads and precision; and 'rows' by :func:`key_of`: 'call' (its
-        number), 'status' ('ok', 'out of memory', 'over the time limit' or 'failed: …'), 'ms'
+        The file's content: 'calls', each with machine, versions, date, command and the 'limits'
+        of the machine by precision, measured in that call; and 'rows' by :func:`key_of`: 'call'
+        (its number), 'status' ('ok', 'out of memory', 'over the time limit' or 'failed: …'), 'ms'
         (median, p10, p90, rounds), 'interleaved', 'peak_mib' above the loaded model, 'flops',
         'bytes', 'attainable_ms' and 'fraction' (attainable over measured), 'tokens' of 16×16
         pixels, 'images_per_second', 'parameters'.
@@ -152,11 +200,19 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
     """
     grid.check()
     results = json.loads(out.read_text()) if out.is_file() else {}
-    for name, start in (('rows', {}), ('limits', {}), ('calls', [])):
+    if results and 'calls' not in results:
+        raise ConfigError(f'{out} is no file of this laboratory (it has no calls); give another '
+                          'folder')
+    for name, start in (('rows', {}), ('calls', [])):
         results.setdefault(name, start)
-    call = dict(machine=machine(grid.device, grid.threads), versions=versions(),
-                command=command_line(), date=_now())
+    results.pop('pairs', None), results.pop('growth', None)  # they are drawn anew from the rows
+    call = dict(machine=machine(grid.device, grid.cpu_threads()),
+                versions=dict(versions(), **_libraries()), command=command_line(), date=_now(),
+                limits={})
     digests = {s.name: made_of(grid, s) for s in grid.subjects}
+    for key, row in results['rows'].items():  # rows of another network under the same name
+        name = key.split('|')[0]
+        row['stale'] = name in digests and row.get('made_of') != digests[name]
     cells, begun, spent = grid.cells(), time.perf_counter(), []
     number = len(results['calls'])
 
@@ -176,16 +232,17 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
                  f"{cell['batch']}, {cell['precision']}{_left(spent, cells[done:])}")
         start = time.perf_counter()
         for subject, compiled, row in _measure_cell(grid, cell, wanted, results['rows'], digests):
-            row.update(call=number, made_of=digests[subject.name], limit=grid.time_limit)
+            row.update(call=number, made_of=digests[subject.name], limit=grid.time_limit,
+                       memory_tried=grid.memory, stale=False)
             results['rows'][key_of(grid, cell, subject, compiled)] = row
             keep()
             if row['status'] != _PENDING:
                 progress(f"    {subject.name}{', compiled' if compiled else ''}: {in_words(row)}")
         spent.append((cell, time.perf_counter() - start))
-        if (name := _limits_key(grid, cell)) not in results['limits']:
+        if cell['precision'] not in call['limits']:
             limits = _worker('limits', grid, cell, [], 600)
             if 'flops' in limits:
-                results['limits'][name] = limits
+                call['limits'][cell['precision']] = limits
                 keep()
     if spent:
         progress(f'measured in {time.perf_counter() - begun:.0f} s')
@@ -200,7 +257,12 @@ def _is_due(grid: Grid, row: dict | None, digest: str) -> bool:
     """Whether a row is to be measured: it is not there, of something else, or cut short."""
     if row is None or grid.again or row.get('made_of') != digest or row['status'] == _PENDING:
         return True
-    return row['status'] == 'over the time limit' and row.get('limit', 0) < grid.time_limit
+    if row['status'] == 'ok':
+        cut = row['ms']['rounds'] == 1 and row.get('limit', 0) < grid.time_limit
+        return cut or grid.memory and not row.get('memory_tried')
+    if row['status'] == 'over the time limit':
+        return row.get('limit', 0) < grid.time_limit
+    return row['status'] != 'out of memory'  # what failed may not fail now
 
 
 def _left(spent: list[tuple[dict, float]], cells: Sequence[dict]) -> str:
@@ -278,7 +340,7 @@ def _worker(task: str, grid: Grid, cell: dict, runs: list[tuple[Subject, bool]],
             seconds: float) -> dict:
     """What a fresh process measures, or how it ended."""
     message = dict(task=task, cell=cell, part=grid.part, mode=grid.mode, device=grid.device,
-                   threads=grid.threads, rounds=grid.rounds, seconds=grid.seconds,
+                   threads=grid.cpu_threads(), rounds=grid.rounds, seconds=grid.seconds,
                    time_limit=grid.time_limit, memory=grid.memory,
                    runs=[[s.as_dict(), c] for s, c in runs])
     try:
@@ -290,8 +352,7 @@ def _worker(task: str, grid: Grid, cell: dict, runs: list[tuple[Subject, bool]],
 def _work(message: dict) -> dict:
     """What :func:`_worker` asks for."""
     cell, device = message['cell'], message['device']
-    if message['threads']:
-        torch.set_num_threads(message['threads'])
+    torch.set_num_threads(message['threads'])
     torch.backends.cuda.matmul.allow_tf32 = cell['precision'] == 'tf32'
     torch.backends.cudnn.allow_tf32 = cell['precision'] == 'tf32'
     dtype = DTYPES[cell['precision']]
@@ -313,7 +374,7 @@ def _work(message: dict) -> dict:
     _warm(net, message, cell, calls['0'])
     row = dict(status=_PENDING, peak_mib=None, precision=cell['precision'],
                tokens=cell['shape'][0] * cell['shape'][1] // 256, batch=cell['batch'],
-               parameters=sum(p.numel() for p in net.network.parameters()))
+               parameters=_parameters(net, message['part']))
     start = time.perf_counter()
     if message['memory']:
         row['peak_mib'] = peak_memory(calls['0'], device)
@@ -334,6 +395,11 @@ def _work(message: dict) -> dict:
     return row
 
 
+def _parameters(built: Built, part: str) -> int:
+    net = built.network.backbone if built.is_model and part == 'backbone' else built.network
+    return sum(p.numel() for p in net.parameters())
+
+
 def _warm(built: Built, message: dict, cell: dict, call: Callable[[], object]) -> None:
     """Let libraries load what they load once, so that it is not taken for the network's memory.
 
@@ -343,7 +409,8 @@ def _warm(built: Built, message: dict, cell: dict, call: Callable[[], object]) -
         call()
     if message['part'] in ('head', 'post'):
         return
-    small = torch.randn(1, 3, *(min(n, 64) for n in cell['shape']), device=built.device)
+    small = torch.randn(cell['batch'], 3, *(min(n, 64) for n in cell['shape']),
+                        device=built.device)
     try:
         built.call(message['part'], small, message['mode'], cell['precision'], eager=True)()
     except Exception:  # of networks made for one size: their first run is at that size
@@ -353,31 +420,22 @@ def _warm(built: Built, message: dict, cell: dict, call: Callable[[], object]) -
 def _counts(built: Built, part: str, shape: Sequence[int], dtype: torch.dtype) -> Counts:
     """Operations of the timed part; nothing where it cannot be counted from shapes."""
     net = built.network
+    windows = (getattr(net, 'test_cfg', None) or {}).get('mode') == 'slide'
     if part in ('features', 'head', 'post') or built.is_model and part == 'whole' \
-            and not hasattr(net, 'decode_head'):
+            and (windows or not hasattr(net, 'decode_head')):
         return Counts()
     timed = net.backbone if built.is_model and part == 'backbone' else net
     method = 'forward_features' if built.subject.source == 'timm' else 'forward'
     try:
         return count(timed, tuple(shape), 2 if dtype in (torch.bfloat16, torch.float16) else 4,
                      method)
-    except (RuntimeError, NotImplementedError, TypeError):  # an operator without a meta kernel
+    except Exception:  # an operator without a meta kernel, a part that nobody copies
         return Counts()
 
 
-def _limits_key(grid: Grid, cell: dict) -> str:
-    threads = '' if torch.device(grid.device).type == 'cuda' else \
-        f', {grid.threads or torch.get_num_threads()} threads'
-    return f"{cell['precision']} on {grid.device}{threads}"
-
-
 def _add_fractions(results: dict) -> None:
-    for key, row in results['rows'].items():
-        device = key.rsplit('|', 1)[-1]
-        call = results['calls'][row['call']] if row.get('call', -1) < len(results['calls']) else {}
-        threads = '' if device.startswith('cuda') else \
-            f", {call.get('machine', {}).get('threads')} threads"
-        limits = results['limits'].get(f"{row.get('precision')} on {device}{threads}")
+    for row in results['rows'].values():
+        limits = results['calls'][row['call']]['limits'].get(row.get('precision'))
         if row['status'] == 'ok' and row.get('flops') and limits:
             least = attainable_ms(Counts(row['flops'], row['bytes']), limits)
             row.update(attainable_ms=round(least, 3),
@@ -389,7 +447,7 @@ def series(results: dict) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
     for key, row in results['rows'].items():
         name, part, mode, shape, *rest = key.split('|')
-        if row['status'] == 'ok':
+        if row['status'] == 'ok' and not row.get('stale'):
             label = ' · '.join([name, part, mode, *rest])
             found.setdefault(label, []).append(dict(row, shape=shape))
     return {k: sorted(v, key=lambda r: r['tokens']) for k, v in found.items()}
@@ -404,6 +462,11 @@ def growth(rows: Sequence[dict]) -> float | None:
     x = np.log([r['tokens'] for r in kept])
     y = np.log([r['ms']['median'] for r in kept])
     return round(float(np.polyfit(x, y, 1)[0]), 3)
+
+
+def _apart(a: dict, b: dict) -> bool:
+    """Whether two times differ beyond their spreads."""
+    return 'p10' not in a or a['p10'] > b['p90'] or b['p10'] > a['p90']
 
 
 def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
@@ -426,7 +489,8 @@ def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
 
 def pairs(lines: dict[str, list[dict]]) -> list[dict]:
     """Who overtakes whom: dict(faster, slower, setting, tokens, side, always) of every pair of
-    networks measured alike, once, the one that is faster at the largest common size first.
+    networks measured alike, once, the one that is faster at the largest common size first; none
+    where they do not differ there beyond their spreads.
 
     ``tokens`` is where, None for 'always'; ``side`` that of a square image in pixels.
     """
@@ -435,6 +499,10 @@ def pairs(lines: dict[str, list[dict]]) -> list[dict]:
         (first, *setting), (second, *other) = a.split(' · '), b.split(' · ')
         if setting != other or (at := crossover(lines[a], lines[b])) is None:
             continue
+        common = {r['shape']: r for r in lines[b]}
+        last = [r for r in lines[a] if r['shape'] in common][-1]
+        if not _apart(last['ms'], common[last['shape']]['ms']):
+            continue  # nobody is ahead
         found.append(dict(faster=first, slower=second, setting=' · '.join(setting),
                           tokens=at or None, side=round(16 * at**0.5) if at else None,
                           always=not at))
@@ -469,9 +537,13 @@ def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
 def other_conditions(old: dict, new: dict) -> list[str]:
     """In words, what differs between the machines and versions of two files."""
     def told(results: dict) -> dict[str, str]:
-        calls = results.get('calls') or [results]
-        return {f'{part}.{k}': str(v) for call in calls for part in ('machine', 'versions')
-                for k, v in (call.get(part) or {}).items()}
+        used = {row['call'] for row in results['rows'].values() if 'call' in row}
+        found: dict[str, set] = {}
+        for call in [results['calls'][n] for n in sorted(used)] or [results]:
+            for part in ('machine', 'versions'):
+                for k, v in (call.get(part) or {}).items():
+                    found.setdefault(f'{part}.{k}', set()).add(str(v))
+        return {k: ' and '.join(sorted(v)) for k, v in found.items()}
 
     a, b = told(old), told(new)
     return [f'{k}: {a.get(k)} then, {b.get(k)} now' for k in sorted({*a, *b})

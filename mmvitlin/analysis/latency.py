@@ -1,9 +1,12 @@
 """Time and memory of networks, side by side on one machine."""
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -157,7 +160,7 @@ def peak_memory(call: Callable[[], object], device: torch.device | str = 'cpu') 
     """Highest memory while ``call`` runs, above what was held before, in MiB.
 
     On CUDA the allocator's. On CPU the process's resident memory, whose peak the kernel is asked
-    to forget first: call it in a fresh process, where no freed memory is kept for reuse.
+    to forget first, and freed memory is given back before, so that none of it serves again.
     """
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)
@@ -166,6 +169,9 @@ def peak_memory(call: Callable[[], object], device: torch.device | str = 'cpu') 
         call()
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    gc.collect()
+    with suppress(OSError, AttributeError):  # other C libraries than glibc have none
+        ctypes.CDLL(None).malloc_trim(0)
     before = _status('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')  # resets VmHWM
     call()

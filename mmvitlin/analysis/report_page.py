@@ -184,6 +184,8 @@ def speed_table(content: dict) -> str:
     lines = ['<tr><th>network</th><th>image</th><th>precision</th><th>ms</th><th>10–90%</th>'
              '<th>peak MiB</th><th>of the limit</th></tr>']
     for key, row in content['rows'].items():
+        if row.get('stale'):
+            continue
         name, part, mode, shape, batch, precision, compiled, device = key.split('|')
         if row['status'] != 'ok':
             cells = [row['status'], '', '', '']
@@ -194,8 +196,9 @@ def speed_table(content: dict) -> str:
                      f"{100 * row['fraction']:.0f}%" if 'fraction' in row else '']
         lines.append(_row([f'{name}, {part}, {mode}, {batch}, {compiled}, {device}', shape,
                            precision, *cells]))
-    at = content['calls'][-1]['machine']
-    where = html.escape(f"{at['gpu'] or at['processor']}, {at['threads']} threads")
+    machines = {c['gpu'] or c['processor'] for c in (
+        content['calls'][row.get('call', -1)]['machine'] for row in content['rows'].values())}
+    where = html.escape(' and '.join(sorted(machines)))
     return (f'<p class="soft">{where}</p>'
             f'<div class="scroll"><table>{"".join(lines)}</table></div>')
 

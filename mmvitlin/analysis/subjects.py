@@ -113,8 +113,9 @@ def twins(subject: Subject) -> list[Subject]:
     """
     cfg = dict(subject.cfg)
     if subject.source == 'config':
-        cfg = load_config(subject.what, subject.options).model.get('backbone', {}).to_dict()
-    kept = {k: cfg[k] for k in ('img_size', 'out_indices', 'out_type') if k in cfg}
+        cfg = dict(load_config(subject.what, subject.options).model.get('backbone') or {})
+    kept = {k: cfg[k] for k in ('img_size', 'out_indices', 'out_type', 'with_cp', 'frozen_stages',
+                                'drop_path_rate') if k in cfg}
     if cfg.get('type') == 'mmvitlin.Adventurer':
         from mmvitlin.models import Adventurer
         arch = cfg.get('arch', 'base')
@@ -129,10 +130,9 @@ def twins(subject: Subject) -> list[Subject]:
         depth = len(MODELS.build(twin).blocks())
     else:
         raise ConfigError(f'{subject.name} is no Adventurer and no TimmViT; it has no softmax twin')
-    quarter = max(depth // 4, 1)
-    last_of_quarters = [min(quarter * (n + 1), depth) - 1 for n in range(4)]
+    last_of_quarters = {max(round(depth * n / 4), 1) - 1 for n in (1, 2, 3, 4)}
     windows = dict(twin, attention='window', attend_padding=True,
-                   softmax_layers=sorted(set(last_of_quarters)))
+                   softmax_layers=sorted(last_of_quarters))
 
     def named(how: str, backbone: dict, **kwargs) -> Subject:
         name = f'{how} ViT twin of {subject.name}'
@@ -202,7 +202,7 @@ class Built:
             raise ConfigError(f"a training step is timed of 'backbone' or 'whole', not '{part}'")
         self.network.train(mode == 'train')
         compiled, self.compiled = self.compiled, self.compiled and not eager
-        run = self._of_part(part, images, mode)
+        run = self._of_part(part, images, mode, precision)
         self.compiled = compiled
         dtype = DTYPES[precision]
         fast = FastLinear if self.device.type == 'cpu' and not (compiled and not eager) \
@@ -220,7 +220,8 @@ class Built:
 
         return step if mode == 'train' else inference
 
-    def _of_part(self, part: str, images: torch.Tensor, mode: str) -> Callable[[], object]:
+    def _of_part(self, part: str, images: torch.Tensor, mode: str, precision: str
+                 ) -> Callable[[], object]:
         net = self.network
         if part == 'backbone':
             backbone = net.backbone if self.is_model else net
@@ -239,7 +240,7 @@ class Built:
             if mode == 'train':
                 return lambda: net(images, samples, mode='loss')
             return lambda: net(images, samples, mode='predict')
-        with torch.inference_mode():
+        with torch.inference_mode(), _precision(self.device, DTYPES[precision]):
             features = net.backbone(images)
             if part == 'head':
                 def head():
@@ -269,10 +270,11 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         check_libraries(cfg)
         without_initial_weights(cfg)
         init_default_scope(cfg.get('default_scope', 'mmengine'))
-        for node in (cfg.model, cfg.model.get('backbone', {}), cfg.model.get('teacher', {})):
-            _without_downloads(node)
+        for node in (cfg.model, cfg.model.get('backbone'), cfg.model.get('teacher')):
+            _without_downloads(node or {})
         backbone = cfg.model.get('backbone') or {}
-        if 'img_size' in backbone:  # made for the size that is timed, as its opponents are
+        if 'img_size' in backbone and str(backbone.type).startswith('mmvitlin.'):
+            # made for the size that is timed, as its opponents are
             backbone.img_size = tuple(shape)
         return MODELS.build(cfg.model)
     if subject.source == 'torchvision':
@@ -284,6 +286,7 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
     if subject.source == 'backbone':
         ours = str(subject.cfg.get('type')).startswith('mmvitlin.')
         return MODELS.build(dict(subject.cfg, **(dict(img_size=tuple(shape)) if ours else {})))
+    timm.layers.set_fused_attn(True, experimental=True)  # Swin's too; else it is materialised
     try:
         return timm.create_model(subject.what, num_classes=0, img_size=tuple(shape))
     except TypeError:  # convolutional networks know no image size
@@ -292,8 +295,8 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
 
 def _without_downloads(node: dict) -> None:
     """Weights do not matter to speed, and may not be had here."""
-    if node.get('pretrained'):
-        node['pretrained'] = False
+    if node.get('pretrained'):  # a name, or ours: whether
+        node['pretrained'] = False if node['pretrained'] is True else None
     if isinstance(node.get('backbone'), dict):
         _without_downloads(node['backbone'])
     if 'checkpoint' in node:

@@ -25,7 +25,8 @@ class Detections(Found):
         scores: (n, ) float32.
         labels: (n, ) int64 class numbers.
         masks: (n, H, W) bool, of networks that give masks.
-        segments: (H, W) int32, class + 1000 · number of the instance, of panoptic networks.
+        segments: (H, W) int32, class + 1000 · number of the instance, of panoptic networks; saved
+            one larger, as COCO's panoptic PNGs are coded (red + 256 · green + 256² · blue).
     """
     KINDS = ('overlay', 'detections', 'segments')
     boxes: np.ndarray | None = None
@@ -61,7 +62,9 @@ class Detections(Found):
         if kind == 'segments':
             if self.segments is None:
                 raise ConfigError('this network gives no panoptic segments')
-            Image.fromarray(self.segments).save(path)
+            numbers = self.segments + 1  # 0 is unlabelled
+            Image.fromarray(np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536],
+                                     axis=-1).astype(np.uint8)).save(path)
         else:
             Image.fromarray(self.overlay()).save(path)
         return path
@@ -135,4 +138,7 @@ class DetInferencer(Inferencer):
             found.masks = kept.masks.numpy().astype(bool)
 
     def _bytes_of_results(self, pixels: int) -> int:
-        return 100 * pixels if getattr(self.model, 'with_mask', False) else 0
+        # masks at the size of the original: one byte each and copies, or several floats each
+        if hasattr(self.model, 'panoptic_fusion_head'):
+            return 4 * 4 * self.model.panoptic_head.num_queries * pixels
+        return 4 * 100 * pixels if getattr(self.model, 'with_mask', False) else 0

@@ -31,7 +31,7 @@ from mmvitlin.engine.launch import (
 from mmvitlin.errors import ConfigError
 
 _RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
-_LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels', 'LoadPanopticAnnotations')
+_LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels', 'LoadPanoptic', 'LoadPanopticAnnotations')
 _LARGE = 4 * 2**20  # pixels from which memory is looked at first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 

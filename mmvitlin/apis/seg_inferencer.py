@@ -42,7 +42,8 @@ class Segmentation(Found):
             np.save(path, self.probabilities)
             return path
         path = path.with_name(f'{path.name}.png')
-        Image.fromarray(self.labels if kind == 'labels' else self.overlay()).save(path)
+        labels = self.labels if self.labels.dtype == np.uint8 else self.labels.astype(np.uint16)
+        Image.fromarray(labels if kind == 'labels' else self.overlay()).save(path)
         return path
 
 

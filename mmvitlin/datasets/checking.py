@@ -12,7 +12,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
-READING_STEPS = ('LoadImage', 'LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels')
+READING_STEPS = ('LoadImage', 'LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels',
+                 'LoadPanoptic', 'LoadPanopticAnnotations')
 SPLITS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
 
 

@@ -1,4 +1,5 @@
 """Everything of ours that a config can name in a data pipeline; scope ``mmvitlin``."""
+import warnings
 from importlib.util import find_spec
 
 from mmvitlin import compat
@@ -14,7 +15,10 @@ if find_spec('mmseg') is not None:  # classification needs none of these
     __all__ += ['CamVidDataset', 'LoadSegLabels']
 
 if not compat.lacking_for_detection():
-    compat.detect_in_bfloat16()
-    from mmvitlin.datasets.coco_instances import CocoInstances
-    from mmvitlin.datasets.panoptic import LoadPanoptic
-    __all__ += ['CocoInstances', 'LoadPanoptic']
+    try:
+        compat.detect_in_bfloat16()
+        from mmvitlin.datasets.coco_instances import CocoInstances
+        from mmvitlin.datasets.panoptic import LoadPanoptic
+        __all__ += ['CocoInstances', 'LoadPanoptic']
+    except (ImportError, AssertionError) as error:  # an mmdet that does not fit its mmcv
+        warnings.warn(f'detection is left out: mmdet cannot be imported ({error})', stacklevel=1)

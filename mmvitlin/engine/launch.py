@@ -57,15 +57,17 @@ def _move_data(cfg: Config, root: str) -> None:
     """Give every data set another root, and the evaluators what lay below the old ones."""
     roots = set()
     for _, dataset in _datasets(cfg):
-        roots.add(str(dataset['data_root']).rstrip('/'))
+        roots.add(str(dataset['data_root'] or '').rstrip('/'))
         dataset['data_root'] = root
     for key in ('val_evaluator', 'test_evaluator'):
         found = cfg.get(key) or []
         for evaluator in found if isinstance(found, (list, tuple)) else [found]:
-            for name, value in evaluator.items():
-                for old in roots:
-                    if isinstance(value, str) and value.startswith(f'{old}/'):
-                        evaluator[name] = f"{root.rstrip('/')}{value[len(old):]}"
+            for name in ('ann_file', 'seg_prefix'):
+                value = evaluator.get(name)
+                old = next((r for r in sorted(roots - {''}, key=len, reverse=True)
+                            if isinstance(value, str) and value.startswith(f'{r}/')), None)
+                if old is not None:
+                    evaluator[name] = f"{root.rstrip('/')}{value[len(old):]}"
 
 
 def _datasets(node, key: str = '') -> Iterator[tuple[str, dict]]:
@@ -130,7 +132,8 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
                 raise ConfigError(f"{key}.{which}: '{root}' has no folder '{part}'. It holds: "
                                   f'{sorted(p.name for p in root.iterdir())[:8]}')
         listed = dataset.get('ann_file')
-        if listed and '://' not in listed and not (root / listed).is_file():
+        if isinstance(listed, str) and listed and '://' not in listed \
+                and not (root / listed).exists():
             raise ConfigError(f"{key}.ann_file: '{root}' has no file '{listed}'")
     if cfg.get('load_from') and not _exists(cfg.load_from):
         raise ConfigError(f"load_from: no checkpoint at '{cfg.load_from}'")
@@ -149,7 +152,9 @@ def _check_start(cfg: Config) -> None:
         ConfigError: the student's file says that they were normalised otherwise.
     """
     model = cfg.get('model', {})
-    path = ((model.get('backbone') or {}).get('init_cfg') or {}).get('checkpoint')
+    starts = (model.get('backbone') or {}).get('init_cfg') or {}
+    starts = starts if isinstance(starts, (list, tuple)) else [starts]
+    path = next((s['checkpoint'] for s in starts if s.get('checkpoint')), None)
     if not path or '://' in path:
         return
     meta = read_meta(path)
@@ -157,9 +162,12 @@ def _check_start(cfg: Config) -> None:
         print_log(f"{path} is of a distillation that has not come to its end (iteration "
                   f"{meta.get('iter')})", logger='current', level=logging.WARNING)
     ours = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    if not ours.get('bgr_to_rgb', ours.get('to_rgb', False)):
+        return  # the file's are of RGB images
     for key, theirs in (meta.get('normalisation') or {}).items():
         mine = ours.get(key)
-        if mine is not None and any(abs(a - b) > 0.5 for a, b in zip(mine, theirs, strict=True)):
+        if isinstance(mine, (list, tuple)) and len(mine) == len(theirs) and any(
+                abs(a - b) > 0.5 for a, b in zip(mine, theirs, strict=True)):
             raise ConfigError(f'model.data_preprocessor.{key} is {list(mine)}, and {path} was '
                               f'trained with {theirs}; set it so')
 
@@ -211,7 +219,7 @@ def _heads(model: dict) -> dict[str, dict]:
                       ('roi_head.mask_head', model.get('roi_head') or {})):
         head = node.get(key.rsplit('.', 1)[-1])
         for n, one in enumerate(head if isinstance(head, (list, tuple)) else [head]):
-            if isinstance(one, dict):
+            if isinstance(one, dict) and not one.get('class_agnostic'):
                 found[f'{key}.{n}' if isinstance(head, (list, tuple)) else key] = one
     return found
 
@@ -234,12 +242,13 @@ def _prepare_distributed(cfg: Config) -> None:
         ConfigError: the config shards its model, which takes GPUs.
     """
     sharded = (cfg.get('strategy') or {}).get('type')
+    sharded = sharded if sharded in ('FSDPStrategy', 'DeepSpeedStrategy') else None
     if sharded and (cfg.get('launcher', 'none') == 'none' or not torch.cuda.is_available()):
         # torch's FSDP trains on CPUs, and ends in a segmentation fault when it saves (2.11)
         raise ConfigError(f'{sharded} shards the model over GPUs: start it with '
                           'tools/dist_train.sh on a machine that has some, or leave the switch out '
                           'of _base_')
-    if sharded == 'DeepSpeedStrategy' and cfg.optim_wrapper.type == 'OptimWrapper':
+    if sharded == 'DeepSpeedStrategy':  # which has a mixed precision of its own
         cfg.optim_wrapper.type = 'DeepSpeedOptimWrapper'
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
@@ -365,6 +374,7 @@ def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none', tta: bool = F
     """
     cfg.launcher = launcher
     cfg.load_from = checkpoint
+    cfg.pop('runner_type', None), cfg.pop('strategy', None)  # of training; checkpoints are whole
     without_initial_weights(cfg)
     if tta:
         augment_tests(cfg)
@@ -386,7 +396,16 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
         model = model.module
     told = read_description(checkpoint)
     ours = getattr(getattr(model, 'backbone', None), 'describe', dict)()
-    differing = {k: (v, told[k]) for k, v in ours.items() if k in told and told[k] != v}
+    if not any(k.endswith('pos_embed') for k in model.state_dict()):
+        ours.pop('grid', None)  # rotary positions fit any
+    differing = {}
+    for key, here in ours.items():
+        there = told.get(key, here)
+        if isinstance(here, dict) and isinstance(there, dict):  # what both of them know
+            here, there = ({k: d[k] for k in sorted(here.keys() & there.keys())}
+                           for d in (here, there))
+        if here != there:
+            differing[key] = here, there
     if differing:
         raise CheckpointError(f'{checkpoint} is of another backbone than this config: ' + '; '.join(
             f'{key} is {here} here and {there} there' for key, (here, there) in differing.items()))

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mmengine.config import Config
 from mmvitlin import shipped
 from mmvitlin.engine.checkpoints import last_checkpoint, write_whole
 from mmvitlin.engine.launch import load_config
-from mmvitlin.errors import ConfigError
+from mmvitlin.errors import CheckpointError, ConfigError
 
 _TRAIN = shipped.folder('tools') / 'train.py'
 
@@ -173,8 +174,8 @@ def run_recipe(stages: Sequence[Stage],
 
     A stage is done when its folder holds ``result.json``; a stage that was interrupted goes
     on from its newest checkpoint. What a stage was run with is written beside it (``stage.json``:
-    its whole config, its options, the files it was given); a folder that was made with something
-    else is refused, so that no row is a mixture.
+    its config, its options, the files it was given; not where the data lies or how it is read);
+    a folder that says it was made with something else is refused.
 
     Args:
         stages: From :func:`load_recipe`.
@@ -209,10 +210,8 @@ def run_recipe(stages: Sequence[Stage],
     for stage in wanted:  # whatever is done, before anything is started
         for seed in seeds:
             target = folder(stage, seed)
-            if (target / 'result.json').is_file():
-                _compare(stage, target, options or {}, {
-                    k: str(checkpoint_of(by_name[source], folder(by_name[source], seed)))
-                    for k, source in stage.inputs.items()}, amp)
+            if (target / 'stage.json').is_file() and (target / 'result.json').is_file():
+                _compare(stage, target, options or {}, _inputs(stage, by_name, work_dir, seed), amp)
     runs = {folder(s, seed): (s, seed) for seed in seeds for s in wanted}
     waiting = {f: run for f, run in runs.items() if not (f / 'result.json').is_file()}
     left = set(waiting)
@@ -245,33 +244,58 @@ def run_recipe(stages: Sequence[Stage],
     return finished(wanted, work_dir, seeds)
 
 
+def _inputs(stage: Stage, by_name: dict[str, Stage], work_dir: Path, seed: int) -> dict[str, str]:
+    """The files that earlier stages left for this one, as far as they are still there."""
+    found = {}
+    for key, source in stage.inputs.items():
+        with suppress(ConfigError, CheckpointError):
+            found[key] = str(checkpoint_of(by_name[source],
+                                           folder_of(by_name[source], work_dir, seed)))
+    return found
+
+
+# what the outcome of a run does not follow from
+_INNOCENT = ('work_dir', 'data_root', 'num_workers', 'persistent_workers', 'pin_memory',
+             'prefetch_factor', 'logger', 'log_level', 'log_processor', 'visualizer',
+             'vis_backends', 'launcher', 'max_keep_ckpts')
+
+
 def _settings(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> dict:
-    """Everything that the outcome of a stage follows from, but its seed."""
+    """Everything that the outcome of a stage follows from, but its seed and the data's place."""
+    options = {k: v for k, v in {**options, **stage.options}.items()
+               if k.split('.')[-1] not in _INNOCENT}
     files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
-             for k, v in given.items()}
-    config = load_config(stage.config).pretty_text if Path(stage.config).is_file() else ''
-    return dict(config=config, options=_plain(stage.options),
-                more_options=_plain(options), amp=amp, inputs=files)
+             for k, v in given.items() if Path(v).is_file()}
+    cfg = load_config(stage.config).to_dict() if Path(stage.config).is_file() else {}
+    return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp,
+                                      inputs=files), default=str))
 
 
-def _plain(values: dict) -> dict:
-    return json.loads(json.dumps(dict(values), default=str))
+def _telling(node):
+    if isinstance(node, dict):
+        return {str(k): _telling(v) for k, v in node.items() if k not in _INNOCENT}
+    return [_telling(v) for v in node] if isinstance(node, (list, tuple)) else node
 
 
 def _remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
     """Write down what a stage is run with; one that goes on must be run with the same."""
-    _compare(stage, folder, options, given, amp)
+    if any(folder.glob('*.pth')):
+        _compare(stage, folder, options, given, amp)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole((json.dumps(_settings(stage, options, given, amp), indent=1) + '\n').encode(),
                 folder / 'stage.json')
 
 
 def _compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
+    """Refuse a folder that was made with other settings; one that does not say is taken."""
     path = folder / 'stage.json'
     if not path.is_file():
         return
     before, now = json.loads(path.read_text()), _settings(stage, options, given, amp)
-    if changed := [k for k in now if before.get(k) != now[k]]:
+    changed = [k for k in now if k != 'inputs' and before.get(k) != now[k]]
+    changed += [f'inputs ({k})' for k, v in now['inputs'].items()
+                if before.get('inputs', {}).get(k, v) != v]
+    if changed:
         raise ConfigError(f"stage '{stage.name}' in {folder} was run with another "
                           f"{' and '.join(changed)}; give back what it had, or remove the folder "
                           '(and those of the stages after it) to run it again')

@@ -61,8 +61,9 @@ def test_stages_feed_each_other_and_are_not_repeated(stages, ran, tmp_path):
 def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages, ran, tmp_path):
     commands, _ = ran
     recipe.run_recipe(stages, tmp_path, options={'data_root': 'd'})
-    for changed in (dict(amp=True, options={'data_root': 'd'}), dict(options={'data_root': 'e'})):
-        with pytest.raises(ConfigError, match="stage 'a' in .*a was run with another (amp|more)"):
+    recipe.run_recipe(stages, tmp_path, options={'data_root': 'moved'})  # no other data
+    for changed in (dict(amp=True), dict(options={'max_iters': 7})):
+        with pytest.raises(ConfigError, match="'a' in .*a was run with another (amp|options)"):
             recipe.run_recipe(stages, tmp_path, **changed)
     student = tmp_path / 'seed0' / 'a' / 'student.pth'
     student.write_bytes(b'of another run')

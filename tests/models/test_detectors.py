@@ -166,8 +166,8 @@ def _mask_of_another_size(content):
     content['annotations'][2]['segmentation']['size'] = [10, 10]
 
 
-def _no_crowd_flag(content):
-    del content['annotations'][2]['iscrowd']
+def _no_area(content):
+    del content['annotations'][2]['area']
 
 
 def _fewer_categories(content):
@@ -185,13 +185,27 @@ def _another_order(content):
     (_not_a_number, r'bbox is not four finite numbers .* \(ids 3\)'),
     (_no_mask, r'without a segmentation, and the pipeline loads masks \(ids 3\)'),
     (_mask_of_another_size, r'run-length mask has another size than its image \(ids 3\)'),
-    (_no_crowd_flag, r"annotations number 2 \(id 3\) has no \['iscrowd'\]"),
+    (_no_area, r"annotations number 2 \(id 3\) has no \['area'\]"),
     (_fewer_categories, "has no category truck, bus.* it has .*'person', 'rider', 'car'"),
     (_another_order, r"in the order \['bicycle'.*metainfo=dict\(classes"),
 ])
 def test_a_bad_annotation_file_is_refused_by_name_and_id(annotations, change, words):
     with pytest.raises(ConfigError, match=f'(?s)changed.json.*{words}'):
         annotations(change)
+
+
+def test_what_only_evaluation_asks_for(annotations):
+    def without(content):
+        for a in content['annotations']:
+            del a['iscrowd']
+
+    def unlabelled(content):
+        del content['annotations']
+
+    assert len(annotations(without)) == 6
+    with pytest.raises(ConfigError, match="has no .'iscrowd'."):
+        annotations(without, test_mode=True)
+    assert len(annotations(unlabelled, test_mode=True)) == 6  # images that nobody may see
 
 
 @pytest.mark.parametrize('text', ['{"images": [', '[]', '{"images": [], "annotations": []}'])

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mmengine.dataset import worker_init_fn
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner, runner
 
 from mmvitlin.engine import distributed
@@ -132,6 +132,9 @@ class CleanExitHook(Hook):
                        outputs=None) -> None:
         """Validation during training is not waited for."""
         if self._before and (caught := self._agreed(runner)):
+            for hook in runner.hooks:  # validation runs the averaged weights in the model's place
+                if isinstance(hook, EMAHook):
+                    hook.after_val_epoch(runner)
             self.end(runner, caught, runner.iter)
 
     def end(self, runner: Runner, caught: int, done: int) -> None:

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 import mmvitlin
 from mmvitlin.engine.checkpoints import write_whole
+from mmvitlin.errors import CheckpointError
 from mmvitlin.registry import HOOKS
 
 
@@ -33,8 +34,12 @@ class StudentCheckpointHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Beside every full checkpoint, out of its weights: whole in every mode of training."""
-        state = {k: v.detach().cpu() for k, v in checkpoint['state_dict'].items()
+        whole = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}
+        state = {k: v.detach().cpu() for k, v in whole.items()
                  if k.startswith('backbone.') and k != 'backbone.mask_token'}
+        if not state:
+            raise CheckpointError(f'no student can be written: the weights {list(whole)[:3]} … '
+                                  'have no backbone among them')
         self._saved = runner.iter, state
         self._write(runner, state)
 

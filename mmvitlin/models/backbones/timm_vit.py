@@ -234,6 +234,10 @@ class TimmViT(TokenBackbone):
         form = dict(width=self.embed_dims, heads=block.attn.num_heads,
                     activation=str(getattr(block.mlp, 'act', '')),
                     norm_eps=getattr(block.norm1, 'eps', 0.))
+        window = next((b.attn for b in self.vit.blocks if isinstance(b.attn, WindowAttention)),
+                      None)
+        if window is not None:
+            form.update(window=window.window, attend_padding=window.attend_padding)
         found = dict(grid=list(self.vit.patch_embed.grid_size), attention=list(self.attention),
                      form=form)
         linear = next((b.attn for b in self.vit.blocks if isinstance(b.attn, LinearAttention)),

@@ -18,8 +18,9 @@ class WindowAttention(InheritedAttention):
     Args:
         softmax: The module to take the weights from; see :class:`InheritedAttention`.
         window: Side of a window in patches.
-        attend_padding: Let patches attend to the zeros that windows are filled up with, as
-            ViTDet does: no mask, so faster kernels serve.
+        attend_padding: Let patches attend to what windows are filled up with, as in ViTDet: no
+            mask, so faster kernels serve. Here that is zeros among keys and values; ViTDet fills
+            up before the projection, whose biases its padding then has.
 
     Source: ViTDet (arXiv 2203.16527), section 3, with 14×14 windows and four global blocks.
     """
