@@ -131,6 +131,10 @@ def highres(results: dict) -> list[str]:
                 f"| {name} | {a['peak_mib']:,.0f} MiB, {a['seconds']:.1f} s | "
                 f"{b['peak_mib']:,.0f} MiB, {b['seconds']:.1f} s | 1/{row['memory_ratio']:.0f} | "
                 f"1/{row['time_ratio']:.1f} |")
+    for name, row in results['rows'].items():
+        if 'memory_ratio' not in row:
+            lines += ['', f"{name}, from image to labels: {row['peak_mib']:,.0f} MiB above the "
+                          f"network, {row['seconds']:.0f} s."]
     return [*lines, '', f"```bash\n{results['command']}\n```", '']
 
 
@@ -197,7 +201,10 @@ def widths(results: dict) -> list[str]:
         if pair is None or pair['faster'] == other:
             where = 'no size measured'
         elif pair['always']:
-            where = 'every size measured'
+            first = [min((r for k, r in rows.items() if k[0] == who), key=lambda r: r['tokens'])
+                     for who in (name, other)]
+            level = first[0]['ms']['p90'] >= first[1]['ms']['p10']
+            where = 'every size measured' + (', level at the smallest' if level else '')
         else:
             where = f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
         times = {who: {k[3]: r['ms']['median'] for k, r in rows.items()
@@ -209,7 +216,8 @@ def widths(results: dict) -> list[str]:
                                                                     ('linear', name))
                               for k, v in results['growth'].items() if k.startswith(f'{who} · '))
         lines.append(f'| {other} | {where} | {largest}: {ratio:.1f}× | {growth} |')
-    return [*lines, '', f"```bash\n{results['calls'][-1]['command']}\n```", '']
+    return [*lines, '', '![time against tokens](docs/results/crossovers_cpu.png)', '',
+            f"```bash\n{results['calls'][-1]['command']}\n```", '']
 
 
 WRITERS = dict(camvid=comparison, adala_camvid=comparison, ops_cpu=ops, crossovers_cpu=widths,
