@@ -114,29 +114,36 @@ def outcome(work: Path, iters: int) -> dict[str, torch.Tensor]:
     return {**read_state_dict(path, prefix=''), **averaged}
 
 
-def kills(folder: Path, data: Path, count: int, iters: int = 150) -> dict:
+def kills(folder: Path, data: Path, count: int, iters: int = 400) -> dict:
     """One distillation, killed until it has been killed ``count`` times."""
     cfg = config(folder, 'distill', iters, 5, BATCH)
     for name in ('whole', 'killed'):
         shutil.rmtree(folder / name, ignore_errors=True)
-    begun = time.perf_counter()
     finish(start(train(cfg, folder / 'whole', data)))
-    whole = time.perf_counter() - begun
     draw, killed, resumed = random.Random(0), 0, []
     work = folder / 'killed'
+
+    def newest() -> int:
+        return max((int(p.stem.split('_')[1]) for p in work.glob('iter_*.pth')), default=0)
+
     while not (work / 'result.json').is_file():
         child = start(train(cfg, work, data, '--resume'))
         if killed < count:
-            # from the moment of starting, over loading, training and writing
-            time.sleep(draw.uniform(2, 2 + 2.2 * whole / 3))
+            if draw.random() < 0.25:  # while it starts and loads
+                time.sleep(draw.uniform(0.5, 6))
+            else:  # anywhere on the way, at such steps that all kills find room
+                step = 2 * max(iters - newest(), 10) // (count - killed + 1)
+                target = newest() + draw.randint(0, step)
+                while newest() < target and child.poll() is None:
+                    time.sleep(0.02)
+                time.sleep(draw.uniform(0, 0.6))
             if child.poll() is None:
                 child.send_signal(signal.SIGKILL)
                 killed += 1
             child.communicate()
         else:
             finish(child)
-        there = sorted(int(p.stem.split('_')[1]) for p in work.glob('iter_*.pth'))
-        resumed.append(there[-1] if there else 0)
+        resumed.append(newest())
         print(f'kill {killed}: newest checkpoint {resumed[-1]}', flush=True)
     same = outcome(work, iters), outcome(folder / 'whole', iters)
     return dict(kills=killed, iterations=iters, checkpoint_every=5, newest_after_each=resumed,
@@ -201,7 +208,7 @@ def restart(folder: Path, data: Path, iters: int = 60) -> dict:
         time.sleep(0.2)
         if child.poll() is not None:
             finish(child)
-    workers = subprocess.run(['pgrep', '-f', f'train.py {cfg} .*{work}'], capture_output=True,
+    workers = subprocess.run(['pgrep', '-f', f'train.py .*{cfg} .*{work}'], capture_output=True,
                              text=True).stdout.split()
     victims = [int(p) for p in workers if _is_worker(int(p))]
     os.kill(victims[-1], signal.SIGKILL)

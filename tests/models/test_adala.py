@@ -255,7 +255,7 @@ def test_relative_attention_loss_does_not_depend_on_size():
 
 
 def test_bad_input():
-    with pytest.raises(CheckpointError, match='in the model'):
+    with pytest.raises(CheckpointError, match=r"inherits from has \{'width': 48.*'width': 64"):
         align(dict(LINEAR, model_kwargs=dict(embed_dim=64, depth=4, num_heads=4)))
     with pytest.raises(ValueError, match='the student has 4 layers of 64 channels'):
         align(dict(LINEAR, model_kwargs=dict(embed_dim=64, depth=4, num_heads=4)), inherit=False)
