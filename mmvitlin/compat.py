@@ -74,7 +74,7 @@ def name_config_packages() -> None:
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if not cfg_path.startswith('mmvitlin::'):
             if cfg_path.startswith('mmdet::'):
-                require_detection(filename or cfg_path)
+                prepare_detection(filename or cfg_path)
             return usual(cfg_path, filename)
         # no scope: our configs name other libraries' types by the default scope they set
         return str(_own_config(cfg_path.removeprefix('mmvitlin::'))), None
@@ -99,8 +99,8 @@ def lacking_for_detection() -> list[str]:
     return lacking + ([] if ops else ["mmcv's compiled ops"])
 
 
-def require_detection(what: str) -> None:
-    """Say in one line what detection needs and how to get it, rather than fail in an import.
+def prepare_detection(what: str) -> None:
+    """Make ready for a config of mmdet, or say in one line what it needs and how to get it.
 
     Raises:
         ConfigError: mmdet or mmcv's compiled ops are missing; starts with ``what``.
@@ -110,6 +110,7 @@ def require_detection(what: str) -> None:
                           f"{' and '.join(lacking)} {'is' if lacking == ['mmdet'] else 'are'} "
                           "missing: run `make setup-full` (elsewhere: pip install "
                           "'mmvitlin[onedl-det]' beside an mmcv with ops)")
+    detect_in_bfloat16()
 
 
 def detect_in_bfloat16() -> None:
@@ -118,8 +119,6 @@ def detect_in_bfloat16() -> None:
 
     They are given float32. mmcv up to 2.3.6.
     """
-    if lacking_for_detection():
-        return
     import torch
     from mmcv.ops import RoIAlign
     nms = import_module('mmcv.ops.nms')  # mmcv.ops.nms itself is a function of that name

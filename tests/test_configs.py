@@ -6,7 +6,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from mmvitlin import compat
-from mmvitlin.engine.launch import _check_classes, check_libraries, load_config
+from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.preflight import check_classes, check_libraries
 from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -38,7 +39,7 @@ def test_it_builds(path, monkeypatch):
                 check_libraries(cfg)
             pytest.skip('needs mmdet and the compiled ops: make setup-full')
         if '/det/' in path:
-            _check_classes(cfg, ('train_dataloader', 'val_dataloader'))
+            check_classes(cfg, ('train_dataloader', 'val_dataloader'))
     init_default_scope(cfg.default_scope)
     teacher = cfg.model.get('teacher')
     if cfg.model.type == 'mmvitlin.ViTLinearizer' and 'clip' in teacher.backbone.model_name:

@@ -23,16 +23,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmvitlin.analysis.figures import lab_figures
-from mmvitlin.analysis.lab import (
-    Grid,
-    changed,
-    growth,
-    measure,
-    other_conditions,
-    pairs,
-    series,
-)
+from mmvitlin.analysis.lab import Grid, measure
 from mmvitlin.analysis.subjects import DTYPES, MODES, PARTS, PEERS, parse_subject, twins
+from mmvitlin.analysis.trends import changed, growth, other_conditions, pairs, series
 from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.cli import friendly
 from mmvitlin.errors import ConfigError

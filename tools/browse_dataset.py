@@ -11,7 +11,8 @@ from PIL import Image
 
 from mmvitlin.analysis.browsing import browse
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.launch import load_config, preflight
+from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.preflight import preflight
 
 
 @friendly

@@ -20,7 +20,8 @@ from rich.table import Table
 
 from mmvitlin.datasets.checking import check, count_samples, duplicates, lonely_labels
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.launch import load_config, preflight
+from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.preflight import preflight
 
 
 @friendly

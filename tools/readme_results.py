@@ -18,6 +18,20 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'docs' / 'results'
 
 
+def rates(results: dict) -> list[str]:
+    """Losses of short alignments at several learning rates."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for name, row in results['stages'].items():
+        kind, _, rate = name.partition('_')
+        if rate:
+            found.setdefault(kind, []).append((rate, row['mean']))
+    words = [f"{kind} " + ', '.join(f'{loss:.4f} at {rate}' for rate, loss in rows)
+             for kind, rows in found.items()]
+    return [f"Its learning rates are the best of three by the loss after 200 iterations without "
+            f"labels (`docs/results/adala_rates.json`): {'; '.join(words)}.", '',
+            f"```bash\n{results['command']}\n```", '']
+
+
 def paired(student: dict, other: dict) -> str:
     """Mean difference over seeds, each seed with its own; with its deviation for several."""
     gaps = [a - b for a, b in zip(student['values'], other['values'], strict=True)]
@@ -220,7 +234,8 @@ def widths(results: dict) -> list[str]:
             f"```bash\n{results['calls'][-1]['command']}\n```", '']
 
 
-WRITERS = dict(camvid=comparison, adala_camvid=comparison, ops_cpu=ops, crossovers_cpu=widths,
+WRITERS = dict(camvid=comparison, adala_camvid=comparison, adala_rates=rates, ops_cpu=ops,
+               crossovers_cpu=widths,
                highres_memory=highres, resolution_streets=resolution, reliability=trust,
                demo=demo)
 

@@ -138,8 +138,8 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
     Each network has a colour, and each way of measuring it (precision, batch …) a line style.
 
     Args:
-        lines: From :func:`mmvitlin.analysis.lab.series`.
-        pairs: From :func:`mmvitlin.analysis.lab.pairs`; crossovers are marked and numbered.
+        lines: From :func:`mmvitlin.analysis.trends.series`.
+        pairs: From :func:`mmvitlin.analysis.trends.pairs`; crossovers are marked and numbered.
         limits: Name → 'flops' and 'bytes' a second.
         folder: Where latency.png, memory.png, throughput.png, roofline.png and, where there are
             scores, accuracy.png are written.

@@ -14,7 +14,8 @@ import torch
 import torch.nn as nn
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.engine.launch import check_libraries, load_config, without_initial_weights
+from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.preflight import check_libraries
 from mmvitlin.errors import ConfigError
 from mmvitlin.ops import FastLinear
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from mmvitlin.analysis.instances import draw_instances
 from mmvitlin.apis.inferencer import Found, Inferencer
-from mmvitlin.datasets.streets.writer import encode_mask
 from mmvitlin.errors import ConfigError
 
 
@@ -28,7 +27,7 @@ class Detections(Found):
         segments: (H, W) int32, class + 1000 · number of the instance, of panoptic networks; saved
             one larger, as COCO's panoptic PNGs are coded (red + 256 · green + 256² · blue).
     """
-    KINDS = ('overlay', 'detections', 'segments')
+    KINDS = {'overlay': '.png', 'detections': '.json', 'segments': '.png'}
     boxes: np.ndarray | None = None
     scores: np.ndarray | None = None
     labels: np.ndarray | None = None
@@ -41,7 +40,8 @@ class Detections(Found):
                               self.scores, self.masks, self.segments)
 
     def as_list(self) -> list[dict]:
-        """As COCO's results: category, score, bbox (x, y, width, height), run-length mask."""
+        """In COCO's forms: category, score, bbox (x, y, width, height), run-length mask."""
+        from pycocotools.mask import encode
         found = []
         for n, (box, score, label) in enumerate(zip(self.boxes.tolist(), self.scores.tolist(),
                                                     self.labels.tolist(), strict=True)):
@@ -49,25 +49,22 @@ class Detections(Found):
             entry = dict(category=str(self.classes[label]), label=label, score=round(score, 4),
                          bbox=[round(v, 2) for v in (x, y, right - x, bottom - y)])
             if self.masks is not None:
-                entry['segmentation'] = encode_mask(self.masks[n])
+                mask = encode(np.asfortranarray(self.masks[n], np.uint8))
+                entry['segmentation'] = dict(mask, counts=mask['counts'].decode())
             found.append(entry)
         return found
 
-    def _write(self, kind: str, path: Path) -> Path:
+    def _write(self, kind: str, path: Path) -> None:
         if kind == 'detections':
-            path = path.with_name(f'{path.name}.json')
             path.write_text(json.dumps(self.as_list()) + '\n')
-            return path
-        path = path.with_name(f'{path.name}.png')
-        if kind == 'segments':
-            if self.segments is None:
-                raise ConfigError('this network gives no panoptic segments')
+        elif kind == 'overlay':
+            Image.fromarray(self.overlay()).save(path)
+        elif self.segments is None:
+            raise ConfigError('this network gives no panoptic segments')
+        else:
             numbers = self.segments + 1  # 0 is unlabelled
             Image.fromarray(np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536],
                                      axis=-1).astype(np.uint8)).save(path)
-        else:
-            Image.fromarray(self.overlay()).save(path)
-        return path
 
 
 class DetInferencer(Inferencer):

@@ -17,7 +17,8 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
 import mmvitlin
-from mmvitlin.engine.launch import check_whole, load_config, without_initial_weights
+from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.preflight import check_whole
 from mmvitlin.errors import CheckpointError, ConfigError, UserError
 from mmvitlin.models.layers import Mamba2
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,12 +23,8 @@ from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_
 from mmvitlin.apis.sources import Source, list_inputs
 from mmvitlin.datasets.loading import LoadImage, any_size
 from mmvitlin.engine.checkpoints import last_checkpoint
-from mmvitlin.engine.launch import (
-    check_libraries,
-    check_whole,
-    load_config,
-    without_initial_weights,
-)
+from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.preflight import check_libraries, check_whole
 from mmvitlin.errors import ConfigError
 
 _RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
@@ -47,8 +44,9 @@ class Found:
         error: Why there is no result.
         classes: Names of the classes.
         palette: (C, 3) colours, RGB.
+        KINDS: What can be saved, with the suffix of its files; the first two are by default.
     """
-    KINDS = ()
+    KINDS: ClassVar[dict[str, str]] = {}
     name: str
     image: np.ndarray | None = None
     error: Exception | None = None
@@ -62,17 +60,18 @@ class Found:
             ConfigError: something unknown, or what was not asked for.
         """
         written = []
-        for kind in what or self.KINDS[:2]:
+        for kind in what or list(self.KINDS)[:2]:
             if kind not in self.KINDS:
                 raise ConfigError(f"cannot save '{kind}' of a {type(self).__name__.lower()}; "
                                   f"choose from {', '.join(self.KINDS)}")
-            path = Path(folder) / kind / self.name
+            path = Path(folder) / kind / f'{self.name}{self.KINDS[kind]}'
             path.parent.mkdir(parents=True, exist_ok=True)
-            written.append(self._write(kind, path))
+            self._write(kind, path)
+            written.append(path)
         return written
 
-    def _write(self, kind: str, path: Path) -> Path:
-        """Write one kind to ``path`` with a suffix added; returns the file."""
+    def _write(self, kind: str, path: Path) -> None:
+        """Write one kind."""
         raise NotImplementedError
 
 

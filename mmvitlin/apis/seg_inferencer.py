@@ -24,7 +24,7 @@ class Segmentation(Found):
         probabilities: (C, H, W) float16, if asked for.
         top_classes: (k, H, W), and top_probs, float16, if asked for.
     """
-    KINDS = ('labels', 'overlay', 'probabilities')
+    KINDS = {'labels': '.png', 'overlay': '.png', 'probabilities': '.npy'}
     labels: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     top_classes: np.ndarray | None = None
@@ -34,17 +34,17 @@ class Segmentation(Found):
         """The image with its classes' colours over it, (H, W, 3) uint8 RGB."""
         return overlay(self.image, self.labels, self.palette, opacity)
 
-    def _write(self, kind: str, path: Path) -> Path:
+    def _write(self, kind: str, path: Path) -> None:
         if kind == 'probabilities':
             if self.probabilities is None:
                 raise ConfigError('no probabilities were computed; set probabilities=True')
-            path = path.with_name(f'{path.name}.npy')
             np.save(path, self.probabilities)
-            return path
-        path = path.with_name(f'{path.name}.png')
-        labels = self.labels if self.labels.dtype == np.uint8 else self.labels.astype(np.uint16)
-        Image.fromarray(labels if kind == 'labels' else self.overlay()).save(path)
-        return path
+        elif kind == 'overlay':
+            Image.fromarray(self.overlay()).save(path)
+        else:
+            labels = self.labels
+            Image.fromarray(labels if labels.dtype == np.uint8 else labels.astype(np.uint16)
+                            ).save(path)
 
 
 class SegInferencer(Inferencer):

@@ -5,9 +5,11 @@ import json
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
 from mmvitlin.errors import ConfigError, UnreadableFileError
@@ -47,10 +49,16 @@ class CocoInstances(CocoDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """See mmdet."""
-        if '://' not in self.ann_file:
-            self._check(self._read())
-        return super().load_data_list()
+        """See mmdet; a local file is read once, by us."""
+        if '://' in self.ann_file:
+            return super().load_data_list()
+        content = self._read()
+        self._check(content)
+        self.COCOAPI = lambda _: _indexed(content)
+        try:
+            return super().load_data_list()
+        finally:
+            del self.COCOAPI
 
     def _read(self) -> dict:
         path = Path(self.ann_file)
@@ -140,6 +148,16 @@ class CocoInstances(CocoDataset):
             raise ConfigError(f'{self.ann_file} lists {len(images)} images, {len(lost)} of which '
                               f'are not in {root}: {_some(lost)}. Put them there, or take them out '
                               'of the file')
+
+
+def _indexed(content: dict) -> COCO:
+    """mmdet's view of annotations that are read already."""
+    coco = COCO()
+    coco.dataset = content
+    with redirect_stdout(None):  # pycocotools tells its steps
+        coco.createIndex()
+    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
+    return coco
 
 
 def _is_box(box) -> bool:

@@ -16,7 +16,6 @@ if find_spec('mmseg') is not None:  # classification needs none of these
 
 if not compat.lacking_for_detection():
     try:
-        compat.detect_in_bfloat16()
         from mmvitlin.datasets.coco_instances import CocoInstances
         from mmvitlin.datasets.panoptic import LoadPanoptic
         __all__ += ['CocoInstances', 'LoadPanoptic']

@@ -254,16 +254,15 @@ def _inputs(stage: Stage, by_name: dict[str, Stage], work_dir: Path, seed: int) 
     return found
 
 
-# what the outcome of a run does not follow from
-_INNOCENT = ('work_dir', 'data_root', 'num_workers', 'persistent_workers', 'pin_memory',
-             'prefetch_factor', 'logger', 'log_level', 'log_processor', 'visualizer',
-             'vis_backends', 'launcher', 'max_keep_ckpts')
+_WITHOUT_INFLUENCE = ('work_dir', 'data_root', 'num_workers', 'persistent_workers', 'pin_memory',
+                      'prefetch_factor', 'logger', 'log_level', 'log_processor', 'visualizer',
+                      'vis_backends', 'launcher', 'max_keep_ckpts')
 
 
 def _settings(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> dict:
     """Everything that the outcome of a stage follows from, but its seed and the data's place."""
     options = {k: v for k, v in {**options, **stage.options}.items()
-               if k.split('.')[-1] not in _INNOCENT}
+               if k.split('.')[-1] not in _WITHOUT_INFLUENCE}
     files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
              for k, v in given.items() if Path(v).is_file()}
     cfg = load_config(stage.config).to_dict() if Path(stage.config).is_file() else {}
@@ -273,7 +272,7 @@ def _settings(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> 
 
 def _telling(node):
     if isinstance(node, dict):
-        return {str(k): _telling(v) for k, v in node.items() if k not in _INNOCENT}
+        return {str(k): _telling(v) for k, v in node.items() if k not in _WITHOUT_INFLUENCE}
     return [_telling(v) for v in node] if isinstance(node, (list, tuple)) else node
 
 
@@ -369,7 +368,8 @@ def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU') -> dict[st
 
     Args:
         runs: Seed → stage → result, from :func:`run_recipe`.
-        metric: Key in the results' metrics; stages without it are left out.
+        metric: Key in the results' metrics, or among the last losses; stages without it are left
+            out.
 
     Returns:
         Stage → dict(mean, std (sample deviation, 0 for one seed), values, seconds).
@@ -377,7 +377,8 @@ def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU') -> dict[st
     table: dict[str, dict] = {}
     for name in next(iter(runs.values())):
         rows = [run[name] for run in runs.values() if name in run]
-        values = [row['metrics'][metric] for row in rows if metric in row.get('metrics', {})]
+        told = [{**row.get('train', {}), **row.get('metrics', {})} for row in rows]
+        values = [row[metric] for row in told if metric in row]
         entry = dict(iterations=rows[0]['iterations'],
                      seconds=round(statistics.mean(row['seconds'] for row in rows), 1))
         if values:

@@ -6,18 +6,10 @@ import sys
 import pytest
 import torch
 
-from mmvitlin.analysis.lab import (
-    Grid,
-    changed,
-    crossover,
-    growth,
-    measure,
-    other_conditions,
-    pairs,
-    series,
-)
+from mmvitlin.analysis.lab import Grid, measure
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
+from mmvitlin.analysis.trends import changed, crossover, growth, other_conditions, pairs, series
 from mmvitlin.errors import ConfigError
 from tests.analysis.toys import MIB
 from tests.conftest import ROOT

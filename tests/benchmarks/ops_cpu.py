@@ -1,10 +1,10 @@
 """How near the scan, the block and the losses come to the machine's limit, on a CPU.
 
-    python tests/benchmarks/ops_cpu.py --out docs/results/ops_cpu.json      about 45 minutes
+    python tests/benchmarks/ops_cpu.py --out docs/results/ops_cpu.json      about 65 minutes
 
 Opponents run in one process in turn, each in its best mode (eager or compiled, whichever was
 faster); the ViT attends through fused scaled_dot_product_attention. Memory is measured in fresh
-processes. Rows that are done are kept in the file, so an interrupted run goes on.
+processes. Every row is written as soon as it is done; --resume goes on after an interruption.
 """
 import argparse
 import gc
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from mmvitlin.analysis.fresh import in_fresh_process
 from mmvitlin.analysis.latency import machine, peak_memory, time_interleaved
-from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.engine.hooks.result import versions
 from mmvitlin.models import Adventurer, TimmViT
 from mmvitlin.ops import cosine_map_distance
 
@@ -49,9 +49,9 @@ def train_step(net: torch.nn.Module, images: torch.Tensor) -> None:
 class Bench:
     """Runs rows, tells of them, and keeps what is done."""
 
-    def __init__(self, out: Path, small: bool):
+    def __init__(self, out: Path, small: bool, go_on: bool):
         self.out, self.small = out, small
-        self.results = json.loads(out.read_text()) if out.is_file() else {'rows': {}}
+        self.results = json.loads(out.read_text()) if go_on and out.is_file() else {'rows': {}}
         self.modes: dict[str, str] = self.results.get('modes', {})
 
     def side(self, full: tuple[int, int]) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class Bench:
         """Write a row down."""
         self.results.update(machine=machine(), versions=versions(), modes=self.modes,
                             date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                            command=command_line())
+                            command=f'python tests/benchmarks/ops_cpu.py --out {self.out}')
         self.results['rows'][name] = row
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps(self.results, indent=2) + '\n')
@@ -213,11 +213,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/ops_cpu.json'))
-    parser.add_argument('--rows', nargs='+', choices=ROWS, help='only these, measured anew')
+    parser.add_argument('--rows', nargs='+', choices=ROWS, help='measure only these, anew; the '
+                        'others stay as the file has them')
+    parser.add_argument('--resume', action='store_true', help='measure what the file lacks')
     parser.add_argument('--small', action='store_true', help='a trial at an eighth of each side')
     args = parser.parse_args()
     torch.manual_seed(0)
-    bench = Bench(args.out, args.small)
+    bench = Bench(args.out, args.small, args.resume or bool(args.rows))
     for name in args.rows or [n for n in ROWS if n not in bench.results['rows']]:
         bench.keep(name, ROWS[name][1](bench))
     show(bench.results)

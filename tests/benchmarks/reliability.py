@@ -259,13 +259,16 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/reliability.json'))
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reliability'))
     parser.add_argument('--kills', type=int, default=20)
+    parser.add_argument('--resume', action='store_true', help='keep the rows that are there')
     args = parser.parse_args()
     folder = args.work_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / 'streets'
     if not data.is_dir():
         write_streets(data, dict(train=12, val=7), (64, 128), dict(train=1, val=1), 32, seed=3)
-    results = json.loads(args.out.read_text()) if args.out.is_file() else {'rows': {}}
+    results = {'rows': {}}
+    if args.resume and args.out.is_file():
+        results = json.loads(args.out.read_text())
     rows: dict[str, Callable[[], dict]] = {
         'killed at random': lambda: kills(folder, data, args.kills),
         'layouts, distillation': lambda: layouts(folder, data, 'distill'),

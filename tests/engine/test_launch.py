@@ -5,7 +5,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
-from mmvitlin.engine.launch import augment_tests, load_config, preflight, train
+from mmvitlin.engine.launch import augment_tests, load_config, train
+from mmvitlin.engine.preflight import preflight
 from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
 

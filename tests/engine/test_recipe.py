@@ -174,7 +174,7 @@ def test_the_recipes_of_the_repository_name_existing_configs():
 def test_what_a_recipe_tells_of_itself(tmp_path):
     from tests.conftest import ROOT
     for path in (ROOT / 'configs' / 'recipes').glob('*.py'):
-        if path.stem == 'camvid_ablation':
+        if 'report = ' not in path.read_text():  # nothing to tell but its table
             continue
         told = recipe.load_report(path)
         assert told.student in told.rows

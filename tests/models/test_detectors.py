@@ -7,7 +7,8 @@ import torch
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from mmvitlin import compat
-from mmvitlin.engine.launch import load_config, preflight, train
+from mmvitlin.engine.launch import load_config, train
+from mmvitlin.engine.preflight import preflight
 from mmvitlin.errors import ConfigError, UnreadableFileError, UserError
 from tests.conftest import ROOT
 

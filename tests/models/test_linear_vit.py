@@ -149,7 +149,7 @@ def test_weights_of_one_shape_that_mean_something_else(tmp_path, theirs, ours, w
 
 def test_another_attention_is_not_evaluated(tmp_path):
     """Softmax and linear networks have the same parameters; a score of one is none of the other."""
-    from mmvitlin.engine.launch import check_whole
+    from mmvitlin.engine.preflight import check_whole
     softmax, linear, relu = (Whole(build('clip', **kwargs)) for kwargs in (
         {}, dict(attention='linear'),
         dict(attention='linear', linear_cfg=dict(feature_map='relu'))))

@@ -1,7 +1,6 @@
 # Mask2Former for things and stuff on a SimpleFPN over four depths of Adventurer-B
+_base_ = ['./mask2former_parts.py']
 thing_count, stuff_count = 80, 53
-attention = dict(embed_dims=256, num_heads=8, dropout=0.0, batch_first=True)
-position = dict(num_feats=128, normalize=True)
 model = dict(
     type='Mask2Former',
     data_preprocessor=dict(
@@ -37,57 +36,22 @@ model = dict(
         num_stuff_classes=stuff_count,
         num_queries=100,
         num_transformer_feat_level=3,
-        pixel_decoder=dict(
-            type='MSDeformAttnPixelDecoder',
-            num_outs=3,
-            norm_cfg=dict(type='GN', num_groups=32),
-            act_cfg=dict(type='ReLU'),
-            encoder=dict(
-                num_layers=6,
-                layer_cfg=dict(
-                    self_attn_cfg=dict(num_levels=3, num_points=4, **attention),
-                    ffn_cfg=dict(
-                        embed_dims=256, feedforward_channels=1024, num_fcs=2, ffn_drop=0.0,
-                        act_cfg=dict(type='ReLU', inplace=True)))),
-            positional_encoding=position),
+        pixel_decoder={{_base_.pixel_decoder}},
         enforce_decoder_input_project=False,
-        positional_encoding=position,
-        transformer_decoder=dict(
-            return_intermediate=True,
-            num_layers=9,
-            layer_cfg=dict(
-                self_attn_cfg=attention,
-                cross_attn_cfg=attention,
-                ffn_cfg=dict(
-                    embed_dims=256, feedforward_channels=2048, num_fcs=2, ffn_drop=0.0,
-                    act_cfg=dict(type='ReLU', inplace=True))),
-            init_cfg=None),
+        positional_encoding={{_base_.position}},
+        transformer_decoder={{_base_.transformer_decoder}},
         loss_cls=dict(
             type='CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0, reduction='mean',
             class_weight=[1.0] * (thing_count + stuff_count) + [0.1]),
-        loss_mask=dict(
-            type='CrossEntropyLoss', use_sigmoid=True, reduction='mean', loss_weight=5.0),
-        loss_dice=dict(
-            type='DiceLoss', use_sigmoid=True, activate=True, reduction='mean', naive_dice=True,
-            eps=1.0, loss_weight=5.0)),
+        loss_mask={{_base_.loss_mask}},
+        loss_dice={{_base_.loss_dice}}),
     panoptic_fusion_head=dict(
         type='MaskFormerFusionHead',
         num_things_classes=thing_count,
         num_stuff_classes=stuff_count,
         loss_panoptic=None,
         init_cfg=None),
-    train_cfg=dict(
-        num_points=12544,
-        oversample_ratio=3.0,
-        importance_sample_ratio=0.75,
-        assigner=dict(
-            type='HungarianAssigner',
-            match_costs=[
-                dict(type='ClassificationCost', weight=2.0),
-                dict(type='CrossEntropyLossCost', weight=5.0, use_sigmoid=True),
-                dict(type='DiceCost', weight=5.0, pred_act=True, eps=1.0)
-            ]),
-        sampler=dict(type='MaskPseudoSampler')),
+    train_cfg={{_base_.matching}},
     test_cfg=dict(
         panoptic_on=True,
         semantic_on=False,

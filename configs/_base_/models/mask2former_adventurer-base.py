@@ -1,10 +1,6 @@
 # Mask2Former on a SimpleFPN over four depths of Adventurer-B; needs make setup-full
-_base_ = ['./upernet_adventurer-base.py']
+_base_ = ['./upernet_adventurer-base.py', './mask2former_parts.py']
 class_count = 19
-attention = dict(
-    embed_dims=256, num_heads=8, attn_drop=0.0, proj_drop=0.0, dropout_layer=None,
-    batch_first=True)
-position = dict(num_feats=128, normalize=True)
 model = dict(
     decode_head=dict(
         _delete_=True,
@@ -17,51 +13,14 @@ model = dict(
         num_queries=100,
         num_transformer_feat_level=3,
         align_corners=False,
-        pixel_decoder=dict(
-            type='mmdet.MSDeformAttnPixelDecoder',
-            num_outs=3,
-            norm_cfg=dict(type='GN', num_groups=32),
-            act_cfg=dict(type='ReLU'),
-            encoder=dict(
-                num_layers=6,
-                layer_cfg=dict(
-                    self_attn_cfg=dict(
-                        embed_dims=256, num_heads=8, num_levels=3, num_points=4, dropout=0.0,
-                        batch_first=True),
-                    ffn_cfg=dict(
-                        embed_dims=256, feedforward_channels=1024, num_fcs=2, ffn_drop=0.0,
-                        act_cfg=dict(type='ReLU', inplace=True)))),
-            positional_encoding=position),
+        pixel_decoder={{_base_.pixel_decoder}},
         enforce_decoder_input_project=False,
-        positional_encoding=position,
-        transformer_decoder=dict(
-            return_intermediate=True,
-            num_layers=9,
-            layer_cfg=dict(
-                self_attn_cfg=attention,
-                cross_attn_cfg=attention,
-                ffn_cfg=dict(
-                    embed_dims=256, feedforward_channels=2048, num_fcs=2, ffn_drop=0.0,
-                    act_cfg=dict(type='ReLU', inplace=True), add_identity=True)),
-            init_cfg=None),
+        positional_encoding={{_base_.position}},
+        transformer_decoder={{_base_.transformer_decoder}},
         loss_cls=dict(
             type='mmdet.CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0, reduction='mean',
             class_weight=[1.0] * class_count + [0.1]),
-        loss_mask=dict(
-            type='mmdet.CrossEntropyLoss', use_sigmoid=True, reduction='mean', loss_weight=5.0),
-        loss_dice=dict(
-            type='mmdet.DiceLoss', use_sigmoid=True, activate=True, reduction='mean',
-            naive_dice=True, eps=1.0, loss_weight=5.0),
-        train_cfg=dict(
-            num_points=12544,
-            oversample_ratio=3.0,
-            importance_sample_ratio=0.75,
-            assigner=dict(
-                type='mmdet.HungarianAssigner',
-                match_costs=[
-                    dict(type='mmdet.ClassificationCost', weight=2.0),
-                    dict(type='mmdet.CrossEntropyLossCost', weight=5.0, use_sigmoid=True),
-                    dict(type='mmdet.DiceCost', weight=5.0, pred_act=True, eps=1.0)
-                ]),
-            sampler=dict(type='mmdet.MaskPseudoSampler'))),
+        loss_mask={{_base_.loss_mask}},
+        loss_dice={{_base_.loss_dice}},
+        train_cfg={{_base_.matching}}),
     auxiliary_head=None)

@@ -16,6 +16,8 @@ from mmvitlin.registry import HOOKS
 class AverageBuffersHook(Hook):
     """Average the running statistics of batch norms over processes after every step.
 
+    mmengine's ``SyncBuffersHook`` does it once an epoch, which runs by iterations never see.
+
     Where batch norm is not synchronised (on CPUs, or with ``sync_bn=None``) each process has
     statistics of its own samples: each would validate another network than the others, and the
     checkpoint would hold the first one's. One reduction of a few thousand numbers a step; nothing
