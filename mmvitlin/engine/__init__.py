@@ -1,4 +1,4 @@
-"""Hooks, metrics, optimiser wrappers and constructors; scope ``mmvitlin``."""
+"""Hooks, optimiser wrappers and constructors; scope ``mmvitlin``. Metrics are in ``metrics``."""
 from mmvitlin.engine.hooks import (
     AverageBuffersHook,
     CleanExitHook,
@@ -7,11 +7,9 @@ from mmvitlin.engine.hooks import (
     StepSeedHook,
     StudentCheckpointHook,
 )
-from mmvitlin.engine.metrics import PanopticQuality
 from mmvitlin.engine.optim import CPUAmpOptimWrapper, LayerDecayOptimWrapperConstructor
 
 __all__ = [
     'AverageBuffersHook', 'CPUAmpOptimWrapper', 'CleanExitHook', 'FiniteLossHook',
-    'LayerDecayOptimWrapperConstructor', 'PanopticQuality', 'ResultHook', 'StepSeedHook',
-    'StudentCheckpointHook'
+    'LayerDecayOptimWrapperConstructor', 'ResultHook', 'StepSeedHook', 'StudentCheckpointHook'
 ]

@@ -40,5 +40,6 @@ val_dataloader = dict(
         ann_file='annotations/instances_val.json',
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + '/annotations/instances_val.json')
+val_evaluator = dict(
+    type='mmvitlin.InstanceMetric', ann_file=data_root + '/annotations/instances_val.json')
 test_evaluator = val_evaluator

@@ -1,0 +1,8 @@
+# the built-in streets: streets_vit-nano.py from a ViT that has learnt to segment them
+_base_ = ['./streets_vit-nano.py']
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/streets_vit-nano/iter_600.pth',
+            prefix='backbone.')))

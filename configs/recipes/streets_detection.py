@@ -1,0 +1,32 @@
+# Mask R-CNN on drawn street scenes: what distillation without labels is worth to a detector.
+# The teacher has learnt to segment the same scenes; the detectors have 600 iterations each.
+#   python tools/run_recipe.py configs/recipes/streets_detection.py \
+#       --metric coco/bbox_AP50_ordinary --amp
+start = 'model.backbone.init_cfg.checkpoint'
+stages = [
+    dict(name='teacher', config='configs/seg/streets_vit-nano.py'),
+    dict(
+        name='distill',
+        config='configs/distill/linearizer_adventurer-nano_streets_long.py',
+        inputs={'model.teacher.checkpoint': 'teacher'},
+        output='student.pth'),
+    dict(
+        name='distilled',
+        config='configs/det/streets_adventurer-nano_distilled.py',
+        inputs={start: 'distill'}),
+    dict(name='scratch', config='configs/det/streets_adventurer-nano.py'),
+    dict(
+        name='softmax',
+        config='configs/det/streets_vit-nano_pretrained.py',
+        inputs={start: 'teacher'}),
+]
+report = dict(
+    title='Mask R-CNN on drawn street scenes (256×512, patch 16, width 128, 8 blocks)',
+    teacher='softmax',
+    student='distilled',
+    unlabelled=['distill'],
+    note='The teacher has learnt to segment the same scenes from labels.',
+    rows=dict(
+        softmax="the teacher's backbone, softmax ViT",
+        distilled='Adventurer, distilled from the teacher without labels',
+        scratch='Adventurer from scratch'))

@@ -1,0 +1,96 @@
+"""COCO's average precision by size, against what can be counted by hand."""
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mmvitlin import compat
+
+pytestmark = pytest.mark.skipif(bool(compat.lacking_for_detection()),
+                                reason="needs mmdet and mmcv's compiled ops: make setup-full")
+
+
+def annotation(number, image, category, box):
+    x, y, w, h = box
+    return dict(id=number, image_id=image, category_id=category, bbox=box, area=w * h, iscrowd=0,
+                segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]])
+
+
+@pytest.fixture
+def metric(tmp_path):
+    from mmvitlin.registry import METRICS
+    content = dict(
+        images=[dict(id=0, file_name='a', height=100, width=100),
+                dict(id=1, file_name='b', height=400, width=400)],
+        categories=[dict(id=1, name='car'), dict(id=2, name='person')],
+        annotations=[annotation(1, 0, 1, [10, 10, 20, 20]),  # 1/25 of its image
+                     annotation(2, 0, 1, [60, 60, 5, 5]),  # 1/400
+                     annotation(3, 1, 1, [10, 10, 20, 20])])  # 1/400 of a larger image
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+
+    def build(**more):
+        built = METRICS.build(dict(type='mmvitlin.InstanceMetric', metric=['bbox', 'segm'],
+                                   ann_file=str(tmp_path / 'truth.json'), **more))
+        built.dataset_meta = dict(classes=('car', 'person'))
+        return built
+    return build
+
+
+def see(metric, found):
+    """Let it see boxes (x, y, w, h) with labels and scores, by image."""
+    for number, side in ((0, 100), (1, 400)):
+        boxes, labels, scores = (zip(*found[number], strict=True) if found[number]
+                                 else ((), (), ()))
+        masks = np.zeros((len(boxes), side, side), bool)
+        for mask, (x, y, w, h) in zip(masks, boxes, strict=True):
+            mask[y:y + h, x:x + w] = True
+        corners = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in boxes]).reshape(-1, 4)
+        metric.process({}, [dict(img_id=number, ori_shape=(side, side), pred_instances=dict(
+            bboxes=corners.float(), labels=torch.tensor(labels, dtype=torch.long),
+            scores=torch.tensor(scores), masks=torch.from_numpy(masks)))])
+    return metric.evaluate(2)
+
+
+def test_small_objects_count_neither_way(metric):
+    values = see(metric(), {0: [([10, 10, 20, 20], 0, 0.9)], 1: []})
+    for kind in ('bbox', 'segm'):
+        assert values[f'coco/{kind}_AP50_ordinary_car'] == pytest.approx(1.)
+        assert values[f'coco/{kind}_AP50_ordinary'] == pytest.approx(1.)  # no person is there
+        assert f'coco/{kind}_AP50_ordinary_person' not in values
+        # one of three is found: precision 1 up to a recall of 1/3
+        assert values[f'coco/{kind}_mAP_50'] == pytest.approx(34 / 101, abs=1e-3)
+
+
+def test_small_detections_do_not_count_as_wrong_and_large_ones_do(metric):
+    hit, small, large = ([10, 10, 20, 20], 0, 0.5), ([80, 5, 4, 4], 0, 0.9), \
+        ([50, 50, 30, 30], 0, 0.9)
+    assert see(metric(), {0: [hit, small], 1: []})['coco/bbox_AP50_ordinary_car'] == \
+        pytest.approx(1.)
+    # a wrong one of higher score: precision 1/2
+    assert see(metric(), {0: [hit, large], 1: []})['coco/bbox_AP50_ordinary_car'] == \
+        pytest.approx(0.5)
+    # the same box is small in the larger image, so a find that is not there hurts nobody
+    assert see(metric(), {0: [hit], 1: [([50, 50, 20, 20], 0, 0.9)]})[
+        'coco/bbox_AP50_ordinary_car'] == pytest.approx(1.)
+
+
+def test_half_of_the_union_decides(metric):
+    for box, expected in (([10, 10, 20, 11], 1.), ([10, 10, 20, 9], 0.)):
+        values = see(metric(), {0: [(box, 0, 0.9)], 1: []})
+        assert values['coco/bbox_AP50_ordinary_car'] == pytest.approx(expected)
+
+
+def test_everything_is_ordinary_from_zero(metric):
+    values = see(metric(ordinary=0), {0: [([10, 10, 20, 20], 0, 0.9)], 1: []})
+    assert values['coco/bbox_AP50_ordinary'] == pytest.approx(34 / 101, abs=1e-3)
+    assert values['coco/bbox_AP50_ordinary'] == pytest.approx(values['coco/bbox_mAP_50'], abs=1e-3)
+
+
+def test_nothing_found_is_zero(metric):
+    assert see(metric(), {0: [], 1: []})['coco/bbox_AP50_ordinary'] == 0.
+
+
+def test_a_size_of_no_image(metric):
+    with pytest.raises(Exception, match='a share of the image, 0 to 1, not 1024'):
+        metric(ordinary=1024)
