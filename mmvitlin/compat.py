@@ -110,14 +110,15 @@ def prepare_detection(what: str) -> None:
                           f"{' and '.join(lacking)} {'is' if lacking == ['mmdet'] else 'are'} "
                           "missing: run `make setup-full` (elsewhere: pip install "
                           "'mmvitlin[onedl-det]' beside an mmcv with ops)")
-    detect_in_bfloat16()
+    mend_detection_ops()
 
 
-def detect_in_bfloat16() -> None:
-    """Let detectors run in bfloat16: mmcv's RoIAlign and NMS have no kernels for it anywhere, its
-    deformable attention none on GPUs.
+def mend_detection_ops() -> None:
+    """Let mmcv's operators see the layout and the type they take for granted.
 
-    They are given float32. mmcv up to 2.3.6.
+    RoIAlign reads maps in channels-last layout, which timm's ``LayerNorm2d`` returns, as if they
+    were contiguous: what comes out is noise, without a word. RoIAlign and NMS have no bfloat16
+    kernels anywhere, deformable attention none on GPUs; they are given float32. mmcv up to 2.3.6.
     """
     import torch
     from mmcv.ops import RoIAlign
@@ -127,6 +128,7 @@ def detect_in_bfloat16() -> None:
     usual_align, usual_nms = RoIAlign.forward, nms.nms
 
     def forward(self, input, rois):
+        input = input.contiguous()
         if input.dtype != torch.bfloat16:
             return usual_align(self, input, rois)
         return usual_align(self, input.float(), rois.float()).to(input.dtype)

@@ -84,17 +84,19 @@ class _Counting(TorchDispatchMode):
         super().__init__()
         self.counts, self.element_bytes = Counts(), element_bytes
 
+    def add(self, kind: str, flops: int, operands: tuple) -> None:
+        self.counts.flops += flops
+        self.counts.by_kind[kind] += flops
+        self.counts.bytes += self.element_bytes * sum(
+            t.numel() for t in operands if isinstance(t, Tensor))
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         first = out[0] if isinstance(out, tuple) and out else out
         name = str(func.overloadpacket)
         if found := _FORMULAS.get(name):
             kind, formula = found
-            flops = formula(args, first)
-            self.counts.flops += flops
-            self.counts.by_kind[kind] += flops
-            touched = [t for t in (*args, first) if isinstance(t, Tensor)]
-            self.counts.bytes += self.element_bytes * sum(t.numel() for t in touched)
+            self.add(kind, formula(args, first), (*args, first))
         elif isinstance(first, Tensor) and not func.is_view:
             self.counts.elementwise += first.numel()
         return out
@@ -121,13 +123,17 @@ def count(network: nn.Module, shape: tuple[int, ...], element_bytes: int = 4,
         raise TypeError(f'{len(shared)} modules of {type(network).__name__} are not copied with it')
     twin = twin.to('meta').eval()
     mode = _Counting(element_bytes)
-    with torch.no_grad(), _WholeAttention(), mode:
+    with torch.no_grad(), _WholeOperators(mode), mode:
         getattr(twin, method)(torch.empty(shape, device='meta'))
     return mode.counts
 
 
-class _WholeAttention(torch.overrides.TorchFunctionMode):
-    """Attention as one operator: on meta it would fall apart into products and a softmax."""
+class _WholeOperators(torch.overrides.TorchFunctionMode):
+    """Attention and RMSNorm as one operator each: on meta they fall apart into many."""
+
+    def __init__(self, counting: _Counting):
+        super().__init__()
+        self.counting = counting
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -137,6 +143,13 @@ class _WholeAttention(torch.overrides.TorchFunctionMode):
             if k.shape[1] != q.shape[1]:  # grouped queries
                 k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)[0]
+        if func is torch.nn.functional.rms_norm:
+            before = self.counting.counts.elementwise
+            out = func(*args, **kwargs)
+            self.counting.counts.elementwise = before
+            # a LayerNorm without mean and shift
+            self.counting.add('norm', 4 * out.numel(), (*args, *kwargs.values(), out))
+            return out
         return func(*args, **kwargs)
 
 

@@ -192,7 +192,7 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
         (its number), 'status' ('ok', 'out of memory', 'over the time limit' or 'failed: …'), 'ms'
         (median, p10, p90, rounds), 'interleaved', 'peak_mib' above the loaded model, 'flops',
         'bytes', 'attainable_ms' and 'fraction' (attainable over measured), 'tokens' of 16×16
-        pixels, 'images_per_second', 'parameters'.
+        pixels, 'images_per_second', 'parameters', and 'graph_breaks' of what is compiled.
 
     Raises:
         ConfigError: see :meth:`Grid.check`.
@@ -284,7 +284,8 @@ def in_words(row: dict) -> str:
     ms = row['ms']
     peak = f", {row['peak_mib']:.0f} MiB" if row.get('peak_mib') is not None else ''
     spread = f"{ms['p10']:.1f}–{ms['p90']:.1f}" if ms['rounds'] > 1 else 'one run'
-    return f"{ms['median']:.1f} ms ({spread}){peak}"
+    breaks = f", {row['graph_breaks']} graph breaks" if row.get('graph_breaks') else ''
+    return f"{ms['median']:.1f} ms ({spread}){peak}{breaks}"
 
 
 def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]], rows: dict,
@@ -374,6 +375,8 @@ def _work(message: dict) -> dict:
     row = dict(status=_PENDING, peak_mib=None, precision=cell['precision'],
                tokens=cell['shape'][0] * cell['shape'][1] // 256, batch=cell['batch'],
                parameters=_parameters(net, message['part']))
+    if net.compiled:  # each break sends the rest of the network back to Python
+        row['graph_breaks'] = sum(torch._dynamo.utils.counters['graph_break'].values())
     start = time.perf_counter()
     if message['memory']:
         row['peak_mib'] = peak_memory(calls['0'], device)

@@ -46,6 +46,9 @@ def test_adventurer_base(size):
     got = count(Adventurer('base', img_size=size), (1, 3, *size))
     assert got.flops == pytest.approx(by_hand, rel=0.01)
     assert got.by_kind['scan'] == 12 * scan
+    # two RMSNorms of width d and one of the inner width a block, one at the end, four operations
+    # a value
+    assert got.by_kind['norm'] == pytest.approx(4 * n * (12 * (2 * d + inner) + d), rel=0.01)
 
 
 def test_convolutions():

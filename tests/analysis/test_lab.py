@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from mmvitlin.analysis.lab import Grid, measure
+from mmvitlin.analysis.lab import Grid, in_words, measure
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
 from mmvitlin.analysis.trends import changed, crossover, growth, other_conditions, pairs, series
@@ -257,3 +257,12 @@ def test_the_command_line_on_a_config(streets, tmp_path):
         results = measure(Grid([parse_subject(config)], [(64, 128)], part=part, mode=mode, rounds=3,
                                seconds=0.1, memory=False), out, lambda text: None)
     assert [r['status'] for r in results['rows'].values()] == ['ok'] * 5, results['rows']
+
+
+def test_pieces_of_what_is_compiled_are_told(tmp_path):
+    grid = Grid([toy('in_two_graphs')], [(32, 32)], rounds=3, seconds=0.1, compiled=True)
+    rows = measure(grid, tmp_path / 'results.json', lambda text: None)['rows']
+    compiled, = (r for k, r in rows.items() if '|compiled|' in k)
+    eager, = (r for k, r in rows.items() if '|eager|' in k)
+    assert compiled['graph_breaks'] == 1 and 'graph_breaks' not in eager
+    assert '1 graph break' in in_words(compiled)

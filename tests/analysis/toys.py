@@ -64,3 +64,16 @@ def breaks(shape):
 
 def product(shape):
     return nn.Sequential(nn.Flatten(2), nn.Linear(shape[0] * shape[1], 64, bias=False))
+
+
+class InTwoGraphs(nn.Module):
+    """Cannot be compiled in one piece."""
+
+    def forward(self, x):
+        x = x * 2
+        torch._dynamo.graph_break()
+        return x + 1
+
+
+def in_two_graphs(shape):
+    return InTwoGraphs()

@@ -16,6 +16,13 @@ def test_shapes(grid, out):
     assert [tuple(x.shape) for x in levels] == [(2, out or 16, *s) for s in want]
 
 
+@pytest.mark.parametrize('out', [24, None])
+def test_levels_are_contiguous(out):
+    """mmcv's RoIAlign reads any other layout as this one."""
+    x = torch.randn(2, 16, 6, 8).to(memory_format=torch.channels_last)
+    assert all(level.is_contiguous() for level in SimpleFPN(16, out)([x]))
+
+
 def test_one_map_for_each_level():
     neck = SimpleFPN(16, None, strides=(8, 16))
     maps = [torch.randn(1, 16, 4, 4), torch.randn(1, 16, 4, 4)]

@@ -79,4 +79,5 @@ class SimpleFPN(BaseModule):
                              f'{len(self.levels)} maps, got {len(maps)}; set out_indices of '
                              'the backbone')
         maps = list(maps) * (len(self.levels) if len(maps) == 1 else 1)
-        return tuple(level(x) for level, x in zip(self.levels, maps, strict=True))
+        # LayerNorm2d gives channels-last maps, which mmcv's RoIAlign would take for contiguous ones
+        return tuple(level(x).contiguous() for level, x in zip(self.levels, maps, strict=True))
