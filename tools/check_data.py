@@ -3,7 +3,8 @@
     python tools/check_data.py configs/seg/cityscapes_1024.py --cfg-options data_root=…
 
 Reports what is missing, unreadable, truncated, of another size than its image, labelled above the
-classes, labelled with nothing, or there twice. Exit status 1 if anything was found.
+classes, labelled with nothing, or there twice; and boxes without area, outside of their image, or
+beside their mask. Exit status 1 if anything was found.
 """
 import argparse
 import json
@@ -39,7 +40,8 @@ def main() -> None:
     preflight(cfg)
     counts = count_samples(cfg)
     checked = list(track(check(cfg, args.workers), 'reading', sum(counts.values())))
-    problems = [c.problem for c in checked if c.problem] + duplicates(checked) + lonely_labels(cfg)
+    problems = [*(p for c in checked for p in c.problems), *duplicates(checked),
+                *lonely_labels(cfg)]
 
     console = Console()
     kinds = Counter((p.split, p.kind) for p in problems)

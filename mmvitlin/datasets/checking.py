@@ -4,13 +4,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
+
+from mmvitlin.datasets.annotations import annotations_by_image, faults
 
 READING_STEPS = ('LoadImage', 'LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels',
                  'LoadPanoptic', 'LoadPanopticAnnotations')
@@ -23,7 +26,9 @@ class Problem:
 
     Attributes:
         split: 'train', 'val' or 'test'.
-        kind: 'missing', 'unreadable', 'all ignored', 'duplicate' or 'label without image'.
+        kind: 'missing', 'unreadable', 'other size', 'all ignored', 'duplicate', 'label without
+            image', or of boxes and masks: 'box without area', 'box outside', 'annotated twice',
+            'mask', 'mask beside box'.
         file: Which.
         detail: What exactly.
     """
@@ -39,7 +44,7 @@ class Checked:
     split: str
     file: str
     digest: str | None
-    problem: Problem | None
+    problems: list[Problem] = field(default_factory=list)
 
 
 def count_samples(cfg: Config) -> dict[str, int]:
@@ -89,26 +94,42 @@ def check(cfg: Config, workers: int = 2) -> Iterator[Checked]:
         workers: Threads that read.
     """
     for split, dataset, read in _datasets(cfg):
+        file = getattr(dataset, 'ann_file', '')
+        boxes = annotations_by_image(file) if file.endswith('.json') and hasattr(
+            dataset, 'cat_ids') else {}
         with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(lambda n, s=split, d=dataset, r=read: _look(s, d, r, n),
-                                range(len(dataset)))
+            yield from pool.map(partial(_look, split, dataset, read, boxes), range(len(dataset)))
 
 
-def _look(split: str, dataset, read: Compose, number: int) -> Checked:
+def _look(split: str, dataset, read: Compose, boxes: dict[int, list[dict]], number: int
+          ) -> Checked:
     info = dataset.get_data_info(number)
     file = info['img_path']
+    seen = Checked(split, file, None)
+
+    def complain(kind: str, detail: str) -> None:
+        seen.problems.append(Problem(split, kind, file, detail))
+
+    size = info.get('height'), info.get('width')
+    if None not in size:  # of annotations, which do without the image
+        for kind, words in faults(boxes.get(info.get('img_id'), []), *size):
+            complain(kind, f'{dataset.ann_file}: {words} ({file})')
     try:
         sample = read(dict(info))
-        digest = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+        seen.digest = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
     except FileNotFoundError as error:
-        return Checked(split, file, None, Problem(split, 'missing', file, str(error)))
+        complain('missing', str(error))
+        return seen
     except Exception as error:
-        return Checked(split, file, None, Problem(split, 'unreadable', file, str(error)))
+        complain('unreadable', str(error))
+        return seen
+    if None not in size and tuple(sample['ori_shape'][:2]) != size:
+        complain('other size', '{0} is {2}x{3} pixels, and its annotations in {1} are for {4}x{5}'
+                 .format(file, dataset.ann_file, *sample['ori_shape'][:2], *size))
     labels = sample.get('gt_seg_map')
     if labels is not None and np.all(labels == getattr(dataset, 'ignore_index', 255)):
-        return Checked(split, file, digest, Problem(
-            split, 'all ignored', file, f"{info['seg_map_path']} holds no label that counts"))
-    return Checked(split, file, digest, None)
+        complain('all ignored', f"{info['seg_map_path']} holds no label that counts")
+    return seen
 
 
 def duplicates(checked: list[Checked]) -> list[Problem]:

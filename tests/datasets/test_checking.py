@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmvitlin import compat
 from tests.conftest import ROOT
 
 CONFIG = 'configs/seg/streets_adventurer-nano.py'
+DETECTOR = 'configs/det/streets_adventurer-nano.py'
 
 
-def call(root, *more):
-    return subprocess.run([sys.executable, '-W', 'ignore', 'tools/check_data.py', CONFIG, *more,
+def call(root, *more, config=CONFIG):
+    return subprocess.run([sys.executable, '-W', 'ignore', 'tools/check_data.py', config, *more,
                            '--cfg-options', f'data_root={root}'], cwd=ROOT, capture_output=True,
                           text=True)
 
@@ -53,3 +55,35 @@ def test_every_kind_of_problem(streets, tmp_path):
     for words in ('truncated', 'holds the labels [77]', 'is 10x10', 'the same content as'):
         assert words in told
     assert 'and 5 more' in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(compat.lacking_for_detection()),
+                    reason='needs mmdet and the compiled ops: make setup-full')
+def test_boxes_and_masks(streets, tmp_path):
+    done = call(streets, config=DETECTOR)
+    assert done.returncode == 0, done.stdout + done.stderr
+    root = tmp_path / 'streets'
+    shutil.copytree(streets, root)
+    path = root / 'annotations/instances_train.json'
+    content = json.loads(path.read_text())
+    height, width = (content['images'][0][k] for k in ('height', 'width'))
+    by_id = {a['id']: a for a in content['annotations']}
+    flat, outside, moved, twice = list(by_id)[:4]
+    by_id[flat]['bbox'][2] = 0
+    by_id[outside]['bbox'][0] = width + 5
+    by_id[moved]['bbox'][1] += 10
+    content['annotations'].append(dict(by_id[twice], id=999))
+    path.write_text(json.dumps(content))
+    last = root / 'leftImg8bit/train' / content['images'][-1]['file_name']
+    Image.new('RGB', (width, height // 2)).save(last)
+    done = call(root, '--out', str(tmp_path / 'problems.json'), config=DETECTOR)
+    assert done.returncode == 1, done.stderr
+    problems = json.loads((tmp_path / 'problems.json').read_text())
+    assert sorted(p['kind'] for p in problems) == ['annotated twice', 'box outside',
+                                                   'box without area', 'mask beside box',
+                                                   'other size']
+    told = '\n'.join(p['detail'] for p in problems)
+    for words in (f'annotation {flat} is 0x', f'annotation {outside}, ', f'annotation {moved} ends',
+                  f'annotations {twice} and 999', f'is {height // 2}x{width} pixels'):
+        assert words in told
