@@ -60,6 +60,36 @@ def comparison(results: dict) -> list[str]:
     return lines + ([results['note'], ''] if results.get('note') else [])
 
 
+def detection(results: dict) -> list[str]:
+    """Boxes and masks of a recipe's detectors over seeds."""
+    told = load_report(ROOT / results['recipe'])
+    seeds = results['seeds']
+    columns = {'AP50 of cars': 'coco/bbox_AP50_ordinary_car',
+               'of people': 'coco/bbox_AP50_ordinary_person',
+               'of all eight classes': 'coco/bbox_AP50_ordinary',
+               'masks, all classes': 'coco/segm_AP50_ordinary',
+               'box AP, all sizes': 'coco/bbox_mAP'}
+    lines = [f'### {told.title}', '',
+             f'Held-out scenes, {len(seeds)} seeds, mean ± standard deviation, in percent; AP50 of '
+             'objects of ordinary size (1/300 of the image and more, which is where COCO\'s medium '
+             'objects begin):', '',
+             f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns)]
+    for name, text in told.rows.items():
+        scores = {key: [100 * run[name]['metrics'][key] for run in results['runs'].values()
+                        if name in run] for key in columns.values()}
+        cells = [f'{statistics.mean(v):.1f}' + (f' ± {statistics.stdev(v):.1f}' if len(v) > 1
+                                                else '') for v in scores.values() if v]
+        if cells:
+            lines.append(f"| {text} | {' | '.join(cells)} |")
+    rows = [n for n in told.rows if n in results['stages']]
+    return [*lines, '',
+            f"{results['stages'][rows[0]]['iterations']} iterations with boxes and masks each; the "
+            f"student had {sum(results['stages'][n]['iterations'] for n in told.unlabelled)} "
+            f'iterations without labels before. {told.note}', '',
+            f"```bash\n{results['command']}\n```", '',
+            *([results['note'], ''] if results.get('note') else [])]
+
+
 def demo(results: dict) -> list[str]:
     """The demo's scores and times."""
     m = results['machine']
@@ -235,9 +265,8 @@ def widths(results: dict) -> list[str]:
 
 
 WRITERS = dict(camvid=comparison, adala_camvid=comparison, adala_rates=rates, ops_cpu=ops,
-               crossovers_cpu=widths,
-               highres_memory=highres, resolution_streets=resolution, reliability=trust,
-               demo=demo)
+               crossovers_cpu=widths, detection_streets=detection, highres_memory=highres,
+               resolution_streets=resolution, reliability=trust, demo=demo)
 
 
 def main() -> None:

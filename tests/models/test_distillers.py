@@ -1,11 +1,15 @@
 """The frozen teacher leaves no trace; the distiller reads and writes what it should."""
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from mmengine.registry import MODELS
 
 from mmvitlin.models import FrozenTeacher, TimmViT, ViTLinearizer
+from tests.conftest import ROOT
 
 STUDENT = dict(type='mmvitlin.Adventurer', arch=dict(embed_dims=32, num_layers=4), img_size=64)
 VIT = dict(type='mmvitlin.TimmViT', model_name='vit_tiny_patch16_224', img_size=64,
@@ -168,3 +172,73 @@ def test_bad_configs(tmp_path):
         build(teacher=dict(backbone=VIT, checkpoint=str(tmp_path / 'wide.pth')))
     with pytest.raises(FileNotFoundError, match='no checkpoint at .*none.pth'):
         build(teacher=dict(backbone=VIT, checkpoint=str(tmp_path / 'none.pth')))
+
+
+def test_a_teacher_in_half_precision():
+    torch.manual_seed(0)
+    whole = FrozenTeacher(VIT)
+    half = FrozenTeacher(VIT, precision='bf16')
+    half.network.load_state_dict(whole.network.state_dict())
+    assert {p.dtype for p in half.network.parameters()} == {torch.bfloat16}
+    images = torch.randn(2, 3, 64, 64)
+    for autocast in (False, True):
+        with torch.autocast('cpu', torch.float16, enabled=autocast):
+            got, = half.forward_tokens(images, (-1, ), (4, 4))
+        want, = whole.forward_tokens(images, (-1, ), (4, 4))
+        assert got.patches.dtype == torch.bfloat16
+        torch.testing.assert_close(got.patches.float(), want.patches, atol=0.05, rtol=0.05)
+    model = build(teacher=dict(backbone=VIT, precision='bf16'))
+    sum(model(torch.randn(2, 3, 64, 64), mode='loss').values()).backward()
+    with pytest.raises(ValueError, match=r"precision is None or one of \['bf16', 'fp16'\]"):
+        FrozenTeacher(VIT, precision='int8')
+
+
+@pytest.mark.slow
+def test_a_compiled_teacher():
+    torch.manual_seed(0)
+    eager, compiled = FrozenTeacher(VIT), FrozenTeacher(VIT, compiled=True)
+    compiled.network.load_state_dict(eager.network.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    got, want = (t.forward_tokens(images, (1, 3), (4, 4)) for t in (compiled, eager))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a.patches, b.patches, atol=1e-5, rtol=1e-4)
+
+
+SHARDED = """
+import torch
+from mmengine.dist import get_rank
+from mmvitlin.models import FrozenTeacher
+torch.distributed.init_process_group('gloo')
+torch.manual_seed(0)
+cfg = {cfg}
+whole, sharded = FrozenTeacher(cfg), FrozenTeacher(cfg, shard=True)
+sharded.network.load_state_dict(whole.network.state_dict())
+for seed in (0, 1):
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed + get_rank()))
+    pairs = [t.forward_tokens(images, (1, 3), (4, 4)) for t in (whole, sharded)]
+    assert all(torch.equal(a.patches, b.patches) for a, b in zip(*pairs, strict=True))
+held, there = (sum(getattr(p, 'to_local', lambda p=p: p)().numel()
+                   for p in t.network.blocks().parameters()) for t in (sharded, whole))
+assert held == there / 2, (held, there)
+print('equal')
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_a_sharded_teacher_gives_the_same_and_holds_half(tmp_path):
+    script = tmp_path / 'sharded.py'
+    script.write_text(SHARDED.replace('{cfg}', repr(VIT)))
+    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2',
+                           '--master_port', '29577', str(script)], cwd=ROOT, text=True,
+                          capture_output=True,
+                          env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count('equal') == 2
+
+
+@pytest.mark.parametrize('more', [dict(compiled=True), dict(backbone=dict(VIT, attention='linear')),
+                                  dict(backbone=STUDENT)])
+def test_what_cannot_be_sharded(more):
+    with pytest.raises(ValueError, match='shard=True is for'):
+        FrozenTeacher(**{'backbone': VIT, 'shard': True, **more})

@@ -1,5 +1,5 @@
 # add to a config's _base_ to shard parameters, gradients and optimiser over all GPUs (FSDP); the
-# frozen teacher of a distillation stays whole on each
+# frozen teacher of a distillation stays whole on each, unless model.teacher.shard=True
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='FSDPStrategy',

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from mmengine.dist import get_world_size
 from torch import Tensor
 
 from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.distillers.mm_tokens import MMBackboneTokens
 from mmvitlin.models.utils import read_state_dict
 from mmvitlin.registry import MODELS
+
+_HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 @MODELS.register_module()
@@ -40,7 +43,8 @@ class FrozenTeacher(nn.Module):
         norm: (mean, std) of its normalisation as tensors (3,), or None for the student's.
 
     Raises:
-        ValueError: the normalisation is not in the 0–255 range, or only half given.
+        ValueError: the normalisation is not in the 0–255 range, or only half given; the precision
+            is not known; sharded and compiled, or sharded and no softmax ViT.
         TypeError: the backbone yields no tokens on one grid.
         RuntimeError: the checkpoint does not fit.
     """
@@ -50,8 +54,14 @@ class FrozenTeacher(nn.Module):
                  checkpoint: str | None = None,
                  prefix: str | None = None,
                  mean: Sequence[float] | None = None,
-                 std: Sequence[float] | None = None):
+                 std: Sequence[float] | None = None,
+                 precision: str | None = None,
+                 compiled: bool = False,
+                 shard: bool = False):
         super().__init__()
+        if precision not in (None, *_HALF):
+            raise ValueError(f"teacher: precision is None or one of {list(_HALF)}, not "
+                             f"'{precision}'")
         network = MODELS.build(backbone)
         if not isinstance(network, TokenBackbone):
             network = MMBackboneTokens(network)
@@ -64,7 +74,14 @@ class FrozenTeacher(nn.Module):
         if mean is None and isinstance(network, TimmViT) and _by_its_makers(backbone, checkpoint):
             mean, std = network.mean, network.std
         self._check_scale(mean, std)
-        self.__dict__['network'] = network.eval().requires_grad_(False)
+        if shard and (compiled or not isinstance(network, TimmViT)
+                      or set(network.attention) != {'softmax'}):
+            raise ValueError('teacher: shard=True is for a mmvitlin.TimmViT with softmax attention '
+                             'that is not compiled')
+        self._dtype, self._shard = _HALF.get(precision), shard
+        self.__dict__['network'] = network.to(dtype=self._dtype).eval().requires_grad_(False)
+        forward = torch.compile(network.forward_tokens) if compiled else None
+        self.__dict__['_compiled'] = forward
         self.__dict__['norm'] = None if mean is None else tuple(
             torch.tensor(values, device='cpu') for values in (mean, std))
 
@@ -131,7 +148,22 @@ class FrozenTeacher(nn.Module):
         if tuple(images.shape[-2:]) != size:
             images = F.interpolate(images.float(), size, mode='bicubic', antialias=True,
                                    align_corners=False).to(images.dtype)
-        return self.network.forward_tokens(images, layers)
+        if self._shard and get_world_size() > 1:
+            self._deal_out(images.device)
+        forward = self._compiled or self.network.forward_tokens
+        if self._dtype is None:
+            return forward(images, layers)
+        with torch.autocast(images.device.type, enabled=False):
+            return forward(images.to(self._dtype), layers)
+
+    def _deal_out(self, device: torch.device) -> None:
+        """Shard the blocks, once, where the network has come to."""
+        from torch.distributed.device_mesh import init_device_mesh  # not in every build of torch
+        from torch.distributed.fsdp import fully_shard
+        self._shard = False
+        mesh = init_device_mesh(device.type, (get_world_size(), ))
+        for block in self.network.blocks():
+            fully_shard(block, mesh=mesh, reshard_after_forward=True)
 
 
 def _by_its_makers(backbone: dict, checkpoint: str | None) -> bool:
