@@ -83,6 +83,7 @@ setup(
         'cuda': ['mamba-ssm>=2.2.5', 'fla-core>=0.4', 'transformers<5'],
         # writing ONNX; the file itself needs onnxruntime alone
         'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18'],
+        'app': ['gradio>=4.40'],
         'robustness': ['imagecorruptions-imaug>=1.1'],
         'dev': ['pytest>=8', 'hypothesis>=6.100', 'ruff>=0.6'],
     },

@@ -7,7 +7,9 @@
 
 Subjects are configs of any of the libraries, timm:NAME, torchvision:NAME,
 mmvitlin:{adventurer,linear-vit,vit}-{tiny,small,base,large} or module:function, each with another
-name as NAME=SUBJECT. A training step is a forward and a backward pass. Writes results.json,
+name as NAME=SUBJECT. A training step is a forward and a backward pass. Weights are random unless
+--cfg-options load_from=CHECKPOINT loads some: the whole of a detector wants them, or it finds
+nothing that masks and boxes would have to be made for. Writes results.json,
 results.csv and figures; the same command goes on where it was stopped, and measures anew what
 changed since.
 """

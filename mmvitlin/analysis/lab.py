@@ -167,8 +167,8 @@ def made_of(grid: Grid, subject: Subject) -> str:
     else:
         told['code'] = _digest_of('models/**/*.py', 'ops/**/*.py', 'compat.py')
     if subject.source == 'config':
-        told['config'] = _without_weights(
-            load_config(subject.what, subject.options).model.to_dict())
+        cfg = load_config(subject.what, subject.options)
+        told.update(config=_without_weights(cfg.model.to_dict()), weights=cfg.get('load_from'))
     elif subject.source == 'backbone':
         told['cfg'] = _without_weights(subject.cfg)
     elif subject.source == 'python':

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import timm
 import torch
@@ -17,6 +18,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmvitlin.engine.launch import load_config, without_initial_weights
 from mmvitlin.engine.preflight import check_libraries
 from mmvitlin.errors import ConfigError
+from mmvitlin.models.utils import read_state_dict
 from mmvitlin.ops import FastLinear
 
 PARTS = ('backbone', 'features', 'head', 'post', 'whole')  # features: backbone and neck
@@ -38,7 +40,8 @@ class Subject:
             'package.module:function', which is called with the image's (height, width)).
         what: File or name.
         cfg: Of the backbone.
-        options: ``--cfg-options`` of a config.
+        options: ``--cfg-options`` of a config. With ``load_from`` its weights are loaded; a
+            detector without any finds little, and what follows on finding costs nothing.
         materialised: Compute softmax attention as three steps with the L×L matrix in memory,
             as the papers' baselines did.
     """
@@ -140,7 +143,7 @@ def twins(subject: Subject) -> list[Subject]:
         if subject.source != 'config':
             return Subject(name, 'backbone', cfg=backbone, **kwargs)
         options = {k: v for k, v in subject.options.items()
-                   if not k.startswith('model.backbone')}
+                   if not k.startswith('model.backbone') and k != 'load_from'}
         return Subject(name, 'config', subject.what, options=dict(
             options, **{'model.backbone': dict(backbone, _delete_=True)}), **kwargs)
 
@@ -274,10 +277,15 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         for node in (cfg.model, cfg.model.get('backbone'), cfg.model.get('teacher')):
             _without_downloads(node or {})
         backbone = cfg.model.get('backbone') or {}
-        if 'img_size' in backbone and str(backbone.type).startswith('mmvitlin.'):
+        trained = cfg.get('load_from')
+        ours = str(backbone.get('type')).startswith('mmvitlin.')
+        if 'img_size' in backbone and ours and not trained:
             # made for the size that is timed, as its opponents are
             backbone.img_size = tuple(shape)
-        return MODELS.build(cfg.model)
+        net = MODELS.build(cfg.model)
+        if trained:
+            _load(net, trained)
+        return net
     if subject.source == 'torchvision':
         import torchvision
         return torchvision.models.get_model(subject.what, weights=None)
@@ -292,6 +300,15 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         return timm.create_model(subject.what, num_classes=0, img_size=tuple(shape))
     except TypeError:  # convolutional networks know no image size
         return timm.create_model(subject.what, num_classes=0)
+
+
+def _load(net: nn.Module, checkpoint: str) -> None:
+    if not Path(checkpoint).is_file():
+        raise ConfigError(f"load_from: no checkpoint at '{checkpoint}'")
+    try:
+        net.load_state_dict(read_state_dict(checkpoint, prefix=''))
+    except RuntimeError as error:
+        raise ConfigError(f'load_from: {checkpoint} does not fit the network: {error}') from error
 
 
 def _without_downloads(node: dict) -> None:

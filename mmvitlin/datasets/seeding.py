@@ -51,6 +51,12 @@ class SeededIndex(int):
         return SeededIndex(int(self) - other, self.seed)
 
 
+def _checked(views: int | None) -> int | None:
+    if views is not None and views < 1:
+        raise ValueError(f'views: at least 1, or None for no limit, not {views}')
+    return views
+
+
 @DATA_SAMPLERS.register_module()
 class SeededInfiniteSampler(InfiniteSampler):
     """mmengine's ``InfiniteSampler``, each sample with a seed of its own.
@@ -63,22 +69,39 @@ class SeededInfiniteSampler(InfiniteSampler):
         seed: Of the order; the run's by default.
         salt: Stages of one experiment with different salts see different orders and
             augmentations under one seed; otherwise the second repeats the first one's batches.
+        views: Augment each sample in so many ways, taken in turn, and not in a new one every time,
+            so that what a teacher makes of them can be kept. None: always anew.
     """
 
-    def __init__(self, dataset, shuffle: bool = True, seed: int | None = None, salt: int = 0):
+    def __init__(self, dataset, shuffle: bool = True, seed: int | None = None, salt: int = 0,
+                 views: int | None = None):
         super().__init__(dataset, shuffle, seed)
+        self.views = _checked(views)
         if salt:  # torch's generators take 64 bits, NumPy's of mmengine 32
             self.seed = mix(self.seed, salt) % 2**31
 
     def _infinite_indices(self) -> Iterator[SeededIndex]:
         for place, index in enumerate(super()._infinite_indices()):
-            yield SeededIndex(index, mix(self.seed, place))
+            if self.views is None:
+                yield SeededIndex(index, mix(self.seed, place))
+            else:
+                yield SeededIndex(index, mix(self.seed, index, place // self.size % self.views))
 
 
 @DATA_SAMPLERS.register_module()
 class SeededSampler(DefaultSampler):
-    """mmengine's ``DefaultSampler``, each sample with a seed from run, epoch and place."""
+    """mmengine's ``DefaultSampler``, each sample with a seed from run, epoch and place.
+
+    Args:
+        dataset: What is sampled.
+        views: See :class:`SeededInfiniteSampler`; one view an epoch.
+        **kwargs: As mmengine's.
+    """
     _left_out: int = 0
+
+    def __init__(self, dataset, *args, views: int | None = None, **kwargs):
+        super().__init__(dataset, *args, **kwargs)
+        self.views = _checked(views)
 
     def skip_once(self, samples: int) -> None:
         """Leave out the first samples of the next epoch: a cut run has seen them."""
@@ -89,5 +112,8 @@ class SeededSampler(DefaultSampler):
         for place, index in enumerate(super().__iter__()):
             if place < left_out:
                 continue
-            yield SeededIndex(index, mix(self.seed, self.epoch,
-                                         place * self.world_size + self.rank))
+            if self.views is None:
+                yield SeededIndex(index, mix(self.seed, self.epoch,
+                                             place * self.world_size + self.rank))
+            else:
+                yield SeededIndex(index, mix(self.seed, index, self.epoch % self.views))

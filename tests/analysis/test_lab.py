@@ -5,11 +5,13 @@ import sys
 
 import pytest
 import torch
+from mmengine.registry import MODELS, init_default_scope
 
 from mmvitlin.analysis.lab import Grid, in_words, measure
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
 from mmvitlin.analysis.trends import changed, crossover, growth, other_conditions, pairs, series
+from mmvitlin.engine.launch import load_config
 from mmvitlin.errors import ConfigError
 from tests.analysis.toys import MIB
 from tests.conftest import ROOT
@@ -195,6 +197,23 @@ def test_twins_of_a_student():
     assert fused.name == 'fused ViT twin of student'
     with pytest.raises(ConfigError, match='no softmax twin'):
         twins(Subject('r', 'timm', 'resnet18'))
+
+
+def test_a_config_with_its_weights(tmp_path):
+    config = str(ROOT / 'configs/seg/streets_adventurer-nano.py')
+    init_default_scope('mmseg')
+    first = MODELS.build(load_config(config).model)
+    torch.save(dict(state_dict=first.state_dict()), tmp_path / 'trained.pth')
+    told = dict(load_from=str(tmp_path / 'trained.pth'))
+    again = Built(Subject('a', 'config', config, options=told), (64, 128)).network
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in first.state_dict().items())
+    assert all('load_from' not in t.options for t in twins(Subject('a', 'config', config,
+                                                                   options=told)))
+    with pytest.raises(ConfigError, match='does not fit the network'):
+        Built(Subject('a', 'config', str(ROOT / 'configs/seg/streets_vit-nano.py'), options=told),
+              (64, 128))
+    with pytest.raises(ConfigError, match="no checkpoint at 'nowhere.pth'"):
+        Built(Subject('a', 'config', config, options=dict(load_from='nowhere.pth')), (64, 128))
 
 
 def test_twins_of_a_config_have_its_head():

@@ -48,6 +48,24 @@ def test_stages_of_one_seed_see_batches_of_their_own():
     assert not set(first(salt=1)) & set(first(salt=2))
 
 
+def test_views_come_again():
+    """Each sample has so many seeds, all are used, and two samples share none."""
+    endless = list(islice(SeededInfiniteSampler(range(10), seed=3, views=2), 60))
+    epochs = SeededSampler(range(10), seed=3, views=2)
+    told = []
+    for epoch in range(6):
+        epochs.set_epoch(epoch)
+        told += list(epochs)
+    for drawn in (endless, told):
+        seeds = {n: [i.seed for i in drawn if i == n] for n in range(10)}
+        for of_one in seeds.values():
+            assert of_one[:2] * 3 == of_one
+            assert len(set(of_one)) == 2
+        assert len({seed for of_one in seeds.values() for seed in of_one}) == 20
+    with pytest.raises(ValueError, match='views: at least 1'):
+        SeededInfiniteSampler(range(10), views=0)
+
+
 def test_epochs_have_seeds_of_their_own():
     sampler = SeededSampler(list(range(5)), seed=1)
     first = [i.seed for i in sampler]

@@ -237,8 +237,73 @@ def test_a_sharded_teacher_gives_the_same_and_holds_half(tmp_path):
     assert done.stdout.count('equal') == 2
 
 
-@pytest.mark.parametrize('more', [dict(compiled=True), dict(backbone=dict(VIT, attention='linear')),
-                                  dict(backbone=STUDENT)])
+@pytest.mark.parametrize('more', [dict(compiled=True), dict(cache='x'), dict(backbone=STUDENT),
+                                  dict(backbone=dict(VIT, attention='linear'))])
 def test_what_cannot_be_sharded(more):
     with pytest.raises(ValueError, match='shard=True is for'):
         FrozenTeacher(**{'backbone': VIT, 'shard': True, **more})
+
+
+def count_calls(teacher):
+    """Numbers of images that the network was really given."""
+    seen, usual = [], teacher.network.forward_tokens
+
+    def forward(images, layers):
+        seen.append(len(images))
+        return usual(images, layers)
+    teacher.network.forward_tokens = forward
+    return seen
+
+
+@pytest.mark.parametrize('dtype', [None, 'float16'])
+@pytest.mark.parametrize('cfg', [VIT, dict(STUDENT, type='mmvitlin.Adventurer')])
+def test_features_are_read_back(tmp_path, cfg, dtype):
+    torch.manual_seed(0)
+    plain = FrozenTeacher(cfg)
+    cached = FrozenTeacher(cfg, cache=dict(root=str(tmp_path / 'c'), dtype=dtype))
+    cached.network.load_state_dict(plain.network.state_dict())
+    seen = count_calls(cached)
+    images = torch.randn(4, 3, 64, 64)
+    exact = dict(rtol=0, atol=0) if dtype is None else dict(rtol=2e-3, atol=2e-3)
+
+    def same(batch, **tolerance):
+        got, want = (t.forward_tokens(batch, (1, 3), (4, 4)) for t in (cached, plain))
+        for a, b in zip(got, want, strict=True):
+            assert a.grid == b.grid
+            for x, y in ((a.patches, b.patches), (a.cls, b.cls)):
+                torch.testing.assert_close(x, y, **tolerance, check_dtype=dtype is None)
+
+    same(images[:3], rtol=1e-5, atol=1e-5)  # another batch is another order of sums
+    same(images[:3].flip(0), **{**exact, 'atol': max(exact['atol'], 1e-5)})
+    assert seen == [3]  # the second came from disk
+    same(images[2:], rtol=2e-3, atol=2e-3)
+    assert seen == [3, 1]
+    assert (cached.cache.hits, cached.cache.misses) == (4, 4)
+    changed = images[:1].clone()
+    changed[0, 0, 0, 0] += 1e-3  # one value of one pixel
+    cached.forward_tokens(changed, (1, 3), (4, 4))
+    cached.forward_tokens(images[:1], (1, ), (4, 4))  # other layers
+    assert seen == [3, 1, 1, 1]
+    for path in (tmp_path / 'c').rglob('*.safetensors'):  # a crash while one was written
+        path.write_bytes(path.read_bytes()[:40])
+    same(images[:1], rtol=1e-5, atol=1e-5)
+    assert seen[4:] == [1]
+
+
+def test_another_network_has_another_cache(tmp_path):
+    images = torch.randn(1, 3, 64, 64)
+    one, other = (FrozenTeacher(VIT, cache=str(tmp_path)) for _ in range(2))
+    one.forward_tokens(images, (3, ), (4, 4))
+    with torch.no_grad():
+        next(other.network.parameters()).add_(1.)
+    other.forward_tokens(images, (3, ), (4, 4))
+    assert other.cache.misses == 1
+
+
+def test_a_full_cache_computes(tmp_path):
+    teacher = FrozenTeacher(VIT, cache=dict(root=str(tmp_path), limit_gib=5e-6))
+    images = torch.randn(3, 3, 64, 64)
+    for _ in range(2):
+        teacher.forward_tokens(images, (3, ), (4, 4))
+    assert 0 < teacher.cache.hits < 3
+    assert teacher.cache.hits + teacher.cache.misses == 6

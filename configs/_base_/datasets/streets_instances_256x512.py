@@ -1,4 +1,5 @@
-# the things of the built-in street scenes, drawn at 256x512 by tools/make_streets.py
+# the things of the built-in street scenes, drawn at 256x512 by tools/make_streets.py; crops of
+# 192x384
 _base_ = ['./cityscapes_instances_1024.py']
 data_root = 'work_dirs/demo/streets'
 train_pipeline = [
@@ -9,7 +10,7 @@ train_pipeline = [
     dict(
         type='RandomCrop',
         crop_type='absolute',
-        crop_size=(512, 256),  # width, height
+        crop_size=(384, 192),  # width, height
         recompute_bbox=True,
         allow_negative_crop=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4)),

@@ -2,7 +2,7 @@
 _base_ = ['./mask-rcnn_adventurer-base.py']
 model = dict(
     data_preprocessor=dict(
-        batch_augments=[dict(type='BatchFixedSizePad', size=(256, 512), pad_mask=True)]),
+        batch_augments=[dict(type='BatchFixedSizePad', size=(192, 384), pad_mask=True)]),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=128, num_layers=8), img_size=(256, 512)),
     neck=dict(in_channels=128, out_channels=64, strides=(4, 8, 16, 32)),
@@ -17,5 +17,5 @@ model = dict(
         mask_roi_extractor=dict(out_channels=64),
         mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64, num_classes=8)),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=500, max_per_img=250), rcnn=dict(sampler=dict(num=128))),
+        rpn_proposal=dict(nms_pre=500, max_per_img=250), rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=250)))

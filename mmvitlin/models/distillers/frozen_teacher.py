@@ -10,6 +10,7 @@ from mmengine.dist import get_world_size
 from torch import Tensor
 
 from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
+from mmvitlin.models.distillers.feature_cache import FeatureCache
 from mmvitlin.models.distillers.mm_tokens import MMBackboneTokens
 from mmvitlin.models.utils import read_state_dict
 from mmvitlin.registry import MODELS
@@ -44,7 +45,7 @@ class FrozenTeacher(nn.Module):
 
     Raises:
         ValueError: the normalisation is not in the 0–255 range, or only half given; the precision
-            is not known; sharded and compiled, or sharded and no softmax ViT.
+            is not known; sharded and compiled or cached, or sharded and no softmax ViT.
         TypeError: the backbone yields no tokens on one grid.
         RuntimeError: the checkpoint does not fit.
     """
@@ -57,7 +58,8 @@ class FrozenTeacher(nn.Module):
                  std: Sequence[float] | None = None,
                  precision: str | None = None,
                  compiled: bool = False,
-                 shard: bool = False):
+                 shard: bool = False,
+                 cache: str | dict | None = None):
         super().__init__()
         if precision not in (None, *_HALF):
             raise ValueError(f"teacher: precision is None or one of {list(_HALF)}, not "
@@ -74,11 +76,12 @@ class FrozenTeacher(nn.Module):
         if mean is None and isinstance(network, TimmViT) and _by_its_makers(backbone, checkpoint):
             mean, std = network.mean, network.std
         self._check_scale(mean, std)
-        if shard and (compiled or not isinstance(network, TimmViT)
+        if shard and (compiled or cache or not isinstance(network, TimmViT)
                       or set(network.attention) != {'softmax'}):
             raise ValueError('teacher: shard=True is for a mmvitlin.TimmViT with softmax attention '
-                             'that is not compiled')
+                             'that is neither compiled nor cached')
         self._dtype, self._shard = _HALF.get(precision), shard
+        self.__dict__['cache'] = _make_cache(cache)
         self.__dict__['network'] = network.to(dtype=self._dtype).eval().requires_grad_(False)
         forward = torch.compile(network.forward_tokens) if compiled else None
         self.__dict__['_compiled'] = forward
@@ -150,6 +153,13 @@ class FrozenTeacher(nn.Module):
                                    align_corners=False).to(images.dtype)
         if self._shard and get_world_size() > 1:
             self._deal_out(images.device)
+        if self.cache is None:
+            return self._compute(images, layers)
+        layers = (layers, ) if isinstance(layers, int) else tuple(layers)
+        return self.cache.tokens(self.network, images, layers,
+                                 lambda some: self._compute(some, layers))
+
+    def _compute(self, images: Tensor, layers: int | Sequence[int]) -> list[Tokens]:
         forward = self._compiled or self.network.forward_tokens
         if self._dtype is None:
             return forward(images, layers)
@@ -164,6 +174,15 @@ class FrozenTeacher(nn.Module):
         mesh = init_device_mesh(device.type, (get_world_size(), ))
         for block in self.network.blocks():
             fully_shard(block, mesh=mesh, reshard_after_forward=True)
+
+
+def _make_cache(cache: str | dict | None) -> FeatureCache | None:
+    if not cache:
+        return None
+    told = dict(root=cache) if isinstance(cache, str) else dict(cache)
+    if isinstance(told.get('dtype'), str):
+        told['dtype'] = getattr(torch, told['dtype'])
+    return FeatureCache(**told)
 
 
 def _by_its_makers(backbone: dict, checkpoint: str | None) -> bool:

@@ -1,0 +1,139 @@
+"""Features that are computed once and read back."""
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from mmengine.logging import print_log
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from mmvitlin.models.backbones import Tokens
+
+
+class FeatureCache:
+    """A frozen network's tokens on disk, found by the very pixels it was given.
+
+    A file's name is the digest of one image's values, as the network gets them, in a folder named
+    by the digest of its weights, so no bookkeeping of augmentations can be wrong: an image that
+    differs in one bit is another one. Images come again where the sampler is told how many views
+    to make of each (``views`` of :class:`mmvitlin.datasets.seeding.SeededInfiniteSampler`).
+
+    Several processes may share a folder. A damaged file is computed anew.
+
+    Args:
+        root: Folder.
+        limit_gib: Nothing is added to a folder of that size, GiB. Each process counts what was
+            there when it began and what it added itself.
+        dtype: Of what is stored; None for what the network computes, which is exact.
+    """
+
+    def __init__(self, root: str | Path, limit_gib: float = 100., dtype: torch.dtype | None = None):
+        self.root, self.limit, self.dtype = Path(root), limit_gib * 2**30, dtype
+        self.hits = self.misses = 0
+        self._folder: Path | None = None
+        self._size = 0.
+
+    def tokens(self, network: nn.Module, images: Tensor, layers: Sequence[int],
+               compute: Callable[[Tensor], list[Tokens]]) -> list[Tokens]:
+        """Tokens of each layer, from disk where they are there.
+
+        Args:
+            network: Whose tokens they are; its weights must not change.
+            images: (B, 3, H, W).
+            layers: Layers asked for, part of a file's name.
+            compute: Gives the tokens of some of the images.
+        """
+        if self._folder is None:
+            self._open(network)
+        names = [self._name(image, layers) for image in images]
+        found = [self._read(name, images.device) for name in names]
+        missing = [n for n, one in enumerate(found) if one is None]
+        self.hits += len(names) - len(missing)
+        self.misses += len(missing)
+        if missing:
+            for n, one in zip(missing, _one_by_one(compute(images[missing])), strict=True):
+                found[n] = one
+                self._write(names[n], one)
+        dtypes = [t.patches.dtype for t in found[missing[0]]] if missing else [None] * len(layers)
+        return [_together([one[k] for one in found], dtype) for k, dtype in enumerate(dtypes)]
+
+    def _open(self, network: nn.Module) -> None:
+        digest = hashlib.blake2b(type(network).__name__.encode(), digest_size=12)
+        for name, value in sorted(network.state_dict().items()):
+            digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+            digest.update(_bytes(value))
+        self._folder = self.root / digest.hexdigest()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._size = sum(p.stat().st_size for p in self.root.rglob('*') if p.is_file())
+
+    def _name(self, image: Tensor, layers: Sequence[int]) -> Path:
+        kind = image.device.type
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        digest = hashlib.blake2b(f'{tuple(image.shape)} {image.dtype} {tuple(layers)} {precision} '
+                                 f'{self.dtype}'.encode(), digest_size=16)
+        digest.update(_bytes(image))
+        name = digest.hexdigest()
+        return self._folder / name[:2] / f'{name[2:]}.safetensors'
+
+    @staticmethod
+    def _read(path: Path, device: torch.device) -> list[Tokens] | None:
+        try:
+            stored = load(path.read_bytes())
+            layers = range(sum(key.startswith('grid') for key in stored))
+            return [Tokens(stored[f'patches.{k}'].to(device),
+                           stored[f'cls.{k}'].to(device) if f'cls.{k}' in stored else None,
+                           tuple(stored[f'grid.{k}'].tolist())) for k in layers]
+        except (FileNotFoundError, SafetensorError, KeyError):
+            return None
+
+    def _write(self, path: Path, tokens: list[Tokens]) -> None:
+        if self._size >= self.limit:
+            return
+        kept: dict[str, Tensor] = {}
+        for k, one in enumerate(tokens):
+            kept[f'grid.{k}'] = torch.tensor(one.grid)
+            for name, value in (('patches', one.patches), ('cls', one.cls)):
+                if value is not None:
+                    kept[f'{name}.{k}'] = value.to('cpu', self.dtype or value.dtype).contiguous()
+        content = save(kept)
+        aside = path.with_name(f'.{path.name}.{os.getpid()}')
+        try:
+            path.parent.mkdir(exist_ok=True)
+            aside.write_bytes(content)
+            aside.replace(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            aside.unlink(missing_ok=True)
+            self.limit = 0.  # the run goes on and computes
+        self._size += len(content)
+        if self._size >= self.limit:
+            print_log(f"the teacher's cache {self.root} is full at {self._size / 2**30:.1f} GiB: "
+                      'other images are computed every time', logger='current',
+                      level=logging.WARNING)
+
+
+def _bytes(value: Tensor) -> memoryview:
+    return memoryview(value.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy())
+
+
+def _one_by_one(layers: list[Tokens]) -> list[list[Tokens]]:
+    """Tokens of each image from those of a batch."""
+    count = len(layers[0].patches)
+    return [[Tokens(t.patches[n], None if t.cls is None else t.cls[n], t.grid) for t in layers]
+            for n in range(count)]
+
+
+def _together(images: list[Tokens], dtype: torch.dtype | None) -> Tokens:
+    cls = [t.cls for t in images]
+    cls = None if cls[0] is None else torch.stack([c.to(dtype or c.dtype) for c in cls])
+    return Tokens(torch.stack([t.patches.to(dtype or t.patches.dtype) for t in images]), cls,
+                  images[0].grid)

@@ -1,0 +1,111 @@
+"""What a distillation step costs with a teacher computed in other ways, or read back.
+
+    python tests/benchmarks/cheaper_teacher.py --out docs/results/cheaper_teacher.json
+
+ViT-L/16 teaches Adventurer-S at 224×224 by ViT-Linearizer's two objectives, in float32 as the
+config says. All variants take their steps in turn in one process; memory is the peak of a step
+above what was there before it, in a process of its own, with the weights of the teacher beside it.
+"""
+import argparse
+import json
+import tempfile
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mmvitlin.analysis.fresh import in_fresh_process
+from mmvitlin.analysis.latency import machine, peak_memory, time_interleaved
+from mmvitlin.engine.hooks.result import versions
+from mmvitlin.models import ViTLinearizer
+
+VARIANTS = {'as it is': {}, 'bfloat16': dict(precision='bf16'), 'compiled': dict(compiled=True),
+            'read back': dict(cache='cache'), 'read back from float16': dict(
+                cache=dict(root='cache16', dtype='float16'))}
+WITHOUT = 'student alone'  # what no teacher can save
+
+
+def build(teacher: str, student: str, **how) -> ViTLinearizer:
+    torch.manual_seed(0)
+    return ViTLinearizer(
+        backbone=dict(type='mmvitlin.Adventurer', arch=student),
+        teacher=dict(backbone=dict(type='mmvitlin.TimmViT', model_name=teacher), **how),
+        objectives=dict(activation=dict(type='mmvitlin.ActivationMatchingLoss'),
+                        mask=dict(type='mmvitlin.MaskedPredictionLoss')))
+
+
+def step(model: ViTLinearizer, images: torch.Tensor) -> None:
+    model.step_seed = 0
+    sum(model(images, mode='loss').values()).backward()
+    model.zero_grad(set_to_none=True)
+
+
+def without_teacher(model: ViTLinearizer, images: torch.Tensor):
+    """The same step with the teacher's tokens given."""
+    grid = model.student_grid(images)
+    layers = sorted({i for some in model.teacher_layers().values() for i in some})
+    kept = model.teacher_tokens(images, layers, grid)
+    model.teacher_tokens = lambda *_: kept
+    return partial(step, model, images)
+
+
+def memory(name: str, args: dict, folder: str) -> dict:
+    """Peak MiB of a step, and MiB of the teacher's weights."""
+    model, images = made(name, args, folder)
+    run = without_teacher(model, images) if name == WITHOUT else partial(step, model, images)
+    run()
+    held = sum(p.numel() * p.element_size() for p in model.teacher.network.parameters()) / 2**20
+    return dict(peak_mib=round(peak_memory(run), 1), teacher_mib=round(held, 1))
+
+
+def made(name: str, args: dict, folder: str) -> tuple[ViTLinearizer, torch.Tensor]:
+    how = dict(VARIANTS.get(name, {}))
+    if isinstance(how.get('cache'), str):
+        how['cache'] = f"{folder}/{how['cache']}"
+    elif 'cache' in how:
+        how['cache'] = dict(how['cache'], root=f"{folder}/{how['cache']['root']}")
+    images = torch.randn(args['batch'], 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    return build(args['teacher'], args['student'], **how), images
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--teacher', default='vit_large_patch16_224')
+    parser.add_argument('--student', default='small')
+    parser.add_argument('--batch', type=int, default=8)
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/cheaper_teacher.json'))
+    args = parser.parse_args()
+    told = dict(teacher=args.teacher, student=args.student, batch=args.batch)
+    with tempfile.TemporaryDirectory() as folder:
+        names = [*VARIANTS, WITHOUT]
+        rows = {n: in_fresh_process(memory, n, told, folder, seconds=1200) for n in names}
+        calls = {}
+        for name in names:
+            model, images = made(name, told, folder)
+            calls[name] = (without_teacher(model, images) if name == WITHOUT
+                           else partial(step, model, images))
+        times = time_interleaved(calls, 'cpu', 2, 10, 120.)
+        stored = {n: sum(p.stat().st_size for p in Path(folder, n).rglob('*.safetensors'))
+                  for n in ('cache', 'cache16')}
+    for name, row in rows.items():
+        row['ms'] = times[name]
+    results = dict(told, rows=rows, kib_an_image={k: round(v / 1024 / args.batch, 1)
+                                                  for k, v in stored.items()},
+                   machine=machine(), versions=versions(),
+                   command=f'python tests/benchmarks/cheaper_teacher.py --out {args.out}',
+                   date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(results, indent=1) + '\n')
+    table = Table('teacher', 'ms a step', 'peak MiB', "MiB of the teacher's weights")
+    for name, row in rows.items():
+        table.add_row(name, f"{row['ms']['median']:.0f}", f"{row['peak_mib']:.0f}",
+                      f"{row['teacher_mib']:.0f}")
+    Console().print(table)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,58 @@
+"""A page in the browser that sets two networks side by side: maps, time and memory.
+
+    pip install 'mmvitlin[app]'
+    python tools/app.py work_dirs/demo/seed0/teacher work_dirs/demo/seed0/distilled
+    python tools/app.py softmax=CONFIG.py,CHECKPOINT.pth linear=OTHER.py,OTHER.pth --port 7860
+
+A network is the work directory of a finished run, or CONFIG,CHECKPOINT, either with a name before
+an equals sign. Segmentors only.
+"""
+import argparse
+from pathlib import Path
+
+from mmvitlin.apis import SegInferencer
+from mmvitlin.apis.web import SideBySide, build_page
+from mmvitlin.engine.cli import friendly
+from mmvitlin.errors import ConfigError
+
+
+def network(text: str, device: str | None, precision: str) -> tuple[str, SegInferencer]:
+    """Name and network of what the command line says.
+
+    Raises:
+        ConfigError: it is neither a work directory nor CONFIG,CHECKPOINT.
+    """
+    name, _, place = text.rpartition('=')
+    how = dict(device=device, precision=precision, scale='original')
+    if Path(place).is_dir():
+        return name or Path(place).name, SegInferencer.of_run(place, **how)
+    config, _, checkpoint = place.partition(',')
+    if not checkpoint:
+        raise ConfigError(f"'{place}' is no work directory of a run, and no CONFIG,CHECKPOINT")
+    return name or Path(config).stem, SegInferencer(config, checkpoint, **how)
+
+
+@friendly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('networks', nargs='+', metavar='[NAME=]NETWORK')
+    parser.add_argument('--width', type=int, default=512, help='of the image, at first')
+    parser.add_argument('--widest', type=int, default=2048)
+    parser.add_argument('--device')
+    parser.add_argument('--precision', default='fp32')
+    parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0 lets other machines in')
+    parser.add_argument('--port', type=int, default=7860)
+    args = parser.parse_args()
+    networks: dict[str, SegInferencer] = {}
+    for text in args.networks:
+        name, infer = network(text, args.device, args.precision)
+        if name in networks:
+            raise ConfigError(f"two networks are called '{name}'; name them: NAME=…")
+        networks[name] = infer
+    page = build_page(SideBySide(networks), (64, args.widest), args.width)
+    page.launch(server_name=args.host, server_port=args.port, share=False)
+
+
+if __name__ == '__main__':
+    main()
