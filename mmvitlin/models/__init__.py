@@ -1,5 +1,5 @@
 """Networks, losses and distillers; registered under the scope ``mmvitlin``."""
-from mmvitlin.models.backbones import Adventurer, TimmViT, TokenBackbone, Tokens
+from mmvitlin.models.backbones import Adventurer, TimmBackbone, TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.distillers import (
     AttentionAlignment,
     Distiller,
@@ -18,5 +18,6 @@ from mmvitlin.models.necks import SimpleFPN
 __all__ = [
     'ActivationMatchingLoss', 'Adventurer', 'AttentionAlignment', 'AttentionAlignmentLoss',
     'Distiller', 'FeatureAlignment', 'FeatureAlignmentLoss', 'FrozenTeacher',
-    'MaskedPredictionLoss', 'SimpleFPN', 'TimmViT', 'TokenBackbone', 'Tokens', 'ViTLinearizer'
+    'MaskedPredictionLoss', 'SimpleFPN', 'TimmBackbone', 'TimmViT', 'TokenBackbone', 'Tokens',
+    'ViTLinearizer'
 ]

@@ -1,0 +1,29 @@
+# Does a cheaper teacher change the student? CamVid, the same student and budgets as in
+# camvid_linearizer.py: features computed anew for every image, read back from disk for four views
+# of each, computed in bfloat16 throughout.
+#   python tools/run_recipe.py configs/recipes/camvid_teachers.py --seeds 0 1 2 --amp --jobs 2
+distill = 'configs/distill/linearizer_adventurer-nano_camvid.py'
+distilled = 'configs/seg/camvid_adventurer-nano_distilled.py'
+teacher = {'model.teacher.checkpoint': 'teacher'}
+start = 'model.backbone.init_cfg.checkpoint'
+stages = [
+    dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
+    dict(name='distill', config=distill, inputs=teacher, output='student.pth'),
+    dict(name='distilled', config=distilled, inputs={start: 'distill'}),
+    dict(name='distill_cached', config=distill, inputs=teacher, output='student.pth',
+         options={'model.teacher.cache': 'work_dirs/camvid_teachers/cache',
+                  'train_dataloader.sampler.views': 4}),
+    dict(name='distilled_cached', config=distilled, inputs={start: 'distill_cached'}),
+    dict(name='distill_bf16', config=distill, inputs=teacher, output='student.pth',
+         options={'model.teacher.precision': 'bf16'}),
+    dict(name='distilled_bf16', config=distilled, inputs={start: 'distill_bf16'}),
+]
+report = dict(
+    title='A cheaper teacher on CamVid (120×160 crops, patch 8, width 128, 8 blocks)',
+    teacher='teacher',
+    student='distilled',
+    unlabelled=['distill'],
+    rows=dict(
+        distilled='features computed for every image',
+        distilled_cached='four views of each image, features read back',
+        distilled_bf16='teacher in bfloat16'))

@@ -1,0 +1,204 @@
+"""Any of timm's networks as a student: their features as tokens on one grid."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib import import_module
+
+import timm
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmvitlin.models.backbones.base import TokenBackbone, Tokens
+from mmvitlin.models.layers import pad_to_patches
+from mmvitlin.registry import MODELS
+
+_STEMS = ('stem', 'patch_embed')
+_HEADS = ('head', 'fc', 'classifier', 'fc_norm', 'head_drop', 'global_pool')
+
+
+@MODELS.register_module()
+class TimmBackbone(TokenBackbone):
+    """ConvNeXt, MLP-Mixer, Swin, MambaOut … of timm, for distillation and dense prediction.
+
+    The *layers* are what timm lists as the network's features: the stages of a hierarchical
+    network, the blocks of one of equal width. Maps of earlier stages are averaged down to the grid
+    of the last, so that all layers have the same tokens, and each keeps its width; ``embed_dims``
+    is the last one's. Where that grid is coarser than the teacher's patches are, timm's
+    ``output_stride`` makes it finer (``model_kwargs=dict(output_stride=16)`` of a ConvNeXt).
+    There is no class token. Vision Transformers go by :class:`TimmViT`.
+
+    Masked patches are replaced after the stem, at its stride, by a learned token of its width.
+
+    Args:
+        model_name: A name of timm's, or one of its classes as 'mlp_mixer.MlpMixer', which
+            ``model_kwargs`` then describe wholly.
+        pretrained: Load timm's weights.
+        img_size: (height, width) for networks that are made for one size, such as mixers.
+        model_kwargs: More for timm.
+        **kwargs: See :class:`TokenBackbone`.
+
+    Raises:
+        ValueError: timm does not know the name.
+        TypeError: timm gives no intermediate features of it.
+
+    Source: Wightman, PyTorch Image Models.
+    """
+
+    def __init__(self,
+                 model_name: str,
+                 pretrained: bool = False,
+                 img_size: int | Sequence[int] | None = None,
+                 model_kwargs: dict | None = None,
+                 **kwargs):
+        super().__init__(**kwargs)
+        size = {} if img_size is None else dict(
+            img_size=(img_size, ) * 2 if isinstance(img_size, int) else tuple(img_size))
+        self.img_size = size.get('img_size')
+        told = dict(num_classes=0, **size, **(model_kwargs or {}))
+        if timm.is_model(model_name.split('.')[0]):
+            self.net = timm.create_model(model_name, pretrained=pretrained, **told)
+        else:
+            self.net = _class_of_timm(model_name)(**told)
+        if not hasattr(self.net, 'forward_intermediates') or not getattr(
+                self.net, 'feature_info', None):
+            raise TypeError(f"timm's {model_name} gives no intermediate features "
+                            '(forward_intermediates); choose another')
+        for name in _HEADS:  # what classifies would get no gradient
+            if hasattr(self.net, name):
+                setattr(self.net, name, nn.Identity())
+        info = list(self.net.feature_info)
+        self._modules_of_layers = [entry['module'] for entry in info]
+        self.num_layers, self.embed_dims = len(info), info[-1]['num_chs']
+        self.patch_size = self._stride(info[-1])
+        self._mask: Tensor | None = None
+        self.freeze_stages()
+
+    def _stride(self, last: dict) -> int:
+        if last.get('reduction'):
+            return last['reduction']
+        return max(self._stem().patch_size)  # of networks of equal width, by their patches
+
+    def _stem(self) -> nn.Module:
+        found = [getattr(self.net, name) for name in _STEMS if hasattr(self.net, name)]
+        if not found:
+            raise TypeError(f'{type(self.net).__name__} has no stem of its own, so patches cannot '
+                            'be masked; set mask_ratio=0 and objectives.mask=None')
+        return found[0]
+
+    def blocks(self) -> nn.ModuleList:
+        """The layers, in order."""
+        return nn.ModuleList(self.net.get_submodule(n) for n in self._modules_of_layers)
+
+    def enable_masking(self) -> None:
+        """Add the learned token, as wide as the stem's output.
+
+        Raises:
+            TypeError: the network has no stem of its own.
+        """
+        if hasattr(self, 'mask_token'):
+            return
+        stem = self._stem()
+        height, width = self.img_size or (2 * self.patch_size, 4 * self.patch_size)
+        with torch.no_grad():
+            shape = stem(torch.zeros(1, 3, height, width,
+                                     device=next(stem.parameters()).device)).shape
+        # channels are the axis that is not in proportion to the image
+        first, last = (len(shape) == 4 and a * width == b * height
+                       for a, b in (shape[1:3], shape[-2:]))
+        self._channels = -1 if len(shape) == 3 or first and not last else 1
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, shape[self._channels]))
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        stem.register_forward_hook(self._replace)
+
+    def _replace(self, module: nn.Module, args: tuple, out: Tensor) -> Tensor | None:
+        if self._mask is None:
+            return None
+        token = self.mask_token.to(out.dtype)
+        if out.ndim == 3:
+            return torch.where(self._mask.flatten(1)[..., None], token, out)
+        spatial = out.shape[2:] if self._channels == 1 else out.shape[1:3]
+        mask = F.interpolate(self._mask[:, None].float(), tuple(spatial), mode='nearest')[:, 0] > 0
+        if self._channels == 1:
+            return torch.where(mask[:, None], token.view(1, -1, 1, 1), out)
+        return torch.where(mask[..., None], token.view(1, 1, 1, -1), out)
+
+    def forward_tokens(self,
+                       images: Tensor,
+                       layers: int | Sequence[int] = -1,
+                       mask: Tensor | None = None) -> list[Tokens]:
+        """See :class:`TokenBackbone`.
+
+        Raises:
+            ValueError: images of another size than the network was made for, or a mask that does
+                not fit.
+            RuntimeError: a mask, and :meth:`enable_masking` was not called.
+        """
+        asked = self.layer_indices(layers)
+        images = pad_to_patches(images, (self.patch_size, ) * 2)
+        if self.img_size is not None and tuple(images.shape[-2:]) != self.img_size:
+            raise ValueError(
+                '{} was made for images of {}x{}, and got {}x{}; set img_size, or take a network '
+                'that runs at any size'.format(type(self.net).__name__, *self.img_size,
+                                               *images.shape[-2:]))
+        grid = tuple(side // self.patch_size for side in images.shape[-2:])
+        self._mask = self._checked(mask, len(images), grid)
+        try:
+            last, maps = self.net.forward_intermediates(images, indices=sorted(set(asked)),
+                                                        norm=False, output_fmt='NCHW')
+        finally:
+            self._mask = None
+        found = dict(zip(sorted(set(asked)), maps, strict=True))
+        if self.num_layers - 1 in found:  # after the final norm, in timm's own layout
+            found[self.num_layers - 1] = _as_map(last, found[self.num_layers - 1])
+        return [self._tokens(found[n], grid) for n in asked]
+
+    def _checked(self, mask: Tensor | None, batch: int, grid: tuple[int, int]) -> Tensor | None:
+        if mask is None:
+            return None
+        if not hasattr(self, 'mask_token'):
+            raise RuntimeError(f'this {type(self).__name__} has no mask token; call '
+                               'enable_masking() once before the optimiser is built')
+        if mask.shape != (batch, math.prod(grid)) or mask.dtype != torch.bool:
+            raise ValueError(f'mask must be bool {(batch, math.prod(grid))}, got {mask.dtype} '
+                             f'{tuple(mask.shape)}')
+        return mask.unflatten(1, grid)
+
+    @staticmethod
+    def _tokens(features: Tensor, grid: tuple[int, int]) -> Tokens:
+        if tuple(features.shape[-2:]) != grid:
+            features = F.adaptive_avg_pool2d(features, grid)
+        return Tokens(features.flatten(2).transpose(1, 2), None, grid)
+
+    def _block_of(self, name: str) -> int | None:
+        """Layers are the groups of layer decay, whatever they hold."""
+        inside = name.removeprefix('net.')
+        for n, module in enumerate(self._modules_of_layers):
+            if inside.startswith(f'{module}.'):
+                return n
+        return None
+
+    def _is_stem(self, name: str) -> bool:
+        return name.startswith(('mask_token', *(f'net.{stem}' for stem in _STEMS)))
+
+
+def _class_of_timm(path: str) -> type:
+    module, _, name = path.rpartition('.')
+    try:
+        return getattr(import_module(f'timm.models.{module}'), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        close = timm.list_models(f'*{path.split("_")[0]}*')[:5]
+        raise ValueError(f"timm has no model '{path}'" +
+                         (f'; close to it: {", ".join(close)}' if close else '')) from error
+
+
+def _as_map(last: Tensor, like: Tensor) -> Tensor:
+    """The final features, in whatever layout, as (B, C, h, w) of the same shape as ``like``."""
+    if last.shape == like.shape:
+        return last
+    if last.ndim == 4:
+        return last.permute(0, 3, 1, 2)
+    places = math.prod(like.shape[-2:])  # tokens that are no patch come first
+    return last[:, -places:].transpose(1, 2).unflatten(2, tuple(like.shape[-2:]))
