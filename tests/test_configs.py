@@ -71,7 +71,9 @@ def test_labels_fit_the_image(path):
     """Tests pad to whole patches themselves, so that the padding is cut off again."""
     cfg = load_config(str(ROOT / path))
     backbone = cfg.model.backbone
-    patch = backbone.get('patch_size') or backbone.get('model_kwargs', {}).get('patch_size') or 16
+    more = backbone.get('model_kwargs', {})
+    patch = (backbone.get('patch_size') or more.get('patch_size') or more.get('output_stride')
+             or 16)
     if 'patch14' in backbone.get('model_name', '') and 'model_kwargs' not in backbone:
         patch = 14
     assert cfg.model.data_preprocessor.test_cfg.size_divisor % patch == 0

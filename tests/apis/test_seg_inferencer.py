@@ -174,14 +174,16 @@ def test_a_panorama_is_refused_before_it_is_decoded(infer, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(('measured', 'at', 'want'), [
-    ([110., 210., 310.], 10., 1010.),  # a line
-    ([110., 212., 309.], 10., 988.),  # noise is no curve
-    ([110., 410., 910.], 10., 10010.),  # a curve
-    ([300., 300., 300.], 10., 300.),
+    ([110., 210., 310., 410.], 10., 1010.),  # a line
+    ([110., 212., 309., 411.], 10., 1011.),  # noise is no curve
+    ([110., 210., 350., 410.], 10., 1023.),  # nor is one reading that is too high
+    ([110., 210., 310., 550.], 10., 1700.),  # even the last
+    ([110., 410., 910., 1610.], 10., 10010.),  # a curve
+    ([300., 300., 300., 300.], 10., 300.),
 ])
 def test_the_law_of_memory(measured, at, want):
     from mmvitlin.apis.memory import fit
-    law = fit([10**6, 2 * 10**6, 3 * 10**6], measured)
+    law = fit([n * 10**6 for n in (1, 2, 3, 4)], measured)
     assert law(round(at * 1e6)) == pytest.approx(want, rel=0.01)
 
 
