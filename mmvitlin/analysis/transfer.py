@@ -1,0 +1,215 @@
+"""What a student took over from its teacher: their token-similarity maps, layer by layer."""
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn as nn
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from mmvitlin.analysis.figures import plt, save
+from mmvitlin.datasets.checking import READING_STEPS
+from mmvitlin.engine.checkpoints import last_checkpoint
+from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.errors import ConfigError
+from mmvitlin.models import TokenBackbone
+from mmvitlin.ops import cosine_map_distance
+
+_LABELS = ('LoadAnnotations', 'LoadSegLabels', 'LoadPanoptic')
+
+
+@dataclass
+class Eyes:
+    """A backbone with what its images go through.
+
+    Attributes:
+        name: In tables.
+        backbone: A :class:`mmvitlin.models.TokenBackbone`, eval mode.
+        preprocess: OpenMMLab data preprocessor.
+        cfg: The run's config.
+        score: mIoU of the run, None where it has none.
+    """
+    name: str
+    backbone: TokenBackbone
+    preprocess: nn.Module
+    cfg: Config
+    score: float | None = None
+
+    @classmethod
+    def of_run(cls, folder: str | Path, name: str | None = None, trained: bool = True,
+               metric: str = 'mIoU', options: dict | None = None) -> Eyes:
+        """From the work directory of a run: its config, and ``student.pth`` or the last checkpoint.
+
+        Args:
+            folder: Of a segmentation or distillation run of this toolkit.
+            name: The folder's by default.
+            trained: Load the weights; else the network is as it was initialised by seed 0.
+            metric: Of ``result.json``.
+            options: ``--cfg-options``.
+
+        Raises:
+            ConfigError: no config or checkpoint there, or a backbone that gives no tokens.
+        """
+        folder = Path(folder)
+        config = next(folder.glob('*.py'), None)
+        if config is None:
+            raise ConfigError(f'no run left its config in {folder}')
+        cfg = load_config(str(config), options)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        without_initial_weights(cfg)
+        torch.manual_seed(0)
+        backbone = MODELS.build(cfg.model.backbone)
+        if not isinstance(backbone, TokenBackbone):
+            raise ConfigError(f'{config}: a {type(backbone).__name__} gives no tokens to compare')
+        if trained:
+            student = folder / 'student.pth'
+            file = student if student.is_file() else last_checkpoint(folder)
+            backbone.load_weights(str(file), 'backbone.')
+        told = folder / 'result.json'
+        metrics = json.loads(told.read_text()).get('metrics', {}) if told.is_file() else {}
+        return cls(name or folder.name, backbone.eval(),
+                   MODELS.build(cfg.model.get('data_preprocessor') or cfg.data_preprocessor), cfg,
+                   metrics.get(metric))
+
+    @torch.inference_mode()
+    def tokens(self, image: Tensor, layers: Sequence[int]) -> list:
+        """Tokens of one (3, H, W) uint8 BGR image after each of the layers."""
+        images = self.preprocess(dict(inputs=[image], data_samples=[BaseDataElement()]))['inputs']
+        return self.backbone.forward_tokens(images, layers)
+
+
+def unseen_images(cfg: Config, limit: int | None = None) -> Iterator[Tensor]:
+    """(3, H, W) uint8 BGR images of a config's test set at the size of its test pipeline."""
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
+    steps = [s for s in cfg.test_dataloader.dataset.pipeline
+             if s['type'].split('.')[-1] not in _LABELS]
+    first = steps[0]['type'].split('.')[-1]
+    if first not in READING_STEPS:
+        raise ConfigError(f'the test pipeline starts with {first}, which reads no image')
+    pipeline = Compose(steps)
+    for n in itertools.islice(range(len(dataset)), limit):
+        info = {k: v for k, v in dataset.get_data_info(n).items() if k != 'seg_map_path'}
+        yield pipeline(info)['inputs']
+
+
+def centred_alignment(student: Tensor, teacher: Tensor) -> Tensor:
+    """Linear CKA of two token sets, 0 … 1 (1: the same but for a rotation and a scale).
+
+    Unlike the cosine maps it takes away what all tokens of an image share.
+
+    Args:
+        student: (B, L, C).
+        teacher: (B, L, D).
+
+    Returns:
+        (B,).
+
+    Source: Kornblith et al., Similarity of Neural Network Representations Revisited
+    (arXiv 1905.00414), equation 3 for linear kernels.
+    """
+    s, t = (x.float() - x.float().mean(1, keepdim=True) for x in (student, teacher))
+    cross = (t.mT @ s).square().sum((1, 2))
+    own = (s.mT @ s).square().sum((1, 2)) * (t.mT @ t).square().sum((1, 2))
+    return cross / own.sqrt().clamp_min(1e-12)
+
+
+def stage_layers(depth: int, stages: int) -> tuple[int, ...]:
+    """Last block of each of so many equal stages, as activation matching cuts them."""
+    return tuple((k + 1) * depth // stages - 1 for k in range(stages))
+
+
+def transferred(teacher: Eyes, student: Eyes, images: Iterable[Tensor], stages: int | None = None
+                ) -> dict[str, list[float]]:
+    """How near a student's token similarities are to its teacher's, stage by stage.
+
+    Args:
+        teacher: One network.
+        student: The other, on the same grid of tokens.
+        images: From :func:`unseen_images`.
+        stages: Equal parts that both depths are cut into; the shallower one's depth by default.
+
+    Returns:
+        'distance': mean of 1 − cosine between rows of the cosine maps (what activation matching
+        minimises, over all tokens); 'cka': mean linear CKA. A value a stage.
+
+    Raises:
+        ConfigError: the grids differ.
+    """
+    depths = teacher.backbone.num_layers, student.backbone.num_layers
+    stages = stages or min(depths)
+    layers = [stage_layers(depth, stages) for depth in depths]
+    rows: dict[str, list[list[float]]] = dict(distance=[], cka=[])
+    for image in images:
+        pairs = list(zip(student.tokens(image, layers[1]), teacher.tokens(image, layers[0]),
+                         strict=True))
+        if pairs[0][0].grid != pairs[0][1].grid:
+            raise ConfigError(f'{student.name} sees {pairs[0][0].grid} tokens and {teacher.name} '
+                              f'{pairs[0][1].grid}: their patches differ')
+        rows['distance'].append([float(cosine_map_distance(s.patches, t.patches).mean())
+                                 for s, t in pairs])
+        rows['cka'].append([float(centred_alignment(s.patches, t.patches).mean())
+                            for s, t in pairs])
+    return {name: np.mean(values, axis=0).round(5).tolist() for name, values in rows.items()}
+
+
+def correlations(rows: Sequence[dict]) -> dict[str, float]:
+    """Rank correlation (Spearman) of mean distance and mean CKA with the scores over runs.
+
+    Args:
+        rows: With 'distance', 'cka' (lists) and 'score'; those without a score are left out.
+
+    Returns:
+        'distance', 'cka' → −1 … 1, and 'runs', their number. Empty below three runs.
+    """
+    scored = [r for r in rows if r.get('score') is not None]
+    if len(scored) < 3:
+        return {}
+
+    def ranks(values: Sequence[float]) -> np.ndarray:
+        values = np.asarray(values)
+        return np.array([np.mean(np.flatnonzero(np.sort(values) == v)) for v in values])
+
+    scores = ranks([r['score'] for r in scored])
+    found = {}
+    for name in ('distance', 'cka'):
+        values = ranks([float(np.mean(r[name])) for r in scored])
+        spread = values.std() * scores.std()
+        found[name] = round(float(np.mean((values - values.mean()) * (scores - scores.mean()))
+                                  / spread), 3) if spread else 0.
+    return dict(found, runs=len(scored))
+
+
+def transfer_figure(rows: Sequence[dict], path: str | Path) -> Path:
+    """Distance and CKA over stages, and the mean CKA against the score."""
+    scored = [r for r in rows if r.get('score') is not None]
+    figure, axes = plt.subplots(1, 2 + bool(scored), figsize=(5 * (2 + bool(scored)), 3.8))
+    for axis, name, title in ((axes[0], 'distance', 'distance of similarity maps (1 − cosine)'),
+                              (axes[1], 'cka', 'linear CKA')):
+        for n, row in enumerate(rows):
+            axis.plot(range(1, len(row[name]) + 1), row[name], 'o-', color=f'C{n % 10}',
+                      label=row['name'])
+        axis.set(xlabel='stage', title=title)
+        axis.grid(alpha=0.3)
+    axes[1].legend(fontsize=7)
+    if scored:
+        for n, row in enumerate(rows):
+            if row.get('score') is None:
+                continue
+            axes[2].plot(np.mean(row['cka']), row['score'], 'o', color=f'C{n % 10}')
+            axes[2].annotate(row['name'], (np.mean(row['cka']), row['score']), fontsize=7,
+                             xytext=(4, 2), textcoords='offset points')
+        axes[2].set(xlabel='mean linear CKA', ylabel='mIoU (%)', title='does it predict the score?')
+        axes[2].margins(x=0.15)
+        axes[2].grid(alpha=0.3)
+    figure.tight_layout()
+    return save(figure, path)
