@@ -1,0 +1,19 @@
+# CIFAR-10's training images without labels: for distillation
+data_root = 'data/cifar10'
+train_pipeline = [
+    dict(type='mmvitlin.LoadImage'),
+    dict(type='RandomCrop', crop_size=32, padding=4),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='CustomDataset',
+        data_root=data_root,
+        data_prefix='train',
+        with_label=False,
+        pipeline=train_pipeline))

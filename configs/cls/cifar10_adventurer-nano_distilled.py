@@ -1,0 +1,8 @@
+# CIFAR-10: the small Adventurer from its distilled checkpoint
+_base_ = ['./cifar10_adventurer-nano.py']
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/linearizer_adventurer-nano_cifar10/student.pth',
+            prefix='backbone.')))
