@@ -1,6 +1,7 @@
 # the ablation of ViT-Linearizer on CamVid: objectives, scope, stages, mask ratio, weight of the
-# masks, and plain L2 on final features. Every row has the same teacher, 1,000 iterations without
-# labels and 400 with.
+# masks, plain L2 on final features, class probabilities (T = 2), no distillation. Every row but the
+# last has the same teacher, 1,000 iterations without labels and 400 with; the last 1,400 with.
+#   python tools/run_recipe.py configs/recipes/camvid_ablation.py --seeds 0 1 2 --amp --jobs 2
 seg = 'configs/seg/camvid_adventurer-nano_distilled.py'
 stages = [
     dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
@@ -10,6 +11,17 @@ stages = [
         inputs={'model.teacher.checkpoint': 'teacher'},
         output='student.pth'),
     dict(name='distilled', config=seg, inputs={'model.backbone.init_cfg.checkpoint': 'distill'}),
+    dict(
+        name='distill_logits',
+        config='configs/distill/logits_adventurer-nano_camvid.py',
+        inputs={'model.teacher.checkpoint': 'teacher'},
+        output='student.pth'),
+    dict(
+        name='logits',
+        config=seg,
+        inputs={'model.backbone.init_cfg.checkpoint': 'distill_logits'}),
+    dict(name='scratch', config='configs/seg/camvid_adventurer-nano.py'),
+    dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_long.py'),
 ]
 variants = dict(
     of='distill',

@@ -1,6 +1,8 @@
 # the ablation of ViT-Linearizer on CIFAR-10: objectives, scope, stages, mask ratio, weight of the
-# masks, and plain L2 on final features. Every row has the same teacher, 1,000 iterations without
-# labels and 400 with.
+# masks, plain L2 on final features, class probabilities (T = 2), no distillation. Every row but the
+# last has the same teacher, 1,000 iterations without labels and 400 with; the last 1,400 with.
+#   python tools/run_recipe.py configs/recipes/cifar10_ablation.py --seeds 0 1 2 --amp --jobs 2 \
+#       --metric accuracy/top1
 tuned = 'configs/cls/cifar10_adventurer-nano_distilled.py'
 stages = [
     dict(name='teacher', config='configs/cls/cifar10_vit-nano.py', shared=True),
@@ -10,6 +12,17 @@ stages = [
         inputs={'model.teacher.checkpoint': 'teacher'},
         output='student.pth'),
     dict(name='distilled', config=tuned, inputs={'model.backbone.init_cfg.checkpoint': 'distill'}),
+    dict(
+        name='distill_logits',
+        config='configs/distill/logits_adventurer-nano_cifar10.py',
+        inputs={'model.teacher.checkpoint': 'teacher'},
+        output='student.pth'),
+    dict(
+        name='logits',
+        config=tuned,
+        inputs={'model.backbone.init_cfg.checkpoint': 'distill_logits'}),
+    dict(name='scratch', config='configs/cls/cifar10_adventurer-nano.py'),
+    dict(name='scratch_long', config='configs/cls/cifar10_adventurer-nano_long.py'),
 ]
 variants = dict(
     of='distill',

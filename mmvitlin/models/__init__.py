@@ -5,6 +5,7 @@ from mmvitlin.models.distillers import (
     Distiller,
     FeatureAlignment,
     FrozenTeacher,
+    LogitDistillation,
     ViTLinearizer,
 )
 from mmvitlin.models.losses import (
@@ -18,6 +19,6 @@ from mmvitlin.models.necks import SimpleFPN
 __all__ = [
     'ActivationMatchingLoss', 'Adventurer', 'AttentionAlignment', 'AttentionAlignmentLoss',
     'Distiller', 'FeatureAlignment', 'FeatureAlignmentLoss', 'FrozenTeacher',
-    'MaskedPredictionLoss', 'SimpleFPN', 'TimmBackbone', 'TimmViT', 'TokenBackbone', 'Tokens',
-    'ViTLinearizer'
+    'LogitDistillation', 'MaskedPredictionLoss', 'SimpleFPN', 'TimmBackbone', 'TimmViT',
+    'TokenBackbone', 'Tokens', 'ViTLinearizer'
 ]

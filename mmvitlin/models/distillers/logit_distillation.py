@@ -1,0 +1,134 @@
+"""Plain knowledge distillation of whole classifiers and segmentors, a baseline."""
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmvitlin.errors import CheckpointError
+from mmvitlin.models.utils import read_state_dict
+from mmvitlin.registry import MODELS
+
+_NORMALISATION = ('mean', 'std', 'bgr_to_rgb', 'to_rgb')
+
+
+class _FrozenModel(nn.Module):
+    """Holds a whole frozen model outside of everything that is trained or saved."""
+
+    def __init__(self, model: dict, checkpoint: str | None):
+        super().__init__()
+        network = MODELS.build(model)
+        if checkpoint is not None:
+            try:
+                network.load_state_dict(read_state_dict(checkpoint, prefix=''))
+            except RuntimeError as error:
+                raise CheckpointError(f'teacher: {checkpoint} is of another model: {error}'
+                                      ) from error
+        self.__dict__['network'] = network.eval().requires_grad_(False)
+
+    def _apply(self, fn, recurse=True):
+        self.network._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def train(self, mode: bool = True) -> _FrozenModel:
+        """Stays in eval mode."""
+        return super().train(False)
+
+
+@MODELS.register_module()
+class LogitDistillation(BaseModel):
+    """Trains a whole student, backbone and head, to give its teacher's class probabilities.
+
+    ``loss = T² · KL(softmax(teacher / T) ‖ softmax(student / T))``, mean over images, and over
+    places where the scores are maps (the student's are resized to the teacher's). No labels are
+    read. The student's parts keep their names (``backbone.*``, ``decode_head.*``, ``head.*``).
+
+    Args:
+        student: Config of an mmseg segmentor or an mmpretrain classifier.
+        teacher: dict(model=config of such a model, checkpoint=its file); None for random weights.
+        temperature: T.
+        data_preprocessor: Of the images of both.
+        init_cfg: See mmengine.
+
+    Raises:
+        ValueError: the numbers of classes differ, the teacher was trained with another
+            normalisation, or T is not positive.
+        CheckpointError: the checkpoint is of another model.
+
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network (arXiv 1503.02531).
+    """
+
+    def __init__(self,
+                 student: dict,
+                 teacher: dict,
+                 temperature: float = 1.,
+                 data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None):
+        super().__init__(data_preprocessor, init_cfg)
+        if temperature <= 0:
+            raise ValueError(f'temperature must be positive, got {temperature}')
+        self.temperature = temperature
+        _check_normalisation(teacher['model'].get('data_preprocessor') or {},
+                             data_preprocessor or {})
+        self.teacher = _FrozenModel(**teacher)
+        network = MODELS.build(student)
+        theirs, ours = (_classes(m) for m in (self.teacher.network, network))
+        if theirs != ours:
+            raise ValueError(f'the teacher tells {theirs} classes apart, the student {ours}')
+        for name, part in network.named_children():
+            if name != 'data_preprocessor':
+                self.add_module(name, part)
+        self.__dict__['student'] = network  # its parts are ours
+
+    def train(self, mode: bool = True) -> LogitDistillation:
+        """The student's parts and what holds them."""
+        super().train(mode)
+        self.student.training = mode
+        return self
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'):
+        """mmengine's modes 'loss' and 'tensor' (the student's scores); labels are not used.
+
+        Args:
+            inputs: (B, 3, H, W), normalised.
+            data_samples: Ignored.
+            mode: 'loss' or 'tensor'.
+        """
+        if mode == 'tensor':
+            return self.student(inputs, mode='tensor')
+        if mode != 'loss':
+            raise RuntimeError(f"a distiller has no mode '{mode}'; it gives 'loss' and 'tensor'")
+        with torch.no_grad():
+            teacher = self.teacher.network(inputs, mode='tensor').float()
+        student = self.student(inputs, mode='tensor').float()
+        if student.shape[2:] != teacher.shape[2:]:
+            student = F.interpolate(student, teacher.shape[2:], mode='bilinear',
+                                    align_corners=False)
+        t = self.temperature
+        each = F.kl_div(F.log_softmax(student / t, 1), F.log_softmax(teacher / t, 1),
+                        reduction='none', log_target=True).sum(1)
+        return dict(loss_logits=t**2 * each.mean())
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The backbone's groups; heads are with its last."""
+        return self.backbone.get_layer_depth(param_name, f'{prefix}backbone.')
+
+
+def _classes(model: nn.Module) -> int | None:
+    head = getattr(model, 'decode_head', None) or getattr(model, 'head', None)
+    return getattr(head, 'num_classes', None)
+
+
+def _check_normalisation(theirs: dict, ours: dict) -> None:
+    told = {k: (list(theirs[k]) if isinstance(theirs[k], (list, tuple)) else theirs[k],
+                list(ours[k]) if isinstance(ours[k], (list, tuple)) else ours[k])
+            for k in _NORMALISATION if k in theirs and k in ours}
+    if different := {k: v for k, v in told.items() if v[0] != v[1]}:
+        raise ValueError('the teacher was trained with another normalisation; set '
+                         'data_preprocessor to it: ' + ', '.join(
+                             f'{k}={a}, not {b}' for k, (a, b) in different.items()))

@@ -1,0 +1,93 @@
+"""The student's class probabilities become the teacher's, and nothing of the teacher is kept."""
+import copy
+
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+
+from mmvitlin.engine.launch import load_config
+from mmvitlin.errors import CheckpointError
+from tests.conftest import ROOT
+
+CONFIGS = {'camvid': 'mmseg', 'cifar10': 'mmpretrain'}
+
+
+def build(name, **teacher):
+    cfg = load_config(str(ROOT / f'configs/distill/logits_adventurer-nano_{name}.py'))
+    init_default_scope(CONFIGS[name])
+    model = cfg.model
+    model.student.backbone.update(arch=dict(embed_dims=32, num_layers=2))
+    part = model.student.decode_head if name == 'camvid' else model.student.head
+    part.in_channels = 32
+    model.teacher.model.backbone.model_kwargs.update(embed_dim=128, depth=2)
+    model.teacher.checkpoint = None
+    model.teacher.update(teacher)
+    torch.manual_seed(0)
+    return MODELS.build(model)
+
+
+SIZE = {'camvid': (120, 160), 'cifar10': (32, 32)}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_loss_is_the_divergence_of_the_scores(name):
+    model = build(name).eval()
+    images = torch.randn(2, 3, *SIZE[name])
+    with torch.no_grad():
+        t = model.teacher.network(images, mode='tensor') / 2
+        s = model(images, mode='tensor') / 2
+        got = model(images, mode='loss')['loss_logits']
+    assert t.shape == s.shape
+    p = t.softmax(1)
+    want = 4 * (p * (p.log() - s.softmax(1).log())).sum(1).mean()
+    assert got.item() == pytest.approx(want.item(), rel=1e-4)
+    assert got.item() > 0
+    if name == 'camvid':  # the same network has nothing to learn
+        model.teacher.__dict__['network'] = copy.deepcopy(model.student).eval()
+        assert model(images, mode='loss')['loss_logits'].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_whole_student_learns_and_the_teacher_is_nowhere(name):
+    model = build(name).train()
+    model(torch.randn(2, 3, *SIZE[name]), mode='loss')['loss_logits'].backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    heads = 'decode_head.' if name == 'camvid' else 'head.'
+    assert all(k.startswith(('backbone.', heads)) for k in model.state_dict())
+    assert any(k.startswith(heads) for k in model.state_dict())
+    assert not model.teacher.network.training
+    assert all(p.grad is None for p in model.teacher.network.parameters())
+    assert model.student.training
+    assert not model.eval().student.training
+    averaged = copy.deepcopy(model)  # as an EMA hook makes it
+    assert averaged.teacher.network is model.teacher.network
+    assert averaged.student.backbone is averaged.backbone is not model.backbone
+
+
+def test_student_and_teacher_maps_of_other_sizes():
+    model = build('camvid')
+    model.teacher.network.backbone = MODELS.build(dict(
+        type='mmvitlin.TimmViT', model_name='vit_tiny_patch16_224', img_size=(120, 160),
+        model_kwargs=dict(patch_size=4, embed_dim=128, depth=1, num_heads=2))).eval()
+    loss = model(torch.randn(1, 3, 120, 160), mode='loss')['loss_logits']
+    assert torch.isfinite(loss)
+
+
+def test_refusals(tmp_path):
+    torch.save(dict(state_dict=dict(a=torch.zeros(1))), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match=r'other.pth is of another model'):
+        build('camvid', checkpoint=str(tmp_path / 'other.pth'))
+    cfg = load_config(str(ROOT / 'configs/distill/logits_adventurer-nano_camvid.py')).model
+    cfg.teacher.checkpoint = None
+    init_default_scope('mmseg')
+    for change, words in ((dict(temperature=0.), 'temperature must be positive'),):
+        with pytest.raises(ValueError, match=words):
+            MODELS.build({**cfg, **change})
+    other = copy.deepcopy(cfg)
+    other.teacher.model.decode_head.num_classes = 5
+    with pytest.raises(ValueError, match='tells 5 classes apart, the student 11'):
+        MODELS.build(other)
+    other = copy.deepcopy(cfg)
+    other.data_preprocessor.mean = [1., 2., 3.]
+    with pytest.raises(ValueError, match=r'another normalisation; .*mean=\[123.675'):
+        MODELS.build(other)
