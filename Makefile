@@ -45,7 +45,7 @@ demo-adala: setup
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala.py --work-dir work_dirs/demo-adala
 
 test: setup
-	@echo "== test: the whole suite, about twelve minutes on two cores"
+	@echo "== test: the whole suite, about a quarter of an hour on two cores"
 	$(BIN)/python -m pytest
 
 lint: setup

@@ -16,6 +16,7 @@ from mmvitlin.engine.recipe import load_report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'docs' / 'results'
+METRICS = {'accuracy/top1': 'top-1 accuracy'}
 
 
 def rates(results: dict) -> list[str]:
@@ -45,11 +46,13 @@ def comparison(results: dict) -> list[str]:
     stages, seeds = results['stages'], results['seeds']
     student = stages[told.student]
     rows = {name: text for name, text in told.rows.items() if name in stages}
+    metric = METRICS.get(results.get('metric'), 'mIoU')
     lines = [
         f'### {told.title}', '',
-        f'mIoU on held-out images, {len(seeds)} seeds, mean ± standard deviation; the last column '
-        'is by how much the student is ahead, seed by seed:', '',
-        '| | mIoU | iterations with labels | student ahead by |', '| --- | --- | --- | --- |',
+        f'{metric} on held-out images in percent, {len(seeds)} seeds, mean ± standard deviation; '
+        f'the last column is by how much the student (“{told.rows[told.student]}”) is ahead, seed '
+        'by seed:', '',
+        f'| | {metric} | iterations with labels | ahead by |', '| --- | --- | --- | --- |',
         *(f"| {text} | {stages[name]['mean']:.1f} ± {stages[name]['std']:.1f} | "
           f"{stages[name]['iterations']} | "
           f"{'' if name == told.student else paired(student, stages[name])} |"
@@ -195,6 +198,51 @@ def resolution(results: dict) -> list[str]:
     return [*lines, '', f"```bash\n{results['command']}\n```", '']
 
 
+def camvid_at_full_size(results: dict) -> list[str]:
+    """Three networks on larger images, whole and in windows."""
+    names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
+                 linear_vit='linear ViT, aligned')
+    found: dict[tuple, dict[str, list[float]]] = {}
+    for key, rows in results['rows'].items():
+        net, mode, _ = key.split()
+        for row in rows:
+            cell = found.setdefault((net, mode, row['scale']), {})
+            for name in ('miou', 'thin', 'ms', 'peak_mib'):
+                cell.setdefault(name, []).append(row[name])
+    lines = ['### CamVid at full size and twice it', '',
+             'Trained on crops of 240×320; 233 test images, mean over seeds; memory above the '
+             'loaded network:', '',
+             '| network | image | | mIoU | thin objects | ms | MiB |',
+             '| --- | --- | --- | --- | --- | --- | --- |']
+    for (net, mode, scale), cell in sorted(found.items(), key=lambda f: (
+            list(names).index(f[0][0]), f[0][2], f[0][1] == 'slide')):
+        spread = f" ± {statistics.stdev(cell['miou']):.1f}" if len(cell['miou']) > 1 else ''
+        lines.append(
+            f"| {names[net]} | {360 * scale:.0f}×{480 * scale:.0f} | {mode} | "
+            f"{statistics.mean(cell['miou']):.1f}{spread} | {statistics.mean(cell['thin']):.1f} | "
+            f"{statistics.median(cell['ms']):.0f} | {statistics.median(cell['peak_mib']):.0f} |")
+    return [*lines, '', f"```bash\n{results['command']}\n```", '',
+            *([results['note'], ''] if results.get('note') else [])]
+
+
+def teachers(results: dict) -> list[str]:
+    """Steps with a teacher computed in several ways."""
+    alone = results['rows']['student alone']['ms']['median']
+    lines = ['### What a teacher costs', '',
+             f"One distillation step of `{results['teacher']}` into Adventurer-"
+             f"{results['student'][0].upper()}, batch {results['batch']}, float32, in turn:", '',
+             "| the teacher's features | s a step | beside the student alone | peak of a step, MiB "
+             '| its weights, MiB |', '| --- | --- | --- | --- | --- |']
+    for name, row in results['rows'].items():
+        ms = row['ms']['median']
+        lines.append(f'| {name} | {seconds(ms)} | {ms / alone:.2f}× | {row["peak_mib"]:,.0f} | '
+                     f"{'' if name == 'student alone' else format(row['teacher_mib'], ',.0f')} |")
+    kept = results['kib_an_image']
+    return [*lines, '', f"An image's features take {kept['cache'] / 1024:.1f} MiB on disk, "
+            f"{kept['cache16'] / 1024:.1f} in float16.", '',
+            f"```bash\n{results['command']}\n```", '']
+
+
 def trust(results: dict) -> list[str]:
     """Killed runs, layouts of processes, damaged files."""
     rows = results['rows']
@@ -264,8 +312,10 @@ def widths(results: dict) -> list[str]:
             f"```bash\n{results['calls'][-1]['command']}\n```", '']
 
 
-WRITERS = dict(camvid=comparison, adala_camvid=comparison, adala_rates=rates, ops_cpu=ops,
-               crossovers_cpu=widths, detection_streets=detection, highres_memory=highres,
+WRITERS = dict(camvid=comparison, cifar10=comparison, adala_camvid=comparison, adala_rates=rates,
+               students_camvid=comparison, teachers_camvid=comparison, cheaper_teacher=teachers,
+               ops_cpu=ops, crossovers_cpu=widths, detection_streets=detection,
+               highres_memory=highres, highres_camvid=camvid_at_full_size,
                resolution_streets=resolution, reliability=trust, demo=demo)
 
 
