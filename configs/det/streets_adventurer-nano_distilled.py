@@ -4,5 +4,5 @@ model = dict(
     backbone=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/linearizer_adventurer-nano_streets/student.pth',
+            checkpoint='work_dirs/linearizer_adventurer-nano_streets-512/student.pth',
             prefix='backbone.')))

@@ -1,14 +1,14 @@
 # Mask R-CNN on drawn street scenes: what distillation without labels is worth to a detector.
-# The teacher has learnt to segment the same scenes; the detectors have 1,200 iterations each.
-#   python tools/make_streets.py work_dirs/streets --train 400 --val 60 --size 256 512
+# One teacher has learnt to segment the same scenes; the detectors have 1,200 iterations each.
+#   python tools/make_streets.py data/streets --train 400 --val 60
 #   python tools/run_recipe.py configs/recipes/streets_detection.py --seeds 0 1 2 --amp --jobs 2 \
-#       --metric coco/bbox_AP50_ordinary --cfg-options data_root=work_dirs/streets
+#       --metric coco/bbox_AP50_ordinary
 start = 'model.backbone.init_cfg.checkpoint'
 stages = [
-    dict(name='teacher', config='configs/seg/streets_vit-nano.py'),
+    dict(name='teacher', config='configs/seg/streets_512_vit-nano.py', shared=True),
     dict(
         name='distill',
-        config='configs/distill/linearizer_adventurer-nano_streets_long.py',
+        config='configs/distill/linearizer_adventurer-nano_streets-512.py',
         inputs={'model.teacher.checkpoint': 'teacher'},
         output='student.pth'),
     dict(
@@ -22,7 +22,7 @@ stages = [
         inputs={start: 'teacher'}),
 ]
 report = dict(
-    title='Mask R-CNN on drawn street scenes (256×512, patch 16, width 128, 8 blocks)',
+    title='Mask R-CNN on drawn street scenes (512×1024, patch 16, width 128, 8 blocks)',
     teacher='softmax',
     student='distilled',
     unlabelled=['distill'],

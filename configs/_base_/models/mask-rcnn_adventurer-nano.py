@@ -2,13 +2,13 @@
 _base_ = ['./mask-rcnn_adventurer-base.py']
 model = dict(
     data_preprocessor=dict(
-        batch_augments=[dict(type='BatchFixedSizePad', size=(192, 384), pad_mask=True)]),
+        batch_augments=[dict(type='BatchFixedSizePad', size=(256, 512), pad_mask=True)]),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=128, num_layers=8), img_size=(256, 512)),
-    neck=dict(in_channels=128, out_channels=64, strides=(4, 8, 16, 32)),
+    neck=dict(in_channels=128, out_channels=64, strides=(4, 8, 16, 32, 64)),
     rpn_head=dict(
         in_channels=64, feat_channels=64, num_convs=1,
-        anchor_generator=dict(scales=[4], strides=[4, 8, 16, 32])),
+        anchor_generator=dict(scales=[4])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64),
         bbox_head=dict(

@@ -1,16 +1,16 @@
-# the things of the built-in street scenes, drawn at 256x512 by tools/make_streets.py; crops of
-# 192x384
+# the things of the built-in street scenes, drawn at 512x1024 by tools/make_streets.py; crops of
+# 256x512
 _base_ = ['./cityscapes_instances_1024.py']
-data_root = 'work_dirs/demo/streets'
+data_root = 'data/streets'
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='RandomResize', scale=(512, 256), ratio_range=(1.0, 1.5), keep_ratio=True),
+    dict(type='RandomResize', scale=(1024, 512), ratio_range=(1.0, 1.5), keep_ratio=True),
     dict(
         type='RandomCrop',
         crop_type='absolute',
-        crop_size=(384, 192),  # width, height
+        crop_size=(512, 256),  # width, height
         recompute_bbox=True,
         allow_negative_crop=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4)),
@@ -19,7 +19,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='mmvitlin.LoadImage'),
-    dict(type='Resize', scale=(512, 256), keep_ratio=True),
+    dict(type='Resize', scale=(1024, 512), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
