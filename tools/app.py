@@ -22,7 +22,9 @@ def network(text: str, device: str | None, precision: str) -> tuple[str, SegInfe
     Raises:
         ConfigError: it is neither a work directory nor CONFIG,CHECKPOINT.
     """
-    name, _, place = text.rpartition('=')
+    name, found, place = text.partition('=')
+    if not found or Path(text).is_dir():  # a folder's own name may hold '='
+        name, place = '', text
     how = dict(device=device, precision=precision, scale='original')
     if Path(place).is_dir():
         return name or Path(place).name, SegInferencer.of_run(place, **how)

@@ -35,7 +35,10 @@ def rates(results: dict) -> list[str]:
 
 def paired(student: dict, other: dict) -> str:
     """Mean difference over seeds, each seed with its own; with its deviation for several."""
-    gaps = [a - b for a, b in zip(student['values'], other['values'], strict=True)]
+    theirs = other['values']
+    if len(theirs) == 1:  # shared by all seeds
+        theirs = theirs * len(student['values'])
+    gaps = [a - b for a, b in zip(student['values'], theirs, strict=True)]
     spread = f' ± {statistics.stdev(gaps):.1f}' if len(gaps) > 1 else ''
     return f'{statistics.mean(gaps):+.1f}{spread}'
 

@@ -44,7 +44,7 @@ def main() -> None:
     results = dict(recipe=args.recipe, metric=args.metric, seeds=args.seeds,
                    command=command_line(), versions=versions(),
                    machine=machine(),
-                   stages=summarise(runs, args.metric),
+                   stages=summarise(runs, args.metric, [s.name for s in stages if s.shared]),
                    runs={str(seed): run for seed, run in runs.items()})
     out = Path(args.out or work_dir / 'results.json')
     out.parent.mkdir(parents=True, exist_ok=True)

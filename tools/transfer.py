@@ -20,6 +20,7 @@ from mmvitlin.analysis.latency import machine
 from mmvitlin.analysis.transfer import (
     Eyes,
     correlations,
+    score_of,
     transfer_figure,
     transferred,
     unseen_images,
@@ -46,6 +47,17 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read_student(text: str) -> tuple[str | None, str, str]:
+    """Name, run and tuned run of [NAME=]RUN[:TUNED_RUN]; a folder's own name may hold '='."""
+    if Path(text).is_dir():
+        return None, text, ''
+    name, found, place = text.partition('=')
+    if not found or Path(text.partition(':')[0]).is_dir():
+        name, place = None, text
+    run, _, tuned = place.partition(':')
+    return name, run, tuned
+
+
 @friendly
 def main() -> None:
     args = parse_args()
@@ -55,20 +67,21 @@ def main() -> None:
     images = list(unseen_images(teacher.cfg, args.images))
     rows, students = [], []
     for text in args.students:
-        name, _, place = text.rpartition('=')
-        run, _, tuned = place.partition(':')
-        student = Eyes.of_run(run, name or None, metric=args.metric)
+        name, run, tuned = read_student(text)
+        student = Eyes.of_run(run, name, metric=args.metric)
         if tuned:
-            student.score = Eyes.of_run(tuned, trained=False, metric=args.metric).score
+            student.score = score_of(tuned, args.metric)
         students.append(student)
     if args.untrained:
-        first = args.students[0].rpartition('=')[2].partition(':')[0]
-        students.insert(0, Eyes.of_run(first, 'untrained', trained=False))
+        students.insert(0, Eyes.of_run(read_student(args.students[0])[1], 'untrained',
+                                       trained=False))
         students[0].score = None
+    # one number of stages for all, or their means could not be held against each other
+    stages = args.stages or min(e.backbone.num_layers for e in (teacher, *students))
     table = Table('student', 'distance of maps, by stage', 'mean', 'CKA, by stage', 'mean',
                   args.metric)
     for student in students:
-        row = transferred(teacher, student, images, args.stages)
+        row = transferred(teacher, student, images, stages)
         rows.append(dict(name=student.name, score=student.score, **row))
         cells = [text for key in ('distance', 'cka') for text in (
             ' '.join(f'{v:.2f}' for v in row[key]), f'{sum(row[key]) / len(row[key]):.3f}')]
@@ -80,7 +93,7 @@ def main() -> None:
         teacher=args.teacher, images=len(images), rows=rows, correlations=found,
         command=command_line(), machine=machine(), versions=versions(),
         date=datetime.now(timezone.utc).isoformat(timespec='seconds')), indent=1) + '\n')
-    transfer_figure(rows, args.out_dir / 'transfer.png')
+    transfer_figure(rows, args.out_dir / 'transfer.png', args.metric)
     Console().print(table)
     if found:
         print(f"rank correlation with {args.metric} over {found['runs']} runs: distance "

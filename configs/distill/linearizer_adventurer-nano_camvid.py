@@ -5,3 +5,4 @@ _base_ = [
     '../_base_/runtime_distill.py'
 ]
 model = dict(teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))
+train_dataloader = dict(sampler=dict(salt=1))  # other batches than fine-tuning

@@ -4,6 +4,8 @@ _base_ = [
     '../_base_/schedules/adamw_1000.py', '../_base_/runtime_distill.py'
 ]
 model = dict(
+    # as in the other distillations
+    student=dict(backbone=dict(drop_path_rate=0.), decode_head=dict(dropout_ratio=0.)),
     teacher=dict(
         checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth',
         model=dict(
@@ -13,3 +15,4 @@ model = dict(
                 model_name='vit_tiny_patch16_224',
                 img_size=(120, 160),
                 model_kwargs=dict(patch_size=8, embed_dim=128, depth=8, num_heads=2)))))
+train_dataloader = dict(sampler=dict(salt=1))  # other batches than fine-tuning

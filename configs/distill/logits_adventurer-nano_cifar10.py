@@ -5,6 +5,7 @@ _base_ = [
     '../_base_/runtime_distill_cls.py'
 ]
 model = dict(
+    student=dict(backbone=dict(drop_path_rate=0.)),  # as in the other distillations
     teacher=dict(
         checkpoint='work_dirs/cifar10_vit-nano/iter_2000.pth',
         model=dict(
@@ -16,3 +17,4 @@ model = dict(
                 model_kwargs=dict(patch_size=4, embed_dim=128, depth=8, num_heads=2),
                 out_type='avg_featmap'))))
 log_processor = dict(by_epoch=False)
+train_dataloader = dict(sampler=dict(salt=1))  # other batches than fine-tuning

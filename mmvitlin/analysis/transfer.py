@@ -67,24 +67,30 @@ class Eyes:
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         without_initial_weights(cfg)
         torch.manual_seed(0)
-        backbone = MODELS.build(cfg.model.backbone)
+        backbone = MODELS.build((cfg.model.get('student') or cfg.model).backbone)
         if not isinstance(backbone, TokenBackbone):
             raise ConfigError(f'{config}: a {type(backbone).__name__} gives no tokens to compare')
         if trained:
             student = folder / 'student.pth'
             file = student if student.is_file() else last_checkpoint(folder)
             backbone.load_weights(str(file), 'backbone.')
-        told = folder / 'result.json'
-        metrics = json.loads(told.read_text()).get('metrics', {}) if told.is_file() else {}
-        return cls(name or folder.name, backbone.eval(),
-                   MODELS.build(cfg.model.get('data_preprocessor') or cfg.data_preprocessor), cfg,
-                   metrics.get(metric))
+        preprocess = dict(cfg.model.get('data_preprocessor') or cfg.data_preprocessor)
+        preprocess.setdefault('type', 'mmpretrain.ClsDataPreprocessor')
+        return cls(name or folder.name, backbone.eval(), MODELS.build(preprocess), cfg,
+                   score_of(folder, metric))
 
     @torch.inference_mode()
     def tokens(self, image: Tensor, layers: Sequence[int]) -> list:
         """Tokens of one (3, H, W) uint8 BGR image after each of the layers."""
         images = self.preprocess(dict(inputs=[image], data_samples=[BaseDataElement()]))['inputs']
         return self.backbone.forward_tokens(images, layers)
+
+
+def score_of(folder: str | Path, metric: str = 'mIoU') -> float | None:
+    """What ``result.json`` of a work directory says, None where it says nothing."""
+    told = Path(folder) / 'result.json'
+    metrics = json.loads(told.read_text()).get('metrics', {}) if told.is_file() else {}
+    return metrics.get(metric)
 
 
 def unseen_images(cfg: Config, limit: int | None = None) -> Iterator[Tensor]:
@@ -124,7 +130,13 @@ def centred_alignment(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def stage_layers(depth: int, stages: int) -> tuple[int, ...]:
-    """Last block of each of so many equal stages, as activation matching cuts them."""
+    """Last block of each of so many equal stages, as activation matching cuts them.
+
+    Raises:
+        ConfigError: more stages than blocks.
+    """
+    if not 1 <= stages <= depth:
+        raise ConfigError(f'{stages} stages do not fit a network of {depth} layers')
     return tuple((k + 1) * depth // stages - 1 for k in range(stages))
 
 
@@ -189,7 +201,7 @@ def correlations(rows: Sequence[dict]) -> dict[str, float]:
     return dict(found, runs=len(scored))
 
 
-def transfer_figure(rows: Sequence[dict], path: str | Path) -> Path:
+def transfer_figure(rows: Sequence[dict], path: str | Path, metric: str = 'mIoU') -> Path:
     """Distance and CKA over stages, and the mean CKA against the score."""
     scored = [r for r in rows if r.get('score') is not None]
     figure, axes = plt.subplots(1, 2 + bool(scored), figsize=(5 * (2 + bool(scored)), 3.8))
@@ -208,7 +220,7 @@ def transfer_figure(rows: Sequence[dict], path: str | Path) -> Path:
             axes[2].plot(np.mean(row['cka']), row['score'], 'o', color=f'C{n % 10}')
             axes[2].annotate(row['name'], (np.mean(row['cka']), row['score']), fontsize=7,
                              xytext=(4, 2), textcoords='offset points')
-        axes[2].set(xlabel='mean linear CKA', ylabel='mIoU (%)', title='does it predict the score?')
+        axes[2].set(xlabel='mean linear CKA', ylabel=metric, title='does it predict the score?')
         axes[2].margins(x=0.15)
         axes[2].grid(alpha=0.3)
     figure.tight_layout()

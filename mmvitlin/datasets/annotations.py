@@ -13,7 +13,8 @@ def annotations_by_image(path: str | Path) -> dict[int, list[dict]]:
     """Raw annotations of a COCO file: image id → its annotations."""
     found: dict[int, list[dict]] = defaultdict(list)
     for annotation in json.loads(Path(path).read_bytes()).get('annotations', []):
-        found[annotation['image_id']].append(annotation)
+        if 'bbox' in annotation:  # else of panoptic segments, which lie in images
+            found[annotation['image_id']].append(annotation)
     return found
 
 
@@ -23,8 +24,9 @@ def faults(annotations: list[dict], height: int, width: int) -> Iterator[tuple[s
     for annotation in annotations:
         name, box = annotation.get('id'), annotation['bbox']
         x, y, w, h = box
-        if w <= 0 or h <= 0:
-            yield 'box without area', f'annotation {name} is {w:g}x{h:g} pixels; it is left out'
+        if w < 1 or h < 1 or annotation.get('area', 1) <= 0:
+            yield 'box without area', (f'annotation {name} is {w:g}x{h:g} pixels with an area of '
+                                       f"{annotation.get('area', w * h):g}; it is left out")
             continue
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             yield 'box outside', (f'annotation {name}, {[round(v, 1) for v in box]}, lies outside '

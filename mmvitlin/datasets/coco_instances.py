@@ -101,6 +101,9 @@ class CocoInstances(CocoDataset):
                      [a['id'] for a in annotations if a['category_id'] not in names])
         self._refuse('whose bbox is not four finite numbers (x, y, width, height)',
                      [a['id'] for a in annotations if not _is_box(a.get('bbox'))])
+        if self.test_mode and any(a['id'] == 0 for a in annotations):
+            raise ConfigError(f'{file} has an annotation with the id 0, which pycocotools takes '
+                              'for none: finding it would count as wrong. Count ids from 1')
         if self._with_masks():
             used = [a for a in annotations if names[a['category_id']] in classes
                     and not a.get('ignore') and min(a['bbox'][2:]) >= 1]

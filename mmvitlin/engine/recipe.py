@@ -363,13 +363,15 @@ def _run(command: list[str], log: Path, name: str = '', threads: int | None = No
     return process.returncode, last
 
 
-def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU') -> dict[str, dict]:
+def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU',
+              shared: Sequence[str] = ()) -> dict[str, dict]:
     """Mean and spread of a metric over seeds.
 
     Args:
         runs: Seed → stage → result, from :func:`run_recipe`.
         metric: Key in the results' metrics, or among the last losses; stages without it are left
             out.
+        shared: Stages that all seeds have in common.
 
     Returns:
         Stage → dict(mean, std (sample deviation, 0 for one seed), values, seconds).
@@ -377,6 +379,7 @@ def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU') -> dict[st
     table: dict[str, dict] = {}
     for name in next(iter(runs.values())):
         rows = [run[name] for run in runs.values() if name in run]
+        rows = rows[:1] if name in shared else rows  # one run, whatever the seeds
         told = [{**row.get('train', {}), **row.get('metrics', {})} for row in rows]
         values = [row[metric] for row in told if metric in row]
         entry = dict(iterations=rows[0]['iterations'],

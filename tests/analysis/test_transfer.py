@@ -76,6 +76,8 @@ def test_rank_correlation_is_scipys():
 def test_stages_are_those_of_activation_matching():
     for depth, stages in ((8, 4), (12, 5), (24, 4), (7, 7)):
         assert stage_layers(depth, stages) == ActivationMatchingLoss(stages).layers(depth)
+    with pytest.raises(ConfigError, match='8 stages do not fit a network of 4 layers'):
+        stage_layers(4, 8)
 
 
 def test_a_network_is_next_to_itself(run):

@@ -75,6 +75,22 @@ def test_small_detections_do_not_count_as_wrong_and_large_ones_do(metric):
         'coco/bbox_AP50_ordinary_car'] == pytest.approx(1.)
 
 
+def test_categories_in_any_order(tmp_path):
+    from mmvitlin.registry import METRICS
+    content = dict(images=[dict(id=0, file_name='a', height=100, width=100),
+                           dict(id=1, file_name='b', height=400, width=400)],
+                   categories=[dict(id=3, name='car'), dict(id=1, name='person')],
+                   annotations=[annotation(1, 0, 3, [10, 10, 20, 20]),
+                                annotation(2, 0, 1, [50, 50, 20, 20])])
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+    built = METRICS.build(dict(type='mmvitlin.InstanceMetric', metric=['bbox'],
+                               ann_file=str(tmp_path / 'truth.json')))
+    built.dataset_meta = dict(classes=('car', 'person'))
+    values = see(built, {0: [([10, 10, 20, 20], 0, 0.9)], 1: []})
+    assert values['coco/bbox_AP50_ordinary_car'] == pytest.approx(1.)
+    assert values['coco/bbox_AP50_ordinary_person'] == 0.
+
+
 def test_half_of_the_union_decides(metric):
     for box, expected in (([10, 10, 20, 11], 1.), ([10, 10, 20, 9], 0.)):
         values = see(metric(), {0: [(box, 0, 0.9)], 1: []})

@@ -256,6 +256,15 @@ def test_what_only_evaluation_asks_for(annotations):
     assert len(annotations(unlabelled, test_mode=True)) == 6  # images that nobody may see
 
 
+def test_an_annotation_that_evaluation_takes_for_none(annotations):
+    def from_zero(content):
+        content['annotations'][0]['id'] = 0
+
+    assert len(annotations(from_zero)) == 6
+    with pytest.raises(ConfigError, match='an annotation with the id 0'):
+        annotations(from_zero, test_mode=True)
+
+
 @pytest.mark.parametrize('text', ['{"images": [', '[]', '{"images": [], "annotations": []}'])
 def test_a_file_that_is_no_coco_file(annotations, text):
     with pytest.raises(UnreadableFileError, match='changed.json is no'):

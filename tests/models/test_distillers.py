@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from mmvitlin.models import FrozenTeacher, TimmViT, ViTLinearizer
+from mmvitlin.models import AttentionAlignment, FrozenTeacher, TimmViT, ViTLinearizer
 from tests.conftest import ROOT
 
 STUDENT = dict(type='mmvitlin.Adventurer', arch=dict(embed_dims=32, num_layers=4), img_size=64)
@@ -298,6 +298,23 @@ def test_another_network_has_another_cache(tmp_path):
         next(other.network.parameters()).add_(1.)
     other.forward_tokens(images, (3, ), (4, 4))
     assert other.cache.misses == 1
+
+
+def test_the_same_weights_in_another_network(tmp_path):
+    images = torch.randn(1, 3, 64, 64)
+    one = FrozenTeacher(VIT, cache=str(tmp_path))
+    other = FrozenTeacher(dict(VIT, model_kwargs=dict(VIT['model_kwargs'], act_layer='relu')),
+                          cache=str(tmp_path))
+    other.network.load_state_dict(one.network.state_dict())
+    for teacher in (one, other):
+        teacher.forward_tokens(images, (3, ), (4, 4))
+    assert other.cache.misses == 1
+
+
+@pytest.mark.parametrize('how', [dict(cache='x'), dict(precision='bf16'), dict(compiled=True)])
+def test_attention_alignment_wants_the_teacher_itself(how):
+    with pytest.raises(ValueError, match='precision, compiled and cache are not for it'):
+        AttentionAlignment(dict(VIT, attention='linear'), dict(backbone=VIT, **how))
 
 
 def test_a_full_cache_computes(tmp_path):

@@ -1,5 +1,6 @@
 """Networks of timm as students: layers on one grid, masks, groups, refusals."""
 import pytest
+import timm
 import torch
 from mmengine.registry import MODELS
 
@@ -41,6 +42,7 @@ def test_the_last_layer_is_timms_own(name):
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         want = net.net.forward_features(images)
+        want = net.final_norm(want) if name == 'convnext' else want  # timm keeps it in its head
         got, = net.forward_tokens(images)
     if want.ndim == 4:
         channels_first = want.shape[1] == net.embed_dims
@@ -117,6 +119,41 @@ def test_groups_of_layer_decay():
     assert {n.split('.')[2] for n, p in frozen.named_parameters()
             if 'stages' in n and p.requires_grad} == {'2', '3'}
     assert not frozen.net.stem[0].weight.requires_grad
+
+
+def test_convnexts_final_norm_stays():
+    net = build(CONVNEXT)
+    assert any(n == 'final_norm.weight' for n, _ in net.named_parameters())
+    original = timm.create_model('convnext_tiny', **CONVNEXT['model_kwargs'])
+    assert net.final_norm.weight.shape == original.head.norm.weight.shape
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'mlp_mixer.MlpMixer', 'convnext_tiny'])
+def test_mmengine_does_not_draw_the_weights_anew(name):
+    more = MIXER if 'mixer' in name else dict(model_name=name)
+    net = build(more)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    net.init_weights()
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())
+
+
+def test_an_efficientnet_ends_with_its_last_stage():
+    net = TimmBackbone('efficientnet_b0')
+    tokens, = net.forward_tokens(torch.randn(1, 3, 64, 96))
+    assert tokens.patches.shape == (1, 6, net.embed_dims) == (1, 6, 320)
+    assert not any('conv_head' in n for n, _ in net.named_parameters())
+    assert net.get_layer_depth('net.conv_stem.weight')[0] == 0
+
+
+def test_recomputing_blocks_gives_the_same():
+    plain, again = build(CONVNEXT), build(CONVNEXT, with_cp=True)
+    assert any(getattr(m, 'grad_checkpointing', False) for m in again.modules())
+    images = torch.randn(1, 3, 64, 96)
+    for net in (plain, again):
+        net.train()
+        net.forward_tokens(images)[0].patches.square().mean().backward()
+    for a, b in zip(plain.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
 
 
 def test_weights_travel(tmp_path):

@@ -77,6 +77,7 @@ class InstanceMetric(CocoMetric):
         measured.accumulate()
         precision = measured.eval['precision'][0, :, :, 0, 0]  # (recall, category), -1: no objects
         values = {f'{kind}_AP50_ordinary_{names[c]}': float(np.mean(column))
-                  for c, column in zip(self.cat_ids, precision.T, strict=True) if column[0] >= 0}
+                  for c, column in zip(measured.params.catIds, precision.T, strict=True)
+                  if column[0] >= 0}
         mean = float(np.mean(list(values.values()))) if values else float('nan')
         return {f'{kind}_AP50_ordinary': mean, **values}

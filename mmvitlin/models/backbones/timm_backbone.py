@@ -9,6 +9,7 @@ import timm
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from timm.layers import LayerNorm2d
 from torch import Tensor
 
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
@@ -16,7 +17,8 @@ from mmvitlin.models.layers import pad_to_patches
 from mmvitlin.registry import MODELS
 
 _STEMS = ('stem', 'patch_embed')
-_HEADS = ('head', 'fc', 'classifier', 'fc_norm', 'head_drop', 'global_pool')
+_HEADS = ('head', 'fc', 'classifier', 'fc_norm', 'head_drop', 'global_pool', 'conv_head', 'bn2',
+          'norm_head')
 
 
 @MODELS.register_module()
@@ -29,6 +31,9 @@ class TimmBackbone(TokenBackbone):
     is the last one's. Where that grid is coarser than the teacher's patches are, timm's
     ``output_stride`` makes it finer (``model_kwargs=dict(output_stride=16)`` of a ConvNeXt).
     There is no class token. Vision Transformers go by :class:`TimmViT`.
+
+    The last layer's output is after the network's final norm where it has one on maps (ConvNeXt's,
+    which timm keeps in its head, included).
 
     Masked patches are replaced after the stem, at its stride, by a learned token of its width.
 
@@ -66,15 +71,33 @@ class TimmBackbone(TokenBackbone):
                 self.net, 'feature_info', None):
             raise TypeError(f"timm's {model_name} gives no intermediate features "
                             '(forward_intermediates); choose another')
-        for name in _HEADS:  # what classifies would get no gradient
-            if hasattr(self.net, name):
-                setattr(self.net, name, nn.Identity())
+        self._drop_head()
+        if self.with_cp:
+            self.net.set_grad_checkpointing(True)
         info = list(self.net.feature_info)
         self._modules_of_layers = [entry['module'] for entry in info]
         self.num_layers, self.embed_dims = len(info), info[-1]['num_chs']
         self.patch_size = self._stride(info[-1])
         self._mask: Tensor | None = None
+        names = [f'net.{n}' for n, _ in self.net.named_parameters()]
+        first = next(n for n, name in enumerate(names) if self._block_of(name) is not None)
+        self._before_layers = frozenset(names[:first])
         self.freeze_stages()
+
+    def _drop_head(self) -> None:
+        """Leave out what classifies, which would get no gradient; a norm in it stays."""
+        norm = getattr(getattr(self.net, 'head', None), 'norm', None)
+        map_norm = isinstance(norm, LayerNorm2d)  # of ConvNeXt, before the pooling or after it
+        self.final_norm = norm if map_norm else nn.Identity()
+        for name in _HEADS:
+            if hasattr(self.net, name):
+                setattr(self.net, name, nn.Identity())
+
+    def init_weights(self) -> None:
+        """timm has drawn or loaded the weights; only a checkpoint of ours is loaded over them."""
+        if self.init_cfg:
+            super().init_weights()
+        self._is_init = True
 
     def _stride(self, last: dict) -> int:
         if last.get('reduction'):
@@ -152,7 +175,8 @@ class TimmBackbone(TokenBackbone):
             self._mask = None
         found = dict(zip(sorted(set(asked)), maps, strict=True))
         if self.num_layers - 1 in found:  # after the final norm, in timm's own layout
-            found[self.num_layers - 1] = _as_map(last, found[self.num_layers - 1])
+            found[self.num_layers - 1] = self.final_norm(
+                _as_map(last, found[self.num_layers - 1]))
         return [self._tokens(found[n], grid) for n in asked]
 
     def _checked(self, mask: Tensor | None, batch: int, grid: tuple[int, int]) -> Tensor | None:
@@ -181,7 +205,8 @@ class TimmBackbone(TokenBackbone):
         return None
 
     def _is_stem(self, name: str) -> bool:
-        return name.startswith(('mask_token', *(f'net.{stem}' for stem in _STEMS)))
+        """What the network lists before its first layer."""
+        return name == 'mask_token' or name in self._before_layers
 
 
 def _class_of_timm(path: str) -> type:
@@ -198,7 +223,10 @@ def _as_map(last: Tensor, like: Tensor) -> Tensor:
     """The final features, in whatever layout, as (B, C, h, w) of the same shape as ``like``."""
     if last.shape == like.shape:
         return last
-    if last.ndim == 4:
+    size, width = tuple(like.shape[-2:]), like.shape[1]
+    if last.ndim == 4 and tuple(last.shape[1:]) == (*size, width):
         return last.permute(0, 3, 1, 2)
-    places = math.prod(like.shape[-2:])  # tokens that are no patch come first
-    return last[:, -places:].transpose(1, 2).unflatten(2, tuple(like.shape[-2:]))
+    if last.ndim == 3 and last.shape[2] == width and last.shape[1] >= math.prod(size):
+        places = math.prod(size)  # tokens that are no patch come first
+        return last[:, -places:].transpose(1, 2).unflatten(2, size)
+    return like  # what follows the last layer makes something else of it

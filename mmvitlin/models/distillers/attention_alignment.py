@@ -59,6 +59,9 @@ class AttentionAlignment(Distiller):
             objectives = dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss'))
         super().__init__(backbone, teacher, objectives, projector=False, inherit=inherit, **kwargs)
         self.block_by_block = block_by_block
+        if not self.teacher.plain:
+            raise ValueError('attention alignment looks into the running teacher: precision, '
+                             'compiled and cache are not for it')
         student, twin = self.backbone, self.teacher.network
         if not isinstance(student, TimmViT) or not isinstance(twin, TimmViT):
             raise TypeError('attention alignment is between two mmvitlin.TimmViT, got '

@@ -4,10 +4,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-import os
+import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import timm
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
@@ -15,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+import mmvitlin
 from mmvitlin.models.backbones import Tokens
 
 
@@ -22,9 +25,9 @@ class FeatureCache:
     """A frozen network's tokens on disk, found by the very pixels it was given.
 
     A file's name is the digest of one image's values, as the network gets them, in a folder named
-    by the digest of its weights, so no bookkeeping of augmentations can be wrong: an image that
-    differs in one bit is another one. Images come again where the sampler is told how many views
-    to make of each (``views`` of :class:`mmvitlin.datasets.seeding.SeededInfiniteSampler`).
+    by the digest of its weights and structure, so no bookkeeping of augmentations can be wrong: an
+    image that differs in one bit is another one. Images come again where the sampler is told how
+    many views to make of each, see :class:`mmvitlin.datasets.seeding.SeededInfiniteSampler`.
 
     Several processes may share a folder. A damaged file is computed anew.
 
@@ -66,13 +69,19 @@ class FeatureCache:
         return [_together([one[k] for one in found], dtype) for k, dtype in enumerate(dtypes)]
 
     def _open(self, network: nn.Module) -> None:
-        digest = hashlib.blake2b(type(network).__name__.encode(), digest_size=12)
+        # weights do not tell activations, heads or windows; the printed network does
+        told = (repr(network), torch.__version__, timm.__version__, mmvitlin.__version__,
+                getattr(network, 'attention', None))
+        digest = hashlib.blake2b(repr(told).encode(), digest_size=12)
         for name, value in sorted(network.state_dict().items()):
             digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
             digest.update(_bytes(value))
         self._folder = self.root / digest.hexdigest()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._size = sum(p.stat().st_size for p in self.root.rglob('*') if p.is_file())
+        self._size = 0.
+        for path in self.root.rglob('*.safetensors'):
+            with suppress(FileNotFoundError):  # another process may take one away
+                self._size += path.stat().st_size
 
     def _name(self, image: Tensor, layers: Sequence[int]) -> Path:
         kind = image.device.type
@@ -104,9 +113,9 @@ class FeatureCache:
                 if value is not None:
                     kept[f'{name}.{k}'] = value.to('cpu', self.dtype or value.dtype).contiguous()
         content = save(kept)
-        aside = path.with_name(f'.{path.name}.{os.getpid()}')
+        path.parent.mkdir(exist_ok=True)
+        aside = path.with_name(f'.{path.stem}.{uuid.uuid4().hex}')
         try:
-            path.parent.mkdir(exist_ok=True)
             aside.write_bytes(content)
             aside.replace(path)
         except OSError as error:

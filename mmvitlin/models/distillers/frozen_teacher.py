@@ -100,6 +100,11 @@ class FrozenTeacher(nn.Module):
                              'std in 0–255 as the data preprocessor does (times 255)')
 
     @property
+    def plain(self) -> bool:
+        """Whether the network runs on every image, as it was built."""
+        return self.cache is None and self._compiled is None and self._dtype is None
+
+    @property
     def embed_dims(self) -> int:
         """Width of the teacher's tokens."""
         return self.network.embed_dims

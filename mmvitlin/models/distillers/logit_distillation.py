@@ -11,7 +11,7 @@ from mmvitlin.errors import CheckpointError
 from mmvitlin.models.utils import read_state_dict
 from mmvitlin.registry import MODELS
 
-_NORMALISATION = ('mean', 'std', 'bgr_to_rgb', 'to_rgb')
+_PARTS = ('backbone', 'neck', 'decode_head', 'head')  # auxiliary heads give no scores
 
 
 class _FrozenModel(nn.Module):
@@ -81,9 +81,14 @@ class LogitDistillation(BaseModel):
         if theirs != ours:
             raise ValueError(f'the teacher tells {theirs} classes apart, the student {ours}')
         for name, part in network.named_children():
-            if name != 'data_preprocessor':
+            if name in _PARTS:
                 self.add_module(name, part)
         self.__dict__['student'] = network  # its parts are ours
+
+    def init_weights(self) -> None:
+        """As the student alone would be."""
+        self.student.init_weights()
+        self._is_init = True
 
     def train(self, mode: bool = True) -> LogitDistillation:
         """The student's parts and what holds them."""
@@ -125,10 +130,12 @@ def _classes(model: nn.Module) -> int | None:
 
 
 def _check_normalisation(theirs: dict, ours: dict) -> None:
-    told = {k: (list(theirs[k]) if isinstance(theirs[k], (list, tuple)) else theirs[k],
-                list(ours[k]) if isinstance(ours[k], (list, tuple)) else ours[k])
-            for k in _NORMALISATION if k in theirs and k in ours}
-    if different := {k: v for k, v in told.items() if v[0] != v[1]}:
+    def told(cfg: dict) -> dict:
+        return dict(mean=list(cfg.get('mean') or ()), std=list(cfg.get('std') or ()),
+                    rgb=bool(cfg.get('bgr_to_rgb') or cfg.get('to_rgb')))
+
+    a, b = told(theirs), told(ours)
+    if theirs and a != b:
         raise ValueError('the teacher was trained with another normalisation; set '
                          'data_preprocessor to it: ' + ', '.join(
-                             f'{k}={a}, not {b}' for k, (a, b) in different.items()))
+                             f'{k}={a[k]}, not {b[k]}' for k in a if a[k] != b[k]))
