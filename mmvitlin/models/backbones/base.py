@@ -153,21 +153,25 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
             nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def apply_mask(self, patches: Tensor, mask: Tensor | None) -> Tensor:
-        """Replace masked patch embeddings, (B, L, C), by the mask token.
+        """Replace masked patch embeddings, (B, L, C), by the mask token; see :meth:`check_mask`."""
+        if mask is None:
+            return patches
+        self.check_mask(mask, *patches.shape[:2])
+        return torch.where(mask[..., None], self.mask_token.to(patches.dtype), patches)
+
+    def check_mask(self, mask: Tensor, batch: int, length: int) -> None:
+        """Refuse a mask that cannot be applied.
 
         Raises:
             RuntimeError: no mask token was made.
             ValueError: the mask does not fit the tokens.
         """
-        if mask is None:
-            return patches
         if not hasattr(self, 'mask_token'):
             raise RuntimeError(f'this {type(self).__name__} has no mask token; call '
                                'enable_masking() once before the optimiser is built')
-        if mask.shape != patches.shape[:2] or mask.dtype != torch.bool:
-            raise ValueError(f'mask must be bool {tuple(patches.shape[:2])}, got '
-                             f'{mask.dtype} {tuple(mask.shape)}')
-        return torch.where(mask[..., None], self.mask_token.to(patches.dtype), patches)
+        if tuple(mask.shape) != (batch, length) or mask.dtype != torch.bool:
+            raise ValueError(f'mask must be bool {(batch, length)}, got {mask.dtype} '
+                             f'{tuple(mask.shape)}')
 
     def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
         """Load a checkpoint; see :func:`mmvitlin.models.utils.load_backbone`."""

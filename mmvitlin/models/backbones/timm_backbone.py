@@ -167,7 +167,9 @@ class TimmBackbone(TokenBackbone):
                 'that runs at any size'.format(type(self.net).__name__, *self.img_size,
                                                *images.shape[-2:]))
         grid = tuple(side // self.patch_size for side in images.shape[-2:])
-        self._mask = self._checked(mask, len(images), grid)
+        if mask is not None:
+            self.check_mask(mask, len(images), math.prod(grid))
+            self._mask = mask.unflatten(1, grid)
         try:
             last, maps = self.net.forward_intermediates(images, indices=sorted(set(asked)),
                                                         norm=False, output_fmt='NCHW')
@@ -178,17 +180,6 @@ class TimmBackbone(TokenBackbone):
             found[self.num_layers - 1] = self.final_norm(
                 _as_map(last, found[self.num_layers - 1]))
         return [self._tokens(found[n], grid) for n in asked]
-
-    def _checked(self, mask: Tensor | None, batch: int, grid: tuple[int, int]) -> Tensor | None:
-        if mask is None:
-            return None
-        if not hasattr(self, 'mask_token'):
-            raise RuntimeError(f'this {type(self).__name__} has no mask token; call '
-                               'enable_masking() once before the optimiser is built')
-        if mask.shape != (batch, math.prod(grid)) or mask.dtype != torch.bool:
-            raise ValueError(f'mask must be bool {(batch, math.prod(grid))}, got {mask.dtype} '
-                             f'{tuple(mask.shape)}')
-        return mask.unflatten(1, grid)
 
     @staticmethod
     def _tokens(features: Tensor, grid: tuple[int, int]) -> Tokens:

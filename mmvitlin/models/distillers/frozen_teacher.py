@@ -18,12 +18,40 @@ from mmvitlin.registry import MODELS
 _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
-@MODELS.register_module()
-class FrozenTeacher(nn.Module):
-    """Holds a frozen backbone outside of everything that is trained or saved.
+class FrozenNetwork(nn.Module):
+    """Holds a network outside of everything that is trained or saved.
 
-    The network is in no state dict, no optimiser, no EMA copy and no DDP bucket, but it
-    moves with ``.to()``. It is always in eval mode, runs without gradients, re-normalises
+    It is in no state dict, no optimiser, no EMA copy and no DDP bucket, but it moves with
+    ``.to()``, and is always in eval mode.
+
+    Args:
+        network: To be frozen.
+
+    Attributes:
+        network: The same.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.__dict__['network'] = network.eval().requires_grad_(False)
+
+    def _apply(self, fn, recurse=True):
+        self.network._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def train(self, mode: bool = True) -> FrozenNetwork:
+        """Stays in eval mode."""
+        return super().train(False)
+
+
+@MODELS.register_module()
+class FrozenTeacher(FrozenNetwork):
+    """A frozen backbone whose tokens are asked for.
+
+    It runs without gradients, re-normalises
     what the student's data preprocessor normalised, and resizes its input so that its
     token grid equals the student's when their patch sizes differ.
 
@@ -60,7 +88,6 @@ class FrozenTeacher(nn.Module):
                  compiled: bool = False,
                  shard: bool = False,
                  cache: str | dict | None = None):
-        super().__init__()
         if precision not in (None, *_HALF):
             raise ValueError(f"teacher: precision is None or one of {list(_HALF)}, not "
                              f"'{precision}'")
@@ -80,9 +107,10 @@ class FrozenTeacher(nn.Module):
                       or set(network.attention) != {'softmax'}):
             raise ValueError('teacher: shard=True is for a mmvitlin.TimmViT with softmax attention '
                              'that is neither compiled nor cached')
-        self._dtype, self._shard = _HALF.get(precision), shard
+        dtype = _HALF.get(precision)
+        super().__init__(network.to(dtype=dtype))
+        self._dtype, self._shard = dtype, shard
         self.__dict__['cache'] = _make_cache(cache)
-        self.__dict__['network'] = network.to(dtype=self._dtype).eval().requires_grad_(False)
         forward = torch.compile(network.forward_tokens) if compiled else None
         self.__dict__['_compiled'] = forward
         self.__dict__['norm'] = None if mean is None else tuple(
@@ -113,17 +141,6 @@ class FrozenTeacher(nn.Module):
     def num_layers(self) -> int:
         """Depth of the teacher."""
         return self.network.num_layers
-
-    def _apply(self, fn, recurse=True):
-        self.network._apply(fn)
-        return super()._apply(fn, recurse)
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def train(self, mode: bool = True) -> FrozenTeacher:
-        """Stays in eval mode."""
-        return super().train(False)
 
     def _renormalise(self, images: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
         if self.norm is None or mean is None:

@@ -8,36 +8,21 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmvitlin.errors import CheckpointError
+from mmvitlin.models.distillers.frozen_teacher import FrozenNetwork
 from mmvitlin.models.utils import read_state_dict
 from mmvitlin.registry import MODELS
 
 _PARTS = ('backbone', 'neck', 'decode_head', 'head')  # auxiliary heads give no scores
 
 
-class _FrozenModel(nn.Module):
-    """Holds a whole frozen model outside of everything that is trained or saved."""
-
-    def __init__(self, model: dict, checkpoint: str | None):
-        super().__init__()
-        network = MODELS.build(model)
-        if checkpoint is not None:
-            try:
-                network.load_state_dict(read_state_dict(checkpoint, prefix=''))
-            except RuntimeError as error:
-                raise CheckpointError(f'teacher: {checkpoint} is of another model: {error}'
-                                      ) from error
-        self.__dict__['network'] = network.eval().requires_grad_(False)
-
-    def _apply(self, fn, recurse=True):
-        self.network._apply(fn)
-        return super()._apply(fn, recurse)
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def train(self, mode: bool = True) -> _FrozenModel:
-        """Stays in eval mode."""
-        return super().train(False)
+def _whole_model(model: dict, checkpoint: str | None) -> nn.Module:
+    network = MODELS.build(model)
+    if checkpoint is not None:
+        try:
+            network.load_state_dict(read_state_dict(checkpoint, prefix=''))
+        except RuntimeError as error:
+            raise CheckpointError(f'teacher: {checkpoint} is of another model: {error}') from error
+    return network
 
 
 @MODELS.register_module()
@@ -75,7 +60,7 @@ class LogitDistillation(BaseModel):
         self.temperature = temperature
         _check_normalisation(teacher['model'].get('data_preprocessor') or {},
                              data_preprocessor or {})
-        self.teacher = _FrozenModel(**teacher)
+        self.teacher = FrozenNetwork(_whole_model(**teacher))
         network = MODELS.build(student)
         theirs, ours = (_classes(m) for m in (self.teacher.network, network))
         if theirs != ours:
