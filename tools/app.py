@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.web import SideBySide, build_page
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import friendly, split_name
 from mmvitlin.errors import ConfigError
 
 
@@ -22,9 +22,7 @@ def network(text: str, device: str | None, precision: str) -> tuple[str, SegInfe
     Raises:
         ConfigError: it is neither a work directory nor CONFIG,CHECKPOINT.
     """
-    name, found, place = text.partition('=')
-    if not found or Path(text).is_dir():  # a folder's own name may hold '='
-        name, place = '', text
+    name, place = split_name(text, lambda rest: Path(rest).is_dir())
     how = dict(device=device, precision=precision, scale='original')
     if Path(place).is_dir():
         return name or Path(place).name, SegInferencer.of_run(place, **how)

@@ -18,14 +18,14 @@ from rich.table import Table
 
 from mmvitlin.analysis.latency import machine
 from mmvitlin.analysis.transfer import (
-    Eyes,
+    RunBackbone,
     correlations,
     score_of,
     transfer_figure,
     transferred,
     unseen_images,
 )
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import friendly, split_name
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.errors import ConfigError
 
@@ -48,12 +48,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_student(text: str) -> tuple[str | None, str, str]:
-    """Name, run and tuned run of [NAME=]RUN[:TUNED_RUN]; a folder's own name may hold '='."""
-    if Path(text).is_dir():
-        return None, text, ''
-    name, found, place = text.partition('=')
-    if not found or Path(text.partition(':')[0]).is_dir():
-        name, place = None, text
+    """Name, run and tuned run of [NAME=]RUN[:TUNED_RUN]."""
+    name, place = split_name(text, lambda rest: Path(rest.partition(':')[0]).is_dir())
     run, _, tuned = place.partition(':')
     return name, run, tuned
 
@@ -63,17 +59,17 @@ def main() -> None:
     args = parse_args()
     if args.images < 1:
         raise ConfigError(f'--images must be at least 1, got {args.images}')
-    teacher = Eyes.of_run(args.teacher, options=args.cfg_options)
+    teacher = RunBackbone.of_run(args.teacher, options=args.cfg_options)
     images = list(unseen_images(teacher.cfg, args.images))
     rows, students = [], []
     for text in args.students:
         name, run, tuned = read_student(text)
-        student = Eyes.of_run(run, name, metric=args.metric)
+        student = RunBackbone.of_run(run, name, metric=args.metric)
         if tuned:
             student.score = score_of(tuned, args.metric)
         students.append(student)
     if args.untrained:
-        students.insert(0, Eyes.of_run(read_student(args.students[0])[1], 'untrained',
+        students.insert(0, RunBackbone.of_run(read_student(args.students[0])[1], 'untrained',
                                        trained=False))
         students[0].score = None
     # one number of stages for all, or their means could not be held against each other

@@ -7,32 +7,25 @@ again only where network, code, libraries and threads are those that it was meas
 """
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cache
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-import mmvitlin
-from mmvitlin.analysis.flops import Counts, attainable_ms, count, machine_limits
+from mmvitlin.analysis.flops import Counts, attainable_ms
 from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
-from mmvitlin.analysis.latency import machine, peak_memory, time_interleaved
-from mmvitlin.analysis.subjects import DTYPES, Built, Subject
+from mmvitlin.analysis.lab_process import PATIENCE, PENDING, run_task, with_time
+from mmvitlin.analysis.latency import machine
+from mmvitlin.analysis.provenance import libraries, made_of
+from mmvitlin.analysis.subjects import DTYPES, Subject
 from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.launch import load_config
 from mmvitlin.errors import ConfigError
-
-_PATIENCE = 6.  # time limits after which a run is given up
-_PENDING = 'pending'  # alone is measured, together not yet
 
 
 @dataclass
@@ -125,59 +118,6 @@ def key_of(grid: Grid, cell: dict, subject: Subject, compiled: bool) -> str:
                      'compiled' if compiled else 'eager', grid.where()])
 
 
-@cache
-def _digest_of(*patterns: str) -> str:
-    """Digest of files below the package."""
-    root, digest = Path(mmvitlin.__file__).parent, hashlib.blake2b(digest_size=8)
-    for pattern in patterns:
-        for path in sorted(root.glob(pattern)):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@cache
-def _libraries() -> dict[str, str]:
-    """Versions of everything that runs networks."""
-    found = {}
-    for name in ('torch', 'torchvision', 'timm', 'triton', 'mamba-ssm', 'fla-core', 'onedl-mmcv',
-                 'onedl-mmengine', 'onedl-mmsegmentation', 'onedl-mmdetection',
-                 'onedl-mmpretrain', 'mmcv', 'mmsegmentation', 'mmdet', 'mmpretrain'):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _without_weights(node):
-    """A model's config less what it starts from, which no time depends on."""
-    if isinstance(node, dict):
-        return {k: _without_weights(v) for k, v in node.items()
-                if k not in ('init_cfg', 'checkpoint', 'pretrained')}
-    return [_without_weights(v) for v in node] if isinstance(node, (list, tuple)) else node
-
-
-def made_of(grid: Grid, subject: Subject) -> str:
-    """Digest of what a time depends on beside its key: network, code, libraries, machine."""
-    told = dict(libraries=_libraries(), device=machine(grid.device, grid.cpu_threads()),
-                measuring=_digest_of('analysis/subjects.py', 'analysis/latency.py'),
-                materialised=subject.materialised, source=subject.source)
-    if subject.source in ('timm', 'torchvision'):
-        told['what'] = subject.what
-    else:
-        told['code'] = _digest_of('models/**/*.py', 'ops/**/*.py', 'compat.py')
-    if subject.source == 'config':
-        cfg = load_config(subject.what, subject.options)
-        told.update(config=_without_weights(cfg.model.to_dict()), weights=cfg.get('load_from'))
-    elif subject.source == 'backbone':
-        told['cfg'] = _without_weights(subject.cfg)
-    elif subject.source == 'python':
-        file = Path(find_spec(subject.what.split(':')[0]).origin)
-        told.update(what=subject.what, file=hashlib.blake2b(file.read_bytes()).hexdigest())
-    return hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(),
-                           digest_size=8).hexdigest()
-
-
 def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> dict:
     """Measure what the file does not hold yet.
 
@@ -206,9 +146,9 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
         results.setdefault(name, start)
     results.pop('pairs', None), results.pop('growth', None)  # they are drawn anew from the rows
     call = dict(machine=machine(grid.device, grid.cpu_threads()),
-                versions=dict(versions(), **_libraries()), command=command_line(), date=_now(),
+                versions=dict(versions(), **libraries()), command=command_line(), date=_now(),
                 limits={})
-    digests = {s.name: made_of(grid, s) for s in grid.subjects}
+    digests = {s.name: made_of(s, grid.device, grid.cpu_threads()) for s in grid.subjects}
     for key, row in results['rows'].items():  # rows of another network under the same name
         name = key.split('|')[0]
         row['stale'] = name in digests and row.get('made_of') != digests[name]
@@ -235,7 +175,7 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
                        memory_tried=grid.memory, stale=False)
             results['rows'][key_of(grid, cell, subject, compiled)] = row
             keep()
-            if row['status'] != _PENDING:
+            if row['status'] != PENDING:
                 progress(f"    {subject.name}{', compiled' if compiled else ''}: {in_words(row)}")
         spent.append((cell, time.perf_counter() - start))
         if cell['precision'] not in call['limits']:
@@ -254,7 +194,7 @@ def _now() -> str:
 
 def _is_due(grid: Grid, row: dict | None, digest: str) -> bool:
     """Whether a row is to be measured: it is not there, of something else, or cut short."""
-    if row is None or grid.again or row.get('made_of') != digest or row['status'] == _PENDING:
+    if row is None or grid.again or row.get('made_of') != digest or row['status'] == PENDING:
         return True
     if row['status'] == 'ok':
         cut = row['ms']['rounds'] == 1 and row.get('limit', 0) < grid.time_limit
@@ -294,15 +234,15 @@ def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]], ro
     alone: list[tuple[Subject, bool, dict]] = []
     for subject, compiled in wanted:
         row = rows.get(key_of(grid, cell, subject, compiled))
-        if row is None or row['status'] != _PENDING or row['made_of'] != digests[subject.name]:
+        if row is None or row['status'] != PENDING or row['made_of'] != digests[subject.name]:
             if too_small := _given_up_before(grid, cell, subject, compiled, rows):
                 row = dict(status='over the time limit', why=f'{too_small} already was')
             else:  # building, warming and counting operations come on top of a run
                 row = _worker('alone', grid, cell, [(subject, compiled)],
-                              _PATIENCE * grid.time_limit + 300)
+                              PATIENCE * grid.time_limit + 300)
         alone.append((subject, compiled, row))
         yield subject, compiled, row
-    able = [(s, c, row) for s, c, row in alone if row['status'] == _PENDING]
+    able = [(s, c, row) for s, c, row in alone if row['status'] == PENDING]
     if not able:
         return
     limit = 120 + len(able) * (60 + 12 * grid.time_limit) + grid.seconds
@@ -316,12 +256,7 @@ def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]], ro
                 yield subject, compiled, dict(row, status=single['status'])
                 continue
             found = single['ms'][0]
-        yield subject, compiled, _with_time(row, cell, found, together and len(able) > 1)
-
-
-def _with_time(row: dict, cell: dict, ms: dict, interleaved: bool) -> dict:
-    return dict(row, status='ok', ms=ms, interleaved=interleaved,
-                images_per_second=round(1e3 * cell['batch'] / ms['median'], 3))
+        yield subject, compiled, with_time(row, cell, found, together and len(able) > 1)
 
 
 def _given_up_before(grid: Grid, cell: dict, subject: Subject, compiled: bool, rows: dict
@@ -344,95 +279,9 @@ def _worker(task: str, grid: Grid, cell: dict, runs: list[tuple[Subject, bool]],
                    time_limit=grid.time_limit, memory=grid.memory,
                    runs=[[s.as_dict(), c] for s, c in runs])
     try:
-        return in_fresh_process(_work, message, seconds=seconds)
+        return in_fresh_process(run_task, message, seconds=seconds)
     except MeasurementError as error:
         return dict(status=str(error))
-
-
-def _work(message: dict) -> dict:
-    """What :func:`_worker` asks for."""
-    cell, device = message['cell'], message['device']
-    torch.set_num_threads(message['threads'])
-    torch.backends.cuda.matmul.allow_tf32 = cell['precision'] == 'tf32'
-    torch.backends.cudnn.allow_tf32 = cell['precision'] == 'tf32'
-    dtype = DTYPES[cell['precision']]
-    if message['task'] == 'limits':
-        return machine_limits(device, dtype)
-    if any(compiled for _, compiled in message['runs']):
-        # networks of one class share code, and beyond the limit they would run eagerly unnoticed
-        torch._dynamo.config.recompile_limit = 256
-        torch._dynamo.config.fail_on_recompile_limit_hit = True
-    torch.manual_seed(0)
-    built = [Built(Subject(**s), cell['shape'], device, c) for s, c in message['runs']]
-    images = torch.randn(cell['batch'], 3, *cell['shape'], device=device)
-    calls = {str(n): b.call(message['part'], images, message['mode'], cell['precision'])
-             for n, b in enumerate(built)}
-    if message['task'] == 'together':
-        times = time_interleaved(calls, device, 'stable', message['rounds'], message['seconds'])
-        return dict(ms=[times[str(n)] for n in range(len(built))])
-    net, = built
-    _warm(net, message, cell, calls['0'])
-    row = dict(status=_PENDING, peak_mib=None, precision=cell['precision'],
-               tokens=cell['shape'][0] * cell['shape'][1] // 256, batch=cell['batch'],
-               parameters=_parameters(net, message['part']))
-    if net.compiled:  # each break sends the rest of the network back to Python
-        row['graph_breaks'] = sum(torch._dynamo.utils.counters['graph_break'].values())
-    start = time.perf_counter()
-    if message['memory']:
-        row['peak_mib'] = peak_memory(calls['0'], device)
-        row['peak_mib'] = None if row['peak_mib'] is None else round(row['peak_mib'], 1)
-    else:
-        calls['0']()
-        if torch.device(device).type == 'cuda':
-            torch.cuda.synchronize(device)
-    seconds = time.perf_counter() - start
-    counts = _counts(net, message['part'], images.shape, dtype)
-    passes = 3 if message['mode'] == 'train' else 1
-    row.update(flops=counts.flops * passes, bytes=counts.bytes * passes)
-    if seconds > _PATIENCE * message['time_limit']:
-        row['status'] = 'over the time limit'
-    elif seconds > message['time_limit']:
-        once = round(1e3 * seconds, 2)
-        row = _with_time(row, cell, dict(median=once, p10=once, p90=once, rounds=1), False)
-    return row
-
-
-def _parameters(built: Built, part: str) -> int:
-    net = built.network.backbone if built.is_model and part == 'backbone' else built.network
-    return sum(p.numel() for p in net.parameters())
-
-
-def _warm(built: Built, message: dict, cell: dict, call: Callable[[], object]) -> None:
-    """Let libraries load what they load once, so that it is not taken for the network's memory.
-
-    On a small image, where the network takes one; what is compiled is compiled first.
-    """
-    if built.compiled:
-        call()
-    if message['part'] in ('head', 'post'):
-        return
-    small = torch.randn(cell['batch'], 3, *(min(n, 64) for n in cell['shape']),
-                        device=built.device)
-    try:
-        built.call(message['part'], small, message['mode'], cell['precision'], eager=True)()
-    except Exception:  # of networks made for one size: their first run is at that size
-        return
-
-
-def _counts(built: Built, part: str, shape: Sequence[int], dtype: torch.dtype) -> Counts:
-    """Operations of the timed part; nothing where it cannot be counted from shapes."""
-    net = built.network
-    windows = (getattr(net, 'test_cfg', None) or {}).get('mode') == 'slide'
-    if part in ('features', 'head', 'post') or built.is_model and part == 'whole' \
-            and (windows or not hasattr(net, 'decode_head')):
-        return Counts()
-    timed = net.backbone if built.is_model and part == 'backbone' else net
-    method = 'forward_features' if built.subject.source == 'timm' else 'forward'
-    try:
-        return count(timed, tuple(shape), 2 if dtype in (torch.bfloat16, torch.float16) else 4,
-                     method)
-    except Exception:  # an operator without a meta kernel, a part that nobody copies
-        return Counts()
 
 
 def _add_fractions(results: dict) -> None:

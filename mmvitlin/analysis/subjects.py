@@ -8,17 +8,16 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import timm
 import torch
 import torch.nn as nn
 from mmengine.registry import MODELS, init_default_scope
 
+from mmvitlin.engine.cli import split_name
 from mmvitlin.engine.launch import load_config, without_initial_weights
-from mmvitlin.engine.preflight import check_libraries
+from mmvitlin.engine.preflight import check_libraries, check_whole
 from mmvitlin.errors import ConfigError
-from mmvitlin.models.utils import read_state_dict
 from mmvitlin.ops import FastLinear
 
 PARTS = ('backbone', 'features', 'head', 'post', 'whole')  # features: backbone and neck
@@ -70,8 +69,8 @@ def parse_subject(text: str, options: dict | None = None) -> Subject:
     Raises:
         ConfigError: none of these.
     """
-    alias, _, rest = text.partition('=')
-    if rest:
+    alias, rest = split_name(text)
+    if alias:
         subject = parse_subject(rest, options)
         subject.name = alias
         return subject
@@ -284,7 +283,7 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
             backbone.img_size = tuple(shape)
         net = MODELS.build(cfg.model)
         if trained:
-            _load(net, trained)
+            net.load_state_dict(check_whole(net, trained), strict=False)
         return net
     if subject.source == 'torchvision':
         import torchvision
@@ -300,15 +299,6 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         return timm.create_model(subject.what, num_classes=0, img_size=tuple(shape))
     except TypeError:  # convolutional networks know no image size
         return timm.create_model(subject.what, num_classes=0)
-
-
-def _load(net: nn.Module, checkpoint: str) -> None:
-    if not Path(checkpoint).is_file():
-        raise ConfigError(f"load_from: no checkpoint at '{checkpoint}'")
-    try:
-        net.load_state_dict(read_state_dict(checkpoint, prefix=''))
-    except RuntimeError as error:
-        raise ConfigError(f'load_from: {checkpoint} does not fit the network: {error}') from error
 
 
 def _without_downloads(node: dict) -> None:

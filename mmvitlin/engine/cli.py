@@ -34,3 +34,16 @@ def friendly(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(2)
 
     return wrapped
+
+
+def split_name(text: str, is_whole: Callable[[str], bool] = lambda text: False
+               ) -> tuple[str | None, str]:
+    """Name and rest of ``[NAME=]REST``.
+
+    Args:
+        text: What a command line says.
+        is_whole: Whether a text is a rest by itself, whatever it holds: a folder's own name may
+            have an equals sign.
+    """
+    name, found, rest = text.partition('=')
+    return (name, rest) if found and not is_whole(text) else (None, text)

@@ -12,7 +12,7 @@ from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
 from mmvitlin.analysis.trends import changed, crossover, growth, other_conditions, pairs, series
 from mmvitlin.engine.launch import load_config
-from mmvitlin.errors import ConfigError
+from mmvitlin.errors import CheckpointError, ConfigError
 from tests.analysis.toys import MIB
 from tests.conftest import ROOT
 
@@ -209,10 +209,10 @@ def test_a_config_with_its_weights(tmp_path):
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in first.state_dict().items())
     assert all('load_from' not in t.options for t in twins(Subject('a', 'config', config,
                                                                    options=told)))
-    with pytest.raises(ConfigError, match='does not fit the network'):
+    with pytest.raises(CheckpointError, match="no checkpoint of this config's model"):
         Built(Subject('a', 'config', str(ROOT / 'configs/seg/streets_vit-nano.py'), options=told),
               (64, 128))
-    with pytest.raises(ConfigError, match="no checkpoint at 'nowhere.pth'"):
+    with pytest.raises(FileNotFoundError, match='nowhere.pth'):
         Built(Subject('a', 'config', config, options=dict(load_from='nowhere.pth')), (64, 128))
 
 
