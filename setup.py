@@ -58,6 +58,7 @@ setup(
         'rich>=13',
         'matplotlib>=3.7',
         'psutil>=5.9',
+        'scipy>=1.10',
     ],
     extras_require={
         # the maintained OpenMMLab distributions; they own the import names mmengine, mmcv, …

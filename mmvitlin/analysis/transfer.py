@@ -14,21 +14,20 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from mmvitlin.analysis.figures import plt, save
-from mmvitlin.datasets.checking import READING_STEPS
+from mmvitlin.datasets.checking import LABEL_STEPS, READING_STEPS
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.launch import load_config, without_initial_weights
 from mmvitlin.errors import ConfigError
-from mmvitlin.models import TokenBackbone
+from mmvitlin.models import ActivationMatchingLoss, TokenBackbone
 from mmvitlin.ops import cosine_map_distance
-
-_LABELS = ('LoadAnnotations', 'LoadSegLabels', 'LoadPanoptic')
 
 
 @dataclass
-class Eyes:
+class RunBackbone:
     """A backbone with what its images go through.
 
     Attributes:
@@ -46,7 +45,7 @@ class Eyes:
 
     @classmethod
     def of_run(cls, folder: str | Path, name: str | None = None, trained: bool = True,
-               metric: str = 'mIoU', options: dict | None = None) -> Eyes:
+               metric: str = 'mIoU', options: dict | None = None) -> RunBackbone:
         """From the work directory of a run: its config, and ``student.pth`` or the last checkpoint.
 
         Args:
@@ -98,7 +97,7 @@ def unseen_images(cfg: Config, limit: int | None = None) -> Iterator[Tensor]:
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
     steps = [s for s in cfg.test_dataloader.dataset.pipeline
-             if s['type'].split('.')[-1] not in _LABELS]
+             if s['type'].split('.')[-1] not in LABEL_STEPS]
     first = steps[0]['type'].split('.')[-1]
     if first not in READING_STEPS:
         raise ConfigError(f'the test pipeline starts with {first}, which reads no image')
@@ -129,19 +128,8 @@ def centred_alignment(student: Tensor, teacher: Tensor) -> Tensor:
     return cross / own.sqrt().clamp_min(1e-12)
 
 
-def stage_layers(depth: int, stages: int) -> tuple[int, ...]:
-    """Last block of each of so many equal stages, as activation matching cuts them.
-
-    Raises:
-        ConfigError: more stages than blocks.
-    """
-    if not 1 <= stages <= depth:
-        raise ConfigError(f'{stages} stages do not fit a network of {depth} layers')
-    return tuple((k + 1) * depth // stages - 1 for k in range(stages))
-
-
-def transferred(teacher: Eyes, student: Eyes, images: Iterable[Tensor], stages: int | None = None
-                ) -> dict[str, list[float]]:
+def transferred(teacher: RunBackbone, student: RunBackbone, images: Iterable[Tensor],
+                stages: int | None = None) -> dict[str, list[float]]:
     """How near a student's token similarities are to its teacher's, stage by stage.
 
     Args:
@@ -155,11 +143,14 @@ def transferred(teacher: Eyes, student: Eyes, images: Iterable[Tensor], stages: 
         minimises, over all tokens); 'cka': mean linear CKA. A value a stage.
 
     Raises:
-        ConfigError: the grids differ.
+        ConfigError: the grids differ, or more stages than layers.
     """
     depths = teacher.backbone.num_layers, student.backbone.num_layers
     stages = stages or min(depths)
-    layers = [stage_layers(depth, stages) for depth in depths]
+    try:
+        layers = [ActivationMatchingLoss(stages).layers(depth) for depth in depths]
+    except ValueError as error:
+        raise ConfigError(f'{student.name} beside {teacher.name}: {error}') from error
     rows: dict[str, list[list[float]]] = dict(distance=[], cka=[])
     for image in images:
         pairs = list(zip(student.tokens(image, layers[1]), teacher.tokens(image, layers[0]),
@@ -181,24 +172,18 @@ def correlations(rows: Sequence[dict]) -> dict[str, float]:
         rows: With 'distance', 'cka' (lists) and 'score'; those without a score are left out.
 
     Returns:
-        'distance', 'cka' → −1 … 1, and 'runs', their number. Empty below three runs.
+        'distance', 'cka' → −1 … 1 (not a number where all runs are equal), and 'runs', their
+        number. Empty below three runs.
     """
     scored = [r for r in rows if r.get('score') is not None]
     if len(scored) < 3:
         return {}
 
-    def ranks(values: Sequence[float]) -> np.ndarray:
-        values = np.asarray(values)
-        return np.array([np.mean(np.flatnonzero(np.sort(values) == v)) for v in values])
-
-    scores = ranks([r['score'] for r in scored])
-    found = {}
-    for name in ('distance', 'cka'):
-        values = ranks([float(np.mean(r[name])) for r in scored])
-        spread = values.std() * scores.std()
-        found[name] = round(float(np.mean((values - values.mean()) * (scores - scores.mean()))
-                                  / spread), 3) if spread else 0.
-    return dict(found, runs=len(scored))
+    scores = [r['score'] for r in scored]
+    found = {name: spearmanr([np.mean(r[name]) for r in scored], scores).statistic
+             for name in ('distance', 'cka')}
+    return dict({name: round(float(value), 3) for name, value in found.items()},
+                runs=len(scored))
 
 
 def transfer_figure(rows: Sequence[dict], path: str | Path, metric: str = 'mIoU') -> Path:
