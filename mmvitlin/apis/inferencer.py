@@ -21,6 +21,7 @@ from PIL import Image
 from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
 from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_sides
 from mmvitlin.apis.sources import Source, list_inputs
+from mmvitlin.datasets.checking import LABEL_STEPS
 from mmvitlin.datasets.loading import LoadImage, any_size
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.launch import load_config, without_initial_weights
@@ -28,7 +29,6 @@ from mmvitlin.engine.preflight import check_libraries, check_whole
 from mmvitlin.errors import ConfigError
 
 _RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
-_LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels', 'LoadPanoptic', 'LoadPanopticAnnotations')
 _LARGE = 4 * 2**20  # pixels from which memory is looked at first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -166,7 +166,7 @@ class Inferencer(metaclass=ABCMeta):
     @classmethod
     def _pipeline(cls, steps: Sequence[dict], scale) -> tuple[Compose, Compose]:
         """How a file is read, and what follows."""
-        steps = [dict(s) for s in steps if s['type'].split('.')[-1] not in _LABEL_STEPS]
+        steps = [dict(s) for s in steps if s['type'].split('.')[-1] not in LABEL_STEPS]
         if scale is not None:
             if isinstance(scale, (int, float)) and not isinstance(scale, bool) and scale > 0:
                 resize = [dict(type='Resize', scale_factor=float(scale), keep_ratio=True)]

@@ -18,13 +18,18 @@ def annotations_by_image(path: str | Path) -> dict[int, list[dict]]:
     return found
 
 
+def has_no_area(annotation: dict) -> bool:
+    """Whether mmdet leaves the annotation out as too small: below one pixel, or of no area."""
+    return min(annotation['bbox'][2:]) < 1 or annotation.get('area', 1) <= 0
+
+
 def faults(annotations: list[dict], height: int, width: int) -> Iterator[tuple[str, str]]:
     """(kind, words) of what is wrong with the annotations of an image of that size."""
     seen: dict[tuple, int] = {}
     for annotation in annotations:
         name, box = annotation.get('id'), annotation['bbox']
         x, y, w, h = box
-        if w < 1 or h < 1 or annotation.get('area', 1) <= 0:
+        if has_no_area(annotation):
             yield 'box without area', (f'annotation {name} is {w:g}x{h:g} pixels with an area of '
                                        f"{annotation.get('area', w * h):g}; it is left out")
             continue

@@ -15,8 +15,8 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from mmvitlin.datasets.annotations import annotations_by_image, faults
 
-READING_STEPS = ('LoadImage', 'LoadImageFromFile', 'LoadAnnotations', 'LoadSegLabels',
-                 'LoadPanoptic', 'LoadPanopticAnnotations')
+LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels', 'LoadPanoptic', 'LoadPanopticAnnotations')
+READING_STEPS = ('LoadImage', 'LoadImageFromFile', *LABEL_STEPS)
 SPLITS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
 
 

@@ -12,6 +12,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
+from mmvitlin.datasets.annotations import has_no_area
 from mmvitlin.errors import ConfigError, UnreadableFileError
 from mmvitlin.registry import DATASETS
 
@@ -111,7 +112,7 @@ class CocoInstances(CocoDataset):
                          [a['id'] for a in used if not a.get('segmentation')])
             self._refuse('whose run-length mask has another size than its image',
                          [a['id'] for a in used if not _mask_fits(a, images[a['image_id']])])
-        flat = [a['id'] for a in annotations if min(a['bbox'][2:]) < 1 or a.get('area', 1) <= 0]
+        flat = [a['id'] for a in annotations if has_no_area(a)]
         other = [a['id'] for a in annotations if names[a['category_id']] not in classes]
         for ids, what in ((flat, 'have no area'), (other, 'are of categories that are no class')):
             if ids:

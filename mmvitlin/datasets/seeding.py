@@ -51,7 +51,7 @@ class SeededIndex(int):
         return SeededIndex(int(self) - other, self.seed)
 
 
-def _checked(views: int | None) -> int | None:
+def _check_views(views: int | None) -> int | None:
     if views is not None and views < 1:
         raise ValueError(f'views: at least 1, or None for no limit, not {views}')
     return views
@@ -76,7 +76,7 @@ class SeededInfiniteSampler(InfiniteSampler):
     def __init__(self, dataset, shuffle: bool = True, seed: int | None = None, salt: int = 0,
                  views: int | None = None):
         super().__init__(dataset, shuffle, seed)
-        self.views = _checked(views)
+        self.views = _check_views(views)
         if salt:  # torch's generators take 64 bits, NumPy's of mmengine 32
             self.seed = mix(self.seed, salt) % 2**31
 
@@ -101,7 +101,7 @@ class SeededSampler(DefaultSampler):
 
     def __init__(self, dataset, *args, views: int | None = None, **kwargs):
         super().__init__(dataset, *args, **kwargs)
-        self.views = _checked(views)
+        self.views = _check_views(views)
 
     def skip_once(self, samples: int) -> None:
         """Leave out the first samples of the next epoch: a cut run has seen them."""
