@@ -5,4 +5,3 @@ _base_ = [
     '../_base_/runtime_distill.py'
 ]
 model = dict(teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))
-train_dataloader = dict(sampler=dict(salt=1))  # other batches than fine-tuning

@@ -15,4 +15,3 @@ model = dict(
                 model_name='vit_tiny_patch16_224',
                 img_size=(120, 160),
                 model_kwargs=dict(patch_size=8, embed_dim=128, depth=8, num_heads=2)))))
-train_dataloader = dict(sampler=dict(salt=1))  # other batches than fine-tuning

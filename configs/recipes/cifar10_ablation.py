@@ -3,6 +3,7 @@
 # last has the same teacher, 1,000 iterations without labels and 400 with; the last 1,400 with.
 #   python tools/run_recipe.py configs/recipes/cifar10_ablation.py --seeds 0 1 2 --amp --jobs 2 \
 #       --metric accuracy/top1
+_base_ = ['../_base_/linearizer_variants.py']
 tuned = 'configs/cls/cifar10_adventurer-nano_distilled.py'
 stages = [
     dict(name='teacher', config='configs/cls/cifar10_vit-nano.py', shared=True),
@@ -24,26 +25,3 @@ stages = [
     dict(name='scratch', config='configs/cls/cifar10_adventurer-nano.py'),
     dict(name='scratch_long', config='configs/cls/cifar10_adventurer-nano_long.py'),
 ]
-variants = dict(
-    of='distill',
-    options={
-        'both': {},
-        'mask_only': {'model.objectives.activation': None},
-        'activation_only': {'model.objectives.mask': None},
-        'scope_all': {'model.objectives.activation.scope': 'all'},
-        'scope_cls': {'model.objectives.activation.scope': 'cls'},
-        'stages_1': {'model.objectives.activation.num_stages': 1},
-        'stages_2': {'model.objectives.activation.num_stages': 2},
-        'ratio_25': {'model.mask_ratio': 0.25},
-        'ratio_50': {'model.mask_ratio': 0.5},
-        'ratio_90': {'model.mask_ratio': 0.9},
-        'lambda_0.3': {'model.objectives.mask.loss_weight': 0.3},
-        'lambda_3': {'model.objectives.mask.loss_weight': 3.0},
-        'plain_l2': {
-            'model.objectives.activation': None,
-            'model.objectives.mask': None,
-            'model.mask_ratio': 0.0,
-            'model.objectives.feature.type': 'mmvitlin.FeatureAlignmentLoss',
-            'model.objectives.feature.normalize_target': True,
-        },
-    })
