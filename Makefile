@@ -41,7 +41,7 @@ demo: setup
 	$(BIN)/python -W ignore tools/demo.py
 
 demo-adala: setup
-	@echo "== demo-adala: about eight minutes on two cores; results in work_dirs/demo-adala"
+	@echo "== demo-adala: about twelve minutes on two cores; results in work_dirs/demo-adala"
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala.py --work-dir work_dirs/demo-adala
 
 test: setup
