@@ -2,9 +2,10 @@
 # make setup-full  adds mmcv with ops (built once, then cached) and mmdet
 # make demo        the main job on drawn street scenes, in work_dirs/demo
 # make demo-adala  the same for ViT-AdaLA, in work_dirs/demo-adala
-# make test        the test suite
+# make test        the test suite, in WORKERS processes of one thread each
 # make lint        ruff
 PYTHON ?= python3
+WORKERS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -46,7 +47,7 @@ demo-adala: setup
 
 test: setup
 	@echo "== test: the whole suite, about a quarter of an hour on two cores"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: setup
 	$(BIN)/python -m ruff check .

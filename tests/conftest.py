@@ -6,13 +6,23 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
+WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+THREADS = int(os.environ.get('MMVITLIN_TEST_THREADS', '2' if WORKERS == 1 else '1'))
+if WORKERS > 1:  # nor may the processes that tests start crowd one another
+    os.environ.setdefault('OMP_NUM_THREADS', str(THREADS))
+torch.set_num_threads(THREADS)  # for fixtures that come before the one below
 SHARED = ROOT.parent / 'shared' / 'data'
+
+
+def pytest_collection_modifyitems(items):
+    """The longest test first, so that one worker does not end with it alone."""
+    items.sort(key=lambda item: 'test_own_project' not in item.nodeid)
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
-    torch.set_num_threads(int(os.environ.get('MMVITLIN_TEST_THREADS', '2')))
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(autouse=True)
