@@ -1,0 +1,48 @@
+"""Curves in TensorBoard, Weights & Biases and MLflow by one line of a config."""
+import pytest
+
+from mmvitlin.engine.launch import train
+from tests.conftest import ROOT
+from tests.engine.test_launch import nano
+
+
+@pytest.fixture
+def followed(streets, tmp_path, monkeypatch):
+    """Trains four steps under a visual backend and returns the folder it writes to."""
+    monkeypatch.chdir(ROOT)
+
+    def run(**backend):
+        runner = train(nano(streets, tmp_path, **{
+            'visualizer.vis_backends': [dict(type='LocalVisBackend'), backend]}))
+        assert list(tmp_path.glob('*/vis_data/scalars.json'))
+        return runner, tmp_path / runner.timestamp / 'vis_data'
+
+    return run
+
+
+@pytest.mark.slow
+def test_tensorboard(followed):
+    pytest.importorskip('tensorboard', reason='needs tensorboard')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    events = EventAccumulator(str(followed(type='TensorboardVisBackend')[1]))
+    events.Reload()
+    assert [e.step for e in events.Scalars('loss')] == [1, 2, 3, 4]
+    assert [e.step for e in events.Scalars('mIoU')] == [4]
+
+
+@pytest.mark.slow
+def test_weights_and_biases(followed):
+    pytest.importorskip('wandb', reason='needs wandb')
+    runner, folder = followed(type='WandbVisBackend', init_kwargs=dict(mode='offline'))
+    told = runner.visualizer.get_backend('WandbVisBackend').experiment
+    assert told.run is None or told.run.summary['loss'] > 0
+    assert [f for f in folder.rglob('*.wandb') if f.stat().st_size]
+
+
+@pytest.mark.slow
+def test_mlflow(followed):
+    mlflow = pytest.importorskip('mlflow', reason='needs mlflow')
+    _, folder = followed(type='MLflowVisBackend')
+    client = mlflow.MlflowClient(f'file://{folder}')
+    run, = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert [m.step for m in client.get_metric_history(run.info.run_id, 'loss')] == [1, 2, 3, 4]
