@@ -1,4 +1,4 @@
-"""Convert released Adventurer weights to an OpenMMLab checkpoint."""
+"""Convert released Adventurer or Mamba-Reg weights to an OpenMMLab checkpoint."""
 import argparse
 
 from mmvitlin.engine.cli import friendly
@@ -13,7 +13,7 @@ def main() -> None:
     args = parser.parse_args()
     cfg, report = convert_released(args.source, args.target)
     print(f'{args.target}: {report}')
-    print(f"use it with backbone=dict(type='mmvitlin.Adventurer', "
+    print(f"use it with backbone=dict("
           f"{', '.join(f'{k}={v!r}' for k, v in cfg.items())}, init_cfg=dict(type='Pretrained', "
           f"checkpoint='{args.target}', prefix='backbone.'))")
 

@@ -49,6 +49,8 @@ _FORMULAS: dict[str, tuple[str, Callable]] = {
     'aten.convolution': ('convolution', lambda a, out: _convolution(*a, out=out)),
     'mmvitlin.ssd_chunked': ('scan', lambda a, out: _scan(a[0], a[3], a[5], False)),
     'mmvitlin.ssd_fused': ('scan', lambda a, out: _scan(a[0], a[3], a[6], True)),
+    # decay, input and output of every number that a channel remembers
+    'mmvitlin.selective_scan': ('scan', lambda a, out: 6 * a[0].numel() * a[2].shape[1]),
     **{f'aten.{name}': ('norm', lambda a, out: 5 * out.numel())  # mean, variance, scale, shift
        for name in ('native_layer_norm', 'native_batch_norm', 'native_group_norm',
                     '_native_batch_norm_legit_no_training', 'cudnn_batch_norm')},

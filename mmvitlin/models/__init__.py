@@ -1,5 +1,12 @@
 """Networks, losses and distillers; registered under the scope ``mmvitlin``."""
-from mmvitlin.models.backbones import Adventurer, TimmBackbone, TimmViT, TokenBackbone, Tokens
+from mmvitlin.models.backbones import (
+    Adventurer,
+    MambaReg,
+    TimmBackbone,
+    TimmViT,
+    TokenBackbone,
+    Tokens,
+)
 from mmvitlin.models.distillers import (
     AttentionAlignment,
     Distiller,
@@ -19,6 +26,6 @@ from mmvitlin.models.necks import SimpleFPN
 __all__ = [
     'ActivationMatchingLoss', 'Adventurer', 'AttentionAlignment', 'AttentionAlignmentLoss',
     'Distiller', 'FeatureAlignment', 'FeatureAlignmentLoss', 'FrozenTeacher',
-    'LogitDistillation', 'MaskedPredictionLoss', 'SimpleFPN', 'TimmBackbone', 'TimmViT',
-    'TokenBackbone', 'Tokens', 'ViTLinearizer'
+    'LogitDistillation', 'MambaReg', 'MaskedPredictionLoss', 'SimpleFPN', 'TimmBackbone',
+    'TimmViT', 'TokenBackbone', 'Tokens', 'ViTLinearizer'
 ]

@@ -2,6 +2,7 @@
 from mmvitlin.ops.causal_conv import causal_depthwise_conv1d
 from mmvitlin.ops.fast_linear import FastLinear, linear
 from mmvitlin.ops.linear_attention import linear_attention, linear_attention_reference
+from mmvitlin.ops.selective_scan import selective_scan, selective_scan_reference
 from mmvitlin.ops.similarity import (
     cosine_map_distance,
     cosine_map_distance_linear,
@@ -15,5 +16,6 @@ __all__ = [
     'BlockWeights', 'FastLinear', 'available_backends', 'block_weights',
     'causal_depthwise_conv1d', 'cosine_map_distance', 'cosine_map_distance_linear',
     'cosine_map_distance_pairwise', 'linear', 'linear_attention', 'linear_attention_reference',
-    'ssd', 'ssd_chunked', 'ssd_reference', 'streamed_block_', 'trained_block'
+    'selective_scan', 'selective_scan_reference', 'ssd', 'ssd_chunked', 'ssd_reference',
+    'streamed_block_', 'trained_block'
 ]

@@ -4,7 +4,7 @@ import torch
 import torch.nn as nn
 
 from mmvitlin.analysis.flops import Counts, attainable_ms, count, machine_limits
-from mmvitlin.models import Adventurer, TimmViT
+from mmvitlin.models import Adventurer, MambaReg, TimmViT
 
 SIZES = [(224, 224), (512, 1024), (1024, 2048)]
 
@@ -49,6 +49,18 @@ def test_adventurer_base(size):
     # two RMSNorms of width d and one of the inner width a block, one at the end, four operations
     # a value
     assert got.by_kind['norm'] == pytest.approx(4 * n * (12 * (2 * d + inner) + d), rel=0.01)
+
+
+def test_mamba_reg_base():
+    """Projections of both directions and six operations for each number that a channel holds."""
+    size = (512, 1024)
+    n, d, inner, state, rank = tokens(size) + 12, 768, 1536, 16, 48
+    mixer = 2 * n * (d * 2 * inner + 2 * (inner * (rank + 2 * state) + rank * inner) + inner * d)
+    scan = 2 * 6 * n * inner * state
+    by_hand = 24 * (mixer + scan) + 2 * (n - 12) * 3 * 256 * d
+    got = count(MambaReg('base', img_size=size), (1, 3, *size))
+    assert got.flops == pytest.approx(by_hand, rel=0.01)
+    assert got.by_kind['scan'] == 24 * scan
 
 
 def test_convolutions():

@@ -1,7 +1,6 @@
 """Adventurer: a causal, linear-time vision backbone on Mamba-2."""
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,7 +12,13 @@ from torch.utils.checkpoint import checkpoint
 
 from mmvitlin.errors import CheckpointError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
-from mmvitlin.models.layers import Mamba2, PatchEmbed, SwiGLU, resize_positions
+from mmvitlin.models.layers import (
+    Mamba2,
+    PatchEmbed,
+    SwiGLU,
+    fit_loaded_positions,
+    resize_positions,
+)
 from mmvitlin.ops import BlockWeights, block_weights, streamed_block_, trained_block
 from mmvitlin.registry import MODELS
 
@@ -203,16 +208,9 @@ class Adventurer(TokenBackbone):
     def _resize_loaded_positions(self, state_dict, prefix, *_) -> None:
         """Fit positions learned at another size, square unless the file said otherwise; the
         class token's is last."""
-        loaded = state_dict.get(prefix + 'pos_embed')
         old, self._loaded_grid = self._loaded_grid, None  # holds for one loading
-        if loaded is None or loaded.ndim != 3 or loaded.shape[2] != self.embed_dims:
-            return
-        if old is None:
-            side = math.isqrt(loaded.shape[1] - 1)
-            old = self.grid if loaded.shape == self.pos_embed.shape else (side, side)
-        if old[0] * old[1] == loaded.shape[1] - 1:
-            patches = resize_positions(loaded[:, :-1], tuple(old), self.grid)
-            state_dict[prefix + 'pos_embed'] = torch.cat([patches, loaded[:, -1:]], dim=1)
+        fit_loaded_positions(state_dict, prefix + 'pos_embed', self.pos_embed, self.grid, old,
+                             last=1)
 
     def forward_tokens(self,
                        images: Tensor,

@@ -1,6 +1,9 @@
 """Learned positions at sizes they were not learned at."""
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
@@ -21,6 +24,31 @@ def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, in
     if tuple(old) == tuple(new):
         return positions
     return resample_abs_pos_embed(positions, list(new), list(old), num_prefix_tokens=0)
+
+
+def fit_loaded_positions(state: dict[str, Tensor], key: str, own: Tensor, grid: tuple[int, int],
+                         old: Sequence[int] | None, last: int = 0) -> None:
+    """Fit positions in a state dict, learned at another size, to a network.
+
+    Args:
+        state: Changed in place; left alone where the positions fit no grid.
+        key: Of the positions, (1, h·w + last, C).
+        own: The network's.
+        grid: The network's.
+        old: Grid that they were learned at; None for the network's where shapes agree, and
+            a square otherwise.
+        last: Rows behind those of the patches.
+    """
+    loaded = state.get(key)
+    if loaded is None or loaded.ndim != 3 or loaded.shape[2] != own.shape[2]:
+        return
+    count = loaded.shape[1] - last
+    if old is None:
+        side = math.isqrt(max(count, 0))
+        old = grid if loaded.shape == own.shape else (side, side)
+    if old[0] * old[1] == count:
+        patches = resize_positions(loaded[:, :count], tuple(old), grid)
+        state[key] = torch.cat([patches, loaded[:, count:]], dim=1)
 
 
 def bicubic_weights(old: int, new: int, like: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from mmvitlin.models.utils.checkpoint import (
     load_backbone,
     read_state_dict,
 )
-from mmvitlin.models.utils.convert import adventurer_config, convert_released
+from mmvitlin.models.utils.convert import convert_released, released_config
 from mmvitlin.models.utils.foreign import layout_of, to_timm
 
 __all__ = [
-    'LoadReport', 'adventurer_config', 'convert_released', 'fit_state_dict', 'layout_of',
-    'load_backbone', 'read_state_dict', 'to_timm'
+    'LoadReport', 'convert_released', 'fit_state_dict', 'layout_of', 'load_backbone',
+    'read_state_dict', 'released_config', 'to_timm'
 ]

@@ -1,0 +1,13 @@
+# cityscapes_1024.py on Mamba-Reg-B with the released ImageNet weights, as they are (download them
+# to data/, or --cfg-options model.backbone.init_cfg.checkpoint=FILE)
+_base_ = ['./cityscapes_1024.py']
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmvitlin.MambaReg',
+        arch='base',
+        img_size=(1024, 1024),
+        patch_size=16,
+        out_indices=(5, 11, 17, 23),
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint='data/mambar_base_patch16_224.pth')))
