@@ -1,6 +1,7 @@
-"""Where the configs and tools are: in an installed package, or beside it in a checkout."""
+"""Where things are: configs and tools of an installation or a checkout, files kept beside it."""
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -18,3 +19,31 @@ def folder(kind: str) -> Path:
             return place / kind
     raise FileNotFoundError(f'this installation of mmvitlin has no {kind} (looked in '
                             f'{" and ".join(str(p / kind) for p in PLACES)}); install it anew')
+
+
+def cache() -> Path:
+    """Where files are kept between runs: $MMVITLIN_CACHE, or ~/.cache/mmvitlin."""
+    return Path(os.environ.get('MMVITLIN_CACHE') or Path.home() / '.cache' / 'mmvitlin')
+
+
+def locate(path: str | Path) -> Path:
+    """The file that a checkpoint's name means, which need not be there.
+
+    ``mmvitlin::NAME`` is NAME, NAME.pth, NAME.safetensors or the newest NAME-<hash>.pth, as
+    ``publish_model.py`` names it, in ``checkpoints`` below :func:`cache` or in ~/.cache/mim, where
+    ``mim download`` puts its files. Anything else is a path.
+
+    Raises:
+        FileNotFoundError: no folder holds a file of that name; says where it was looked for.
+    """
+    if not str(path).startswith('mmvitlin::'):
+        return Path(path).expanduser()
+    name = str(path).removeprefix('mmvitlin::')
+    folders = cache() / 'checkpoints', Path.home() / '.cache' / 'mim'
+    for folder in folders:
+        for ending in ('', '.pth', '.safetensors', '-????????.pth'):
+            if found := [f for f in folder.glob(name + ending) if f.is_file()]:
+                return max(found, key=lambda f: f.stat().st_mtime)
+    raise FileNotFoundError(f"no checkpoint at {path}: neither {' nor '.join(map(str, folders))} "
+                            f'has a file {name}.pth, {name}.safetensors or {name}-<hash>.pth. '
+                            'Copy it there, or give its path.')

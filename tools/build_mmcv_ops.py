@@ -9,9 +9,10 @@ import subprocess
 import sys
 import sysconfig
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
+
+from mmvitlin.shipped import cache
 
 
 def run(*command: str, **more: str) -> None:
@@ -30,8 +31,7 @@ def main() -> None:
           f'{sys.version_info.major}{sys.version_info.minor}-mmcv{mmcv}-{tag}'
     if torch.cuda.is_available():  # built with CUDA kernels there, without them elsewhere
         key += '-cuda'
-    root = Path(os.environ.get('MMVITLIN_CACHE') or Path.home() / '.cache' / 'mmvitlin')
-    folder = root / 'wheels' / key
+    folder = cache() / 'wheels' / key
     if has_ops():
         print(f'mmcv {mmcv} already has its ops')
         return

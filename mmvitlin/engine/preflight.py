@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmvitlin import compat
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models.utils.checkpoint import read_description, read_meta, read_state_dict
+from mmvitlin.shipped import locate
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -174,7 +175,7 @@ def _heads(model: dict) -> dict[str, dict]:
 
 
 def _exists(path: str) -> bool:
-    return '://' in path or Path(path).expanduser().is_file()
+    return '://' in path or locate(path).is_file()
 
 
 def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tensor]:

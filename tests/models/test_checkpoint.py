@@ -157,3 +157,26 @@ def test_convert_refuses_another_model(tmp_path):
     with pytest.raises(CheckpointError, match='not an Adventurer checkpoint'):
         convert_released(tmp_path / 'x.pth', tmp_path / 'y.pth')
     assert not (tmp_path / 'y.pth').exists()
+
+
+def test_names_of_downloaded_checkpoints(tmp_path, monkeypatch):
+    """As mim and publish_model.py name them, in the folders that they are kept in."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('MMVITLIN_CACHE', str(tmp_path / 'cache'))
+    net = Adventurer(**SMALL)
+    again = Adventurer(**SMALL, init_cfg=dict(type='Pretrained', checkpoint='mmvitlin::small'))
+    with pytest.raises(FileNotFoundError, match=r'checkpoint at mmvitlin::small: neither .*cache/'
+                       r'checkpoints nor .*\.cache/mim has a file small.pth'):
+        again.init_weights()
+    folder = tmp_path / '.cache/mim'
+    folder.mkdir(parents=True)
+    torch.save(dict(state_dict=net.state_dict()), folder / 'small-0123abcd.pth')
+    torch.save(dict(state_dict={}), folder / 'small-but-another.pth')
+    again.init_weights()
+    assert torch.equal(again.cls_token, net.cls_token)
+    loaded = CheckpointLoader.load_checkpoint('mmvitlin::small', 'cpu')  # mmengine's own way
+    assert loaded['state_dict'].keys() == net.state_dict().keys()
+    (tmp_path / 'cache/checkpoints').mkdir(parents=True)
+    torch.save(dict(state_dict=Adventurer(**SMALL).state_dict()),
+               tmp_path / 'cache/checkpoints/small.pth')
+    assert not torch.equal(read_state_dict('mmvitlin::small')['cls_token'], net.cls_token)

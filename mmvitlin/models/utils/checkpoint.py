@@ -15,11 +15,12 @@ from torch import Tensor
 
 from mmvitlin.compat import safe_torch_load
 from mmvitlin.errors import CheckpointError
+from mmvitlin.shipped import locate
 
 _WRAPPERS = ('state_dict', 'model', 'student', 'teacher')
 _PREFIXES = ('module.', 'backbone.')
-_NOT_BACKBONE = ('head.', 'mask_token', 'neck.', 'decode_head.', 'auxiliary_head.', 'projector.',
-                 'data_preprocessor.', 'objectives.', 'fc_norm.', 'attn_pool.')
+_NOT_BACKBONE = ('head.', 'mask_token', 'neck.', 'norm_neck.', 'decode_head.', 'auxiliary_head.',
+                 'projector.', 'data_preprocessor.', 'objectives.', 'fc_norm.', 'attn_pool.')
 _SHOWN = 8
 
 
@@ -54,12 +55,12 @@ def read_meta(path: str | Path) -> dict:
     """What a file of this toolkit says beside the weights; empty of other files and of URLs."""
     if '://' in str(path):
         return {}
-    if Path(path).suffix == '.safetensors':
+    if locate(path).suffix == '.safetensors':
         from safetensors import safe_open
-        with safe_open(Path(path).expanduser(), 'pt') as file:
+        with safe_open(locate(path), 'pt') as file:
             told = (file.metadata() or {}).get('mmvitlin')
         return json.loads(told) if told else {}
-    content = _read_file(Path(path).expanduser())
+    content = _read_file(locate(path))
     meta = content.get('meta') if isinstance(content, dict) else None
     return meta if isinstance(meta, dict) else {}
 
@@ -85,7 +86,7 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
     if '://' in str(path):
         state = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     else:
-        state = _read_file(Path(path).expanduser())
+        state = _read_file(locate(path))
     for wrapper in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
