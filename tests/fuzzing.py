@@ -1,10 +1,20 @@
-"""Configs and checkpoints with something wrong somewhere: each must load, or say what is wrong."""
+"""Configs, checkpoints and images with something wrong somewhere.
+
+Each must load, or say what is wrong.
+"""
 import copy
 import io
+import os
 import random
+import struct
+import zlib
 
+import numpy as np
 import torch
+from mmengine.registry import DATASETS, init_default_scope
+from PIL import Image
 
+from mmvitlin.datasets.checking import check, duplicates
 from mmvitlin.engine.launch import build_runner
 from mmvitlin.errors import UserError
 from mmvitlin.models import Adventurer
@@ -91,3 +101,104 @@ def outcome_of_checkpoint(path):
         assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
         return 'refused'
     return 'loaded'
+
+
+def _png(array):
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, 'PNG')
+    return content.getvalue()
+
+
+def _claims_to_be_huge(content):
+    """A PNG whose header says 60,000 × 60,000."""
+    header = content[12:16] + struct.pack('>II', 60_000, 60_000) + content[24:29]
+    return content[:12] + header + struct.pack('>I', zlib.crc32(header)) + content[33:]
+
+
+def _flipped(content, draw):
+    content = bytearray(content)
+    for _ in range(draw.choice((1, 4, 64))):
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    return bytes(content)
+
+
+def _label_of_none(content, draw):
+    labels = np.array(Image.open(io.BytesIO(content)))
+    row, column = (draw.randrange(n) for n in labels.shape)
+    labels[row, column] = draw.randrange(19, 255)
+    return _png(labels)
+
+
+def _any_size(content, draw):
+    labels = Image.open(io.BytesIO(content))
+    size = draw.randrange(1, labels.width), draw.randrange(1, 2 * labels.height)
+    return _png(np.array(labels.resize(size, Image.Resampling.NEAREST)))
+
+
+# what may happen to a file of a data set: kind → (whether to a label, content → content or None)
+DAMAGE = {
+    'image cut short': (False, lambda c, draw: c[:draw.randrange(1, len(c))]),
+    'image emptied': (False, lambda c, draw: b''),
+    'image is something else': (False, lambda c, draw: draw.randbytes(len(c))),
+    'image with flipped bits': (False, _flipped),
+    'image that claims to be huge': (False, lambda c, draw: _claims_to_be_huge(c)),
+    'image gone after it was listed': (False, lambda c, draw: None),
+    'label cut short': (True, lambda c, draw: c[:draw.randrange(1, len(c))]),
+    'label emptied': (True, lambda c, draw: b''),
+    'label with flipped bits': (True, _flipped),
+    'label gone': (True, lambda c, draw: None),
+    'label above the classes': (True, _label_of_none),
+    'label of another size': (True, _any_size),
+    'label that ignores everything': (True, lambda c, draw: _png(np.full_like(np.array(
+        Image.open(io.BytesIO(c))), 255))),
+}
+
+
+def outcome_of_damage(cfg, seed):
+    """What becomes of a data set with one damaged file, which is restored afterwards.
+
+    Returns:
+        (kind, outcome): 'named' by the check and by the run that meets it; 'checked only', where
+        a run can go on; 'harmless', where the file still holds what it held; 'unnoticed'.
+    """
+    draw = random.Random(seed)
+    kind = list(DAMAGE)[seed % len(DAMAGE)]
+    of_label, damaged = DAMAGE[kind]
+    init_default_scope('mmseg')
+    settings = cfg.train_dataloader.dataset
+    dataset = DATASETS.build(settings)  # has listed its files
+    number = draw.randrange(len(dataset))
+    info = dataset.get_data_info(number)
+    path = info['seg_map_path' if of_label else 'img_path']
+    with open(path, 'rb') as file:
+        whole = file.read()
+    before = np.array(Image.open(io.BytesIO(whole)))
+    content = damaged(whole, draw)
+    try:
+        if content is None:
+            os.unlink(path)
+        else:
+            with open(path, 'wb') as file:
+                file.write(content)
+        named = _is_named(cfg, path, listed='gone' not in kind or of_label)
+        try:
+            dataset.prepare_data(number)
+        except (UserError, FileNotFoundError) as error:
+            assert path in str(error), f'{kind}: {error}'
+            return kind, 'named' if named else 'unnoticed by the check'
+        if named:
+            return kind, 'checked only'
+        with Image.open(path) as image:
+            return kind, 'harmless' if np.array_equal(np.array(image), before) else 'unnoticed'
+    finally:
+        with open(path, 'wb') as file:
+            file.write(whole)
+
+
+def _is_named(cfg, path, listed):
+    """Whether the walk over all samples names a file; what no folder lists is not looked for."""
+    if not listed:
+        return True
+    checked = list(check(cfg, workers=1))
+    problems = [p for c in checked for p in c.problems] + duplicates(checked)
+    return any(path in (p.file, *p.detail.split()) or path in p.detail for p in problems)

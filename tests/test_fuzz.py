@@ -1,5 +1,6 @@
 """Whatever comes in, a result or one clear error comes out."""
 import math
+import shutil
 
 import pytest
 import torch
@@ -35,6 +36,19 @@ def test_mutated_checkpoints(tmp_path, seed):
     path = tmp_path / 'a.pth'
     path.write_bytes(fuzzing.mutate_bytes(fuzzing.checkpoint_bytes(), seed))
     assert fuzzing.outcome_of_checkpoint(path) in ('loaded', 'refused')
+
+
+@pytest.mark.parametrize('seed', range(2 * len(fuzzing.DAMAGE)))
+def test_damaged_data(streets, tmp_path, seed, monkeypatch):
+    from tests.conftest import ROOT
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(streets, tmp_path / 'streets')
+    kind, outcome = fuzzing.outcome_of_damage(nano(tmp_path / 'streets', tmp_path), seed)
+    wanted = dict.fromkeys(fuzzing.DAMAGE, {'named'}) | {
+        'label that ignores everything': {'checked only'},
+        'image with flipped bits': {'named', 'harmless'},
+        'label with flipped bits': {'named', 'harmless'}}
+    assert outcome in wanted[kind], kind
 
 
 @FEW

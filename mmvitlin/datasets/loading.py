@@ -75,6 +75,7 @@ class LoadImage(LoadImageFromFile):
 
     def _decode(self, content: bytes) -> np.ndarray:
         with any_size():
+            check_sums(content)
             with Image.open(io.BytesIO(content)) as opened:
                 width, height = opened.size
                 if self.max_pixels is not None and width * height > self.max_pixels:
@@ -89,6 +90,17 @@ class LoadImage(LoadImageFromFile):
         if image is None:
             raise ValueError(f'{self.imdecode_backend} does not know the format')
         return image
+
+
+def check_sums(content: bytes) -> None:
+    """Refuse a PNG with altered bytes; Pillow and OpenCV decode it to other pixels.
+
+    Raises:
+        SyntaxError: a checksum does not hold (Pillow's error); names the part of the file.
+    """
+    with Image.open(io.BytesIO(content)) as opened:
+        if opened.format == 'PNG':
+            opened.verify()
 
 
 class Allowance:

@@ -8,7 +8,7 @@ import numpy as np
 from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 
-from mmvitlin.datasets.loading import Allowance
+from mmvitlin.datasets.loading import Allowance, check_sums
 from mmvitlin.errors import ConfigError, UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
@@ -58,6 +58,7 @@ class LoadSegLabels(LoadAnnotations):
         path = results['seg_map_path']
         content = fileio.get(path, backend_args=self.backend_args)
         try:
+            check_sums(content)
             labels = np.asarray(mmcv.imfrombytes(content, flag='unchanged',
                                                  backend=self.imdecode_backend)).squeeze()
         except Exception as error:

@@ -5,7 +5,7 @@
 Runs of small networks on a CPU: a distillation with averaged weights that is killed at random
 moments until it has been killed 20 times, against one that was not; distillation and segmentation
 as 1×1, 1×2 and 2×2 (machines × processes, each machine with an address of its own) with one
-global batch; one worker killed under torchrun.
+global batch; one worker killed under torchrun; configs, checkpoints and data with something wrong.
 """
 import argparse
 import json
@@ -246,6 +246,17 @@ def fuzzed(folder: Path, data: Path, configs: int = 300, checkpoints: int = 1000
     return dict({k: dict(c) for k, c in counts.items()}, unclear=broken)
 
 
+def damaged(folder: Path, data: Path, count: int = 260) -> dict:
+    """Data sets with one damaged image or label file: named by the check and by training?"""
+    os.chdir(ROOT)
+    cfg = load_config('configs/seg/streets_adventurer-nano.py', {'data_root': str(data)})
+    counts: dict[str, Counter] = {}
+    for seed in range(count):
+        kind, outcome = fuzzing.outcome_of_damage(cfg, seed)
+        counts.setdefault(kind, Counter())[outcome] += 1
+    return {kind: dict(counter) for kind, counter in counts.items()}
+
+
 def _is_worker(pid: int) -> bool:
     try:
         return b'LOCAL_RANK=' in Path(f'/proc/{pid}/environ').read_bytes()
@@ -276,6 +287,7 @@ def main() -> None:
         'evaluation on two processes': lambda: evaluation(folder, data),
         'worker killed under torchrun': lambda: restart(folder, data),
         'mutated configs and checkpoints': lambda: fuzzed(folder, data),
+        'damaged data': lambda: damaged(folder, data),
     }
     for name, run in rows.items():
         if name in results['rows']:

@@ -33,6 +33,23 @@ def test_a_whole_image_and_a_truncated_one(tmp_path, load, name):
         load(dict(img_path=str(path)))
 
 
+def test_altered_bytes_are_noticed(tmp_path, load):
+    """Decoders go on to other pixels; the checksums of PNG say so."""
+    path = tmp_path / 'x.png'
+    for picture, read in (
+            (np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8),
+             lambda: load(dict(img_path=str(path)))),
+            (np.random.default_rng(0).integers(0, 5, (4, 6), np.uint8),
+             lambda: load_labels(path))):
+        cv2.imwrite(str(path), picture)
+        read()
+        content = bytearray(path.read_bytes())
+        content[content.index(b'IDAT') + 12] ^= 4
+        path.write_bytes(content)
+        with pytest.raises(UnreadableFileError, match='x.png cannot be decoded'):
+            read()
+
+
 def test_not_an_image_and_no_file(tmp_path, load):
     (tmp_path / 'x.jpg').write_text('hello')
     with pytest.raises(UnreadableFileError, match='x.jpg cannot be decoded'):
