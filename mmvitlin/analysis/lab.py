@@ -168,16 +168,18 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
         if not wanted:
             continue
         progress(f"[{done + 1}/{len(cells)}] {'x'.join(map(str, cell['shape']))}, batch "
-                 f"{cell['batch']}, {cell['precision']}{_left(spent, cells[done:])}")
+                 f"{cell['batch']}, {cell['precision']}{_left(grid, spent, cells[done:])}")
         start = time.perf_counter()
+        once = 0.
         for subject, compiled, row in _measure_cell(grid, cell, wanted, results['rows'], digests):
             row.update(call=number, made_of=digests[subject.name], limit=grid.time_limit,
                        memory_tried=grid.memory, stale=False)
             results['rows'][key_of(grid, cell, subject, compiled)] = row
             keep()
+            once += row['ms']['median'] / 1e3 if row['status'] == 'ok' else 0.
             if row['status'] != PENDING:
                 progress(f"    {subject.name}{', compiled' if compiled else ''}: {in_words(row)}")
-        spent.append((cell, time.perf_counter() - start))
+        spent.append((cell, time.perf_counter() - start, once))
         if cell['precision'] not in call['limits']:
             limits = _worker('limits', grid, cell, [], 600)
             if 'flops' in limits:
@@ -204,16 +206,24 @@ def _is_due(grid: Grid, row: dict | None, digest: str) -> bool:
     return row['status'] != 'out of memory'  # what failed may not fail now
 
 
-def _left(spent: list[tuple[dict, float]], cells: Sequence[dict]) -> str:
-    """Words on the time left, from the last cell: time grows as tokens to the 1.5 or so."""
+def _left(grid: Grid, spent: list[tuple[dict, float, float]], cells: Sequence[dict]) -> str:
+    """Words on the time left, from the last cell, its seconds, and those of a run of each network.
+
+    What is not running, processes that start and build, is the same for every cell; a run grows
+    as tokens to the 1.2, between the linear networks and the others.
+    """
     if not spent:
         return ''
-    last, seconds = spent[-1]
+    last, seconds, once = spent[-1]
 
-    def work(cell: dict) -> float:
-        return (cell['shape'][0] * cell['shape'][1])**1.5 * cell['batch']
+    def running(once: float) -> float:  # two runs alone, then as many in turn as are counted
+        return once * (2 + min(max(grid.seconds / once, 3), grid.rounds)) if once else 0.
 
-    minutes = seconds * sum(work(c) for c in cells) / work(last) / 60
+    def pixels(cell: dict) -> int:
+        return cell['shape'][0] * cell['shape'][1] * cell['batch']
+
+    fixed = max(seconds - running(once), 0)
+    minutes = sum(fixed + running(once * (pixels(c) / pixels(last))**1.2) for c in cells) / 60
     return f', about {minutes:.0f} min left' if minutes >= 1 else ', less than a minute left'
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.analysis.lab import Grid, in_words, measure
+from mmvitlin.analysis.lab import Grid, _left, in_words, measure
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
 from mmvitlin.analysis.trends import changed, crossover, growth, other_conditions, pairs, series
@@ -286,3 +286,14 @@ def test_pieces_of_what_is_compiled_are_told(tmp_path):
     assert compiled['graph_breaks'] == 1
     assert 'graph_breaks' not in eager
     assert '1 graph break' in in_words(compiled)
+
+
+def test_the_time_left_counts_what_every_cell_costs():
+    """Networks that run 1 s in all, in a cell of 100 s: 90 s went into processes that start."""
+    grid = Grid([], [], seconds=5., rounds=8)
+    small, large = (dict(shape=shape, batch=1) for shape in ((256, 256), (512, 512)))
+    assert _left(grid, [], [small]) == ''
+    assert 'about 2 min' in _left(grid, [(small, 97., 1.)], [small])  # 97 s
+    assert 'about 2 min' in _left(grid, [(small, 97., 1.)], [large])  # 90 + 5 runs of 5.3 s
+    assert 'about 5 min' in _left(grid, [(small, 97., 1.)], [small, large, small])
+    assert 'less than a minute' in _left(grid, [(small, 10., 0.)], [small])
