@@ -223,7 +223,11 @@ def load_tensors_only() -> None:
     checkpoint._safe_torch_load = safe_torch_load
 
     def load_from_local(filename, map_location='cpu'):
-        return safe_torch_load(shipped.locate(filename), map_location)
+        path = shipped.locate(filename)
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+            return dict(state_dict=load_file(path, str(map_location or 'cpu')))
+        return safe_torch_load(path, map_location)
 
     def load_from_http(filename, map_location='cpu', model_dir=None):
         from torch.hub import download_url_to_file, get_dir

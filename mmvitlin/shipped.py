@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -34,16 +35,21 @@ def locate(path: str | Path) -> Path:
     ``mim download`` puts its files. Anything else is a path.
 
     Raises:
-        FileNotFoundError: no folder holds a file of that name; says where it was looked for.
+        FileNotFoundError: no folder holds a file of that name, or it is no name but a path; says
+            where it was looked for.
     """
     if not str(path).startswith('mmvitlin::'):
         return Path(path).expanduser()
     name = str(path).removeprefix('mmvitlin::')
     folders = cache() / 'checkpoints', Path.home() / '.cache' / 'mim'
-    for folder in folders:
-        for ending in ('', '.pth', '.safetensors', '-????????.pth'):
-            if found := [f for f in folder.glob(name + ending) if f.is_file()]:
-                return max(found, key=lambda f: f.stat().st_mtime)
+    hashed = re.compile(re.escape(name) + '-[0-9a-f]{8}[.]pth')
+    for folder in folders if name and Path(name).name == name else ():
+        files = {f.name: f for f in folder.glob('*') if f.is_file()}
+        for whole in (name, f'{name}.pth', f'{name}.safetensors'):
+            if whole in files:
+                return files[whole]
+        if found := [f for n, f in files.items() if hashed.fullmatch(n)]:
+            return max(found, key=lambda f: f.stat().st_mtime)
     raise FileNotFoundError(f"no checkpoint at {path}: neither {' nor '.join(map(str, folders))} "
                             f'has a file {name}.pth, {name}.safetensors or {name}-<hash>.pth. '
                             'Copy it there, or give its path.')

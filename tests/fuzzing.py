@@ -158,8 +158,9 @@ def outcome_of_damage(cfg, seed):
     """What becomes of a data set with one damaged file, which is restored afterwards.
 
     Returns:
-        (kind, outcome): 'named' by the check and by the run that meets it; 'checked only', where
-        a run can go on; 'harmless', where the file still holds what it held; 'unnoticed'.
+        (kind, outcome): 'named' by the check and by the data set that meets it; 'met only', named
+        by the data set, after the check could not list it; 'checked only', where a run can go on;
+        'harmless', where the file still holds what it held; 'unnoticed'.
     """
     draw = random.Random(seed)
     kind = list(DAMAGE)[seed % len(DAMAGE)]
@@ -180,12 +181,13 @@ def outcome_of_damage(cfg, seed):
         else:
             with open(path, 'wb') as file:
                 file.write(content)
-        named = _is_named(cfg, path, listed='gone' not in kind or of_label)
+        listed = of_label or 'gone' not in kind
+        named = listed and _is_named(cfg, path)
         try:
             dataset.prepare_data(number)
         except (UserError, FileNotFoundError) as error:
             assert path in str(error), f'{kind}: {error}'
-            return kind, 'named' if named else 'unnoticed by the check'
+            return kind, 'named' if named else 'unnoticed by the check' if listed else 'met only'
         if named:
             return kind, 'checked only'
         with Image.open(path) as image:
@@ -195,10 +197,8 @@ def outcome_of_damage(cfg, seed):
             file.write(whole)
 
 
-def _is_named(cfg, path, listed):
-    """Whether the walk over all samples names a file; what no folder lists is not looked for."""
-    if not listed:
-        return True
+def _is_named(cfg, path):
+    """Whether the walk over all samples names a file."""
     checked = list(check(cfg, workers=1))
     problems = [p for c in checked for p in c.problems] + duplicates(checked)
     return any(path in (p.file, *p.detail.split()) or path in p.detail for p in problems)

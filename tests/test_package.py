@@ -26,6 +26,12 @@ def test_both_families_are_refused():
     compat.check_distributions({'mmengine', 'mmcv'}.__contains__)
 
 
+def test_the_pages_of_results_are_what_the_files_hold():
+    done = subprocess.run([sys.executable, ROOT / 'docs/results/write.py', '--check'],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize('registry', ['mmengine', 'mmseg', 'mmpretrain'])
 def test_names_resolve_from_every_library_with_nothing_imported(registry):
     code = (f'from {registry}.registry import MODELS, HOOKS\n'

@@ -11,3 +11,5 @@ model = dict(
         out_indices=(5, 11, 17, 23),
         drop_path_rate=0.1,
         init_cfg=dict(type='Pretrained', checkpoint='data/mambar_base_patch16_224.pth')))
+optim_wrapper = dict(paramwise_cfg=dict(
+    custom_keys={'A_log': dict(decay_mult=0.), 'A_b_log': dict(decay_mult=0.)}))

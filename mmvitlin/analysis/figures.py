@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,7 +128,47 @@ def overlay(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity:
 
 
 _STYLES = ('-', '--', ':', '-.')
-_MOST_MARKS = 12
+_MOST_MARKS = 8
+_COLUMNS = 3
+
+
+class _Looks:
+    """A colour for each network; what all ways of measuring share, and what tells them apart."""
+
+    def __init__(self, lines: Sequence[str]):
+        self.names = list(dict.fromkeys(line.split(' · ')[0] for line in lines))
+        self.ways = list(dict.fromkeys(line.split(' · ', 1)[1] for line in lines))
+        parts = [way.split(' · ') for way in self.ways]
+        shared = [len(set(column)) == 1 for column in zip(*parts, strict=True)]
+        self.common = ' · '.join(p for p, same in zip(parts[0], shared, strict=True) if same)
+        self.short = {way: ' · '.join(p for p, same in zip(words, shared, strict=True) if not same)
+                      for way, words in zip(self.ways, parts, strict=True)}
+        self._palette = plt.get_cmap('tab10' if len(self.names) <= 10 else 'tab20')
+
+    def split(self, line: str) -> tuple[str, str]:
+        """Network and way of a line."""
+        name, way = line.split(' · ', 1)
+        return name, way
+
+    def colour(self, name: str):
+        return self._palette(self.names.index(name) % self._palette.N)
+
+    def style(self, way: str) -> str:
+        return _STYLES[self.ways.index(way) % len(_STYLES)]
+
+    def label(self, line: str) -> str:
+        """As short as it can be without two lines being called alike."""
+        name, way = self.split(line)
+        return ' · '.join(filter(None, (name, self.short[way])))
+
+    def legend(self, figure, styles: bool = False) -> None:
+        """Networks beside the axes; with ``styles`` the ways as well."""
+        handles = [plt.Line2D([], [], color=self.colour(n), marker='o', markersize=4, label=n)
+                   for n in self.names]
+        if styles and len(self.ways) > 1:
+            handles += [plt.Line2D([], [], color='k', linestyle=self.style(w),
+                                   label=self.short[w]) for w in self.ways]
+        figure.legend(handles=handles, fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
 
 
 def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
@@ -135,49 +176,43 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
                 scores: dict[str, float] | None = None) -> list[Path]:
     """Latency, memory and throughput against tokens, a roofline, and scores against latency.
 
-    Each network has a colour, and each way of measuring it (precision, batch …) a line style.
+    Each network has a colour, and each way of measuring it (precision, batch …) a panel.
 
     Args:
         lines: From :func:`mmvitlin.analysis.trends.series`.
-        pairs: From :func:`mmvitlin.analysis.trends.pairs`; crossovers are marked and numbered.
+        pairs: From :func:`mmvitlin.analysis.trends.pairs`; crossovers are marked and numbered,
+            those of networks of one size (whose names end alike) first.
         limits: Name → 'flops' and 'bytes' a second.
         folder: Where latency.png, memory.png, throughput.png, roofline.png and, where there are
             scores, accuracy.png are written.
         scores: Network → score, such as its mIoU.
     """
-    names = list(dict.fromkeys(line.split(' · ')[0] for line in lines))
-    ways = list(dict.fromkeys(line.split(' · ', 1)[1] for line in lines))
-    palette = plt.get_cmap('tab10' if len(names) <= 10 else 'tab20')
-    looks = {line: dict(color=palette(names.index(line.split(' · ')[0]) % palette.N),
-                        linestyle=_STYLES[ways.index(line.split(' · ', 1)[1]) % len(_STYLES)],
-                        label=line if len(ways) > 1 else line.split(' · ')[0])
-             for line in lines}
+    looks = _Looks(list(lines))
     written = []
     for file, key, label in (('latency', 'ms', 'time (ms)'),
                              ('memory', 'peak_mib', 'peak memory above the loaded model (MiB)'),
                              ('throughput', 'images_per_second', 'images a second')):
-        figure, axis = plt.subplots(figsize=(7.5, 5))
-        shapes: dict[int, str] = {}
-        for name, rows in lines.items():
-            rows = [r for r in rows if r.get(key) is not None]
-            if not rows:
-                continue
-            tokens = [r['tokens'] for r in rows]
-            shapes.update({r['tokens']: r['shape'] for r in rows})
-            values = [r['ms']['median'] if key == 'ms' else r[key] for r in rows]
-            axis.plot(tokens, values, marker='o', markersize=4, **looks[name])
+        columns = min(len(looks.ways), _COLUMNS)
+        height = -(-len(looks.ways) // columns)
+        figure, axes = plt.subplots(height, columns, figsize=(1.5 + 5 * columns, 4.8 * height),
+                                    squeeze=False, sharex=True, sharey=True,
+                                    layout='constrained')
+        for axis in axes.flat[len(looks.ways):]:
+            axis.remove()
+        for way, axis in zip(looks.ways, axes.flat, strict=False):
+            here = {n: rows for n, rows in lines.items() if looks.split(n)[1] == way}
+            _against_tokens(axis, here, key, looks)
             if key == 'ms':
-                axis.fill_between(tokens, [r['ms']['p10'] for r in rows],
-                                  [r['ms']['p90'] for r in rows], alpha=0.2,
-                                  color=looks[name]['color'])
+                _mark_crossovers(axis, lines, [p for p in pairs if p['setting'] == way])
+            axis.set(title=looks.short[way])
+            axis.set_xlabel('tokens of 16×16 pixels, and image', fontsize=9)
+        for axis in axes[:, 0]:
+            axis.set(ylabel=label)
         if key == 'ms':
-            _mark_crossovers(axis, lines, pairs)
-        axis.set(xscale='log', yscale='log', xlabel='tokens of 16×16 pixels, and image',
-                 ylabel=label)
-        axis.set_xticks(list(shapes), [f'{t:,}\n{s}' for t, s in shapes.items()], fontsize=7)
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
+            low, high = axes[0, 0].get_ylim()  # the same for all: room for lists above the lines
+            axes[0, 0].set_ylim(low, high * (high / low)**0.3)
+        figure.suptitle(looks.common, fontsize=10)
+        looks.legend(figure)
         written.append(save(figure, Path(folder) / f'{file}.png'))
     if limits:
         written.append(_roofline(lines, looks, limits, Path(folder) / 'roofline.png'))
@@ -186,42 +221,71 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
     return written
 
 
+def _against_tokens(axis, lines: dict[str, list[dict]], key: str, looks: _Looks) -> None:
+    shapes: dict[int, str] = {}
+    for line, rows in lines.items():
+        rows = [r for r in rows if r.get(key) is not None]
+        tokens = [r['tokens'] for r in rows]
+        shapes.update({r['tokens']: r['shape'] for r in rows})
+        values = [r['ms']['median'] if key == 'ms' else r[key] for r in rows]
+        colour = looks.colour(looks.split(line)[0])
+        axis.plot(tokens, values, marker='o', markersize=4, color=colour)
+        if key == 'ms':
+            axis.fill_between(tokens, [r['ms']['p10'] for r in rows],
+                              [r['ms']['p90'] for r in rows], alpha=0.2, color=colour)
+    axis.set(xscale='log', yscale='log')
+    apart = [t for n, t in enumerate(sorted(shapes)) if not n or t > 1.5 * sorted(shapes)[n - 1]]
+    axis.set_xticks(apart, [f"{t:,}\n{shapes[t].replace('x', '×')}" for t in apart], fontsize=7,
+                    rotation=30)
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+
+
 def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) -> None:
-    marked = [p for p in pairs if p['tokens']]
+    def of_one_size(pair: dict) -> bool:
+        return len({re.split('[- ]', pair[k])[-1] for k in ('faster', 'slower')}) == 1
+
+    marked = sorted((p for p in pairs if p['tokens']), key=lambda p: not of_one_size(p))
+    if any(map(of_one_size, marked)):
+        marked = [p for p in marked if of_one_size(p)]
     for number, pair in enumerate(marked[:_MOST_MARKS], 1):
         rows = lines[f"{pair['faster']} · {pair['setting']}"]
         height = np.exp(np.interp(np.log(pair['tokens']), np.log([r['tokens'] for r in rows]),
                                   np.log([r['ms']['median'] for r in rows])))
-        axis.plot(pair['tokens'], height, 'k*', markersize=9)
+        axis.plot(pair['tokens'], height, 'k*', markersize=8)
         axis.annotate(str(number), (pair['tokens'], height), textcoords='offset points',
                       xytext=(5, -11), fontsize=8)
         axis.plot([], [], 'k*', label=f"{number}: {pair['faster']} overtakes {pair['slower']} at "
-                                      f"{pair['tokens']:,} tokens")
-    if len(marked) > _MOST_MARKS:
-        axis.plot([], [], ' ', label=f'{len(marked) - _MOST_MARKS} more crossovers: results.json')
+                                      f"{pair['tokens']:,}")
+    if left := sum(bool(p['tokens']) for p in pairs) - len(marked[:_MOST_MARKS]):
+        axis.plot([], [], ' ', label=f'{left} more crossovers: results.json')
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=7, loc='upper left')
 
 
-def _roofline(lines: dict[str, list[dict]], looks: dict[str, dict],
-              limits: dict[str, dict[str, float]], path: Path) -> Path:
-    figure, axis = plt.subplots(figsize=(7.5, 5))
+def _roofline(lines: dict[str, list[dict]], looks: _Looks, limits: dict[str, dict[str, float]],
+              path: Path) -> Path:
+    figure, axis = plt.subplots(figsize=(7.5, 5), layout='constrained')
     intensity = np.logspace(0, 4, 200)
     for name, limit in limits.items():
         roof = np.minimum(limit['flops'], intensity * limit['bytes'])
         axis.plot(intensity, roof / 1e9, '-', color='#999999')
-        axis.text(intensity[-1], roof[-1] / 1e9, f' {name}', fontsize=8, va='center')
-    for name, rows in lines.items():
+        axis.text(intensity[-1], roof[-1] / 1e9, name, fontsize=8, ha='right', va='bottom')
+    for line, rows in lines.items():
+        name, way = looks.split(line)
         rows = [r for r in rows if r.get('flops')]
         axis.plot([r['flops'] / r['bytes'] for r in rows],
                   [r['flops'] / r['ms']['median'] / 1e6 for r in rows], marker='o', markersize=4,
-                  **looks[name])
+                  color=looks.colour(name), linestyle=looks.style(way))
     axis.set(xscale='log', yscale='log', xlabel='FLOPs a byte', ylabel='GFLOP/s',
              title='reached, below what this machine reaches in products and copies')
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    figure.suptitle(looks.common, fontsize=10)
+    looks.legend(figure, styles=True)
     return save(figure, path)
 
 
-def _accuracy(lines: dict[str, list[dict]], looks: dict[str, dict], scores: dict[str, float],
+def _accuracy(lines: dict[str, list[dict]], looks: _Looks, scores: dict[str, float],
               path: Path) -> Path:
     """Scores against the time at the largest size that all of them were measured at."""
     figure, axis = plt.subplots(figsize=(7, 4.5))
@@ -235,8 +299,8 @@ def _accuracy(lines: dict[str, list[dict]], looks: dict[str, dict], scores: dict
         for name, rows in scored.items():
             row = next(r for r in rows if r['shape'] == largest)
             score = scores[name.split(' · ')[0]]
-            axis.plot(row['ms']['median'], score, 'o', color=looks[name]['color'])
-            axis.annotate(looks[name]['label'], (row['ms']['median'], score),
+            axis.plot(row['ms']['median'], score, 'o', color=looks.colour(looks.split(name)[0]))
+            axis.annotate(looks.label(name), (row['ms']['median'], score),
                           textcoords='offset points', xytext=(6, 4), fontsize=8)
         axis.set(xscale='log', xlabel=f'time at {largest} (ms)', ylabel='score')
     axis.grid(alpha=0.3)

@@ -162,24 +162,30 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
         _add_fractions(results)
         write_whole((json.dumps(results, indent=1) + '\n').encode(), out)
 
-    for done, cell in enumerate(cells):
-        wanted = [(s, c) for s, c in grid.runs() if _is_due(
+    def due(cell: dict) -> list[tuple[Subject, bool]]:
+        return [(s, c) for s, c in grid.runs() if _is_due(
             grid, results['rows'].get(key_of(grid, cell, s, c)), digests[s.name])]
+
+    for done, cell in enumerate(cells):
+        wanted = due(cell)
         if not wanted:
             continue
+        left = _left(grid, spent, [c for c in cells[done:] if due(c)])
         progress(f"[{done + 1}/{len(cells)}] {'x'.join(map(str, cell['shape']))}, batch "
-                 f"{cell['batch']}, {cell['precision']}{_left(grid, spent, cells[done:])}")
-        start = time.perf_counter()
-        once = 0.
+                 f"{cell['batch']}, {cell['precision']}{left}")
+        start = last = time.perf_counter()
+        once = lost = 0.
         for subject, compiled, row in _measure_cell(grid, cell, wanted, results['rows'], digests):
             row.update(call=number, made_of=digests[subject.name], limit=grid.time_limit,
                        memory_tried=grid.memory, stale=False)
             results['rows'][key_of(grid, cell, subject, compiled)] = row
             keep()
             once += row['ms']['median'] / 1e3 if row['status'] == 'ok' else 0.
+            last, before = time.perf_counter(), last
+            lost += last - before if row['status'] not in ('ok', PENDING) else 0.
             if row['status'] != PENDING:
                 progress(f"    {subject.name}{', compiled' if compiled else ''}: {in_words(row)}")
-        spent.append((cell, time.perf_counter() - start, once))
+        spent.append((cell, time.perf_counter() - start - lost, once))
         if cell['precision'] not in call['limits']:
             limits = _worker('limits', grid, cell, [], 600)
             if 'flops' in limits:
@@ -209,15 +215,16 @@ def _is_due(grid: Grid, row: dict | None, digest: str) -> bool:
 def _left(grid: Grid, spent: list[tuple[dict, float, float]], cells: Sequence[dict]) -> str:
     """Words on the time left, from the last cell, its seconds, and those of a run of each network.
 
-    What is not running, processes that start and build, is the same for every cell; a run grows
-    as tokens to the 1.2, between the linear networks and the others.
+    Both without networks that did not end. What is not running, processes that start and build,
+    is the same for every cell; a run grows as tokens to the 1.2, between the linear networks and
+    the others.
     """
     if not spent:
         return ''
     last, seconds, once = spent[-1]
 
-    def running(once: float) -> float:  # two runs alone, then as many in turn as are counted
-        return once * (2 + min(max(grid.seconds / once, 3), grid.rounds)) if once else 0.
+    def running(once: float) -> float:  # two alone, two to warm up, then those that are counted
+        return once * (4 + min(max(grid.seconds / once, 3), grid.rounds)) if once else 0.
 
     def pixels(cell: dict) -> int:
         return cell['shape'][0] * cell['shape'][1] * cell['batch']

@@ -20,7 +20,7 @@ import mmvitlin
 from mmvitlin.engine.launch import load_config, without_initial_weights
 from mmvitlin.engine.preflight import check_whole
 from mmvitlin.errors import CheckpointError, ConfigError, UserError
-from mmvitlin.models.layers import Mamba2
+from mmvitlin.models.layers import BiMamba, Mamba2
 
 SUFFIXES = {'checkpoint': '.pth', 'safetensors': '.safetensors', 'onnx': '.onnx', 'torch': '.pt2',
             'aot': '.pt2'}
@@ -206,6 +206,11 @@ def export(deployed: Deployed,
             _write_weights(deployed.net, aside, kind)
             aside.replace(target)
             return Exported(target)
+        backbone = getattr(deployed.net, 'backbone', deployed.net)
+        if any(isinstance(m, BiMamba) for m in backbone.modules()):
+            raise ExportError(f'{type(backbone).__name__} cannot be written as {kind}: other '
+                              'runtimes have no operator for the scan of Mamba-1. Its weights can '
+                              '(--to checkpoint or safetensors).')
         sizes = _sizes(deployed, size) if dynamic else (size, )
         expected = {s: _run(deployed, s) for s in sizes}
         try:

@@ -74,8 +74,8 @@ class LoadImage(LoadImageFromFile):
         return results
 
     def _decode(self, content: bytes) -> np.ndarray:
+        check_sums(content)
         with any_size():
-            check_sums(content)
             with Image.open(io.BytesIO(content)) as opened:
                 width, height = opened.size
                 if self.max_pixels is not None and width * height > self.max_pixels:
@@ -95,11 +95,14 @@ class LoadImage(LoadImageFromFile):
 def check_sums(content: bytes) -> None:
     """Refuse a PNG with altered bytes; Pillow and OpenCV decode it to other pixels.
 
+    Other formats pass: JPEG has no checksums.
+
     Raises:
-        SyntaxError: a checksum does not hold (Pillow's error); names the part of the file.
+        SyntaxError, OSError, IndexError: a checksum does not hold, or there is no image between
+            the parts of the file (Pillow's errors).
     """
-    with Image.open(io.BytesIO(content)) as opened:
-        if opened.format == 'PNG':
+    if content.startswith(b'\x89PNG'):
+        with any_size(), Image.open(io.BytesIO(content)) as opened:
             opened.verify()
 
 

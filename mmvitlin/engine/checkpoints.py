@@ -19,6 +19,7 @@ from mmengine.logging import print_log
 
 from mmvitlin.compat import safe_torch_load
 from mmvitlin.errors import CheckpointError, ConfigError, DiskFullError
+from mmvitlin.shipped import locate
 
 
 def write_whole(content: bytes, path: str | Path) -> None:
@@ -184,7 +185,7 @@ def publish(checkpoint: str | Path, target: str | Path) -> Path:
     Raises:
         CheckpointError: not a checkpoint.
     """
-    content = safe_torch_load(checkpoint)
+    content = safe_torch_load(locate(checkpoint))
     state = content.get('state_dict') if isinstance(content, dict) else None
     if state is None:
         raise CheckpointError(f'{checkpoint} holds no state_dict; it is no checkpoint of a run')

@@ -85,13 +85,11 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
         if isinstance(listed, str) and listed and '://' not in listed \
                 and not (root / listed).exists():
             raise ConfigError(f"{key}.ann_file: '{root}' has no file '{listed}'")
-    if cfg.get('load_from') and not _exists(cfg.load_from):
-        raise ConfigError(f"load_from: no checkpoint at '{cfg.load_from}'")
+    if cfg.get('load_from'):
+        _look_for(cfg.load_from, 'load_from')
     check_classes(cfg, loaders)
     for key, path in checkpoints_of(cfg.get('model', {}), 'model'):
-        if not _exists(path):
-            raise ConfigError(f"{key}: no checkpoint at '{path}'. Train the stage that writes it, "
-                              f'or give one with --cfg-options {key}=FILE')
+        _look_for(path, key)
     _check_start(cfg)
 
 
@@ -174,8 +172,15 @@ def _heads(model: dict) -> dict[str, dict]:
     return found
 
 
-def _exists(path: str) -> bool:
-    return '://' in path or locate(path).is_file()
+def _look_for(path: str, key: str) -> None:
+    """A checkpoint that a config names must be there, unless it is a URL."""
+    try:
+        there, why = '://' in path or locate(path).is_file(), f"no checkpoint at '{path}'"
+    except FileNotFoundError as error:  # a name that no folder holds
+        there, why = False, str(error).rstrip('.')
+    if not there:
+        raise ConfigError(f'{key}: {why}. Train the stage that writes it, or give one with '
+                          f'--cfg-options {key}=FILE')
 
 
 def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tensor]:

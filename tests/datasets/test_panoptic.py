@@ -88,3 +88,8 @@ def test_panoptic_pngs(tmp_path):
     assert found['gt_bboxes'].tensor.tolist() == [[1, 0, 3, 2]]
     with pytest.raises(UnreadableFileError, match=r'a.png are \(2, 3\) pixels, their image'):
         read_segments(path, (4, 3))
+    content = bytearray((tmp_path / 'a.png').read_bytes())
+    content[-20] ^= 1  # OpenCV would read other segments
+    (tmp_path / 'a.png').write_bytes(content)
+    with pytest.raises(UnreadableFileError, match='a.png cannot be decoded'):
+        read_segments(path)

@@ -4,12 +4,17 @@ import os
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
+from safetensors.torch import save_file
 
-from mmvitlin.errors import CheckpointError
+from mmvitlin.engine.checkpoints import publish
+from mmvitlin.engine.preflight import preflight
+from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import Adventurer
 from mmvitlin.models.layers import resize_positions
 from mmvitlin.models.utils import convert_released, load_backbone, read_state_dict
+from mmvitlin.shipped import locate
 
 SMALL = dict(arch=dict(embed_dims=32, num_layers=4), img_size=64, flip_schedule='released')
 
@@ -171,7 +176,8 @@ def test_names_of_downloaded_checkpoints(tmp_path, monkeypatch):
     folder = tmp_path / '.cache/mim'
     folder.mkdir(parents=True)
     torch.save(dict(state_dict=net.state_dict()), folder / 'small-0123abcd.pth')
-    torch.save(dict(state_dict={}), folder / 'small-but-another.pth')
+    for other in ('small-but-another', 'small-finetune'):  # the latter as long as a hash
+        torch.save(dict(state_dict={}), folder / f'{other}.pth')
     again.init_weights()
     assert torch.equal(again.cls_token, net.cls_token)
     loaded = CheckpointLoader.load_checkpoint('mmvitlin::small', 'cpu')  # mmengine's own way
@@ -180,3 +186,13 @@ def test_names_of_downloaded_checkpoints(tmp_path, monkeypatch):
     torch.save(dict(state_dict=Adventurer(**SMALL).state_dict()),
                tmp_path / 'cache/checkpoints/small.pth')
     assert not torch.equal(read_state_dict('mmvitlin::small')['cls_token'], net.cls_token)
+    save_file(net.state_dict(), folder / 'safe[1].safetensors')
+    loaded = CheckpointLoader.load_checkpoint('mmvitlin::safe[1]', 'cpu')
+    assert torch.equal(loaded['state_dict']['cls_token'], net.cls_token)
+    assert publish('mmvitlin::small', tmp_path / 'out').is_file()
+    for name in ('', '*', '../mim/small', '/tmp/small'):
+        with pytest.raises(FileNotFoundError, match='no checkpoint at mmvitlin::'):
+            locate(f'mmvitlin::{name}')
+    cfg = Config(dict(load_from='mmvitlin::gone'))
+    with pytest.raises(ConfigError, match=r'^load_from: no checkpoint at mmvitlin::gone: neither'):
+        preflight(cfg, ())

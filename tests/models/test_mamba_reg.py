@@ -83,6 +83,100 @@ def test_any_size(height, width):
     assert tokens.cls.shape == (2, 32)
 
 
+def test_fewer_patches_than_registers():
+    net = build()
+    seen = []
+    net.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    patches, registers = net._run(torch.randn(1, 3, 16, 32), [0], None)[0][0]
+    assert (patches.shape[1], registers.shape[1]) == (2, 4)
+    assert torch.equal(seen[0][:, :4], net.cls_token + net.pos_embed_cls)
+
+
+def test_the_network_is_its_blocks_between_embedding_and_norm():
+    net = build(out_type='cls_token').double()
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    x = torch.nn.functional.conv2d(images, net.patch_embed.proj.weight, net.patch_embed.proj.bias,
+                                   stride=16).flatten(2).mT + net.pos_embed
+    own = (net.cls_token + net.pos_embed_cls).expand(2, -1, -1)
+    x = torch.cat([x[:, :3], own[:, :1], x[:, 3:6], own[:, 1:2], x[:, 6:9], own[:, 2:3],
+                   x[:, 9:12], own[:, 3:], x[:, 12:]], 1)
+
+    def norm(x, module):
+        return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * module.weight
+
+    for layer in net.layers:
+        x = x + layer.mixer(norm(x, layer.norm))
+    x = norm(x, net.norm_f)[:, [3, 7, 11, 15]] @ net.neck.weight.T
+    torch.testing.assert_close(net(images)[0], norm(x.flatten(1), net.norm_neck))
+
+
+def test_recomputed_blocks_give_the_same_gradients():
+    images = torch.randn(2, 3, 64, 64)
+    told = []
+    for again in (False, True):
+        net = build(with_cp=again).train()
+        net(images)[0].square().mean().backward()
+        told.append([p.grad for p in net.parameters() if p.grad is not None])
+    assert all(map(torch.equal, *told))
+
+
+def test_groups_of_layers():
+    net = build(out_type='cls_token', frozen_stages=1)
+    free = {n for n, p in net.named_parameters() if p.requires_grad}
+    assert not any(n.startswith(('patch_embed', 'pos_embed', 'cls_token', 'layers.0.'))
+                   for n in free)
+    assert {'layers.1.mixer.A_b_log', 'norm_f.weight', 'neck.weight'} <= free
+    assert net.get_layer_depth('pos_embed_cls') == (0, 5)
+    assert net.get_layer_depth('layers.2.mixer.D_b') == (3, 5)
+    assert net.get_layer_depth('norm_f.weight') == (4, 5)
+
+
+def test_decays_are_not_decayed():
+    """A has two axes here, so that the schedules do not spare it as they spare vectors."""
+    from mmengine.config import Config
+    from mmengine.optim import build_optim_wrapper
+
+    from tests.conftest import ROOT
+    cfg = Config.fromfile(ROOT / 'configs/seg/cityscapes_1024_mamba-reg-base.py')
+    model = torch.nn.Module()
+    model.backbone = build()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    decays = {g['param_name']: g['weight_decay'] for g in wrapper.param_groups
+              if 'param_name' in g}
+    decays = decays or {n: g['weight_decay'] for n, p in model.named_parameters()
+                        for g in wrapper.param_groups if any(p is q for q in g['params'])}
+    spared = {n for n, decay in decays.items() if not decay}
+    assert {n for n in decays if n.endswith(('A_log', 'A_b_log'))} <= spared
+    assert 'backbone.layers.0.mixer.in_proj.weight' not in spared
+
+
+def test_a_graph_of_it():
+    net = build()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(net, backend='aot_eager')(images)[0],
+                                   net(images)[0])
+
+
+def test_other_runtimes_are_refused_in_words(tmp_path):
+    from mmvitlin.apis.export import Deployed, ExportError, export
+    deployed = Deployed(build(), [0.] * 3, [1.] * 3)
+    with pytest.raises(ExportError, match='MambaReg cannot be written as onnx: other runtimes'):
+        export(deployed, tmp_path / 'net.onnx', 'onnx')
+    assert export(deployed, tmp_path / 'net.pth', 'checkpoint').path.is_file()
+
+
+def test_positions_that_could_be_of_another_grid(tmp_path, monkeypatch):
+    torch.save(build().state_dict(), tmp_path / 'square.pth')
+    said = []
+    monkeypatch.setattr('mmvitlin.models.layers.position.print_log',
+                        lambda message, **_: said.append(message))
+    build().load_weights(str(tmp_path / 'square.pth'))
+    assert not said
+    build(img_size=(32, 128)).load_weights(str(tmp_path / 'square.pth'))
+    assert 'taken for the 2x8 of the network; if they are those of 4x4' in said[0]
+
+
 def test_what_a_classifier_takes():
     net = build(out_type='cls_token')
     assert net(torch.randn(2, 3, 64, 64))[0].shape == (2, net.pooled_dims) == (2, 64)
@@ -91,6 +185,8 @@ def test_what_a_classifier_takes():
         build(out_type='cls_token', out_indices=(0, ))
     with pytest.raises(ValueError, match="unknown Mamba-Reg arch 'huge'"):
         MambaReg('huge')
+    with pytest.raises(ValueError, match='must be positive'):
+        build(arch=dict(embed_dims=32, num_layers=2, num_registers=0, reduce=1))
     with pytest.raises(ValueError, match='num_registers'):
         MambaReg(dict(embed_dims=32, num_layers=2))
 

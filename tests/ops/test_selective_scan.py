@@ -43,6 +43,40 @@ def test_tiles_and_every_gradient(batch, length, tile, monkeypatch):
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize(('batch', 'length', 'tile'), [(1, 7, 3), (2, 70, 4), (3, 12, 64)])
+def test_doubling_and_every_gradient(batch, length, tile, monkeypatch):
+    """The order of sums that a GPU takes, here on a CPU that is told it is one."""
+    module = importlib.import_module('mmvitlin.ops.selective_scan')
+    given = inputs(batch, length, 5, 4)[:5]
+    told = []
+    for doubling in (False, True):
+        monkeypatch.setattr(module, '_doubles', lambda x, doubling=doubling: doubling)
+        y, kept = torch.ops.mmvitlin.selective_scan(*given, tile, True)
+        grads = torch.ops.mmvitlin.selective_scan_backward(y.cos(), *given, kept, tile)
+        told.append([y, kept, *grads])
+    for ours, want in zip(*told, strict=True):
+        torch.testing.assert_close(ours, want)
+
+
+def test_what_is_kept_does_not_grow_with_the_square_of_the_batch():
+    x, dt, A, B, C, _ = inputs(64, 400, 2, 2)
+    _, kept = torch.ops.mmvitlin.selective_scan(x, dt, A, B, C, 1, True)
+    assert kept.shape == (20, 64, 2, 2)
+    _, kept = torch.ops.mmvitlin.selective_scan(x, dt, A, B, C, 1, False)
+    assert kept.numel() == 0
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_mixed_precision_leaves_the_sums_alone(dtype):
+    given = [t.requires_grad_() for t in inputs(1, 40, 3, 4, torch.float32)]
+    want = selective_scan(*given)
+    wanted = torch.autograd.grad(want.sum(), given)
+    with torch.autocast('cpu', dtype):
+        y = selective_scan(*given)
+        found = torch.autograd.grad(y.sum(), given)
+    assert all(map(torch.equal, (y, *found), (want, *wanted)))
+
+
 def test_the_operator_is_registered_as_torch_wants_it():
     x, dt, A, B, C, _ = (t.requires_grad_() for t in inputs(2, 7, 3, 4, torch.float32))
     torch.library.opcheck(torch.ops.mmvitlin.selective_scan.default, (x, dt, A, B, C, 3, True))

@@ -93,6 +93,8 @@ class MambaReg(TokenBackbone):
         if set(arch) != set(self.ARCHS['base']):
             raise ValueError(f'arch as a dict needs the keys {list(self.ARCHS["base"])}, got '
                              f'{sorted(arch)}')
+        if min(arch.values()) < 1:
+            raise ValueError(f'every number of arch must be positive, got {arch}')
         dims, depth, count, reduce = (arch[k] for k in self.ARCHS['base'])
         self.embed_dims, self.num_layers, self.num_registers = dims, depth, count
         if out_type == 'cls_token' and set(self.out_indices) != {depth - 1}:
@@ -174,7 +176,7 @@ class MambaReg(TokenBackbone):
         patches, grid = self.patch_embed(images)
         patches = self.apply_mask(patches, mask)
         patches = patches + resize_positions(self.pos_embed, self.grid, grid)
-        registers = (self.cls_token + self.pos_embed_cls).expand(len(images), -1, -1)
+        registers = (self.cls_token + self.pos_embed_cls).expand(images.shape[0], -1, -1)
         count, each = self.num_registers, patches.shape[1] // (self.num_registers + 1)
         pieces = []
         for n in range(count):

@@ -1,10 +1,12 @@
 """Learned positions at sizes they were not learned at."""
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
@@ -46,6 +48,11 @@ def fit_loaded_positions(state: dict[str, Tensor], key: str, own: Tensor, grid: 
     if old is None:
         side = math.isqrt(max(count, 0))
         old = grid if loaded.shape == own.shape else (side, side)
+        if old == grid != (side, side) and side**2 == count:
+            print_log(f'{key}: {count} positions without a grid, taken for the {grid[0]}x{grid[1]} '
+                      f"of the network; if they are those of {side}x{side}, say so in the file's "
+                      "meta: dict(backbone=dict(grid=[…]))", logger='current',
+                      level=logging.WARNING)
     if old[0] * old[1] == count:
         patches = resize_positions(loaded[:, :count], tuple(old), grid)
         state[key] = torch.cat([patches, loaded[:, count:]], dim=1)

@@ -1,21 +1,11 @@
-"""Write the README's measured section from the files in docs/results.
-
-With --demo the results of `make demo` are copied there first.
-"""
-import argparse
-import json
+"""Tables, as lines of Markdown, of the measured files beside this one."""
 import math
-import re
-import shutil
 import statistics
 from pathlib import Path
 
-from PIL import Image
-
 from mmvitlin.engine.recipe import load_report
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / 'docs' / 'results'
+ROOT = Path(__file__).parents[2]
 METRICS = {'accuracy/top1': 'top-1 accuracy'}
 
 
@@ -28,9 +18,23 @@ def rates(results: dict) -> list[str]:
             found.setdefault(kind, []).append((rate, row['mean']))
     words = [f"{kind} " + ', '.join(f'{loss:.4f} at {rate}' for rate, loss in rows)
              for kind, rows in found.items()]
-    return [f"Its learning rates are the best of three by the loss after 200 iterations without "
-            f"labels (`docs/results/adala_rates.json`): {'; '.join(words)}.", '',
+    return ['### Learning rates of ViT-AdaLA', '',
+            'The best of three by the loss after 200 iterations without labels: '
+            f"{'; '.join(words)}.", '',
             f"```bash\n{results['command']}\n```", '']
+
+
+def score(stage: dict) -> str:
+    """Mean and, of several runs, deviation."""
+    if 'mean' not in stage:
+        return '–'
+    spread = f" ± {stage['std']:.1f}" if len(stage['values']) > 1 else ''
+    return f"{stage['mean']:.1f}{spread}"
+
+
+def over(seeds) -> str:
+    """How many seeds, in words."""
+    return f'{len(seeds)} seeds, mean ± standard deviation' if len(seeds) > 1 else 'one seed'
 
 
 def paired(student: dict, other: dict) -> str:
@@ -48,16 +52,14 @@ def comparison(results: dict) -> list[str]:
     told = load_report(ROOT / results['recipe'])
     stages, seeds = results['stages'], results['seeds']
     student = stages[told.student]
-    rows = {name: text for name, text in told.rows.items() if name in stages}
+    rows = {name: text for name, text in told.rows.items() if 'mean' in stages.get(name, {})}
     metric = METRICS.get(results.get('metric'), 'mIoU')
     lines = [
         f'### {told.title}', '',
-        f'{metric} on held-out images in percent, {len(seeds)} seeds, mean ± standard deviation; '
-        f'the last column is by how much the student (“{told.rows[told.student]}”) is ahead, seed '
-        'by seed:', '',
+        f'{metric} on held-out images in percent, {over(seeds)}; the last column is by '
+        f'how much the student (“{told.rows[told.student]}”) is ahead, seed by seed:', '',
         f'| | {metric} | iterations with labels | ahead by |', '| --- | --- | --- | --- |',
-        *(f"| {text} | {stages[name]['mean']:.1f} ± {stages[name]['std']:.1f} | "
-          f"{stages[name]['iterations']} | "
+        *(f"| {text} | {score(stages[name])} | {stages[name]['iterations']} | "
           f"{'' if name == told.student else paired(student, stages[name])} |"
           for name, text in rows.items()), '',
         f"The student had {sum(stages[n]['iterations'] for n in told.unlabelled)} iterations "
@@ -76,9 +78,8 @@ def detection(results: dict) -> list[str]:
                'masks, all classes': 'coco/segm_AP50_ordinary',
                'box AP, all sizes': 'coco/bbox_mAP'}
     lines = [f'### {told.title}', '',
-             f'Held-out scenes, {len(seeds)} seeds, mean ± standard deviation, in percent; AP50 of '
-             'objects of ordinary size (1/300 of the image and more, which is where COCO\'s medium '
-             'objects begin):', '',
+             f'Held-out scenes, {over(seeds)}, in percent; AP50 of objects of ordinary size (1/300 '
+             'of the image and more, which is where COCO\'s medium objects begin):', '',
              f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns)]
     for name, text in told.rows.items():
         scores = {key: [100 * run[name]['metrics'][key] for run in results['runs'].values()
@@ -104,7 +105,7 @@ def demo(results: dict) -> list[str]:
         'Held-out mIoU, one seed: ' + ', '.join(
             f"{name.replace('_', ' ')} {score:.1f}" for name, score in results['miou'].items()) +
         f". Backbones at batch 1, float32, fused attention in the ViT, {m['threads']} threads of "
-        f"{m['gpu'] or m['processor']} (`docs/results/demo.json`):", '',
+        f"{m['gpu'] or m['processor']}:", '',
         '| image | tokens | ViT ms | Adventurer ms | Adventurer is | ViT MiB | Adventurer MiB |',
         '| --- | --- | --- | --- | --- | --- | --- |'
     ]
@@ -117,7 +118,7 @@ def demo(results: dict) -> list[str]:
                      f"{word} | {peak['teacher']:.0f} | {peak['student']:.0f} |")
     minutes, seconds = divmod(round(results['total_seconds']), 60)
     return [*lines, '', f'The whole demo took {minutes} min {seconds} s after set-up.', '',
-            '![latency against tokens](docs/results/demo_latency.png)', '']
+            '![latency against tokens](demo_latency.png)', '']
 
 
 OPS = {
@@ -154,7 +155,8 @@ def ops(results: dict) -> list[str]:
         lines.append(f'| {text} | {seconds(times[0])} | {seconds(times[1])} | '
                      f"{row['ratio']:.1f}× | {peaks} |")
     blocks = {n: r for n, r in rows.items() if n.startswith('block at')}
-    growths = {n: rows[n] for n in ('growth 4096 to 16384', 'linear ViT growth') if n in rows}
+    growths = {who: rows[n] for n, who in (('growth 4096 to 16384', 'Adventurer-B'),
+                                           ('linear ViT growth', 'linear ViT-B')) if n in rows}
     if blocks:
         lines += ['', "Of the time of an Adventurer-B block its matrix products alone take " +
                   ', '.join(f"{100 * r['ratio']:.0f}% at {int(n.split()[2]):,} tokens"
@@ -162,8 +164,7 @@ def ops(results: dict) -> list[str]:
     if growths:
         lines += ['', 'Four times the tokens, 4,096 to 16,384: ' + '; '.join(
             f"{who} {r['ratio']:.2f}× the time, {r['memory_ratio']:.2f}× the peak memory"
-            for who, r in zip(('Adventurer-B', 'linear ViT-B'), growths.values(), strict=False))
-            + '.']
+            for who, r in growths.items()) + '.']
     if results.get('note'):
         lines += ['', results['note']]
     return [*lines, '', f"```bash\n{results['command']}\n```", '']
@@ -190,10 +191,11 @@ def highres(results: dict) -> list[str]:
 
 def resolution(results: dict) -> list[str]:
     """One checkpoint at several input sizes."""
-    lines = ['### What resolution buys, and costs', '', results['note'], '',
+    lines = ['### What resolution buys, and costs', '',
+             *([results['note'], ''] if results.get('note') else []),
              '| input | mIoU | large | small | thin | ms | peak MiB |',
              '| --- | --- | --- | --- | --- | --- | --- |']
-    for row in results['rows']:
+    for row in (r for r in results['rows'] if 'miou' in r):
         scores = [row[k] for k in ('miou', 'large', 'small', 'thin')]
         lines.append(f"| {row['scale']:g}× ({row['pixels'] / 1e6:.2g} MP) | " +
                      ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) +
@@ -248,8 +250,13 @@ def teachers(results: dict) -> list[str]:
 
 def trust(results: dict) -> list[str]:
     """Killed runs, layouts of processes, damaged files."""
-    rows = results['rows']
-    lines = ['### Killed runs, several processes, damaged files', '']
+    return ['### Killed runs, several processes, damaged files', '', *survived(results), '',
+            f"```bash\n{results['command']}\n```", '']
+
+
+def survived(results: dict) -> list[str]:
+    """The list of :func:`trust`."""
+    rows, lines = results['rows'], []
     if killed := rows.get('killed at random'):
         equal = 'the very weights' if killed['bit_equal'] else 'NOT the weights'
         lines.append(f"- A distillation of {killed['iterations']} steps with averaged weights, "
@@ -274,77 +281,160 @@ def trust(results: dict) -> list[str]:
         lines.append(f"- {counts['configs']} mutated configs and {counts['checkpoints']} mutated "
                      f"checkpoints: {len(fuzzed['unclear'])} ended in anything but a result or one "
                      'clear error.')
-    return [*lines, '', f"```bash\n{results['command']}\n```", '']
+    if files := rows.get('damaged data'):
+        outcomes: dict[str, int] = {}
+        for counts in files.values():
+            for outcome, count in counts.items():
+                outcomes[outcome] = outcomes.get(outcome, 0) + count
+        words = {'named': 'named by `check_data.py` and by the data set that training reads',
+                 'met only': 'named by that data set alone (an image gone after it was listed)',
+                 'checked only': 'named by '
+                 '`check_data.py`, where training can go on', 'harmless': 'decoded to the same '
+                 'pixels'}
+        lines.append(f'- {sum(outcomes.values())} data sets with one damaged PNG ({len(files)} '
+                     'kinds of damage): ' + ', '.join(
+                         f'{count} {words.get(outcome, outcome.upper())}'
+                         for outcome, count in outcomes.items()) + '.')
+    return lines
 
 
-def widths(results: dict) -> list[str]:
-    """From which image on linear ViTs are faster, by width."""
+def measured(results: dict, part: str = 'backbone') -> dict[tuple[str, str, str], dict]:
+    """Rows of tools/benchmark.py that ran and still hold: (network, image, precision) → row.
+
+    Of inference at batch 1, not compiled.
+
+    Raises:
+        ValueError: rows of two devices.
+    """
+    found = {}
+    for key, row in results['rows'].items():
+        name, its_part, mode, size, batch, precision, compiled, _ = key.split('|')
+        if row['status'] == 'ok' and not row.get('stale') and (
+                its_part, mode, batch, compiled) == (part, 'inference', 'batch 1', 'eager'):
+            if (name, size, precision) in found:
+                raise ValueError(f'{key}: measured on two devices; a table is of one')
+            found[name, size, precision] = row
+    return found
+
+
+def by_area(sizes) -> list[str]:
+    """Image sizes, each once, small to large."""
+    return sorted(set(sizes), key=lambda s: math.prod(map(int, s.split('x'))))
+
+
+def commands(results: dict) -> list[str]:
+    """The commands whose rows stand in a file of tools/benchmark.py."""
+    used = sorted({row['call'] for row in results['rows'].values() if not row.get('stale')})
+    told = dict.fromkeys(results['calls'][n]['command'] for n in used)
+    return ['```bash', *told, '```', '']
+
+
+def on(results: dict) -> str:
+    """Threads and processor of the last call."""
     at = results['calls'][-1]['machine']
-    rows = {tuple(k.split('|')): r for k, r in results['rows'].items() if not r.get('stale')}
-    lines = ['### Crossovers by width', '',
-             f"Backbones at batch 1, float32, {at['threads']} threads of "
-             f"{at['gpu'] or at['processor']}; the same ViT with fused softmax attention and with "
-             'linear attention:', '',
-             '| ViT | linear is faster from | at the largest image | time grows as tokens to the |',
-             '| --- | --- | --- | --- |']
-    for name in dict.fromkeys(k[0] for k in rows):
-        if not name.startswith('linear-'):
-            continue
-        other = name.removeprefix('linear-')
-        pair = next((p for p in results['pairs'] if {p['faster'], p['slower']} == {name, other}),
-                    None)
-        if pair is None or pair['faster'] == other:
-            where = 'no size measured'
-        elif pair['always']:
-            first = [min((r for k, r in rows.items() if k[0] == who), key=lambda r: r['tokens'])
-                     for who in (name, other)]
-            level = first[0]['ms']['p90'] >= first[1]['ms']['p10']
-            where = 'every size measured' + (', level at the smallest' if level else '')
-        else:
-            where = f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
-        times = {who: {k[3]: r['ms']['median'] for k, r in rows.items()
-                       if k[0] == who and r['status'] == 'ok'} for who in (name, other)}
-        largest = max(times[name].keys() & times[other].keys(),
-                      key=lambda s: math.prod(map(int, s.split('x'))))
-        ratio = times[other][largest] / times[name][largest]
-        growth = ' and '.join(f'{v:.2f} ({word})' for word, who in (('softmax', other),
-                                                                    ('linear', name))
-                              for k, v in results['growth'].items() if k.startswith(f'{who} · '))
-        lines.append(f'| {other} | {where} | {largest}: {ratio:.1f}× | {growth} |')
-    return [*lines, '', '![time against tokens](docs/results/crossovers_cpu.png)', '',
-            f"```bash\n{results['calls'][-1]['command']}\n```", '']
+    return at['gpu'] or f"{at['threads']} threads of {at['processor']}"
 
 
-WRITERS = dict(camvid=comparison, cifar10=comparison, adala_camvid=comparison, adala_rates=rates,
-               students_camvid=comparison, teachers_camvid=comparison, cheaper_teacher=teachers,
-               ops_cpu=ops, crossovers_cpu=widths, detection_streets=detection,
-               highres_memory=highres, highres_camvid=camvid_at_full_size,
-               resolution_streets=resolution, reliability=trust, demo=demo)
+def speed(results: dict) -> list[str]:
+    """Backbones of three widths, from small images to large, and where one overtakes another."""
+    rows = measured(results)
+    precisions = sorted({p for _, _, p in rows}, reverse=True)  # fp32 first
+    words = dict(fp32='float32', bf16='bfloat16', fp16='float16')
+    kinds = {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
+    lines = ['### Three widths, 224² to 2048×4096', '',
+             f'Backbones at batch 1 on {on(results)}, in turn; seconds, and beside them how many '
+             'times faster than the ViT of that width with fused attention:', '',
+             '| | image | ' + ' | '.join(f'{kind}, {words[p]}' for p in precisions
+                                         for kind in kinds.values()) + ' |',
+             '| --- |' + ' --- |' * (1 + 3 * len(precisions))]
+    for width in ('tiny', 'small', 'base', 'large'):
+        for size in by_area(s for n, s, _ in rows if n.endswith(width)):
+            cells = []
+            for precision in precisions:
+                of = {kind: rows.get((kind + width, size, precision)) for kind in kinds}
+                for kind, row in of.items():
+                    text = '–' if row is None else f"{row['ms']['median'] / 1e3:.3g}"
+                    if row and of['vit-'] and kind != 'vit-':
+                        ratio = of['vit-']['ms']['median'] / row['ms']['median']
+                        text += f' ({ratio:.1f}×)'
+                    cells.append(text)
+            lines.append(f"| {width} | {size.replace('x', '×')} | {' | '.join(cells)} |")
+    lines += ['', '![time against tokens](speed_cpu_latency.png)', '',
+              '![memory against tokens](speed_cpu_memory.png)', '',
+              f"| faster from | {' | '.join(words[p] for p in precisions)} | time grows as tokens "
+              'to the |', '| --- |' + ' --- |' * (1 + len(precisions))]
+    for width in ('tiny', 'small', 'base', 'large'):
+        for kind in ('linear-vit-', 'adventurer-'):
+            if any((kind + width) == n for n, _, _ in rows):
+                cells = [overtakes(results, rows, kind + width, 'vit-' + width, p)
+                         for p in precisions]
+                grown = ' and '.join(
+                    f'{v:.2f} ({word})' for word, who in (('softmax', 'vit-' + width),
+                                                          ('linear', kind + width))
+                    for k, v in results['growth'].items()
+                    if k.startswith(f'{who} · ') and f' · {precisions[0]} · ' in k)
+                lines.append(f'| {kinds[kind]} {width} | {" | ".join(cells)} | {grown} |')
+    largest = by_area(s for _, s, _ in rows)[-1]
+    shares = ', '.join(f"{name} {100 * row['fraction']:.0f}%" for (name, size, precision), row in
+                       rows.items() if size == largest and precision == precisions[0]
+                       and 'fraction' in row and 'base' in name)
+    lines += ['', f'Of what the matrix products and the memory of this machine, measured in the '
+              f"same call, allow at {largest.replace('x', '×')} in {words[precisions[0]]}, the "
+              f'networks reach: {shares}.' if shares else '']
+    return [*lines, '', *([results['note'], ''] if results.get('note') else []),
+            *commands(results)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--demo', type=Path, help='work directory of a finished demo')
-    args = parser.parse_args()
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    if args.demo:
-        shutil.copy(args.demo / 'results.json', RESULTS / 'demo.json')
-        for name in ('latency', 'predictions'):  # 256 colours: a third of the size
-            picture = Image.open(args.demo / f'{name}.png').convert('RGB').quantize(256)
-            picture.save(RESULTS / f'demo_{name}.png', optimize=True)
-    body: list[str] = []
-    for name, write in WRITERS.items():
-        path = RESULTS / f'{name}.json'
-        if path.is_file():
-            body += write(json.loads(path.read_text()))
-    readme = ROOT / 'README.md'
-    text, count = re.subn(r'(<!-- results -->\n).*?(<!-- /results -->)',
-                          lambda m: m[1] + '\n'.join(body) + m[2], readme.read_text(), flags=re.S)
-    if not count:
-        raise SystemExit('README.md has no <!-- results --> … <!-- /results -->')
-    readme.write_text(text)
-    print(f'README.md: results of {len(list(RESULTS.glob("*.json")))} files')
+def overtakes(results: dict, rows: dict, name: str, other: str, precision: str) -> str:
+    """From which image on ``name`` is faster than ``other``."""
+    pair = next((p for p in results['pairs'] if {p['faster'], p['slower']} == {name, other} and
+                 p['setting'].startswith(f'backbone · inference · batch 1 · {precision} · eager')),
+                None)
+    if pair is None:
+        return 'level at the largest size measured'
+    if pair['faster'] == other:
+        return 'no size measured'
+    if not pair['always']:
+        return f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
+    smallest = by_area(s for n, s, _ in rows if n == name)[0]
+    first, second = (rows[n, smallest, precision]['ms'] for n in (name, other))
+    return 'every size' + (', level at the smallest' if first['p90'] >= second['p10'] else '')
 
 
-if __name__ == '__main__':
-    main()
+def detector_speed(results: dict) -> list[str]:
+    """Backbone and pyramid of detectors beside their opponents."""
+    return ['### Backbone and pyramid of detectors', '', *detector_times(results), '',
+            *([results['note'], ''] if results.get('note') else []), *commands(results)]
+
+
+SUBJECTS = {'coco_1024': 'Adventurer-B', 'linear-vit-base': 'linear ViT-B'}
+KINDS = dict(fused='fused attention', materialised='materialised attention',
+             windowed='14×14 windows')
+
+
+def detector_times(results: dict) -> list[str]:
+    """The table of :func:`detector_speed`."""
+    rows = measured(results, 'features')
+    sizes = by_area(s for _, s, _ in rows)
+    lines = [f'Batch 1, float32, {on(results)}, in turn; the ViT in 14×14 windows with four '
+             'global blocks is what ViTDet takes at these sizes. Seconds, beside them the time '
+             'over that of the windows, and peak memory above the loaded network:', '',
+             f"| | {' | '.join(s.replace('x', '×') for s in sizes)} |",
+             '| --- |' + ' --- |' * len(sizes)]
+    for name in dict.fromkeys(n for n, _, _ in rows):
+        first = name.rpartition(' of ')[2]
+        cells = []
+        for size in sizes:
+            row = rows.get((name, size, 'fp32'))
+            windows = rows.get((f'windowed ViT twin of {first}', size, 'fp32'))
+            if row is None:
+                cells.append('–')
+                continue
+            ratio = row['ms']['median'] / windows['ms']['median'] if windows else math.nan
+            peak = '' if row.get('peak_mib') is None else f", {row['peak_mib']:,.0f} MiB"
+            cells.append(f"{row['ms']['median'] / 1e3:.2f} ({ratio:.2f}×){peak}")
+        kind = name.partition(' ViT twin of ')[0] if ' twin of ' in name else ''
+        told = SUBJECTS.get(first, first)
+        told = f'ViT, {KINDS[kind]}, beside {told}' if kind else f'**{told}**'
+        lines.append(f"| {told} | {' | '.join(cells)} |")
+    return lines

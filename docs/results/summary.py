@@ -1,0 +1,119 @@
+"""The project's README on its results: which method, which network, from which image on."""
+import statistics
+
+import tables
+
+
+def lines(files: dict[str, dict]) -> list[str]:
+    """The measured section, from the files that are there."""
+    told = []
+    if 'camvid' in files and 'adala_camvid' in files:
+        told += accuracy(files['camvid'], files['adala_camvid'])
+    if 'speed_cpu' in files:
+        told += speed(files['speed_cpu'])
+    if 'highres_memory' in files:
+        told += large_images(files['highres_memory'], files.get('resolution_streets'))
+    if 'detection_streets' in files:
+        told += detection(files['detection_streets'], files.get('detection_speed'))
+    if 'reliability' in files:
+        told += trust(files['reliability'])
+    gpus = any(name in files for name in ('ops_gpu', 'speed_gpu'))
+    return [*told, 'Every table with its command, machine and date: '
+            '[docs/results](docs/results/README.md).' +
+            ('' if gpus else ' Nothing was measured on a GPU yet.'), '']
+
+
+def accuracy(camvid: dict, adala: dict) -> list[str]:
+    """Both methods and their controls under one budget of labels."""
+    a, b = camvid['stages'], adala['stages']
+    rows = [
+        ('linear ViT by ViT-AdaLA, both stages', b['both_stages'],
+         b['align_attention']['iterations'] + b['align_both']['iterations']),
+        ('linear ViT, feature alignment alone', b['stage2_only'],
+         b['align_feature_only']['iterations']),
+        ('Adventurer by ViT-Linearizer', a['distilled'], a['distill']['iterations']),
+        ('linear ViT, weights inherited, no alignment', b['no_alignment'], 0),
+        ('Adventurer from scratch', a['scratch'], 0),
+        ('for comparison: the ViT keeps its softmax', b['softmax_finetuned'], 0),
+        ('for comparison: the teacher itself', a['teacher'], 0),
+        ('for comparison: Adventurer, labels for the whole budget', a['scratch_long'], 0)]
+    return [
+        '### Accuracy', '',
+        f"CamVid, 120×160 crops, patch 8, networks of 2 M parameters, {len(camvid['seeds'])} "
+        'seeds, mIoU on held-out images:', '',
+        '| | iterations without labels | with labels | mIoU |', '| --- | --- | --- | --- |',
+        *(f"| {text} | {without or ''} | {stage['iterations']} | {tables.score(stage)} |"
+          for text, stage, without in rows), '',
+        f"Distillation is worth {tables.paired(a['distilled'], a['scratch'])} to an Adventurer "
+        f"whose labels are few, alignment {tables.paired(b['both_stages'], b['no_alignment'])} to "
+        'a ViT turned linear, which then stands '
+        f"{tables.paired(b['both_stages'], b['softmax_finetuned'])} beside the same ViT with "
+        'softmax. An Adventurer without any teacher, given labels for the whole budget, stands '
+        f"{tables.paired(a['scratch_long'], a['distilled'])} beside the distilled one" +
+        (': distil where labels are few or the teacher saw more than you have.'
+         if a['scratch_long']['mean'] > a['distilled']['mean'] else '.'), '']
+
+
+def speed(results: dict) -> list[str]:
+    """Base networks by size of image, and where each overtakes."""
+    rows = tables.measured(results)
+    told = [
+        '### Time', '',
+        f'Base networks at batch 1, float32, on {tables.on(results)}, in turn, the ViT with fused '
+        'attention; seconds:', '', '| image | ViT-B | linear ViT-B | Adventurer-B |',
+        '| --- | --- | --- | --- |']
+    for size in tables.by_area(s for _, s, _ in rows):
+        of = [rows.get((name, size, 'fp32')) for name in ('vit-base', 'linear-vit-base',
+                                                          'adventurer-base')]
+        cells = ['–' if r is None else f"{r['ms']['median'] / 1e3:.3g}" for r in of]
+        for n in (1, 2):
+            if of[0] and of[n]:
+                cells[n] += f" ({of[0]['ms']['median'] / of[n]['ms']['median']:.1f}×)"
+        told.append(f"| {size.replace('x', '×')} | {' | '.join(cells)} |")
+    words = []
+    for kind, prefix in (('a linear ViT', 'linear-vit-'), ('an Adventurer', 'adventurer-')):
+        words.append(f'{kind} from ' + ', '.join(
+            f"{tables.overtakes(results, rows, prefix + w, f'vit-{w}', 'fp32')} ({w})"
+            for w in ('tiny', 'small', 'base')))
+    return [*told, '', f"Faster than the ViT of its width: {'; '.join(words)}. Below that, keep "
+            'the softmax.', '', '![time against tokens](docs/results/speed_cpu_latency.png)', '']
+
+
+def large_images(memory: dict, curve: dict | None) -> list[str]:
+    """Memory of labels; what resolution buys."""
+    told = ['### Large images', '']
+    told += [f"- {name}: {row['ours']['peak_mib']:,.0f} MiB above the network from scores to "
+             f"labels, {row['mmseg']['peak_mib']:,.0f} in mmseg, in 1/{row['time_ratio']:.1f} of "
+             'its time.' for name, row in memory['rows'].items() if 'memory_ratio' in row]
+    if curve:
+        whole = [row for row in curve['rows'] if 'miou' in row]
+        first, last = whole[0], whole[-1]
+        told.append(f"- {curve.get('note', '')} From {first['scale']:g}× to {last['scale']:g}× the "
+                    'scale: ' + ', '.join(
+                        f'{name} {first[key]:.1f} → {last[key]:.1f}'
+                        for name, key in (('mIoU', 'miou'), ('thin objects', 'thin'),
+                                          ('large ones', 'large'))
+                        if None not in (first[key], last[key])) +
+                    f", {last['ms'] / first['ms']:.1f} times the time.")
+    return [*told, '']
+
+
+def detection(results: dict, timed: dict | None) -> list[str]:
+    """Cars and people on drawn streets; time against windows."""
+    told = tables.load_report(tables.ROOT / results['recipe'])
+    words = []
+    for name, text in told.rows.items():
+        found = {what: [100 * run[name]['metrics'][f'coco/bbox_AP50_ordinary_{what}']
+                        for run in results['runs'].values() if name in run]
+                 for what in ('car', 'person')}
+        if found['car']:
+            words.append(f'{text}: ' + ', '.join(
+                f'{what} {statistics.mean(values):.0f}' for what, values in found.items()))
+    lines = ['### Detection', '', f"{told.title}, box AP50 of objects of ordinary size, "
+             f"{len(results['seeds'])} seeds. {'; '.join(words)}.", '']
+    return lines + ([*tables.detector_times(timed), ''] if timed else [])
+
+
+def trust(results: dict) -> list[str]:
+    """Kills survived, damaged files."""
+    return ['### Killed runs, several processes, damaged files', '', *tables.survived(results), '']

@@ -1,0 +1,88 @@
+"""Write README.md of this folder, and the measured section of the project's, from the files here.
+
+With --demo the results of `make demo` are copied here first.
+"""
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+
+import summary
+import tables
+from PIL import Image
+
+RESULTS = Path(__file__).parent
+ROOT = RESULTS.parents[1]
+WRITERS = {
+    'Do the methods work': dict(
+        camvid=tables.comparison, cifar10=tables.comparison, adala_camvid=tables.comparison,
+        adala_rates=tables.rates, students_camvid=tables.comparison,
+        teachers_camvid=tables.comparison, cheaper_teacher=tables.teachers),
+    'Time and memory': dict(speed_cpu=tables.speed, ops_cpu=tables.ops),
+    'Large images': dict(
+        highres_memory=tables.highres, highres_camvid=tables.camvid_at_full_size,
+        resolution_streets=tables.resolution),
+    'Detection': dict(
+        detection_streets=tables.detection, detection_speed=tables.detector_speed),
+    'Trust': dict(reliability=tables.trust),
+    'The demo': dict(demo=tables.demo),
+}
+
+
+def pages(files: dict[str, dict], readme: str) -> dict[Path, str]:
+    """Both pages, by file.
+
+    Args:
+        files: Name → content.
+        readme: The project's README as it is.
+    """
+    if unknown := sorted(files.keys() - {n for group in WRITERS.values() for n in group}):
+        raise SystemExit(f'no table is made of {unknown}; add them to WRITERS')
+    lines = ['# Results', '', 'Each table is made of the JSON file named above it, by '
+             '`python docs/results/write.py`; the command below a table measured it.', '']
+    for title, group in WRITERS.items():
+        here = [name for name in group if name in files]
+        lines += [f'## {title}', ''] if here else []
+        for name in here:
+            heading, *body = group[name](files[name])
+            at = re.findall(r'"date": "([0-9-]{10})', json.dumps(files[name]))  # one of each call
+            lines += [heading, '', f"[{name}.json]({name}.json){', ' + max(at) if at else ''}",
+                      *body]
+    text, count = re.subn(r'(<!-- results -->\n).*?(<!-- /results -->)',
+                          lambda m: m[1] + '\n'.join(summary.lines(files)) + m[2], readme,
+                          flags=re.S)
+    if not count:
+        raise SystemExit('README.md has no <!-- results --> … <!-- /results -->')
+    found = {RESULTS / 'README.md': '\n'.join(lines).rstrip() + '\n', ROOT / 'README.md': text}
+    for path, page in found.items():
+        for picture in re.findall(r'!\[[^]]*\]\(([^)]+)\)', page):
+            if not (path.parent / picture).is_file():
+                raise SystemExit(f'{path.relative_to(ROOT)} shows {picture}, which is not there')
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--demo', type=Path, help='work directory of a finished demo')
+    parser.add_argument('--check', action='store_true', help='only say whether the pages are what '
+                        'the files hold')
+    args = parser.parse_args()
+    if args.demo:
+        shutil.copy(args.demo / 'results.json', RESULTS / 'demo.json')
+        for name in ('latency', 'predictions'):  # 256 colours: a third of the size
+            picture = Image.open(args.demo / f'{name}.png').convert('RGB').quantize(256)
+            picture.save(RESULTS / f'demo_{name}.png', optimize=True)
+    files = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob('*.json')}
+    for path, page in pages(files, (ROOT / 'README.md').read_text()).items():
+        if args.check:
+            if not path.is_file() or path.read_text() != page:
+                raise SystemExit(f'{path.relative_to(ROOT)} is not what the files hold; run '
+                                 'python docs/results/write.py')
+        else:
+            path.write_text(page)
+    print(f'README.md and docs/results/README.md: results of {len(files)} files')
+
+
+if __name__ == '__main__':
+    main()
