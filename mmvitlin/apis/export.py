@@ -17,6 +17,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
 import mmvitlin
+from mmvitlin.apis.symbolic import SymbolicSizes
 from mmvitlin.engine.launch import load_config, without_initial_weights
 from mmvitlin.engine.preflight import check_whole
 from mmvitlin.errors import CheckpointError, ConfigError, UserError
@@ -72,9 +73,12 @@ class Deployed(nn.Module):
             return tuple(out) if isinstance(out, (tuple, list)) else (out, )
         side = getattr(self.net.backbone, 'patch_size', 1)
         height, width = images.shape[-2:]
-        x = F.pad(x, (0, -width % side, 0, -height % side))  # as the data preprocessor does
+        # as the data preprocessor does; written so that the multiple of the side remains a product
+        x = F.pad(x, (0, (width + side - 1) // side * side - width,
+                      0, (height + side - 1) // side * side - height))
         scores = self.net.decode_head(self.net.extract_feat(x))
-        full = _resize(scores, x.shape[-2:], self.net.align_corners)
+        full = F.interpolate(scores, x.shape[-2:], mode='bilinear',
+                             align_corners=self.net.align_corners)
         if full.shape[1] == 1:
             labels = (full.sigmoid() > self.net.decode_head.threshold)[:, 0]
         else:
@@ -83,30 +87,6 @@ class Deployed(nn.Module):
         for axis, length in ((1, height), (2, width)):  # a slice would fix whether it is one
             labels = labels.index_select(axis, torch.arange(length, device=labels.device))
         return labels, scores
-
-
-def _resize(scores: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    """Bilinear; as two products with weights where sizes are symbolic.
-
-    torch takes its own operator apart into index arithmetic that a tracer chews on for minutes.
-    """
-    if not any(isinstance(n, torch.SymInt) for n in size):
-        return F.interpolate(scores, size=size, mode='bilinear', align_corners=align_corners)
-    rows, columns = (_bilinear_weights(old, new, scores, align_corners)
-                     for old, new in zip(scores.shape[-2:], size, strict=True))
-    return rows @ scores @ columns.mT
-
-
-def _bilinear_weights(old: int, new: int, like: Tensor, align_corners: bool) -> Tensor:
-    """(new, old), each row with the shares of two neighbours."""
-    places = torch.arange(new, device=like.device, dtype=like.dtype)
-    sources = torch.arange(old, device=like.device, dtype=like.dtype)
-    if align_corners:
-        at = places * (sources[-1:] / places[-1:].clamp(min=1))
-    else:
-        at = ((places + 0.5) * ((sources[-1:] + 1) / (places[-1:] + 1)) - 0.5).clamp(min=0)
-    at = torch.minimum(at, sources[-1:])
-    return (1 - (at[:, None] - sources).abs()).clamp(min=0)
 
 
 def load_trained(config: str, checkpoint: str, options: dict | None = None) -> Deployed:
@@ -291,7 +271,7 @@ def _dynamic_shapes(dynamic: bool) -> dict | None:
 def _programme(net: Deployed, size: tuple[int, int], dynamic: bool) -> torch.export.ExportedProgram:
     # what is one while it is traced, a batch or the chunks of a scan, is taken for a constant
     images = _images([max(n, 17 * 16) + 5 for n in size], 2) if dynamic else _images(size)
-    with torch.no_grad():
+    with torch.no_grad(), SymbolicSizes():
         return torch.export.export(net, (images, ), dynamic_shapes=_dynamic_shapes(dynamic),
                                    strict=False)
 

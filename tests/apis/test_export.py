@@ -10,11 +10,11 @@ from mmengine.registry import MODELS, init_default_scope
 from mmvitlin.apis.export import (
     Exported,
     ExportError,
-    _bilinear_weights,
     _compare,
     export,
     load_trained,
 )
+from mmvitlin.apis.symbolic import bilinear_weights, pooling_weights
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import read_state_dict
@@ -65,7 +65,6 @@ def test_a_backbone_as_onnx_at_sizes_it_was_not_traced_at(student, tmp_path):
             assert np.abs(theirs - ours.numpy()).max() < 1e-4 * ours.abs().max()
 
 
-@LONG
 def test_a_segmentor_as_onnx_gives_labels(trained, tmp_path):  # noqa: F811
     pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
     net = load_trained(*trained)
@@ -78,6 +77,23 @@ def test_a_segmentor_as_onnx_gives_labels(trained, tmp_path):  # noqa: F811
     assert got.dtype == np.uint8
     assert got.shape == (1, 150, 210)
     assert np.mean(got != want.numpy()) < 1e-3
+
+
+def test_a_pyramid_and_its_pooling_at_any_size(tmp_path):
+    """UPerNet resizes levels to one another and pools to fixed grids."""
+    cfg = Config.fromfile(ROOT / 'configs/seg/cityscapes_1024.py')
+    cfg.model.backbone.update(arch=dict(embed_dims=32, num_layers=2), out_indices=[0, 1, 1, 1],
+                              init_cfg=None)
+    cfg.model.neck.update(in_channels=32, out_channels=8)
+    cfg.model.decode_head.update(in_channels=[8] * 4, channels=8, norm_cfg=dict(type='BN'))
+    cfg.model.pop('auxiliary_head', None)
+    cfg.dump(tmp_path / 'config.py')
+    init_default_scope('mmseg')
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'a.pth')
+    net = load_trained(str(tmp_path / 'config.py'), str(tmp_path / 'a.pth'))
+    told = export(net, tmp_path / 'a.pt2', 'torch', (64, 96))
+    assert told.error < 1e-4
+    assert told.label_error < 1e-3
 
 
 def test_its_labels_are_the_segmentors(trained):  # noqa: F811
@@ -175,8 +191,15 @@ def test_bilinear_interpolation_as_products(old, new, align_corners):
     scores = torch.randn(1, 2, old, 3)
     want = torch.nn.functional.interpolate(scores, size=(new, 3), mode='bilinear',
                                            align_corners=align_corners)
-    got = _bilinear_weights(old, new, scores, align_corners) @ scores
+    got = bilinear_weights(old, new, scores, align_corners) @ scores
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('old', 'bins'), [(7, 3), (6, 6), (2, 3), (13, 1), (5, 6)])
+def test_adaptive_pooling_as_products(old, bins):
+    scores = torch.randn(1, 2, old, 4)
+    want = torch.nn.functional.adaptive_avg_pool2d(scores, (bins, 4))
+    torch.testing.assert_close(pooling_weights(old, bins, scores) @ scores, want)
 
 
 def test_a_segmentor_of_one_size_as_onnx(trained, tmp_path):  # noqa: F811

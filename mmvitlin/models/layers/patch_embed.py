@@ -16,7 +16,8 @@ def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
     height, width = images.shape[-2:]
     ph, pw = patch_size
     if isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt):
-        return F.pad(images, (0, -width % pw, 0, -height % ph))  # of an exported graph
+        return F.pad(images, (0, (width + pw - 1) // pw * pw - width,
+                              0, (height + ph - 1) // ph * ph - height))  # of an exported graph
     if height < ph or width < pw:
         raise ValueError(f'an image of {height}x{width} pixels is smaller than one patch of '
                          f'{ph}x{pw}; enlarge the image or take a smaller patch_size')

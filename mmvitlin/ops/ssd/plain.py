@@ -40,14 +40,15 @@ def ssd_plain(x: Tensor,
     batch, length, heads, width = x.shape
     groups, size = B.shape[2:]
     share = heads // groups
-    pad = -length % chunk
+    count = (length + chunk - 1) // chunk
     if isinstance(length, torch.SymInt):
-        pad = pad + 2 * chunk  # a graph traced over several chunks is none for one or two
+        count = count + 2  # a graph traced over several chunks is none for one or two
+    pad = count * chunk - length
     acc = torch.float64 if x.dtype == torch.float64 else torch.float32
     px, pdt, pB, pC = (F.pad(t.to(acc), (*[0, 0] * (t.ndim - 2), 0, pad)) for t in (x, dt, B, C))
 
     def cut(t: Tensor) -> Tensor:  # (b, L, G · …) to (b, K, G, …, Q)
-        return t.reshape(batch, -1, chunk, groups, t.shape[2] // groups, *t.shape[3:])
+        return t.reshape(batch, count, chunk, groups, t.shape[2] // groups, *t.shape[3:])
 
     steps = cut(pdt).permute(0, 1, 3, 4, 2)  # b K G R Q
     values = cut(px).permute(0, 1, 3, 4, 2, 5) * steps[..., None]  # b K G R Q P
@@ -64,7 +65,7 @@ def ssd_plain(x: Tensor,
     starts = starts.unflatten(4, (size, width)).permute(0, 3, 1, 2, 4, 5)
     outer = (queries @ starts) * torch.exp(log)[..., None]
 
-    y = (inner + outer).permute(0, 1, 4, 2, 3, 5).reshape(batch, -1, heads, width)
+    y = (inner + outer).permute(0, 1, 4, 2, 3, 5).reshape(batch, count * chunk, heads, width)
     y = y.index_select(1, torch.arange(length, device=x.device))  # a slice fixes whether it is one
     if D is not None:
         y = y + D.to(acc)[:, None] * x.to(acc)
