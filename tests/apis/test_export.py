@@ -130,6 +130,13 @@ def test_as_a_compiled_package(student, tmp_path):
     assert (tmp_path / 'net.pt2').is_file()
 
 
+@LONG
+def test_a_segmentor_as_a_compiled_package(trained, tmp_path):  # noqa: F811
+    told = export(load_trained(*trained), tmp_path / 'seg.pt2', 'aot', (64, 128))
+    assert told.error < 1e-4
+    assert told.label_error < 1e-3
+
+
 @pytest.mark.parametrize(('kind', 'name'), [('checkpoint', 'a.pth'),
                                             ('safetensors', 'a.safetensors')])
 def test_weights_come_back(student, tmp_path, kind, name):

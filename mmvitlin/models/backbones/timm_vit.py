@@ -5,6 +5,7 @@ import difflib
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import timm
@@ -34,7 +35,7 @@ from mmvitlin.models.utils import (
     load_backbone,
     to_timm,
 )
-from mmvitlin.ops import FastLinear
+from mmvitlin.ops import FastLinear, infers_on_cpu
 from mmvitlin.registry import MODELS
 
 # how each family's foreign checkpoints are read
@@ -339,13 +340,14 @@ class TimmViT(TokenBackbone):
         """See :meth:`TokenBackbone.forward_tokens`."""
         wanted = self.layer_indices(layers)
         vit = self.vit
-        x = vit.patch_embed(pad_to_patches(images, vit.patch_embed.patch_size))  # B h w C
+        padded = pad_to_patches(images, vit.patch_embed.patch_size)
+        fast = infers_on_cpu(images)
+        with FastLinear() if fast else nullcontext():
+            x = vit.patch_embed(padded)  # B h w C
         grid = tuple(x.shape[1:3])
         if mask is not None:
             x = self.apply_mask(x.flatten(1, 2), mask).unflatten(1, grid)
         x, rope = self._embed_positions(x)
-        fast = (x.device.type == 'cpu' and not torch.is_grad_enabled()
-                and not torch.compiler.is_compiling())
         found = {}
         for i, block in enumerate(vit.blocks[:max(wanted) + 1]):
             if isinstance(block.attn, InheritedAttention):
