@@ -7,6 +7,7 @@ anything of ours.
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import re
 import sys
@@ -244,6 +245,14 @@ def load_tensors_only() -> None:
     register(('http://', 'https://'), load_from_http, force=True)
 
 
+def keep_mlflow_files() -> None:
+    """Let MLflow 3 write into a run's folder, where mmengine's backend sends it unless told else.
+
+    It refuses folders otherwise; whoever sets MLFLOW_ALLOW_FILE_STORE decides.
+    """
+    os.environ.setdefault('MLFLOW_ALLOW_FILE_STORE', 'true')
+
+
 def hush() -> None:
     """Drop mmcv's warning, at every import without compiled ops, that they are missing.
 
@@ -258,4 +267,5 @@ def apply() -> None:
     name_config_packages()
     spare_mmpretrain_multimodal()
     load_tensors_only()
+    keep_mlflow_files()
     hush()

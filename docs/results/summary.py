@@ -34,6 +34,8 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         ('Adventurer by ViT-Linearizer', a['distilled'], a['distill']['iterations']),
         ('linear ViT, weights inherited, no alignment', b['no_alignment'], 0),
         ('Adventurer from scratch', a['scratch'], 0),
+        ('for comparison: linear ViT, no alignment, labels for the whole budget',
+         b.get('no_alignment_long'), 0),
         ('for comparison: the ViT keeps its softmax', b['softmax_finetuned'], 0),
         ('for comparison: the teacher itself', a['teacher'], 0),
         ('for comparison: Adventurer, labels for the whole budget', a['scratch_long'], 0)]
@@ -43,7 +45,7 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         'seeds, mIoU on held-out images:', '',
         '| | iterations without labels | with labels | mIoU |', '| --- | --- | --- | --- |',
         *(f"| {text} | {without or ''} | {stage['iterations']} | {tables.score(stage)} |"
-          for text, stage, without in rows), '',
+          for text, stage, without in rows if stage), '',
         f"Distillation is worth {tables.paired(a['distilled'], a['scratch'])} to an Adventurer "
         f"whose labels are few, alignment {tables.paired(b['both_stages'], b['no_alignment'])} to "
         'a ViT turned linear, which then stands '

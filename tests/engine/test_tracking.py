@@ -9,7 +9,9 @@ from tests.engine.test_launch import nano
 @pytest.fixture
 def followed(streets, tmp_path, monkeypatch):
     """Trains four steps under a visual backend and returns the folder it writes to."""
+    from mmseg.visualization import SegLocalVisualizer
     monkeypatch.chdir(ROOT)
+    SegLocalVisualizer._instance_dict.clear()  # there is one of a name in a process
 
     def run(**backend):
         runner = train(nano(streets, tmp_path, **{
