@@ -82,6 +82,42 @@ def name_config_packages() -> None:
 
     get_cfg_path.knows_mmvitlin = True
     Config._get_cfg_path = staticmethod(get_cfg_path)
+    _lend_configs_to_the_hub()
+
+
+def _lend_configs_to_the_hub() -> None:
+    """``mmengine.hub.get_config('mmvitlin::…')`` and ``get_model``, also from a checkout.
+
+    mmengine looks in an installed package's ``.mim`` alone, and builds in a scope of the package's
+    name, where our configs name other libraries' types by the scope they set. All mmengine.
+    """
+    from mmengine import hub
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, DefaultScope
+    usual, usual_model = hub.get_config, hub.get_model
+
+    def get_config(cfg_path: str, pretrained: bool = False) -> Config:
+        if not cfg_path.startswith('mmvitlin::'):
+            return usual(cfg_path, pretrained)
+        if pretrained:
+            raise ConfigError(f'{cfg_path}: mmvitlin has no published weights; train them, or name '
+                              "a file you have in the config's init_cfg")
+        name = cfg_path.removeprefix('mmvitlin::')
+        return Config.fromfile(_own_config(name if name.endswith('.py') else f'{name}.py'))
+
+    def get_model(cfg_path: str, pretrained: bool = False, **kwargs):
+        if not cfg_path.startswith('mmvitlin::'):
+            return usual_model(cfg_path, pretrained, **kwargs)
+        cfg = get_config(cfg_path, pretrained)
+        scope = cfg.get('default_scope', 'mmengine')
+        if scope == 'mmdet':
+            prepare_detection(cfg_path)
+        if 'data_preprocessor' in cfg:
+            cfg.model.data_preprocessor = cfg.data_preprocessor
+        with DefaultScope.overwrite_default_scope(scope):
+            return MODELS.build(cfg.model, default_args=kwargs)
+
+    hub.get_config, hub.get_model = get_config, get_model
 
 
 def _own_config(name: str) -> Path:

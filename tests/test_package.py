@@ -90,6 +90,18 @@ def test_a_base_of_ours_resolves_from_a_strangers_folder(tmp_path):
         load_config(str(tmp_path / 'typo.py'))
 
 
+def test_the_hub_has_our_configs():
+    from mmengine import hub
+
+    from mmvitlin.errors import ConfigError
+    assert hub.get_config('mmvitlin::seg/cityscapes_1024').crop_size == (1024, 1024)
+    net = hub.get_model('mmvitlin::seg/streets_adventurer-nano.py')
+    assert type(net).__name__ == 'HighResSegmentor'
+    with pytest.raises(ConfigError, match='no published weights; train them'):
+        hub.get_model('mmvitlin::seg/streets_adventurer-nano.py', pretrained=True)
+    assert hub.get_config('mmseg::_base_/default_runtime.py').default_scope == 'mmseg'
+
+
 @pytest.mark.slow
 def test_the_wheel_carries_configs_and_tools(tmp_path):
     pip = [sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check']
