@@ -245,6 +245,25 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
                            'Copy or download it again.') from error
 
 
+def read_safetensors(path: str | Path) -> tuple[dict, dict[str, str]]:
+    """Tensors and metadata of a .safetensors file, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is damaged.
+    """
+    from safetensors import safe_open
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at '{path}'")
+    try:
+        with safe_open(path, 'pt') as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except Exception as error:  # SafetensorError, and what a damaged header leads to
+        raise CheckpointError(f'{path} is not a readable checkpoint, or is cut short '
+                              f'({type(error).__name__}: {error}). Copy or download it again.'
+                              ) from error
+
+
 def _culprit(error: Exception) -> str:
     found = re.search(r'GLOBAL (\S+)|but got (<.+?>)|function (\S+)', str(error))
     return next(filter(None, found.groups())) if found else str(error).splitlines()[0]
@@ -262,8 +281,7 @@ def load_tensors_only() -> None:
     def load_from_local(filename, map_location='cpu'):
         path = shipped.locate(filename)
         if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-            return dict(state_dict=load_file(path, str(map_location or 'cpu')))
+            return dict(state_dict=read_safetensors(path)[0])
         return safe_torch_load(path, map_location)
 
     def load_from_http(filename, map_location='cpu', model_dir=None):

@@ -4,6 +4,7 @@ Each must load, or say what is wrong.
 """
 import copy
 import io
+import json
 import os
 import random
 import struct
@@ -12,13 +13,16 @@ import zlib
 import numpy as np
 import torch
 from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
+from safetensors.torch import save
 
 from mmvitlin.datasets.checking import check, duplicates
 from mmvitlin.engine.launch import build_runner
 from mmvitlin.errors import UserError
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import load_backbone
+from mmvitlin.models.utils.checkpoint import read_meta
 
 SMALL = dict(arch=dict(embed_dims=32, num_layers=2), img_size=64)
 GARBAGE = (None, -1, 0, 1e30, float('nan'), '', 'nonsense', [], {}, [1, 2, 3], dict(type='Nothing'),
@@ -76,13 +80,20 @@ def checkpoint_bytes():
     return content.getvalue()
 
 
+def safetensors_bytes():
+    torch.manual_seed(0)
+    net = Adventurer(**SMALL)
+    return save({f'backbone.{k}': v.contiguous() for k, v in net.state_dict().items()},
+                dict(format='pt', mmvitlin=json.dumps(dict(backbone=net.describe()))))
+
+
 def mutate_bytes(content, seed):
     """Cut short, or with some bytes changed, mostly in what is not numbers."""
     draw = random.Random(seed)
     content = bytearray(content)
     if draw.random() < 0.3:
         return bytes(content[:draw.randrange(len(content))])
-    marks = [m for m in range(len(content) - 8) if content[m:m + 2] == b'PK']
+    marks = [m for m in range(len(content) - 8) if content[m:m + 2] == b'PK'] or [0]
     for _ in range(draw.choice((1, 4, 64))):
         at = draw.choice(marks) + draw.randrange(200) if draw.random() < 0.7 else \
             draw.randrange(len(content))
@@ -94,6 +105,11 @@ def outcome_of_checkpoint(path):
     """'loaded', or 'refused' with nothing changed."""
     net = Adventurer(**SMALL)
     before = {k: v.clone() for k, v in net.state_dict().items()}
+    for read in (read_meta, CheckpointLoader.load_checkpoint):  # before training, and mmengine's
+        try:
+            read(str(path))
+        except (UserError, FileNotFoundError) as error:
+            assert str(path) in str(error), 'the file is not named'
     try:
         load_backbone(net, path, 'backbone.')
     except (UserError, FileNotFoundError) as error:

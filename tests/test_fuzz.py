@@ -38,6 +38,13 @@ def test_mutated_checkpoints(tmp_path, seed):
     assert fuzzing.outcome_of_checkpoint(path) in ('loaded', 'refused')
 
 
+@pytest.mark.parametrize('seed', range(40))
+def test_mutated_safetensors(tmp_path, seed):
+    path = tmp_path / 'a.safetensors'
+    path.write_bytes(fuzzing.mutate_bytes(fuzzing.safetensors_bytes(), seed))
+    assert fuzzing.outcome_of_checkpoint(path) in ('loaded', 'refused')
+
+
 @pytest.mark.parametrize('seed', range(2 * len(fuzzing.DAMAGE)))
 def test_damaged_data(streets, tmp_path, seed, monkeypatch):
     from tests.conftest import ROOT

@@ -90,6 +90,15 @@ def test_a_base_of_ours_resolves_from_a_strangers_folder(tmp_path):
         load_config(str(tmp_path / 'typo.py'))
 
 
+def test_mlflow_may_write_files_unless_told_otherwise(monkeypatch):
+    monkeypatch.delenv('MLFLOW_ALLOW_FILE_STORE', raising=False)
+    compat.apply()
+    assert os.environ['MLFLOW_ALLOW_FILE_STORE'] == 'true'
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'false')
+    compat.apply()
+    assert os.environ['MLFLOW_ALLOW_FILE_STORE'] == 'false'
+
+
 def test_the_hub_has_our_configs():
     from mmengine import hub
 

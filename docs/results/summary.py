@@ -61,24 +61,26 @@ def speed(results: dict) -> list[str]:
     rows = tables.measured(results)
     told = [
         '### Time', '',
-        f'Base networks at batch 1, float32, on {tables.on(results)}, in turn, the ViT with fused '
-        'attention; seconds:', '', '| image | ViT-B | linear ViT-B | Adventurer-B |',
+        f'Base networks at batch 1, float32, on {tables.on(results)}, the ViT with fused '
+        'attention; seconds, in turn but for what is marked *, which ran once, alone:', '',
+        '| image | ViT-B | linear ViT-B | Adventurer-B |',
         '| --- | --- | --- | --- |']
     for size in tables.by_area(s for _, s, _ in rows):
         of = [rows.get((name, size, 'fp32')) for name in ('vit-base', 'linear-vit-base',
                                                           'adventurer-base')]
-        cells = ['–' if r is None else f"{r['ms']['median'] / 1e3:.3g}" for r in of]
+        cells = ['–' if r is None else tables.in_seconds(r) for r in of]
         for n in (1, 2):
             if of[0] and of[n]:
                 cells[n] += f" ({of[0]['ms']['median'] / of[n]['ms']['median']:.1f}×)"
         told.append(f"| {size.replace('x', '×')} | {' | '.join(cells)} |")
     words = []
     for kind, prefix in (('a linear ViT', 'linear-vit-'), ('an Adventurer', 'adventurer-')):
-        words.append(f'{kind} from ' + ', '.join(
+        words.append(f'{kind} ' + ', '.join(
             f"{tables.overtakes(results, rows, prefix + w, f'vit-{w}', 'fp32')} ({w})"
             for w in ('tiny', 'small', 'base')))
-    return [*told, '', f"Faster than the ViT of its width: {'; '.join(words)}. Below that, keep "
-            'the softmax.', '', '![time against tokens](docs/results/speed_cpu_latency.png)', '']
+    return [*told, '', f"Faster than the ViT of its name, from: {'; '.join(words)}. Below that, "
+            f'keep the softmax. {tables.parameters(rows)}', '',
+            '![time against tokens](docs/results/speed_cpu_latency.png)', '']
 
 
 def large_images(memory: dict, curve: dict | None) -> list[str]:

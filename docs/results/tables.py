@@ -251,7 +251,8 @@ def teachers(results: dict) -> list[str]:
 def trust(results: dict) -> list[str]:
     """Killed runs, layouts of processes, damaged files."""
     return ['### Killed runs, several processes, damaged files', '', *survived(results), '',
-            f"```bash\n{results['command']}\n```", '']
+            f"```bash\n{results['command']}\n```", '',
+            *([results['note'], ''] if results.get('note') else [])]
 
 
 def survived(results: dict) -> list[str]:
@@ -342,8 +343,9 @@ def speed(results: dict) -> list[str]:
     words = dict(fp32='float32', bf16='bfloat16', fp16='float16')
     kinds = {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
     lines = ['### Three widths, 224² to 2048×4096', '',
-             f'Backbones at batch 1 on {on(results)}, in turn; seconds, and beside them how many '
-             'times faster than the ViT of that width with fused attention:', '',
+             f'Backbones at batch 1 on {on(results)}, in turn but for what is marked *, which ran '
+             'once, alone; seconds, and beside them how many times faster than the ViT of that '
+             f'name with fused attention. {parameters(rows)}', '',
              '| | image | ' + ' | '.join(f'{kind}, {words[p]}' for p in precisions
                                          for kind in kinds.values()) + ' |',
              '| --- |' + ' --- |' * (1 + 3 * len(precisions))]
@@ -353,7 +355,7 @@ def speed(results: dict) -> list[str]:
             for precision in precisions:
                 of = {kind: rows.get((kind + width, size, precision)) for kind in kinds}
                 for kind, row in of.items():
-                    text = '–' if row is None else f"{row['ms']['median'] / 1e3:.3g}"
+                    text = '–' if row is None else in_seconds(row)
                     if row and of['vit-'] and kind != 'vit-':
                         ratio = of['vit-']['ms']['median'] / row['ms']['median']
                         text += f' ({ratio:.1f}×)'
@@ -385,20 +387,45 @@ def speed(results: dict) -> list[str]:
             *commands(results)]
 
 
+def in_seconds(row: dict) -> str:
+    """The median; * where there was one run alone."""
+    return f"{row['ms']['median'] / 1e3:.3g}" + ('' if row['ms']['rounds'] > 1 else '*')
+
+
+def parameters(rows: dict[tuple[str, str, str], dict]) -> str:
+    """Sizes of the networks: an Adventurer is larger than the ViT of its name, but for base."""
+    words, kinds = [], {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
+    for width in ('tiny', 'small', 'base', 'large'):
+        of = {kind: next((r['parameters'] for (n, _, _), r in rows.items() if n == prefix + width),
+                         None) for prefix, kind in kinds.items()}
+        if any(of.values()):
+            words.append(f'{width}: ' + ', '.join(f'{kind} {count / 1e6:.0f}'
+                                                  for kind, count in of.items() if count))
+    return f"Millions of parameters: {'; '.join(words)}."
+
+
 def overtakes(results: dict, rows: dict, name: str, other: str, precision: str) -> str:
-    """From which image on ``name`` is faster than ``other``."""
-    pair = next((p for p in results['pairs'] if {p['faster'], p['slower']} == {name, other} and
-                 p['setting'].startswith(f'backbone · inference · batch 1 · {precision} · eager')),
-                None)
-    if pair is None:
-        return 'level at the largest size measured'
-    if pair['faster'] == other:
+    """From which image on ``name`` is faster than ``other``, beyond the spread of both."""
+    sizes = [s for s in by_area(s for n, s, p in rows if (n, p) == (name, precision))
+             if (other, s, precision) in rows]
+    if not sizes:
+        return '–'
+
+    def ahead(size: str) -> int:  # 1: faster, -1: slower, 0: level
+        a, b = (rows[n, size, precision]['ms'] for n in (name, other))
+        return (a['p90'] < b['p10']) - (b['p90'] < a['p10'])
+
+    last = max((n for n, size in enumerate(sizes) if ahead(size) != 1), default=-1)
+    if last == -1:
+        return 'every size'
+    if last == len(sizes) - 1:
         return 'no size measured'
-    if not pair['always']:
-        return f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
-    smallest = by_area(s for n, s, _ in rows if n == name)[0]
-    first, second = (rows[n, smallest, precision]['ms'] for n in (name, other))
-    return 'every size' + (', level at the smallest' if first['p90'] >= second['p10'] else '')
+    here, after = (sizes[n].replace('x', '×') for n in (last, last + 1))
+    if not ahead(sizes[last]):
+        return f'{after}, level at {here}'
+    pair = next(p for p in results['pairs'] if (p['faster'], p['slower']) == (name, other) and
+                p['setting'].startswith(f'backbone · inference · batch 1 · {precision} · eager'))
+    return f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
 
 
 def detector_speed(results: dict) -> list[str]:

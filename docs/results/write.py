@@ -6,11 +6,15 @@ import argparse
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import summary
 import tables
 from PIL import Image
+
+from mmvitlin.analysis.figures import lab_figures
+from mmvitlin.analysis.trends import series
 
 RESULTS = Path(__file__).parent
 ROOT = RESULTS.parents[1]
@@ -62,6 +66,17 @@ def pages(files: dict[str, dict], readme: str) -> dict[Path, str]:
     return found
 
 
+def draw(results: dict) -> None:
+    """Figures of the speed grid, in 64 colours."""
+    limits = {f"{precision} on {call['machine']['gpu'] or call['machine']['processor']}": limit
+              for call in results['calls'] for precision, limit in call['limits'].items()}
+    with tempfile.TemporaryDirectory() as folder:
+        lab_figures(series(results), results['pairs'], limits, folder)
+        for name in ('latency', 'memory'):
+            picture = Image.open(Path(folder) / f'{name}.png').convert('RGB').quantize(64)
+            picture.save(RESULTS / f'speed_cpu_{name}.png', optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--demo', type=Path, help='work directory of a finished demo')
@@ -74,6 +89,8 @@ def main() -> None:
             picture = Image.open(args.demo / f'{name}.png').convert('RGB').quantize(256)
             picture.save(RESULTS / f'demo_{name}.png', optimize=True)
     files = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob('*.json')}
+    if 'speed_cpu' in files and not args.check:
+        draw(files['speed_cpu'])
     for path, page in pages(files, (ROOT / 'README.md').read_text()).items():
         if args.check:
             if not path.is_file() or path.read_text() != page:

@@ -187,8 +187,10 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
             scores, accuracy.png are written.
         scores: Network → score, such as its mIoU.
     """
-    looks = _Looks(list(lines))
-    written = []
+    if not lines:
+        return []
+    looks, written = _Looks(list(lines)), []
+    shapes = {r['tokens']: r['shape'] for rows in lines.values() for r in rows}
     for file, key, label in (('latency', 'ms', 'time (ms)'),
                              ('memory', 'peak_mib', 'peak memory above the loaded model (MiB)'),
                              ('throughput', 'images_per_second', 'images a second')):
@@ -206,6 +208,8 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
                 _mark_crossovers(axis, lines, [p for p in pairs if p['setting'] == way])
             axis.set(title=looks.short[way])
             axis.set_xlabel('tokens of 16×16 pixels, and image', fontsize=9)
+            axis.tick_params(labelbottom=True)
+        _name_sizes(axes[0, 0], shapes)  # all panels share it
         for axis in axes[:, 0]:
             axis.set(ylabel=label)
         if key == 'ms':
@@ -222,11 +226,9 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
 
 
 def _against_tokens(axis, lines: dict[str, list[dict]], key: str, looks: _Looks) -> None:
-    shapes: dict[int, str] = {}
     for line, rows in lines.items():
         rows = [r for r in rows if r.get(key) is not None]
         tokens = [r['tokens'] for r in rows]
-        shapes.update({r['tokens']: r['shape'] for r in rows})
         values = [r['ms']['median'] if key == 'ms' else r[key] for r in rows]
         colour = looks.colour(looks.split(line)[0])
         axis.plot(tokens, values, marker='o', markersize=4, color=colour)
@@ -234,11 +236,18 @@ def _against_tokens(axis, lines: dict[str, list[dict]], key: str, looks: _Looks)
             axis.fill_between(tokens, [r['ms']['p10'] for r in rows],
                               [r['ms']['p90'] for r in rows], alpha=0.2, color=colour)
     axis.set(xscale='log', yscale='log')
-    apart = [t for n, t in enumerate(sorted(shapes)) if not n or t > 1.5 * sorted(shapes)[n - 1]]
+    axis.grid(alpha=0.3)
+
+
+def _name_sizes(axis, shapes: dict[int, str]) -> None:
+    """Ticks at the measured sizes that are not too near to one another."""
+    apart: list[int] = []
+    for tokens in sorted(shapes):
+        if not apart or tokens > 1.5 * apart[-1]:
+            apart.append(tokens)
     axis.set_xticks(apart, [f"{t:,}\n{shapes[t].replace('x', '×')}" for t in apart], fontsize=7,
                     rotation=30)
     axis.minorticks_off()
-    axis.grid(alpha=0.3)
 
 
 def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) -> None:

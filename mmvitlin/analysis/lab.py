@@ -174,18 +174,21 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
         progress(f"[{done + 1}/{len(cells)}] {'x'.join(map(str, cell['shape']))}, batch "
                  f"{cell['batch']}, {cell['precision']}{left}")
         start = last = time.perf_counter()
-        once = lost = 0.
+        once = single = lost = 0.
         for subject, compiled, row in _measure_cell(grid, cell, wanted, results['rows'], digests):
             row.update(call=number, made_of=digests[subject.name], limit=grid.time_limit,
                        memory_tried=grid.memory, stale=False)
             results['rows'][key_of(grid, cell, subject, compiled)] = row
             keep()
-            once += row['ms']['median'] / 1e3 if row['status'] == 'ok' else 0.
+            if row['status'] == 'ok' and row['ms']['rounds'] > 1:
+                once += row['ms']['median'] / 1e3
+            elif row['status'] == 'ok':
+                single += row['ms']['median'] / 1e3
             last, before = time.perf_counter(), last
             lost += last - before if row['status'] not in ('ok', PENDING) else 0.
             if row['status'] != PENDING:
                 progress(f"    {subject.name}{', compiled' if compiled else ''}: {in_words(row)}")
-        spent.append((cell, time.perf_counter() - start - lost, once))
+        spent.append((cell, time.perf_counter() - start - lost, once, single))
         if cell['precision'] not in call['limits']:
             limits = _worker('limits', grid, cell, [], 600)
             if 'flops' in limits:
@@ -212,16 +215,18 @@ def _is_due(grid: Grid, row: dict | None, digest: str) -> bool:
     return row['status'] != 'out of memory'  # what failed may not fail now
 
 
-def _left(grid: Grid, spent: list[tuple[dict, float, float]], cells: Sequence[dict]) -> str:
-    """Words on the time left, from the last cell, its seconds, and those of a run of each network.
+def _left(grid: Grid, spent: list[tuple[dict, float, float, float]], cells: Sequence[dict]
+          ) -> str:
+    """Words on the time left, from the last cell, its seconds, those of a run of each network that
+    is run in turn, and those of networks that were run once.
 
-    Both without networks that did not end. What is not running, processes that start and build,
+    All without networks that did not end. What is not running, processes that start and build,
     is the same for every cell; a run grows as tokens to the 1.2, between the linear networks and
     the others.
     """
     if not spent:
         return ''
-    last, seconds, once = spent[-1]
+    last, seconds, once, single = spent[-1]
 
     def running(once: float) -> float:  # two alone, two to warm up, then those that are counted
         return once * (4 + min(max(grid.seconds / once, 3), grid.rounds)) if once else 0.
@@ -229,8 +234,9 @@ def _left(grid: Grid, spent: list[tuple[dict, float, float]], cells: Sequence[di
     def pixels(cell: dict) -> int:
         return cell['shape'][0] * cell['shape'][1] * cell['batch']
 
-    fixed = max(seconds - running(once), 0)
-    minutes = sum(fixed + running(once * (pixels(c) / pixels(last))**1.2) for c in cells) / 60
+    fixed = max(seconds - running(once) - single, 0)
+    more = [(pixels(c) / pixels(last))**1.2 for c in cells]
+    minutes = sum(fixed + running(once * m) + single * m for m in more) / 60
     return f', about {minutes:.0f} min left' if minutes >= 1 else ', less than a minute left'
 
 

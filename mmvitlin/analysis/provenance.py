@@ -50,7 +50,7 @@ def made_of(subject: Subject, device: str, threads: int) -> str:
     """Digest of what a time depends on: network, code, libraries, machine."""
     told = dict(libraries=libraries(), device=machine(device, threads),
                 measuring=_digest_of('analysis/lab_process.py', 'analysis/latency.py',
-                                     'analysis/subjects.py'),
+                                     'analysis/subjects.py', 'ops/fast_linear.py'),
                 materialised=subject.materialised, source=subject.source)
     if subject.source in ('timm', 'torchvision'):
         told['what'] = subject.what

@@ -132,20 +132,21 @@ class Exported:
     Attributes:
         path: The file.
         outputs: Names of its outputs; empty for weights.
-        sizes: (height, width) it was run at.
+        shapes: (batch, height, width) it was run at.
         error: Largest difference from this toolkit's own result over the largest value there.
         label_error: Largest fraction of pixels with another label, of segmentors.
     """
     path: Path
     outputs: tuple[str, ...] = ()
-    sizes: tuple[tuple[int, int], ...] = ()
+    shapes: tuple[tuple[int, int, int], ...] = ()
     error: float = 0.
     label_error: float | None = None
 
     def __str__(self) -> str:
-        if not self.sizes:
+        if not self.shapes:
             return f'{self.path}: read back, every tensor equal'
-        sizes = ', '.join(f'{h}x{w}' for h, w in self.sizes)
+        sizes = ', '.join((f'{b} images of ' if b > 1 else '') + f'{h}x{w}'
+                          for b, h, w in self.shapes)
         labels = '' if self.label_error is None else f', labels on all but {self.label_error:.1e}'
         return f'{self.path}: agrees to {self.error:.1e}{labels} at {sizes}'
 
@@ -191,8 +192,8 @@ def export(deployed: Deployed,
             raise ExportError(f'{type(backbone).__name__} cannot be written as {kind}: other '
                               'runtimes have no operator for the scan of Mamba-1. Its weights can '
                               '(--to checkpoint or safetensors).')
-        sizes = _sizes(deployed, size) if dynamic else (size, )
-        expected = {s: _run(deployed, s) for s in sizes}
+        shapes = _shapes(deployed, size) if dynamic else ((1, *size), )
+        expected = {s: _run(deployed, s) for s in shapes}
         try:
             with _in_plain_operators(deployed):
                 run = _WRITERS[kind](deployed, size, dynamic, aside)
@@ -209,10 +210,15 @@ def export(deployed: Deployed,
         return report
 
 
-def _sizes(deployed: Deployed, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """The traced size and three others: one that the patch does not divide, a wide, a large."""
+def _shapes(deployed: Deployed, size: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
+    """(batch, height, width): the given size and others, which the patch does not divide, of two
+    images, wide, large, and small.
+    """
     height, width = size
-    return (height, width), (height + 5, width + 3), (height, 2 * width), (2 * height, 2 * width)
+    side = 2 * getattr(getattr(deployed.net, 'backbone', deployed.net), 'patch_size', 16)
+    return ((1, height, width), (2, height + 5, width + 3), (1, height, 2 * width),
+            (1, 2 * height, 2 * width),
+            (1, max(height // 2 + 1, side + 1), max(width // 3 + 1, side + 1)))
 
 
 def _images(size: tuple[int, int], batch: int = 1) -> Tensor:
@@ -224,8 +230,8 @@ def _images(size: tuple[int, int], batch: int = 1) -> Tensor:
 
 
 @torch.inference_mode()
-def _run(net: nn.Module, size: tuple[int, int]) -> list[Tensor]:
-    return [t.clone() for t in net(_images(size))]
+def _run(net: nn.Module, shape: tuple[int, int, int]) -> list[Tensor]:
+    return [t.clone() for t in net(_images(shape[1:], shape[0]))]
 
 
 @contextmanager
@@ -310,12 +316,12 @@ def _write_aot(net: Deployed, size: tuple[int, int], dynamic: bool, path: Path) 
 _WRITERS = {'onnx': _write_onnx, 'torch': _write_torch, 'aot': _write_aot}
 
 
-def _compare(names: Sequence[str], run: Callable, expected: dict[tuple[int, int], list[Tensor]],
-             target: Path) -> Exported:
+def _compare(names: Sequence[str], run: Callable,
+             expected: dict[tuple[int, int, int], list[Tensor]], target: Path) -> Exported:
     report = Exported(target, tuple(names), tuple(expected))
-    for size, wanted in expected.items():
+    for shape, wanted in expected.items():
         with torch.inference_mode():
-            got = list(run(_images(size)))
+            got = list(run(_images(shape[1:], shape[0])))
         for name, ours, theirs in zip(names, wanted, got, strict=True):
             if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
                 raise ExportError(f'{name} came out as {theirs.dtype} {tuple(theirs.shape)}, not '

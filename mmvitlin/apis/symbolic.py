@@ -35,7 +35,8 @@ def _mode(input, size=None, scale_factor=None, mode='nearest', *_, **__) -> str:
 def _interpolate(input: Tensor, size=None, scale_factor=None, mode='nearest', align_corners=None,
                  **kwargs) -> Tensor:
     sizes = (*input.shape[-2:], *(size if isinstance(size, (tuple, list)) else (size, )))
-    if size is None or not any(isinstance(n, torch.SymInt) for n in sizes):
+    if size is None or kwargs.get('antialias') or \
+            not any(isinstance(n, torch.SymInt) for n in sizes):
         return F.interpolate(input, size, scale_factor, mode, align_corners, **kwargs)
     size = sizes[2:] if len(sizes) == 4 else (size, size)
     rows, columns = (bilinear_weights(old, new, input, bool(align_corners))

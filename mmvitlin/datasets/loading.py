@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,10 @@ from PIL import Image, ImageOps
 from mmvitlin.datasets.seeding import set_seed
 from mmvitlin.errors import UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
+
+_PNG = b'\x89PNG'
+_LOCK = threading.Lock()
+_usual_limit, _without_limit = Image.MAX_IMAGE_PIXELS, 0
 
 
 @TRANSFORMS.register_module()
@@ -101,9 +106,16 @@ def check_sums(content: bytes) -> None:
         SyntaxError, OSError, IndexError: a checksum does not hold, or there is no image between
             the parts of the file (Pillow's errors).
     """
-    if content.startswith(b'\x89PNG'):
+    if content.startswith(_PNG):
         with any_size(), Image.open(io.BytesIO(content)) as opened:
             opened.verify()
+
+
+def png_size(content: bytes) -> tuple[int, int] | None:
+    """(height, width) that a PNG claims, nothing decoded; None of other files."""
+    if not content.startswith(_PNG) or len(content) < 24:
+        return None
+    return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
 
 
 class Allowance:
@@ -128,9 +140,19 @@ class Allowance:
 
 @contextmanager
 def any_size() -> Iterator[None]:
-    """Let Pillow open images of any size: whoever calls this looks at the size himself."""
-    usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    """Let Pillow open images of any size: whoever calls this looks at the size himself.
+
+    The limit is one of the process; it comes back when the last of several threads is through.
+    """
+    global _usual_limit, _without_limit
+    with _LOCK:
+        if not _without_limit:
+            _usual_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _without_limit += 1
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = usual
+        with _LOCK:
+            _without_limit -= 1
+            if not _without_limit:
+                Image.MAX_IMAGE_PIXELS = _usual_limit

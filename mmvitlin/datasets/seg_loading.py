@@ -8,7 +8,7 @@ import numpy as np
 from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 
-from mmvitlin.datasets.loading import Allowance, check_sums
+from mmvitlin.datasets.loading import Allowance, check_sums, png_size
 from mmvitlin.errors import ConfigError, UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
@@ -57,6 +57,9 @@ class LoadSegLabels(LoadAnnotations):
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
         content = fileio.get(path, backend_args=self.backend_args)
+        image_size, told = results.get('ori_shape'), png_size(content)
+        if image_size is not None and told is not None and told != tuple(image_size):
+            self._refuse_size(path, told, results)  # before it is decoded
         try:
             check_sums(content)
             labels = np.asarray(mmcv.imfrombytes(content, flag='unchanged',
@@ -67,13 +70,17 @@ class LoadSegLabels(LoadAnnotations):
         if labels.ndim != 2:
             raise UnreadableFileError(f'label image {path} has shape {labels.shape}; it must '
                                       'have one channel of class numbers')
-        image_size = results.get('ori_shape')
         if image_size is not None and tuple(labels.shape) != tuple(image_size):
-            raise UnreadableFileError(
-                f"label image {path} is {labels.shape[0]}x{labels.shape[1]}, its image "
-                f"{results.get('img_path')} is {image_size[0]}x{image_size[1]}; they must be equal")
+            self._refuse_size(path, labels.shape, results)
         results['gt_seg_map'] = self._classes(labels.astype(np.int64), path, results)
         results['seg_fields'].append('gt_seg_map')
+
+    @staticmethod
+    def _refuse_size(path: str, size: Sequence[int], results: dict) -> None:
+        image_size = results['ori_shape']
+        raise UnreadableFileError(
+            f"label image {path} is {size[0]}x{size[1]}, its image {results.get('img_path')} is "
+            f'{image_size[0]}x{image_size[1]}; they must be equal')
 
     def _classes(self, labels: np.ndarray, path: str, results: dict) -> np.ndarray:
         """Labels of the file to classes, uint8."""

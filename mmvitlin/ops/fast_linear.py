@@ -74,23 +74,34 @@ def conv_patches(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
 
 
 class FastLinear(TorchFunctionMode):
-    """Context in which every ``F.linear``, other libraries' too, is :func:`linear`, and every
-    convolution that cuts into patches :func:`conv_patches`.
-    """
+    """Context in which every ``F.linear``, other libraries' too, is :func:`linear`."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
+        """See :class:`torch.overrides.TorchFunctionMode`."""
         if func is F.linear:
-            return linear(*args, **kwargs)
-        if func is F.conv2d and _cuts(*args, **kwargs):
-            return conv_patches(*args[:3])
-        return func(*args, **kwargs)
+            return linear(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+class FastPatches(FastLinear):
+    """For a patch embedding: its convolution is :func:`conv_patches`, its linear layers fast."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """See :class:`torch.overrides.TorchFunctionMode`."""
+        if func is F.conv2d and _cuts(*args, **(kwargs or {})):
+            return _patches(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def _patches(input: Tensor, weight: Tensor, bias: Tensor | None = None, *_, **__) -> Tensor:
+    return conv_patches(input, weight, bias)
 
 
 def _cuts(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, padding=0,
           dilation=1, groups=1) -> bool:
-    """Whether a convolution's windows tile the image."""
-    return (tuple(stride) if isinstance(stride, (tuple, list)) else (stride, ) * 2) == \
-        tuple(weight.shape[2:]) and padding in (0, (0, 0)) and dilation in (1, (1, 1)) and \
-        groups == 1 and all(n % k == 0 for n, k in zip(input.shape[2:], weight.shape[2:],
-                                                       strict=True))
+    """Whether a convolution's windows tile the images."""
+    kernel = tuple(weight.shape[2:])
+    return (input.ndim == 4 and min(kernel) > 1 and groups == 1 and padding in (0, (0, 0))
+            and dilation in (1, (1, 1))
+            and kernel == (tuple(stride) if isinstance(stride, (tuple, list)) else (stride, ) * 2)
+            and all(n and n % k == 0 for n, k in zip(input.shape[2:], kernel, strict=True)))

@@ -293,7 +293,42 @@ def test_the_time_left_counts_what_every_cell_costs():
     grid = Grid([], [], seconds=5., rounds=8)
     small, large = (dict(shape=shape, batch=1) for shape in ((256, 256), (512, 512)))
     assert _left(grid, [], [small]) == ''
-    assert 'about 2 min' in _left(grid, [(small, 99., 1.)], [small])  # 99 s
-    assert 'about 2 min' in _left(grid, [(small, 99., 1.)], [large])  # 90 + 7 runs of 5.3 s
-    assert 'about 5 min' in _left(grid, [(small, 99., 1.)], [small, large, small])
-    assert 'less than a minute' in _left(grid, [(small, 10., 0.)], [small])
+    assert 'about 2 min' in _left(grid, [(small, 99., 1., 0.)], [small])  # 99 s
+    assert 'about 2 min' in _left(grid, [(small, 99., 1., 0.)], [large])  # 90 + 7 runs of 5.3 s
+    assert 'about 5 min' in _left(grid, [(small, 99., 1., 0.)], [small, large, small])
+    assert 'less than a minute' in _left(grid, [(small, 10., 0., 0.)], [small])
+    assert 'about 10 min' in _left(grid, [(small, 600., 0., 590.)], [small])  # once, not in turn
+
+
+def test_figures_of_several_ways(tmp_path, monkeypatch):
+    """A panel a way, named by what differs; sizes named once for all; nothing of nothing."""
+    from mmvitlin.analysis import figures
+
+    def rows(times):
+        return [dict(tokens=t, shape=f'{s}x{s}', ms=dict(median=ms, p10=ms, p90=ms), peak_mib=1.,
+                     images_per_second=1.)
+                for t, s, ms in zip((256, 1024, 4096), (256, 512, 1024), times, strict=False)]
+
+    lines = {f'{name} · backbone · batch 1 · {way}': rows(times)
+             for way in ('fp32 · eager', 'fp32 · compiled', 'bf16 · eager', 'bf16 · compiled')
+             for name, times in (('a-tiny', (2, 3, 4)), ('b-tiny', (1, 4)), ('b-base', (1, 2, 8)))}
+    drawn = []
+    monkeypatch.setattr(figures, 'save', lambda figure, path: drawn.append(figure) or path)
+    assert figures.lab_figures({}, [], {}, tmp_path) == []
+    found = [dict(faster='a-tiny', slower='b-tiny', setting='backbone · batch 1 · fp32 · eager',
+                  tokens=500, always=False),
+             dict(faster='a-tiny', slower='b-base', setting='backbone · batch 1 · fp32 · eager',
+                  tokens=2500, always=False)]
+    names = figures.lab_figures(lines, found, dict(fp32=dict(flops=1e9, bytes=1e9)), tmp_path)
+    assert [p.name for p in names] == ['latency.png', 'memory.png', 'throughput.png',
+                                       'roofline.png']
+    panels = drawn[0].axes
+    assert [p.get_title() for p in panels] == ['fp32 · eager', 'fp32 · compiled', 'bf16 · eager',
+                                               'bf16 · compiled']
+    for panel in panels:
+        assert [t.get_text().split()[0] for t in panel.get_xticklabels()] == ['256', '1,024',
+                                                                              '4,096']
+        assert panel.xaxis.get_tick_params()['labelbottom']
+    told = [t.get_text() for t in panels[0].get_legend().get_texts()]
+    assert told == ['1: a-tiny overtakes b-tiny at 500', '1 more crossovers: results.json']
+    assert drawn[0]._suptitle.get_text() == 'backbone · batch 1'

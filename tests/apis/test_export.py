@@ -14,7 +14,7 @@ from mmvitlin.apis.export import (
     export,
     load_trained,
 )
-from mmvitlin.apis.symbolic import bilinear_weights, pooling_weights
+from mmvitlin.apis.symbolic import SymbolicSizes, bilinear_weights, pooling_weights
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import read_state_dict
@@ -181,7 +181,7 @@ def test_what_computes_something_else_is_not_left_behind(student, tmp_path, monk
 
 def test_another_shape_is_told():
     with pytest.raises(ExportError, match='came out as'):
-        _compare(('a', ), lambda images: [torch.zeros(2)], {(8, 8): [torch.zeros(3)]}, 'x')
+        _compare(('a', ), lambda images: [torch.zeros(2)], {(1, 8, 8): [torch.zeros(3)]}, 'x')
     assert 'every tensor equal' in str(Exported('x'))
 
 
@@ -207,6 +207,27 @@ def test_adaptive_pooling_as_products(old, bins):
     scores = torch.randn(1, 2, old, 4)
     want = torch.nn.functional.adaptive_avg_pool2d(scores, (bins, 4))
     torch.testing.assert_close(pooling_weights(old, bins, scores) @ scores, want)
+
+
+class Resizing(torch.nn.Module):
+    def forward(self, x):
+        F = torch.nn.functional
+        small = F.max_pool2d(x, 2, ceil_mode=True)
+        return (F.interpolate(small, x.shape[2:], mode='bilinear', align_corners=False),
+                F.interpolate(x, small.shape[2:], mode='bilinear', align_corners=True),
+                F.adaptive_avg_pool2d(x, 3), F.adaptive_avg_pool2d(x, (2, 5)), small,
+                F.max_pool2d(x, 3, ceil_mode=True))
+
+
+def test_resizing_and_pooling_at_symbolic_sizes():
+    sizes = torch.export.Dim.DYNAMIC
+    with SymbolicSizes():
+        run = torch.export.export(Resizing(), (torch.randn(2, 3, 22, 31), ), strict=False,
+                                  dynamic_shapes=dict(x={0: sizes, 2: sizes, 3: sizes})).module()
+    for shape in ((1, 3, 7, 6), (2, 3, 22, 31), (3, 3, 9, 40)):
+        x = torch.randn(shape)
+        for ours, want in zip(run(x), Resizing()(x), strict=True):
+            torch.testing.assert_close(ours, want, atol=1e-5, rtol=1e-5)
 
 
 def test_a_segmentor_of_one_size_as_onnx(trained, tmp_path):  # noqa: F811

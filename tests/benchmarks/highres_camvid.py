@@ -19,7 +19,7 @@ from mmvitlin.analysis.latency import machine
 from mmvitlin.analysis.resolution import resolution_curve
 from mmvitlin.engine.checkpoints import last_checkpoint, write_whole
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.hooks.result import versions
+from mmvitlin.engine.hooks.result import command_line, versions
 
 NETS = dict(vit='configs/seg/camvid_360_vit-nano.py',
             adventurer='configs/seg/camvid_360_adventurer-nano.py',
@@ -57,7 +57,7 @@ def main() -> None:
                 results.update(
                     machine=machine(), versions=versions(),
                     date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                    command=f'python tests/benchmarks/highres_camvid.py --out {args.out}')
+                    command=command_line())
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
     table = Table('network', 'scale', 'mIoU', 'thin', 'ms', 'peak MiB')

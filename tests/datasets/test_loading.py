@@ -3,7 +3,9 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, TRANSFORMS
+from PIL import Image
 
+from mmvitlin.datasets.loading import any_size
 from mmvitlin.errors import ConfigError, UnreadableFileError
 
 
@@ -122,3 +124,23 @@ def test_camvid_split_and_void(camvid):
         assert sample['img'].shape == (360, 480, 3)
         assert set(np.unique(sample['gt_seg_map'])) <= {*range(11), 255}
     assert sizes == dict(train=367, val=101, test=233)
+
+
+def test_a_label_that_claims_to_be_huge_is_not_decoded(tmp_path):
+    from tests.fuzzing import _claims_to_be_huge
+    path = tmp_path / 'label.png'
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(path)
+    path.write_bytes(_claims_to_be_huge(path.read_bytes()))
+    with pytest.raises(UnreadableFileError, match='label.png is 60000x60000, its image image.png'):
+        load_labels(path)
+
+
+def test_the_limit_of_pixels_comes_back_after_the_last_thread():
+    usual = Image.MAX_IMAGE_PIXELS
+    first, second = any_size(), any_size()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
+    assert usual == Image.MAX_IMAGE_PIXELS

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from mmvitlin.models import TimmViT
-from mmvitlin.ops import FastLinear, conv_patches, linear
+from mmvitlin.ops import FastLinear, FastPatches, conv_patches, linear
 
 
 @pytest.mark.parametrize('shape', [(1, 48), (300, 48), (2, 3, 100, 48), (2, 500, 48)])
@@ -69,17 +69,29 @@ def test_patches_with_gradients_are_the_convolution():
     assert conv_patches(images, weight).requires_grad
 
 
-@pytest.mark.parametrize('cut', [dict(kernel_size=4, stride=4), dict(kernel_size=4, stride=2),
-                                 dict(kernel_size=4, stride=4, padding=2), dict(kernel_size=3)])
+@pytest.mark.parametrize('cut', [
+    dict(kernel_size=4, stride=4), dict(kernel_size=4, stride=2), dict(kernel_size=3),
+    dict(kernel_size=4, stride=4, padding=2), dict(kernel_size=1), dict(kernel_size=5, stride=5),
+    dict(kernel_size=4, stride=4, dilation=2)])
 def test_the_context_takes_only_convolutions_that_cut(cut, monkeypatch):
     seen = []
     monkeypatch.setattr('mmvitlin.ops.fast_linear.conv_patches',
                         lambda *a: seen.append(1) or conv_patches(*a))
     layer, images = torch.nn.Conv2d(3, 5, **cut), torch.randn(2, 3, 16, 24)
-    with torch.no_grad(), FastLinear():
-        got = layer(images)
-    torch.testing.assert_close(got, layer(images), atol=1e-5, rtol=1e-5)
-    assert bool(seen) == (cut == dict(kernel_size=4, stride=4))
+    with torch.no_grad(), FastPatches():
+        got = layer(images), layer(images[0])
+    for one, of in zip(got, (images, images[0]), strict=True):
+        torch.testing.assert_close(one, layer(of), atol=1e-5, rtol=1e-5)
+    assert len(seen) == (cut == dict(kernel_size=4, stride=4))  # not of a single image
+
+
+def test_arguments_by_name():
+    images, weight, bias = torch.randn(1, 3, 8, 8), torch.randn(2, 3, 4, 4), torch.randn(2)
+    with torch.no_grad(), FastPatches():
+        got = F.conv2d(images, weight, bias=bias, stride=4), F.conv2d(input=images, weight=weight,
+                                                                      stride=(4, 4))
+    torch.testing.assert_close(got[0], F.conv2d(images, weight, bias, 4), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got[1], F.conv2d(images, weight, None, 4), atol=1e-5, rtol=1e-5)
 
 
 def test_an_image_in_bfloat16_is_cut_in_little_memory():

@@ -35,7 +35,7 @@ from mmvitlin.models.utils import (
     load_backbone,
     to_timm,
 )
-from mmvitlin.ops import FastLinear, infers_on_cpu
+from mmvitlin.ops import FastLinear, FastPatches, infers_on_cpu
 from mmvitlin.registry import MODELS
 
 # how each family's foreign checkpoints are read
@@ -342,7 +342,7 @@ class TimmViT(TokenBackbone):
         vit = self.vit
         padded = pad_to_patches(images, vit.patch_embed.patch_size)
         fast = infers_on_cpu(images)
-        with FastLinear() if fast else nullcontext():
+        with FastPatches() if fast else nullcontext():
             x = vit.patch_embed(padded)  # B h w C
         grid = tuple(x.shape[1:3])
         if mask is not None:

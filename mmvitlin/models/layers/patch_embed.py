@@ -8,7 +8,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.ops import FastLinear, infers_on_cpu
+from mmvitlin.ops import FastPatches, infers_on_cpu
 
 
 def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
@@ -46,6 +46,6 @@ class PatchEmbed(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """(B, 3, H, W) of any size to tokens (B, L, C) and their grid (h, w)."""
         padded = pad_to_patches(images, self.patch_size)
-        with FastLinear() if infers_on_cpu(images) else nullcontext():
+        with FastPatches() if infers_on_cpu(images) else nullcontext():
             x = self.proj(padded)
         return x.flatten(2).transpose(1, 2), tuple(x.shape[-2:])

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from mmvitlin.compat import safe_torch_load
+from mmvitlin.compat import read_safetensors, safe_torch_load
 from mmvitlin.errors import CheckpointError
 from mmvitlin.shipped import locate
 
@@ -52,14 +52,22 @@ class LoadReport:
 
 
 def read_meta(path: str | Path) -> dict:
-    """What a file of this toolkit says beside the weights; empty of other files and of URLs."""
+    """What a file of this toolkit says beside the weights; empty of other files and of URLs.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: not a readable checkpoint.
+    """
     if '://' in str(path):
         return {}
     if locate(path).suffix == '.safetensors':
-        from safetensors import safe_open
-        with safe_open(locate(path), 'pt') as file:
-            told = (file.metadata() or {}).get('mmvitlin')
-        return json.loads(told) if told else {}
+        told = read_safetensors(locate(path))[1].get('mmvitlin', '{}')
+        try:
+            meta = json.loads(told)
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f'{path}: its metadata is damaged ({error}); copy or download it '
+                                  'again') from error
+        return meta if isinstance(meta, dict) else {}
     content = _read_file(locate(path))
     meta = content.get('meta') if isinstance(content, dict) else None
     return meta if isinstance(meta, dict) else {}
@@ -112,12 +120,7 @@ def _read_file(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint at {path}')
     if path.suffix == '.safetensors':
-        from safetensors.torch import load_file
-        try:
-            return load_file(path)
-        except Exception as error:  # safetensors has an error class of its own
-            raise CheckpointError(f'{path} is not a readable checkpoint, or is cut short '
-                                  f'({error}). Copy or download it again.') from error
+        return read_safetensors(path)[0]
     return safe_torch_load(path)
 
 
