@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _ENOUGH_ROWS = 192  # below, setting oneDNN up costs more than it gains
-_STRIP_NUMBERS = 2**19  # of an image that are cut into patches at a time
+_STRIP_NUMBERS = 2**17  # of an image that are cut into patches at a time
 
 
 def infers_on_cpu(x: Tensor) -> bool:

@@ -74,7 +74,8 @@ def test_every_block_gets_its_twins_input_and_learns_from_its_output(block_by_bl
     expected = torch.autograd.grad(want, trained)
     losses['loss_attention'].backward()
     for parameter, gradient in zip(trained, expected, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-9)
+        near = 1e-4 * gradient.abs().max().item()
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=near)
 
 
 def test_only_queries_keys_and_values_train_and_the_rest_is_the_teachers():
