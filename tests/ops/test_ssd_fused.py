@@ -24,16 +24,17 @@ DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 @pytest.fixture(autouse=True)
 def _loop_bounds(monkeypatch):
-    """Triton 3.6's interpreter keeps scalars as arrays of one element, which NumPy from 2.4 on
-    no longer turns into loop bounds."""
+    """Triton's interpreter (3.5 and 3.6) keeps scalars as arrays of one element, which NumPy from
+    2.4 on no longer turns into loop bounds."""
     if not HERE or DEVICE == 'cuda':
         return
     from triton.runtime import interpreter
     patch = interpreter._patch_lang_tensor
 
-    def patched(tensor, scope):
-        patch(tensor, scope)
-        scope.set_attr(tensor, '__index__', lambda self: self.handle.data.item())
+    def patched(tensor, *scope):  # there is none before 3.6
+        patch(tensor, *scope)
+        bind = scope[0].set_attr if scope else setattr
+        bind(tensor, '__index__', lambda self: self.handle.data.item())
 
     monkeypatch.setattr(interpreter, '_patch_lang_tensor', patched)
 
