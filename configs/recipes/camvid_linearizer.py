@@ -1,5 +1,6 @@
 # ViT-Linearizer on CamVid: the same fine-tuning budget from a distilled and from a random
-# start, and, as control, labels for the whole budget of distillation and fine-tuning
+# start. Controls: plain L2 on the final features in place of the two objectives, and labels for
+# the whole budget of distillation and fine-tuning
 stages = [
     dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
     dict(
@@ -11,6 +12,15 @@ stages = [
         name='distilled',
         config='configs/seg/camvid_adventurer-nano_distilled.py',
         inputs={'model.backbone.init_cfg.checkpoint': 'distill'}),
+    dict(
+        name='distill_l2',
+        config='configs/distill/l2_adventurer-nano_camvid.py',
+        inputs={'model.teacher.checkpoint': 'teacher'},
+        output='student.pth'),
+    dict(
+        name='distilled_l2',
+        config='configs/seg/camvid_adventurer-nano_distilled.py',
+        inputs={'model.backbone.init_cfg.checkpoint': 'distill_l2'}),
     dict(name='scratch', config='configs/seg/camvid_adventurer-nano.py'),
     dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_long.py'),
 ]
@@ -22,5 +32,6 @@ report = dict(
     rows=dict(
         teacher='softmax ViT, trained with labels (the teacher)',
         distilled='Adventurer, distilled without labels, then fine-tuned',
+        distilled_l2='Adventurer, plain L2 on final features without labels, then fine-tuned',
         scratch='Adventurer, the same fine-tuning from scratch',
         scratch_long='Adventurer from scratch, labels for the whole budget'))
