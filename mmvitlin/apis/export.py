@@ -21,7 +21,7 @@ from mmvitlin.apis.symbolic import SymbolicSizes
 from mmvitlin.engine.launch import load_config, without_initial_weights
 from mmvitlin.engine.preflight import check_whole
 from mmvitlin.errors import CheckpointError, ConfigError, UserError
-from mmvitlin.models.layers import BiMamba, Mamba2
+from mmvitlin.models.layers import BiMamba, Mamba2, pad_to_multiples
 
 SUFFIXES = {'checkpoint': '.pth', 'safetensors': '.safetensors', 'onnx': '.onnx', 'torch': '.pt2',
             'aot': '.pt2'}
@@ -71,11 +71,8 @@ class Deployed(nn.Module):
         if not hasattr(self.net, 'decode_head'):
             out = self.net(x, mode='tensor') if hasattr(self.net, 'head') else self.net(x)
             return tuple(out) if isinstance(out, (tuple, list)) else (out, )
-        side = getattr(self.net.backbone, 'patch_size', 1)
         height, width = images.shape[-2:]
-        # as the data preprocessor does; written so that the multiple of the side remains a product
-        x = F.pad(x, (0, (width + side - 1) // side * side - width,
-                      0, (height + side - 1) // side * side - height))
+        x = pad_to_multiples(x, (getattr(self.net.backbone, 'patch_size', 1), ) * 2)
         scores = self.net.decode_head(self.net.extract_feat(x))
         full = F.interpolate(scores, x.shape[-2:], mode='bilinear',
                              align_corners=self.net.align_corners)

@@ -183,7 +183,7 @@ def test_train_and_round_trip_and_bad_names():
     torch.testing.assert_close(net(images)[0], other(images)[0])
     with pytest.raises(ValueError, match="unknown Adventurer arch 'huge'"):
         Adventurer('huge')
-    with pytest.raises(ValueError, match='embed_dims and num_layers'):
+    with pytest.raises(ValueError, match=r"needs the keys \['embed_dims', 'num_layers'\]"):
         Adventurer(dict(width=3))
     with pytest.raises(IndexError, match='layer 9 asked of a Adventurer of 4 layers'):
         build(out_indices=(1, 9))(images)

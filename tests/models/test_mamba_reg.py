@@ -183,7 +183,7 @@ def test_what_a_classifier_takes():
     assert not hasattr(build(), 'neck')  # no parameters that nothing uses
     with pytest.raises(ValueError, match='of the last layer'):
         build(out_type='cls_token', out_indices=(0, ))
-    with pytest.raises(ValueError, match="unknown Mamba-Reg arch 'huge'"):
+    with pytest.raises(ValueError, match="unknown MambaReg arch 'huge'"):
         MambaReg('huge')
     with pytest.raises(ValueError, match='must be positive'):
         build(arch=dict(embed_dims=32, num_layers=2, num_registers=0, reduce=1))

@@ -11,14 +11,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mmvitlin.errors import CheckpointError
-from mmvitlin.models.backbones.base import TokenBackbone, Tokens
-from mmvitlin.models.layers import (
-    Mamba2,
-    PatchEmbed,
-    SwiGLU,
-    fit_loaded_positions,
-    resize_positions,
-)
+from mmvitlin.models.backbones.base import Tokens
+from mmvitlin.models.backbones.scanned import ScannedBackbone
+from mmvitlin.models.layers import Mamba2, SwiGLU, resize_positions
 from mmvitlin.ops import BlockWeights, block_weights, streamed_block_, trained_block
 from mmvitlin.registry import MODELS
 
@@ -84,7 +79,7 @@ class AdventurerBlock(nn.Module):
 
 
 @MODELS.register_module()
-class Adventurer(TokenBackbone):
+class Adventurer(ScannedBackbone):
     """Adventurer backbone.
 
     Each block scans the patches in raster order, some blocks in reverse, with the mean of
@@ -114,6 +109,7 @@ class Adventurer(TokenBackbone):
 
     Source: Adventurer (arXiv 2410.07599, CVPR 2025).
     """
+    EXTRA_POSITIONS = 1  # the class token's
     ARCHS = {
         'tiny': dict(embed_dims=256, num_layers=12),
         'small': dict(embed_dims=512, num_layers=12),
@@ -134,38 +130,18 @@ class Adventurer(TokenBackbone):
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: dict | None = None):
-        super().__init__(out_type, out_indices, with_cp, frozen_stages, init_cfg)
-        if isinstance(arch, str):
-            if arch not in self.ARCHS:
-                raise ValueError(f"unknown Adventurer arch '{arch}'; choose one of "
-                                 f'{sorted(self.ARCHS)} or give dict(embed_dims, num_layers)')
-            arch = self.ARCHS[arch]
-        if set(arch) != {'embed_dims', 'num_layers'}:
-            raise ValueError('arch as a dict needs the keys embed_dims and num_layers, got '
-                             f'{sorted(arch)}')
-        self.embed_dims, self.num_layers = arch['embed_dims'], arch['num_layers']
-        self.patch_size = patch_size
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        self.grid = (max(height // patch_size, 1), max(width // patch_size, 1))
-
-        dims = self.embed_dims
-        self.patch_embed = PatchEmbed(dims, patch_size)
+        super().__init__(arch, img_size, patch_size, out_type=out_type, out_indices=out_indices,
+                         with_cp=with_cp, frozen_stages=frozen_stages, init_cfg=init_cfg)
+        dims, (height, width) = self.embed_dims, self.grid
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1] + 1, dims))
+        self.pos_embed = nn.Parameter(torch.zeros(1, height * width + 1, dims))
         reversed_blocks = self._reversed_blocks(flip_schedule)
-        rates = [drop_path_rate * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
         self.layers = nn.ModuleList(
-            AdventurerBlock(dims, i in reversed_blocks, rates[i], mlp_ratio, mixer_cfg)
-            for i in range(self.num_layers))
+            AdventurerBlock(dims, i in reversed_blocks, rate, mlp_ratio, mixer_cfg)
+            for i, rate in enumerate(self.drop_path_rates(drop_path_rate)))
         self.norm_f = nn.RMSNorm(dims, eps=1e-5)
         self._reset_parameters()
-        self._loaded_grid: list[int] | None = None  # of the file that is being loaded
-        self.register_load_state_dict_pre_hook(self._resize_loaded_positions)
         self.freeze_stages()
-
-    def blocks(self) -> nn.ModuleList:
-        """The layers, in order."""
-        return self.layers
 
     def _reversed_blocks(self, schedule: str | Sequence[int]) -> set[int]:
         if schedule == 'alternate':
@@ -188,7 +164,7 @@ class Adventurer(TokenBackbone):
 
     def describe(self) -> dict:
         """What a checkpoint must say of the network beside its weights."""
-        return dict(grid=list(self.grid),
+        return dict(super().describe(),
                     reversed_blocks=[i for i, layer in enumerate(self.layers) if layer.reverse])
 
     def heed(self, description: dict, source: str) -> None:
@@ -197,20 +173,12 @@ class Adventurer(TokenBackbone):
         Raises:
             CheckpointError: its blocks scan in other directions than this network's.
         """
-        self._loaded_grid = description.get('grid')
+        super().heed(description, source)
         theirs, ours = description.get('reversed_blocks'), self.describe()['reversed_blocks']
         if theirs is not None and list(theirs) != ours:
             raise CheckpointError(f'{source} was trained with the blocks {list(theirs)} reversed, '
                                   f'this Adventurer reverses {ours}; set flip_schedule='
                                   f'{list(theirs)}')
-
-    @staticmethod
-    def _resize_loaded_positions(self, state_dict, prefix, *_) -> None:
-        """Fit positions learned at another size, square unless the file said otherwise; the
-        class token's is last."""
-        old, self._loaded_grid = self._loaded_grid, None  # holds for one loading
-        fit_loaded_positions(state_dict, prefix + 'pos_embed', self.pos_embed, self.grid, old,
-                             last=1)
 
     def forward_tokens(self,
                        images: Tensor,

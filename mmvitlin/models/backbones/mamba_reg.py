@@ -9,8 +9,9 @@ from timm.layers import DropPath
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mmvitlin.models.backbones.base import TokenBackbone, Tokens
-from mmvitlin.models.layers import BiMamba, PatchEmbed, fit_loaded_positions, resize_positions
+from mmvitlin.models.backbones.base import Tokens
+from mmvitlin.models.backbones.scanned import ScannedBackbone
+from mmvitlin.models.layers import BiMamba, resize_positions
 from mmvitlin.registry import MODELS
 
 
@@ -35,7 +36,7 @@ class MambaRegBlock(nn.Module):
 
 
 @MODELS.register_module()
-class MambaReg(TokenBackbone):
+class MambaReg(ScannedBackbone):
     """Mamba-Reg backbone.
 
     Registers stand between the patches at equal distances and collect what concerns the whole
@@ -84,46 +85,25 @@ class MambaReg(TokenBackbone):
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: dict | None = None):
-        super().__init__(out_type, out_indices, with_cp, frozen_stages, init_cfg)
-        if isinstance(arch, str):
-            if arch not in self.ARCHS:
-                raise ValueError(f"unknown Mamba-Reg arch '{arch}'; choose one of "
-                                 f'{sorted(self.ARCHS)} or give a dict of {self.ARCHS["base"]}')
-            arch = self.ARCHS[arch]
-        if set(arch) != set(self.ARCHS['base']):
-            raise ValueError(f'arch as a dict needs the keys {list(self.ARCHS["base"])}, got '
-                             f'{sorted(arch)}')
-        if min(arch.values()) < 1:
-            raise ValueError(f'every number of arch must be positive, got {arch}')
-        dims, depth, count, reduce = (arch[k] for k in self.ARCHS['base'])
-        self.embed_dims, self.num_layers, self.num_registers = dims, depth, count
-        if out_type == 'cls_token' and set(self.out_indices) != {depth - 1}:
+        super().__init__(arch, img_size, patch_size, out_type=out_type, out_indices=out_indices,
+                         with_cp=with_cp, frozen_stages=frozen_stages, init_cfg=init_cfg)
+        if out_type == 'cls_token' and set(self.out_indices) != {self.num_layers - 1}:
             raise ValueError("out_type='cls_token' is of the last layer; the classifier's norm "
                              'knows no other')
-        self.patch_size = patch_size
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        self.grid = (max(height // patch_size, 1), max(width // patch_size, 1))
-
-        self.patch_embed = PatchEmbed(dims, patch_size)
+        dims, count, reduce = self.embed_dims, self.arch['num_registers'], self.arch['reduce']
+        self.num_registers = count
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], dims))
         self.cls_token = nn.Parameter(torch.zeros(1, count, dims))
         self.pos_embed_cls = nn.Parameter(torch.zeros(1, count, dims))
-        self.layers = nn.ModuleList(
-            MambaRegBlock(dims, drop_path_rate * i / max(depth - 1, 1), mixer_cfg)
-            for i in range(depth))
+        self.layers = nn.ModuleList(MambaRegBlock(dims, rate, mixer_cfg)
+                                    for rate in self.drop_path_rates(drop_path_rate))
         self.norm_f = nn.RMSNorm(dims, eps=1e-5)
         self.pooled_dims = count * (dims // reduce)
         if reduce > 1 and out_type == 'cls_token':
             self.neck = nn.Linear(dims, dims // reduce, bias=False)
             self.norm_neck = nn.RMSNorm(self.pooled_dims, eps=1e-5)
         self._reset_parameters()
-        self._loaded_grid: list[int] | None = None  # of the file that is being loaded
-        self.register_load_state_dict_pre_hook(self._resize_loaded_positions)
         self.freeze_stages()
-
-    def blocks(self) -> nn.ModuleList:
-        """The layers, in order."""
-        return self.layers
 
     def _reset_parameters(self) -> None:
         for parameter in (self.pos_embed, self.cls_token, self.pos_embed_cls):
@@ -134,19 +114,6 @@ class MambaReg(TokenBackbone):
         with torch.no_grad():
             for layer in self.layers:  # the sum over blocks keeps its size
                 layer.mixer.out_proj.weight.div_(self.num_layers**0.5)
-
-    def describe(self) -> dict:
-        """What a checkpoint must say of the network beside its weights."""
-        return dict(grid=list(self.grid))
-
-    def heed(self, description: dict, source: str) -> None:
-        """Take note of the grid of a file before its weights are loaded."""
-        self._loaded_grid = description.get('grid')
-
-    @staticmethod
-    def _resize_loaded_positions(self, state_dict, prefix, *_) -> None:
-        old, self._loaded_grid = self._loaded_grid, None  # holds for one loading
-        fit_loaded_positions(state_dict, prefix + 'pos_embed', self.pos_embed, self.grid, old)
 
     def forward_tokens(self,
                        images: Tensor,

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,22 +10,32 @@ from torch import Tensor
 from mmvitlin.ops import FastPatches, infers_on_cpu
 
 
+def pad_to_multiples(images: Tensor, sides: tuple[int, int]) -> Tensor:
+    """Pad (B, C, H, W) with zeros at the right and bottom to multiples of ``sides``.
+
+    Sizes that are symbolic while a graph is exported become part of the graph, as products of a
+    side, which tells the tracer that the side divides them.
+    """
+    height, width = images.shape[-2:]
+    ph, pw = sides
+    bottom = (height + ph - 1) // ph * ph - height
+    right = (width + pw - 1) // pw * pw - width
+    if isinstance(bottom, int) and isinstance(right, int) and not (bottom or right):
+        return images
+    return F.pad(images, (0, right, 0, bottom))
+
+
 def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """Pad (B, 3, H, W) with zeros at the right and bottom to multiples of the patch.
+    """:func:`pad_to_multiples` of the patch, of images of at least one.
 
     Raises:
         ValueError: the images are smaller than one patch.
     """
-    height, width = images.shape[-2:]
-    ph, pw = patch_size
-    if isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt):
-        return F.pad(images, (0, (width + pw - 1) // pw * pw - width,
-                              0, (height + ph - 1) // ph * ph - height))  # of an exported graph
-    if height < ph or width < pw:
+    (height, width), (ph, pw) = images.shape[-2:], patch_size
+    if isinstance(height, int) and isinstance(width, int) and (height < ph or width < pw):
         raise ValueError(f'an image of {height}x{width} pixels is smaller than one patch of '
                          f'{ph}x{pw}; enlarge the image or take a smaller patch_size')
-    bottom, right = -height % ph, -width % pw
-    return F.pad(images, (0, right, 0, bottom)) if bottom or right else images
+    return pad_to_multiples(images, patch_size)
 
 
 class PatchEmbed(nn.Module):
