@@ -1,7 +1,10 @@
 """The project's README on its results: which method, which network, from which image on."""
 import statistics
 
-import tables
+from accuracy_tables import ROOT, load_report, paired, score
+from commands import commands
+from speed_tables import by_area, detector_times, in_seconds, measured, on, overtakes, parameters
+from trust_table import survived
 
 
 def lines(files: dict[str, dict]) -> list[str]:
@@ -18,7 +21,7 @@ def lines(files: dict[str, dict]) -> list[str]:
     if 'reliability' in files:
         told += trust(files['reliability'])
     gpus = any(name in files for name in ('ops_gpu', 'speed_gpu'))
-    return [*told, 'Every table with its command, machine and date: '
+    return [*told, 'Every table with its machine and date: '
             '[docs/results](docs/results/README.md).' +
             ('' if gpus else ' Nothing was measured on a GPU yet.'), '']
 
@@ -33,6 +36,8 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
          b['align_feature_only']['iterations']),
         ('Adventurer by ViT-Linearizer', a['distilled'], a['distill']['iterations']),
         ('linear ViT, weights inherited, no alignment', b['no_alignment'], 0),
+        ('Adventurer by plain L2 on final features', a.get('distilled_l2'),
+         a.get('distill_l2', {}).get('iterations')),
         ('Adventurer from scratch', a['scratch'], 0),
         ('for comparison: linear ViT, no alignment, labels for the whole budget',
          b.get('no_alignment_long'), 0),
@@ -44,31 +49,32 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         f"CamVid, 120×160 crops, patch 8, networks of 2 M parameters, {len(camvid['seeds'])} "
         'seeds, mIoU on held-out images:', '',
         '| | iterations without labels | with labels | mIoU |', '| --- | --- | --- | --- |',
-        *(f"| {text} | {without or ''} | {stage['iterations']} | {tables.score(stage)} |"
+        *(f"| {text} | {without or ''} | {stage['iterations']} | {score(stage)} |"
           for text, stage, without in rows if stage), '',
-        f"Distillation is worth {tables.paired(a['distilled'], a['scratch'])} to an Adventurer "
-        f"whose labels are few, alignment {tables.paired(b['both_stages'], b['no_alignment'])} to "
+        f"Distillation is worth {paired(a['distilled'], a['scratch'])} to an Adventurer "
+        f"whose labels are few, alignment {paired(b['both_stages'], b['no_alignment'])} to "
         'a ViT turned linear, which then stands '
-        f"{tables.paired(b['both_stages'], b['softmax_finetuned'])} beside the same ViT with "
+        f"{paired(b['both_stages'], b['softmax_finetuned'])} beside the same ViT with "
         'softmax. An Adventurer without any teacher, given labels for the whole budget, stands '
-        f"{tables.paired(a['scratch_long'], a['distilled'])} beside the distilled one" +
+        f"{paired(a['scratch_long'], a['distilled'])} beside the distilled one" +
         (': distil where labels are few or the teacher saw more than you have.'
-         if a['scratch_long']['mean'] > a['distilled']['mean'] else '.'), '']
+         if a['scratch_long']['mean'] > a['distilled']['mean'] else '.'), '',
+        *commands(camvid, adala)]
 
 
 def speed(results: dict) -> list[str]:
     """Base networks by size of image, and where each overtakes."""
-    rows = tables.measured(results)
+    rows = measured(results)
     told = [
         '### Time', '',
-        f'Base networks at batch 1, float32, on {tables.on(results)}, the ViT with fused '
+        f'Base networks at batch 1, float32, on {on(results)}, the ViT with fused '
         'attention; seconds, in turn but for what is marked *, which ran once, alone:', '',
         '| image | ViT-B | linear ViT-B | Adventurer-B |',
         '| --- | --- | --- | --- |']
-    for size in tables.by_area(s for _, s, _ in rows):
+    for size in by_area(s for _, s, _ in rows):
         of = [rows.get((name, size, 'fp32')) for name in ('vit-base', 'linear-vit-base',
                                                           'adventurer-base')]
-        cells = ['–' if r is None else tables.in_seconds(r) for r in of]
+        cells = ['–' if r is None else in_seconds(r) for r in of]
         for n in (1, 2):
             if of[0] and of[n]:
                 cells[n] += f" ({of[0]['ms']['median'] / of[n]['ms']['median']:.1f}×)"
@@ -76,11 +82,13 @@ def speed(results: dict) -> list[str]:
     words = []
     for kind, prefix in (('a linear ViT', 'linear-vit-'), ('an Adventurer', 'adventurer-')):
         words.append(f'{kind} ' + ', '.join(
-            f"{tables.overtakes(results, rows, prefix + w, f'vit-{w}', 'fp32')} ({w})"
+            f"{overtakes(results, rows, prefix + w, f'vit-{w}', 'fp32')} ({w})"
             for w in ('tiny', 'small', 'base')))
     return [*told, '', f"Faster than the ViT of its name, from: {'; '.join(words)}. Below that, "
-            f'keep the softmax. {tables.parameters(rows)}', '',
-            '![time against tokens](docs/results/speed_cpu_latency.png)', '']
+            f'keep the softmax. {parameters(rows)}', '',
+            '![time against tokens](docs/results/speed_cpu_latency.png)', '',
+            '![memory against tokens](docs/results/speed_cpu_memory.png)', '',
+            *commands(results)]
 
 
 def large_images(memory: dict, curve: dict | None) -> list[str]:
@@ -99,12 +107,12 @@ def large_images(memory: dict, curve: dict | None) -> list[str]:
                                           ('large ones', 'large'))
                         if None not in (first[key], last[key])) +
                     f", {last['ms'] / first['ms']:.1f} times the time.")
-    return [*told, '']
+    return [*told, '', *commands(memory, curve)]
 
 
 def detection(results: dict, timed: dict | None) -> list[str]:
     """Cars and people on drawn streets; time against windows."""
-    told = tables.load_report(tables.ROOT / results['recipe'])
+    told = load_report(ROOT / results['recipe'])
     words = []
     for name, text in told.rows.items():
         found = {what: [100 * run[name]['metrics'][f'coco/bbox_AP50_ordinary_{what}']
@@ -115,9 +123,10 @@ def detection(results: dict, timed: dict | None) -> list[str]:
                 f'{what} {statistics.mean(values):.0f}' for what, values in found.items()))
     lines = ['### Detection', '', f"{told.title}, box AP50 of objects of ordinary size, "
              f"{len(results['seeds'])} seeds. {'; '.join(words)}.", '']
-    return lines + ([*tables.detector_times(timed), ''] if timed else [])
+    return lines + ([*detector_times(timed), ''] if timed else []) + commands(results, timed)
 
 
 def trust(results: dict) -> list[str]:
     """Kills survived, damaged files."""
-    return ['### Killed runs, several processes, damaged files', '', *tables.survived(results), '']
+    return ['### Killed runs, several processes, damaged files', '', *survived(results), '',
+            *commands(results)]

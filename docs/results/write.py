@@ -9,9 +9,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import accuracy_tables as accuracy
+import speed_tables as speed
 import summary
-import tables
 from PIL import Image
+from trust_table import trust
 
 from mmvitlin.analysis.figures import lab_figures
 from mmvitlin.analysis.trends import series
@@ -20,17 +22,17 @@ RESULTS = Path(__file__).parent
 ROOT = RESULTS.parents[1]
 WRITERS = {
     'Do the methods work': dict(
-        camvid=tables.comparison, cifar10=tables.comparison, adala_camvid=tables.comparison,
-        adala_rates=tables.rates, students_camvid=tables.comparison,
-        teachers_camvid=tables.comparison, cheaper_teacher=tables.teachers),
-    'Time and memory': dict(speed_cpu=tables.speed, ops_cpu=tables.ops),
+        camvid=accuracy.comparison, cifar10=accuracy.comparison, adala_camvid=accuracy.comparison,
+        adala_rates=accuracy.rates, students_camvid=accuracy.comparison,
+        teachers_camvid=accuracy.comparison, cheaper_teacher=speed.teachers),
+    'Time and memory': dict(speed_cpu=speed.speed, ops_cpu=speed.ops),
     'Large images': dict(
-        highres_memory=tables.highres, highres_camvid=tables.camvid_at_full_size,
-        resolution_streets=tables.resolution),
+        highres_memory=speed.highres, highres_camvid=accuracy.camvid_at_full_size,
+        resolution_streets=accuracy.resolution),
     'Detection': dict(
-        detection_streets=tables.detection, detection_speed=tables.detector_speed),
-    'Trust': dict(reliability=tables.trust),
-    'The demo': dict(demo=tables.demo),
+        detection_streets=accuracy.detection, detection_speed=speed.detector_speed),
+    'Trust': dict(reliability=trust),
+    'The demo': dict(demo=speed.demo),
 }
 
 

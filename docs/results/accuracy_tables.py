@@ -1,0 +1,136 @@
+"""Scores, as lines of Markdown, of the measured files beside this one."""
+import statistics
+from pathlib import Path
+
+from commands import ending
+
+from mmvitlin.engine.recipe import load_report
+
+ROOT = Path(__file__).parents[2]
+METRICS = {'accuracy/top1': 'top-1 accuracy'}
+
+
+def score(stage: dict) -> str:
+    """Mean and, of several runs, deviation."""
+    if 'mean' not in stage:
+        return '–'
+    spread = f" ± {stage['std']:.1f}" if len(stage['values']) > 1 else ''
+    return f"{stage['mean']:.1f}{spread}"
+
+
+def over(seeds) -> str:
+    """How many seeds, in words."""
+    return f'{len(seeds)} seeds, mean ± standard deviation' if len(seeds) > 1 else 'one seed'
+
+
+def paired(student: dict, other: dict) -> str:
+    """Mean difference over seeds, each seed with its own; with its deviation for several."""
+    theirs = other['values']
+    if len(theirs) == 1:  # shared by all seeds
+        theirs = theirs * len(student['values'])
+    gaps = [a - b for a, b in zip(student['values'], theirs, strict=True)]
+    spread = f' ± {statistics.stdev(gaps):.1f}' if len(gaps) > 1 else ''
+    return f'{statistics.mean(gaps):+.1f}{spread}'
+
+
+def comparison(results: dict) -> list[str]:
+    """Table of a recipe's results over seeds."""
+    told = load_report(ROOT / results['recipe'])
+    stages, seeds = results['stages'], results['seeds']
+    student = stages[told.student]
+    rows = {name: text for name, text in told.rows.items() if 'mean' in stages.get(name, {})}
+    metric = METRICS.get(results.get('metric'), 'mIoU')
+    lines = [
+        f'### {told.title}', '',
+        f'{metric} on held-out images in percent, {over(seeds)}; the last column is by '
+        f'how much the student (“{told.rows[told.student]}”) is ahead, seed by seed:', '',
+        f'| | {metric} | iterations with labels | ahead by |', '| --- | --- | --- | --- |',
+        *(f"| {text} | {score(stages[name])} | {stages[name]['iterations']} | "
+          f"{'' if name == told.student else paired(student, stages[name])} |"
+          for name, text in rows.items()), '',
+        f"The student had {sum(stages[n]['iterations'] for n in told.unlabelled)} iterations "
+        'without labels before.' + (f' {told.note}' if told.note else ''), '',
+        *ending(results)]
+    return lines
+
+
+def rates(results: dict) -> list[str]:
+    """Losses of short alignments at several learning rates."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for name, row in results['stages'].items():
+        kind, _, rate = name.partition('_')
+        if rate:
+            found.setdefault(kind, []).append((rate, row['mean']))
+    words = [f"{kind} " + ', '.join(f'{loss:.4f} at {rate}' for rate, loss in rows)
+             for kind, rows in found.items()]
+    return ['### Learning rates of ViT-AdaLA', '',
+            'The best of three by the loss after 200 iterations without labels: '
+            f"{'; '.join(words)}.", '',
+            *ending(results)]
+
+
+def detection(results: dict) -> list[str]:
+    """Boxes and masks of a recipe's detectors over seeds."""
+    told = load_report(ROOT / results['recipe'])
+    seeds = results['seeds']
+    columns = {'AP50 of cars': 'coco/bbox_AP50_ordinary_car',
+               'of people': 'coco/bbox_AP50_ordinary_person',
+               'of all eight classes': 'coco/bbox_AP50_ordinary',
+               'masks, all classes': 'coco/segm_AP50_ordinary',
+               'box AP, all sizes': 'coco/bbox_mAP'}
+    lines = [f'### {told.title}', '',
+             f'Held-out scenes, {over(seeds)}, in percent; AP50 of objects of ordinary size (1/300 '
+             'of the image and more, which is where COCO\'s medium objects begin):', '',
+             f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns)]
+    for name, text in told.rows.items():
+        scores = {key: [100 * run[name]['metrics'][key] for run in results['runs'].values()
+                        if name in run] for key in columns.values()}
+        cells = [f'{statistics.mean(v):.1f}' + (f' ± {statistics.stdev(v):.1f}' if len(v) > 1
+                                                else '') for v in scores.values() if v]
+        if cells:
+            lines.append(f"| {text} | {' | '.join(cells)} |")
+    rows = [n for n in told.rows if n in results['stages']]
+    return [*lines, '',
+            f"{results['stages'][rows[0]]['iterations']} iterations with boxes and masks each; the "
+            f"student had {sum(results['stages'][n]['iterations'] for n in told.unlabelled)} "
+            f'iterations without labels before. {told.note}', '',
+            *ending(results)]
+
+
+def resolution(results: dict) -> list[str]:
+    """One checkpoint at several input sizes."""
+    lines = ['### What resolution buys, and costs', '',
+             '| input | mIoU | large | small | thin | ms | peak MiB |',
+             '| --- | --- | --- | --- | --- | --- | --- |']
+    for row in (r for r in results['rows'] if 'miou' in r):
+        scores = [row[k] for k in ('miou', 'large', 'small', 'thin')]
+        lines.append(f"| {row['scale']:g}× ({row['pixels'] / 1e6:.2g} MP) | " +
+                     ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) +
+                     f" | {row['ms']:.0f} | {row['peak_mib']:.0f} |")
+    return [*lines, '', *ending(results)]
+
+
+def camvid_at_full_size(results: dict) -> list[str]:
+    """Three networks on larger images, whole and in windows."""
+    names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
+                 linear_vit='linear ViT, aligned')
+    found: dict[tuple, dict[str, list[float]]] = {}
+    for key, rows in results['rows'].items():
+        net, mode, _ = key.split()
+        for row in rows:
+            cell = found.setdefault((net, mode, row['scale']), {})
+            for name in ('miou', 'thin', 'ms', 'peak_mib'):
+                cell.setdefault(name, []).append(row[name])
+    lines = ['### CamVid at full size and twice it', '',
+             'Trained on crops of 240×320; 233 test images, mean over seeds; memory above the '
+             'loaded network:', '',
+             '| network | image | | mIoU | thin objects | ms | MiB |',
+             '| --- | --- | --- | --- | --- | --- | --- |']
+    for (net, mode, scale), cell in sorted(found.items(), key=lambda f: (
+            list(names).index(f[0][0]), f[0][2], f[0][1] == 'slide')):
+        spread = f" ± {statistics.stdev(cell['miou']):.1f}" if len(cell['miou']) > 1 else ''
+        lines.append(
+            f"| {names[net]} | {360 * scale:.0f}×{480 * scale:.0f} | {mode} | "
+            f"{statistics.mean(cell['miou']):.1f}{spread} | {statistics.mean(cell['thin']):.1f} | "
+            f"{statistics.median(cell['ms']):.0f} | {statistics.median(cell['peak_mib']):.0f} |")
+    return [*lines, '', *ending(results)]

@@ -1,0 +1,19 @@
+"""The commands that measured a file, and what is to be said of it."""
+
+
+def commands(*files: dict | None) -> list[str]:
+    """One block of the commands whose rows stand in these files; files that are not there pass."""
+    told: dict[str, None] = {}
+    for results in filter(None, files):
+        if 'calls' in results:  # of tools/benchmark.py
+            used = sorted({row['call'] for row in results['rows'].values()
+                           if not row.get('stale')})
+            told.update(dict.fromkeys(results['calls'][n]['command'] for n in used))
+        else:
+            told[results['command']] = None
+    return ['```bash', *told, '```', ''] if told else []
+
+
+def ending(results: dict) -> list[str]:
+    """The command, and the file's own note, below a table."""
+    return [*commands(results), *([results['note'], ''] if results.get('note') else [])]

@@ -1,0 +1,52 @@
+"""What runs and data survive, as lines of Markdown, of the measured file beside this one."""
+from commands import ending
+
+
+def trust(results: dict) -> list[str]:
+    """Killed runs, layouts of processes, damaged files."""
+    return ['### Killed runs, several processes, damaged files', '', *survived(results), '',
+            *ending(results)]
+
+
+def survived(results: dict) -> list[str]:
+    """The list of :func:`trust`."""
+    rows, lines = results['rows'], []
+    if killed := rows.get('killed at random'):
+        equal = 'the very weights' if killed['bit_equal'] else 'NOT the weights'
+        lines.append(f"- A distillation of {killed['iterations']} steps with averaged weights, "
+                     f"killed by SIGKILL at {killed['kills']} random moments, ended with {equal} "
+                     'of an undisturbed run.')
+    for kind in ('distillation', 'segmentation'):
+        if told := rows.get(f'layouts, {kind}'):
+            lines.append(f'- One global batch of {kind} on several processes, 50 steps, against '
+                         'one process: ' + '; '.join(
+                             f"{name.replace('x', '×')} (machines × processes) losses within "
+                             f"{row['loss_gap']:.0e}, weights within {row['weight_gap']:.0e}"
+                             for name, row in told.items() if name != '1x1') + ' (relative).')
+    if tested := rows.get('evaluation on two processes'):
+        same = 'the same scores' if tested['equal'] else 'OTHER scores'
+        lines.append(f"- {tested['images']} images evaluated on two processes: {same} as on one.")
+    if again := rows.get('worker killed under torchrun'):
+        equal = 'the same weights' if again['bit_equal'] else 'OTHER weights'
+        lines.append(f'- One of two workers killed under torchrun: both were started anew, went on '
+                     f'from the last checkpoint and ended with {equal}.')
+    if fuzzed := rows.get('mutated configs and checkpoints'):
+        counts = {kind: sum(fuzzed[kind].values()) for kind in ('configs', 'checkpoints')}
+        lines.append(f"- {counts['configs']} mutated configs and {counts['checkpoints']} mutated "
+                     f"checkpoints: {len(fuzzed['unclear'])} ended in anything but a result or one "
+                     'clear error.')
+    if files := rows.get('damaged data'):
+        outcomes: dict[str, int] = {}
+        for counts in files.values():
+            for outcome, count in counts.items():
+                outcomes[outcome] = outcomes.get(outcome, 0) + count
+        words = {'named': 'named by `check_data.py` and by the data set that training reads',
+                 'met only': 'named by that data set alone (an image gone after it was listed)',
+                 'checked only': 'named by '
+                 '`check_data.py`, where training can go on', 'harmless': 'decoded to the same '
+                 'pixels'}
+        lines.append(f'- {sum(outcomes.values())} data sets with one damaged PNG ({len(files)} '
+                     'kinds of damage): ' + ', '.join(
+                         f'{count} {words.get(outcome, outcome.upper())}'
+                         for outcome, count in outcomes.items()) + '.')
+    return lines
