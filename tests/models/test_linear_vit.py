@@ -4,6 +4,7 @@ import torch
 
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import TimmViT
+from mmvitlin.models.backbones.timm_blocks import stream_block_
 from mmvitlin.models.layers import HedgehogMap, LinearAttention, resize_positions
 from mmvitlin.ops import linear_attention_reference
 from mmvitlin.ops.linear_attention import elu_feature
@@ -219,15 +220,14 @@ def test_clip_weights_keep_their_activation():
                                         dict(feature_map='hedgehog'), dict(conv_kernel=3)])
 def test_inference_over_tiles_is_the_same(family, linear_cfg, monkeypatch):
     """Tiles that cut prefix tokens and rotary angles, at layers in between too."""
-    monkeypatch.setattr('mmvitlin.models.backbones.timm_vit._TILE', 3)
+    monkeypatch.setattr('mmvitlin.models.backbones.timm_blocks._TILE', 3)
     net = build(family, attention='softmax' if linear_cfg is None else 'linear',
                 linear_cfg=linear_cfg or {})
     images = torch.randn(2, 3, 3 * net.patch_size, 5 * net.patch_size)
     want = net.forward_tokens(images, [0, 2, 1])
     calls = []
-    stream = TimmViT._stream_
-    monkeypatch.setattr(TimmViT, '_stream_', staticmethod(
-        lambda *a: calls.append(1) or stream(*a)))
+    monkeypatch.setattr('mmvitlin.models.backbones.timm_vit.stream_block_',
+                        lambda *a, **kw: calls.append(1) or stream_block_(*a, **kw))
     with torch.no_grad():
         got = net.forward_tokens(images, [0, 2, 1])
     assert len(calls) == 3

@@ -4,6 +4,7 @@ import timm
 import torch
 from mmengine.registry import MODELS
 
+from mmvitlin.errors import ConfigError
 from mmvitlin.models import TimmBackbone, ViTLinearizer
 
 CONVNEXT = dict(model_name='convnext_tiny', model_kwargs=dict(
@@ -167,10 +168,16 @@ def test_weights_travel(tmp_path):
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in net.state_dict().items())
 
 
+def test_weights_that_cannot_be_had(monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(ConfigError, match=r"weights of 'convnext_atto.d2_in1k'.*HF_HOME"):
+        TimmBackbone('convnext_atto.d2_in1k', pretrained=True)
+
+
 def test_refusals():
-    with pytest.raises(ValueError, match="no model 'convnext_enormous'; close to it: conv"):
+    with pytest.raises(ValueError, match=r"no model 'convnext_enormous'; the nearest are \['conv"):
         TimmBackbone('convnext_enormous')
-    with pytest.raises(ValueError, match="timm has no model 'mlp_mixer.Nothing'"):
+    with pytest.raises(ValueError, match="knows no model 'mlp_mixer.Nothing'"):
         TimmBackbone('mlp_mixer.Nothing')
     resnet = TimmBackbone('resnet18', model_kwargs=dict(output_stride=16))
     assert resnet.forward_tokens(torch.randn(1, 3, 64, 64))[0].grid == (4, 4)

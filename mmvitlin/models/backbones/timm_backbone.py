@@ -13,6 +13,7 @@ from timm.layers import LayerNorm2d
 from torch import Tensor
 
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
+from mmvitlin.models.backbones.timm_models import create, nearest
 from mmvitlin.models.layers import pad_to_patches
 from mmvitlin.registry import MODELS
 
@@ -47,6 +48,7 @@ class TimmBackbone(TokenBackbone):
 
     Raises:
         ValueError: timm does not know the name.
+        ConfigError: the weights cannot be had.
         TypeError: timm gives no intermediate features of it.
 
     Source: Wightman, PyTorch Image Models.
@@ -64,7 +66,7 @@ class TimmBackbone(TokenBackbone):
         self.img_size = size.get('img_size')
         told = dict(num_classes=0, **size, **(model_kwargs or {}))
         if timm.is_model(model_name.split('.')[0]):
-            self.net = timm.create_model(model_name, pretrained=pretrained, **told)
+            self.net = create(model_name, pretrained, **told)
         else:
             self.net = _class_of_timm(model_name)(**told)
         if not hasattr(self.net, 'forward_intermediates') or not getattr(
@@ -205,9 +207,8 @@ def _class_of_timm(path: str) -> type:
     try:
         return getattr(import_module(f'timm.models.{module}'), name)
     except (ImportError, AttributeError, ValueError) as error:
-        close = timm.list_models(f'*{path.split("_")[0]}*')[:5]
-        raise ValueError(f"timm has no model '{path}'" +
-                         (f'; close to it: {", ".join(close)}' if close else '')) from error
+        raise ValueError(f"timm {timm.__version__} knows no model '{path}'{nearest(path)}"
+                         ) from error
 
 
 def _as_map(last: Tensor, like: Tensor) -> Tensor:

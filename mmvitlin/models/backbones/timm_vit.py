@@ -1,26 +1,22 @@
 """Any timm Vision Transformer, softmax, linear or in between, at any resolution."""
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 
-import timm
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
-from timm.models.deit import VisionTransformerDistilled
-from timm.models.eva import Eva, EvaBlock
-from timm.models.eva import checkpoint_filter_fn as eva_filter_fn
-from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn
+from timm.models.eva import Eva
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.errors import CheckpointError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
+from mmvitlin.models.backbones.timm_blocks import stream_block_, streams
+from mmvitlin.models.backbones.timm_models import VIT_FAMILIES, create_vit
 from mmvitlin.models.layers import (
     InheritedAttention,
     LinearAttention,
@@ -35,35 +31,8 @@ from mmvitlin.models.utils import (
     load_backbone,
     to_timm,
 )
-from mmvitlin.ops import FastLinear, FastPatches, infers_on_cpu
+from mmvitlin.ops import FastPatches, infers_on_cpu
 from mmvitlin.registry import MODELS
-
-# how each family's foreign checkpoints are read
-_FAMILIES = {VisionTransformer: checkpoint_filter_fn, VisionTransformerDistilled:
-             checkpoint_filter_fn, Eva: eva_filter_fn}
-_TILE = 1024  # tokens that are worked on at a time on a CPU
-_STREAMED = (Block, EvaBlock)
-_MODULES = ('vision_transformer', 'deit', 'eva')
-
-
-def _watched(block: nn.Module) -> bool:
-    """Whether a block must run as its author wrote it: of another kind, or with hooks in it."""
-    return type(block) not in _STREAMED or block.training or any(
-        m._forward_hooks or m._forward_pre_hooks for m in block.modules())
-
-
-def _refuse_other_activation(model_name: str, pretrained: bool) -> None:
-    """OpenAI's CLIP computes QuickGELU; timm loads it into GELU networks without a word.
-
-    Raises:
-        ConfigError: pretrained weights of the one under the name of the other.
-    """
-    cfg = timm.models.get_pretrained_cfg(model_name)
-    notes = ' '.join(getattr(cfg, 'notes', None) or ())
-    if pretrained and 'natively QuickGELU' in notes and 'quickgelu' not in model_name:
-        raise ConfigError(f"the weights of '{model_name}' were trained with QuickGELU, the network "
-                          "of that name computes GELU; take "
-                          f"'{model_name.replace('_clip_', '_clip_quickgelu_')}'")
 
 
 @MODELS.register_module()
@@ -128,7 +97,7 @@ class TimmViT(TokenBackbone):
         kwargs = dict(model_kwargs or {}, drop_path_rate=drop_path_rate)
         if img_size is not None:
             kwargs['img_size'] = img_size
-        self.vit = self._create(model_name, pretrained and checkpoint is None, kwargs)
+        self.vit = create_vit(model_name, pretrained and checkpoint is None, **kwargs)
         self.vit.reset_classifier(0)
         self.vit.attn_pool = None
         if hasattr(self.vit, 'fc_norm'):  # of the pooled average, which nobody takes here
@@ -166,38 +135,6 @@ class TimmViT(TokenBackbone):
         for index in self.layer_indices(softmax_layers):
             kinds[index] = 'softmax'
         return tuple(kinds)
-
-    @staticmethod
-    def _create(model_name: str, pretrained: bool, kwargs: dict) -> VisionTransformer | Eva:
-        name = model_name.split('.')[0]
-        if not timm.is_model(name):
-            close = difflib.get_close_matches(name, timm.list_models(), n=3)
-            raise ValueError(f"timm {timm.__version__} knows no model '{model_name}'" +
-                             (f'; the nearest are {close}' if close else ''))
-        entry = timm.models.model_entrypoint(name)
-        family = entry.__module__.rsplit('.', 1)[-1]
-        if family not in _MODULES:
-            raise TypeError(f"'{model_name}' is no plain Vision Transformer (it is of "
-                            f'timm.models.{family}); TimmViT takes vit_*, deit_*, deit3_*, eva02_* '
-                            'and the like')
-        _refuse_other_activation(model_name, pretrained)
-        try:
-            net = timm.create_model(model_name, pretrained=pretrained, dynamic_img_size=True,
-                                    **kwargs)
-        except Exception as error:
-            if not pretrained:
-                raise
-            raise ConfigError(
-                f"timm could not get the pretrained weights of '{model_name}' "
-                f'({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}). '
-                'On a machine without network, download them elsewhere and give the file as '
-                'checkpoint=…, or fill the Hugging Face cache (HF_HOME).') from error
-        odd = next((b for b in net.blocks if not hasattr(b, 'attn')
-                    or any(k.startswith('lambda_') for k, _ in b.attn.named_parameters())), None)
-        if odd is not None:
-            raise TypeError(f"'{model_name}' is no plain Vision Transformer: its blocks are "
-                            f'{type(odd).__name__}s without one ordinary attention each')
-        return net
 
     def init_weights(self) -> None:
         """Load what ``init_cfg`` says, if anything; timm has initialised or loaded the rest.
@@ -294,7 +231,7 @@ class TimmViT(TokenBackbone):
         else:
             state = to_timm(state)
         with torch.no_grad():
-            state = _FAMILIES[type(self.vit)](state, self.vit)
+            state = VIT_FAMILIES[type(self.vit)](state, self.vit)
             if positions is not None:
                 state['pos_embed'] = self._positions_at(positions, old)
         state = {f'vit.{k}': v for k, v in state.items()}
@@ -356,9 +293,8 @@ class TimmViT(TokenBackbone):
                 'rope': rope[i] if getattr(vit, 'rope_mixed', False) else rope}
             if self.with_cp and self.training:
                 x = recompute(block, x, use_reentrant=False, **turn)
-            elif fast and not _watched(block):
-                with FastLinear():
-                    self._stream_(block, x, turn.get('rope'))
+            elif fast and streams(block):
+                stream_block_(block, x, **turn)
             else:
                 x = block(x, **turn)
             if i in wanted:
@@ -367,29 +303,6 @@ class TimmViT(TokenBackbone):
                 found[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
                                   grid)
         return [found[i] for i in wanted]
-
-    @staticmethod
-    def _stream_(block: nn.Module, x: Tensor, rope: Tensor | None) -> None:
-        """A block in place, over tiles of tokens that stay in the processor's cache.
-
-        All but softmax attention looks at single tokens, or at sums over them.
-        """
-        eva = not hasattr(block, 'ls1')
-
-        def scaled(branch: int, y: Tensor) -> Tensor:
-            if eva:
-                gamma = getattr(block, f'gamma_{branch}')
-                return y if gamma is None else gamma * y
-            return getattr(block, f'ls{branch}')(y)
-
-        attn = block.attn
-        if isinstance(attn, LinearAttention) and attn.conv is None:
-            attn.stream_(x, block.norm1, partial(scaled, 1), rope, _TILE)
-        else:
-            turn = {} if rope is None else dict(rope=rope)
-            x += scaled(1, attn(block.norm1(x), **turn))
-        for part in x.split(_TILE, dim=1):
-            part += scaled(2, block.mlp(block.norm2(part)))
 
     def _embed_positions(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Patches (B, h, w, C) to all tokens with positions, and rotary angles if any."""

@@ -1,0 +1,84 @@
+"""timm's networks by name, with errors that say what to do."""
+from __future__ import annotations
+
+import difflib
+
+import timm
+import torch.nn as nn
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
+from timm.models.eva import checkpoint_filter_fn as eva_filter_fn
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+
+from mmvitlin.errors import ConfigError
+
+# families of plain ViTs, and how the foreign checkpoints of each are read
+VIT_FAMILIES = {VisionTransformer: checkpoint_filter_fn, VisionTransformerDistilled:
+                checkpoint_filter_fn, Eva: eva_filter_fn}
+_VIT_MODULES = ('vision_transformer', 'deit', 'eva')
+
+
+def nearest(model_name: str) -> str:
+    """'; the nearest are …', or '' where timm has nothing like it."""
+    close = difflib.get_close_matches(model_name.split('.')[0], timm.list_models(), n=3)
+    return f'; the nearest are {close}' if close else ''
+
+
+def create(model_name: str, pretrained: bool = False, **kwargs) -> nn.Module:
+    """``timm.create_model``.
+
+    Raises:
+        ConfigError: pretrained weights that cannot be had, or that timm has not for this name.
+    """
+    try:
+        return timm.create_model(model_name, pretrained=pretrained, **kwargs)
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise ConfigError(
+            f"timm could not get the pretrained weights of '{model_name}' "
+            f'({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}). '
+            'On a machine without network, download them elsewhere and fill the Hugging Face '
+            'cache (HF_HOME), or, of a TimmViT, give the file as checkpoint=…') from error
+
+
+def create_vit(model_name: str, pretrained: bool = False, **kwargs) -> VisionTransformer | Eva:
+    """A plain Vision Transformer that takes any image size.
+
+    Raises:
+        ValueError: timm does not know the name.
+        TypeError: it is no plain ViT.
+        ConfigError: see :func:`create`; or the weights were trained with another activation.
+    """
+    name = model_name.split('.')[0]
+    if not timm.is_model(name):
+        raise ValueError(f"timm {timm.__version__} knows no model '{model_name}'"
+                         f'{nearest(model_name)}')
+    family = timm.models.model_entrypoint(name).__module__.rsplit('.', 1)[-1]
+    if family not in _VIT_MODULES:
+        raise TypeError(f"'{model_name}' is no plain Vision Transformer (it is of "
+                        f'timm.models.{family}); TimmViT takes vit_*, deit_*, deit3_*, eva02_* '
+                        'and the like')
+    if pretrained:
+        _refuse_other_activation(model_name)
+    net = create(model_name, pretrained, dynamic_img_size=True, **kwargs)
+    odd = next((b for b in net.blocks if not hasattr(b, 'attn')
+                or any(k.startswith('lambda_') for k, _ in b.attn.named_parameters())), None)
+    if odd is not None:
+        raise TypeError(f"'{model_name}' is no plain Vision Transformer: its blocks are "
+                        f'{type(odd).__name__}s without one ordinary attention each')
+    return net
+
+
+def _refuse_other_activation(model_name: str) -> None:
+    """OpenAI's CLIP computes QuickGELU; timm loads it into GELU networks without a word.
+
+    Raises:
+        ConfigError: pretrained weights of the one under the name of the other.
+    """
+    cfg = timm.models.get_pretrained_cfg(model_name)
+    notes = ' '.join(getattr(cfg, 'notes', None) or ())
+    if 'natively QuickGELU' in notes and 'quickgelu' not in model_name:
+        raise ConfigError(f"the weights of '{model_name}' were trained with QuickGELU, the network "
+                          "of that name computes GELU; take "
+                          f"'{model_name.replace('_clip_', '_clip_quickgelu_')}'")
