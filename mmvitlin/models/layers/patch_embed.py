@@ -1,13 +1,11 @@
 """Images to patch tokens."""
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.ops import FastPatches, infers_on_cpu
+from mmvitlin.ops import conv_patches
 
 
 def pad_to_multiples(images: Tensor, sides: tuple[int, int]) -> Tensor:
@@ -55,6 +53,5 @@ class PatchEmbed(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """(B, 3, H, W) of any size to tokens (B, L, C) and their grid (h, w)."""
         padded = pad_to_patches(images, self.patch_size)
-        with FastPatches() if infers_on_cpu(images) else nullcontext():
-            x = self.proj(padded)
+        x = conv_patches(padded, self.proj.weight, self.proj.bias)
         return x.flatten(2).transpose(1, 2), tuple(x.shape[-2:])
