@@ -16,13 +16,16 @@ def survived(results: dict) -> list[str]:
         lines.append(f"- A distillation of {killed['iterations']} steps with averaged weights, "
                      f"killed by SIGKILL at {killed['kills']} random moments, ended with {equal} "
                      'of an undisturbed run.')
-    for kind in ('distillation', 'segmentation'):
-        if told := rows.get(f'layouts, {kind}'):
-            lines.append(f'- One global batch of {kind} on several processes, 50 steps, against '
-                         'one process: ' + '; '.join(
-                             f"{name.replace('x', '×')} (machines × processes) losses within "
+    for name, what in (('layouts, distillation', 'One global batch of distillation'),
+                       ('layouts, segmentation', 'One global batch of segmentation'),
+                       ('sharded distillation', 'Distillation with sharded weights and optimiser')):
+        if told := rows.get(name):
+            lines.append(f'- {what} on several processes, 50 steps, against one process: ' +
+                         '; '.join(
+                             f"{layout.replace('x', '×')} (machines × processes) losses within "
                              f"{row['loss_gap']:.0e}, weights within {row['weight_gap']:.0e}"
-                             for name, row in told.items() if name != '1x1') + ' (relative).')
+                             for layout, row in told.items() if layout != '1x1') +
+                         ' (relative).')
     if tested := rows.get('evaluation on two processes'):
         same = 'the same scores' if tested['equal'] else 'OTHER scores'
         lines.append(f"- {tested['images']} images evaluated on two processes: {same} as on one.")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -83,17 +84,24 @@ def _prepare_distributed(cfg: Config) -> None:
     """Let the same command run on gloo where there is no GPU (mmengine wants CUDA).
 
     Raises:
-        ConfigError: the config shards its model, which takes GPUs.
+        ConfigError: the config shards its model in a way that cannot be.
     """
-    sharded = (cfg.get('strategy') or {}).get('type')
-    sharded = sharded if sharded in ('FSDPStrategy', 'DeepSpeedStrategy') else None
-    if sharded and (cfg.get('launcher', 'none') == 'none' or not torch.cuda.is_available()):
-        # torch's FSDP trains on CPUs, and ends in a segmentation fault when it saves (2.11)
-        raise ConfigError(f'{sharded} shards the model over GPUs: start it with '
-                          'tools/dist_train.sh on a machine that has some, or leave the switch out '
-                          'of _base_')
-    if sharded == 'DeepSpeedStrategy':  # which has a mixed precision of its own
-        cfg.optim_wrapper.type = 'DeepSpeedOptimWrapper'
+    strategy = (cfg.get('strategy') or {}).get('type')
+    if strategy == 'FSDPStrategy':
+        raise ConfigError("mmengine's FSDPStrategy flattens parameters, and clips gradients and "
+                          "exempts from weight decay piece by piece; take strategy=dict(type="
+                          "'mmvitlin.ShardedStrategy') (configs/_base_/switches/fsdp.py)")
+    if strategy and cfg.get('launcher', 'none') == 'none':
+        raise ConfigError(f'{strategy} shards the model over processes: start it with '
+                          'tools/dist_train.sh, or leave the switch out of _base_')
+    averaging = [h.get('type') for h in cfg.get('custom_hooks') or [] if isinstance(h, dict)]
+    if strategy and 'EMAHook' in averaging:
+        raise ConfigError('custom_hooks: an EMAHook copies the model, which a sharded one does not '
+                          'allow; leave out either _base_/switches/ema.py or the strategy')
+    if strategy == 'mmvitlin.DeepSpeedStrategy':
+        _prepare_deepspeed(cfg)
+    if strategy == 'mmvitlin.ShardedStrategy' and torch.cuda.is_available():
+        cfg.strategy.setdefault('sync_bn', cfg.get('sync_bn'))
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
     import torch.distributed as dist
@@ -104,6 +112,26 @@ def _prepare_distributed(cfg: Config) -> None:
     cfg.env_cfg.dist_cfg = dict(backend='gloo')
     cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
     cfg.pop('sync_bn', None)  # torch's SyncBatchNorm is CUDA only
+
+
+def _prepare_deepspeed(cfg: Config) -> None:
+    """What mmengine's optimiser wrappers do, DeepSpeed does itself.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if find_spec('deepspeed') is None:
+        raise ConfigError("strategy: DeepSpeed is not installed; pip install 'mmvitlin[deepspeed]'")
+    wrapper, strategy = cfg.optim_wrapper, cfg.strategy
+    clip = wrapper.pop('clip_grad', None) or {}
+    if 'max_norm' in clip:
+        strategy.setdefault('gradient_clipping', clip['max_norm'])
+    strategy.setdefault('gradient_accumulation_steps', wrapper.pop('accumulative_counts', 1))
+    if cfg.get('train_dataloader'):
+        strategy.setdefault('train_micro_batch_size_per_gpu', cfg.train_dataloader.batch_size)
+    cfg.optim_wrapper = dict(
+        type='DeepSpeedOptimWrapper',
+        **{k: wrapper[k] for k in ('optimizer', 'constructor', 'paramwise_cfg') if k in wrapper})
 
 
 def build_runner(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Runner:

@@ -5,7 +5,8 @@
 Runs of small networks on a CPU: a distillation with averaged weights that is killed at random
 moments until it has been killed 20 times, against one that was not; distillation and segmentation
 as 1×1, 1×2 and 2×2 (machines × processes, each machine with an address of its own) with one
-global batch; one worker killed under torchrun; configs, checkpoints and data with something wrong.
+global batch, and distillation sharded over them; one worker killed under torchrun; configs,
+checkpoints and data with something wrong.
 """
 import argparse
 import json
@@ -19,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -69,11 +71,17 @@ custom_hooks = [dict(type='GlobalLossHook')]
 """
 
 
-def config(folder: Path, kind: str, iters: int, interval: int, batch: int) -> Path:
-    path = folder / f'{kind}_{batch}.py'
+def config(folder: Path, kind: str, iters: int, interval: int, batch: int, switch: str = ''
+           ) -> Path:
+    path = folder / f'{kind}_{batch}{switch}.py'
     name, more = dict(distill=('distill/linearizer_adventurer-nano_streets.py', _DISTILL),
                       segment=('seg/streets_adventurer-nano.py', _SEGMENT))[kind]
     text = _NANO.format(root=ROOT, config=name, iters=iters, interval=interval, batch=batch)
+    if switch:
+        text = text.replace("']", f"', '{ROOT}/configs/_base_/switches/{switch}.py']", 1)
+        more += """
+custom_hooks = [dict(type='mmvitlin.StudentCheckpointHook'), dict(type='GlobalLossHook')]
+"""
     path.write_text(text + more)
     return path
 
@@ -152,15 +160,18 @@ def kills(folder: Path, data: Path, count: int, iters: int = 400) -> dict:
                 half_written_files=[p.name for p in work.glob('.*.pth.*')])
 
 
-LAYOUTS = {'1x1': (1, 1), '1x2': (1, 2), '2x2': (2, 2)}
+LAYOUTS = {'1x1': (1, 1, ''), '1x2': (1, 2, ''), '2x2': (2, 2, '')}
+SHARDED = {'1x1': (1, 1, ''), '1x2 FSDP': (1, 2, 'fsdp'), '2x2 FSDP': (2, 2, 'fsdp')}
+if find_spec('deepspeed'):
+    SHARDED['1x2 DeepSpeed in bfloat16'] = (1, 2, 'deepspeed')
 
 
-def layouts(folder: Path, data: Path, kind: str, iters: int = 50) -> dict:
+def layouts(folder: Path, data: Path, kind: str, wanted: dict = LAYOUTS, iters: int = 50) -> dict:
     """The same global batch on one process, two, and two machines of two."""
     rows, losses, weights, metrics = {}, {}, {}, {}
-    for port, (name, (nodes, each)) in enumerate(LAYOUTS.items()):
-        cfg = config(folder, kind, iters, iters, BATCH // (nodes * each))
-        work = folder / f'{kind}_{name}'
+    for port, (name, (nodes, each, switch)) in enumerate(wanted.items()):
+        cfg = config(folder, kind, iters, iters, BATCH // (nodes * each), switch)
+        work = folder / f'{kind}_{name}'.replace(' ', '_')
         shutil.rmtree(work, ignore_errors=True)
         children = [start(
             ['bash', 'tools/dist_train.sh', cfg, each, '--work-dir', work, '--cfg-options',
@@ -284,6 +295,7 @@ def main() -> None:
         'killed at random': lambda: kills(folder, data, args.kills),
         'layouts, distillation': lambda: layouts(folder, data, 'distill'),
         'layouts, segmentation': lambda: layouts(folder, data, 'segment'),
+        'sharded distillation': lambda: layouts(folder, data, 'distill', SHARDED),
         'evaluation on two processes': lambda: evaluation(folder, data),
         'worker killed under torchrun': lambda: restart(folder, data),
         'mutated configs and checkpoints': lambda: fuzzed(folder, data),
@@ -293,7 +305,8 @@ def main() -> None:
         if name in results['rows']:
             continue
         results['rows'][name] = run()
-        results.update(machine=machine(), versions=versions(), command=command_line(),
+        results.update(machine=machine(), versions=versions(),
+                       command=command_line().replace(' --resume', ''),
                        date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(results, indent=2) + '\n')

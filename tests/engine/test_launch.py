@@ -15,7 +15,6 @@ CITYSCAPES = 'configs/seg/cityscapes_1024.py'
 
 @pytest.fixture(autouse=True)
 def _in_the_repository(monkeypatch):
-    from tests.conftest import ROOT
     monkeypatch.chdir(ROOT)
 
 
@@ -99,22 +98,6 @@ def test_augmented_tests(streets, tmp_path):
     views = cfg.test_dataloader.dataset.pipeline[1]['transforms']
     assert [v['scale'] for v in views[0]] == [(256, 128), (512, 256)]
     assert len(views[1]) == 2
-
-
-@pytest.mark.parametrize(('switch', 'strategy'), [('fsdp', 'FSDPStrategy'),
-                                                  ('deepspeed', 'DeepSpeedStrategy')])
-def test_sharding_is_a_switch_and_takes_gpus(streets, tmp_path, switch, strategy):
-    path = tmp_path / 'sharded.py'
-    base = ROOT / 'configs'
-    path.write_text(f"_base_ = ['{base}/seg/streets_adventurer-nano.py', "
-                    f"'{base}/_base_/switches/{switch}.py']")
-    cfg = load_config(str(path), {'data_root': str(streets)})
-    assert (cfg.runner_type, cfg.strategy.type) == ('FlexibleRunner', strategy)
-    from mmengine.registry import RUNNERS, STRATEGIES
-    assert RUNNERS.get(cfg.runner_type)
-    assert STRATEGIES.get(strategy)
-    with pytest.raises(ConfigError, match=f'{strategy} shards the model over GPUs: start it with'):
-        train(cfg)
 
 
 def test_a_config_of_a_library_by_name():

@@ -1,8 +1,8 @@
-# add to a config's _base_ to shard gradients and optimiser over all GPUs with DeepSpeed (ZeRO-2) in
-# bfloat16; needs the deepspeed package
+# add to a config's _base_ to shard gradients and optimiser over all processes with DeepSpeed
+# (ZeRO-2), in bfloat16; pip install 'mmvitlin[deepspeed]'
 runner_type = 'FlexibleRunner'
 strategy = dict(
-    type='DeepSpeedStrategy',
+    type='mmvitlin.DeepSpeedStrategy',
     bf16=dict(enabled=True),
     inputs_to_half=['inputs'],
     zero_optimization=dict(

@@ -1,7 +1,4 @@
-# add to a config's _base_ to shard parameters, gradients and optimiser over all GPUs (FSDP); the
+# add to a config's _base_ to shard parameters, gradients and optimiser over all processes; the
 # frozen teacher of a distillation stays whole on each, unless model.teacher.shard=True
 runner_type = 'FlexibleRunner'
-strategy = dict(
-    type='FSDPStrategy',
-    model_wrapper=dict(type='MMFullyShardedDataParallel', use_orig_params=True),
-    state_dict_cfg='full')
+strategy = dict(type='mmvitlin.ShardedStrategy')

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmvitlin.engine.hooks.step_seed import StepSeedHook
+from mmvitlin.engine.sharding import local
 from mmvitlin.errors import NonFiniteLossError
 from mmvitlin.registry import HOOKS
 
@@ -141,9 +142,11 @@ class FiniteLossHook(Hook):
 
 
 def _total_norm(gradients: list[Tensor]) -> Tensor:
+    """Of this process's part, where gradients are sharded."""
     if not gradients:
         return torch.zeros(())
-    return torch.stack([n.float() for n in torch._foreach_norm(gradients)]).norm()
+    norms = torch._foreach_norm([local(g) for g in gradients])
+    return torch.stack([n.float() for n in norms]).norm()
 
 
 def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

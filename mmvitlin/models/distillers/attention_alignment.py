@@ -45,6 +45,7 @@ class AttentionAlignment(Distiller):
 
     Source: ViT-AdaLA (arXiv 2603.16063), first stage; LoLCATs (arXiv 2410.10254).
     """
+    runs_whole_blocks = False  # but their attention alone
     TRAINED = {'qkv': LinearAttention.QKV, 'added': LinearAttention.ADDED, 'proj': ('proj', )}
 
     def __init__(self,

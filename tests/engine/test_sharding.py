@@ -1,0 +1,140 @@
+"""Sharded training computes and saves what unsharded training does."""
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from mmvitlin.engine.launch import load_config, train
+from mmvitlin.errors import ConfigError
+from tests.conftest import ROOT
+
+DISTILL = 'configs/distill/linearizer_adventurer-nano_streets.py'
+ALIGN = 'configs/distill/adala-attention_vit-nano_streets.py'
+SEGMENT = 'configs/seg/streets_adventurer-nano.py'
+SMALL = ['train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=2',
+         'default_hooks.checkpoint.max_keep_ckpts=3', 'train_dataloader.num_workers=0',
+         'train_dataloader.persistent_workers=False']
+
+
+def sharded(config, folder, switch='fsdp', extra=''):
+    """A config with a switch beside it."""
+    path = folder / f'{switch}.py'
+    path.write_text(f"_base_ = ['{ROOT}/{config}', '{ROOT}/configs/_base_/switches/{switch}.py']\n"
+                    + extra)
+    return path
+
+
+def run(config, work, streets, processes, *options, resume=None):
+    """Train with a global batch of four; the last checkpoint."""
+    command = [sys.executable] if processes == 1 else [
+        sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', str(processes),
+        '--standalone']
+    command += ['tools/train.py', str(config), '--work-dir', str(work)]
+    command += [] if processes == 1 else ['--launcher', 'pytorch']
+    command += ['--resume', str(resume)] if resume else []
+    done = subprocess.run(
+        [*command, '--cfg-options', f'data_root={streets}', *SMALL,
+         f'train_dataloader.batch_size={4 // processes}', *options], cwd=ROOT, text=True,
+        capture_output=True, env={**os.environ, 'PYTHONWARNINGS': 'ignore', 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, f'{done.stdout[-1000:]}\n{done.stderr[-3000:]}'
+    return torch.load(work / 'iter_4.pth', weights_only=False)
+
+
+def gap(one, other):
+    """Largest difference of the weights, and of the optimiser's first moments."""
+    a, b = one['state_dict'], other['state_dict']
+    assert a.keys() == b.keys()
+    assert all(type(v) is torch.Tensor and v.shape == b[k].shape for k, v in a.items())
+    x, y = one['optimizer'], other['optimizer']
+    assert x['state'].keys() == y['state'].keys()
+    assert [g['weight_decay'] for g in x['param_groups']] == \
+        [g['weight_decay'] for g in y['param_groups']]
+    return (max((v.float() - b[k].float()).abs().max().item() for k, v in a.items()),
+            max((v['exp_avg'] - y['state'][n]['exp_avg']).abs().max().item()
+                for n, v in x['state'].items()))
+
+
+@pytest.mark.slow
+def test_sharded_distillation_is_the_unsharded_one_and_goes_on_from_it(streets, tmp_path):
+    """Clipping by the norm of all gradients and weight decay by shape among it, half way through
+    in either direction; the student is whole."""
+    config = sharded(DISTILL, tmp_path)
+    free = 'model.teacher.checkpoint=None'
+    alone = run(DISTILL, tmp_path / 'alone', streets, 1, free)
+    dealt = run(config, tmp_path / 'dealt', streets, 2, free)
+    assert max(gap(alone, dealt)) < 2e-6
+    student = torch.load(tmp_path / 'dealt/student.pth', weights_only=True)['state_dict']
+    assert all(torch.equal(v, dealt['state_dict'][k]) for k, v in student.items())
+    assert len(student) == sum(k.startswith('backbone.') for k in dealt['state_dict']) - 1
+    for folder, source, *how in (('there', 'alone', config, 2), ('back', 'dealt', DISTILL, 1)):
+        again = run(how[0], tmp_path / folder, streets, how[1], free,
+                    resume=tmp_path / source / 'iter_2.pth')
+        assert max(gap(alone, again)) < 2e-6
+
+
+@pytest.mark.slow
+def test_sharded_segmentation_validates_and_is_tested_as_any_other(streets, tmp_path):
+    options = ['train_cfg.val_interval=4', 'val_dataloader.num_workers=0',
+               'val_dataloader.persistent_workers=False']
+    dealt = run(sharded(SEGMENT, tmp_path), tmp_path / 'dealt', streets, 2, *options)
+    both = run(SEGMENT, tmp_path / 'both', streets, 2, *options)
+    weights, moments = gap(dealt, both)
+    assert weights < 5e-3  # Adam turns rounding of the smallest gradients into steps of its own
+    assert moments < 1e-4
+    done = subprocess.run(
+        [sys.executable, 'tools/test.py', SEGMENT, tmp_path / 'dealt/iter_4.pth', '--work-dir',
+         tmp_path / 'test', '--cfg-options', f'data_root={streets}',
+         'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False'],
+        cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores = [(tmp_path / name).read_text().split('"mIoU": ')[1].split(',')[0]
+              for name in ('dealt/result.json', 'test/test_result.json')]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_alignment_of_attention_alone_is_sharded_as_one(streets, tmp_path):
+    """It runs attention out of its blocks, whose parameters would be in pieces."""
+    free = 'model.teacher.checkpoint=None'
+    dealt = run(sharded(ALIGN, tmp_path), tmp_path / 'dealt', streets, 2, free)
+    both = run(ALIGN, tmp_path / 'both', streets, 2, free)
+    assert max(gap(dealt, both)) < 2e-6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('deepspeed') is None,
+                    reason="needs DeepSpeed: pip install 'mmvitlin[deepspeed]'")
+def test_deepspeed_in_bfloat16_is_near_and_its_checkpoints_are_plain(streets, tmp_path):
+    config = sharded(DISTILL, tmp_path, 'deepspeed')
+    free = 'model.teacher.checkpoint=None'
+    alone = run(DISTILL, tmp_path / 'alone', streets, 1, free)
+    dealt = run(config, tmp_path / 'dealt', streets, 2, free)
+    assert {v.dtype for v in dealt['state_dict'].values()} == {torch.float32}
+    assert max(gap(alone, dealt)) < 2e-3
+    again = run(config, tmp_path / 'again', streets, 2, free,
+                resume=tmp_path / 'dealt/iter_2.pth')
+    assert gap(dealt, again) == (0., 0.)
+    run(DISTILL, tmp_path / 'back', streets, 1, free, resume=tmp_path / 'dealt/iter_2.pth')
+
+
+@pytest.mark.parametrize(('switch', 'extra', 'launcher', 'words'), [
+    ('fsdp', '', 'none', 'mmvitlin.ShardedStrategy shards the model over processes: start it with'),
+    ('fsdp', "strategy = dict(type='FSDPStrategy')", 'pytorch', "mmengine's FSDPStrategy flattens"),
+    ('fsdp', "custom_hooks = [dict(type='EMAHook')]", 'pytorch', 'an EMAHook copies the model'),
+    ('deepspeed', '', 'pytorch', r"not installed; pip install 'mmvitlin\[deepspeed\]'"),
+])
+def test_what_cannot_be_sharded(streets, tmp_path, monkeypatch, switch, extra, launcher, words):
+    monkeypatch.setattr('mmvitlin.engine.launch.find_spec', lambda name: None)
+    cfg = load_config(str(sharded(SEGMENT, tmp_path, switch, extra)), {'data_root': str(streets)},
+                      str(tmp_path / 'work'))
+    with pytest.raises(ConfigError, match=words):
+        train(cfg, launcher=launcher)
+
+
+def test_zero_of_the_third_stage_is_refused():
+    from mmvitlin.engine.zero import DeepSpeedStrategy
+    with pytest.raises(ConfigError, match='stage must be 1 or 2, got 3; to shard parameters too'):
+        DeepSpeedStrategy(zero_optimization=dict(stage=3))
