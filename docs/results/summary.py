@@ -52,8 +52,11 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         *(f"| {text} | {without or ''} | {stage['iterations']} | {score(stage)} |"
           for text, stage, without in rows if stage), '',
         f"Distillation is worth {paired(a['distilled'], a['scratch'])} to an Adventurer "
-        f"whose labels are few, alignment {paired(b['both_stages'], b['no_alignment'])} to "
-        'a ViT turned linear, which then stands '
+        'whose labels are few' + (
+            f" ({paired(a['distilled'], a['distilled_l2'])} beside plain L2)"
+            if 'distilled_l2' in a else '') +
+        f", alignment {paired(b['both_stages'], b['no_alignment'])} to a ViT turned linear, "
+        'which then stands '
         f"{paired(b['both_stages'], b['softmax_finetuned'])} beside the same ViT with "
         'softmax. An Adventurer without any teacher, given labels for the whole budget, stands '
         f"{paired(a['scratch_long'], a['distilled'])} beside the distilled one" +

@@ -49,14 +49,15 @@ class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
     def _wrap_model(self, model: nn.Module):
         if not hasattr(self, 'optim_wrapper'):
             return super()._wrap_model(model)
-        # DeepSpeed makes one parameter of each group, and rounds before it copies
-        groups = self.optim_wrapper.optimizer.param_groups
-        self._groups = [list(group['params']) for group in groups]
+        optimizer = self.optim_wrapper.optimizer
+        self._usual_groups = [dict(group) for group in optimizer.param_groups]
+        optimizer.param_groups[:] = merged = _merge(optimizer.param_groups)
+        self._groups = [list(group['params']) for group in merged]  # each becomes one parameter
         exact = [[p.detach().clone() for p in group] for group in self._groups]
         self.model = super()._wrap_model(model)
         for ((part, _), parameters), values in zip(self._parts(), exact, strict=True):
             for parameter, value in zip(parameters, values, strict=True):
-                _keep(parameter, value, part)
+                _keep(parameter, value, part)  # DeepSpeed rounds before it copies
         return self.model
 
     def model_state_dict(self) -> dict[str, Tensor]:
@@ -83,32 +84,37 @@ class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
 
     def optim_state_dict(self) -> dict:
         """That of an optimiser which is not sharded; every process must ask."""
+        place = {id(p): (group, entry) for group, ((_, entry), parameters) in zip(
+            self.optim_wrapper.optimizer.param_groups, self._parts(), strict=True)
+            for p in parameters}
         state, groups, n = {}, [], 0
-        for group, ((_, entry), parameters) in zip(self.optim_wrapper.optimizer.param_groups,
-                                                   self._parts(), strict=True):
-            groups.append({**group, 'params': [*range(n, n + len(parameters))]})
-            for parameter in parameters:
+        for usual in self._usual_groups:
+            group, _ = place[id(usual['params'][0])]
+            numbers = range(n, n := n + len(usual['params']))
+            groups.append({**usual, **group, 'params': [*numbers]})
+            for number, parameter in zip(numbers, usual['params'], strict=True):
+                entry = place[id(parameter)][1]
                 if entry:  # nothing is there before the first step
-                    state[n] = {k: _gathered(parameter, v) if _is_of_parameters(v) else v
-                                for k, v in entry.items()}
-                n += 1
+                    state[number] = {k: _gathered(parameter, v) if _is_of_parameters(v) else v
+                                     for k, v in entry.items()}
         return dict(super().optim_state_dict(), state=state, param_groups=groups)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Keep this process's part of each tensor."""
         super().load_optim_state_dict(state_dict)
-        n = 0
-        groups = self.optim_wrapper.optimizer.param_groups
-        for group, ((part, entry), parameters), told in zip(
-                groups, self._parts(), state_dict['param_groups'], strict=True):
-            group.update({k: v for k, v in told.items() if k != 'params'})
+        usual = [p for group in self._usual_groups for p in group['params']]
+        number = {id(p): n for n, p in enumerate(usual)}
+        told = {n: group for group in state_dict['param_groups'] for n in group['params']}
+        for group, ((part, entry), parameters) in zip(self.optim_wrapper.optimizer.param_groups,
+                                                      self._parts(), strict=True):
+            first = told[number[id(parameters[0])]]
+            group.update({k: v for k, v in first.items() if k in group and k != 'params'})
             for parameter in parameters:
-                for name, value in state_dict['state'].get(n, {}).items():
+                for name, value in state_dict['state'].get(number[id(parameter)], {}).items():
                     if _is_of_parameters(value):
                         _keep(parameter, value, entry.setdefault(name, torch.zeros_like(part)))
                     else:
                         entry[name] = value
-                n += 1
 
     def _parts(self) -> Iterator[tuple[tuple[Tensor, dict], list[Tensor]]]:
         """Of each group this process's part in float32, the optimiser's state of it, and the
@@ -117,6 +123,16 @@ class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
         for group, parameters in zip(inner.param_groups, self._groups, strict=True):
             part, = group['params']
             yield (part, inner.state[part]), parameters
+
+
+def _merge(groups: list[dict]) -> list[dict]:
+    """Groups with the same settings as one: mmengine makes a group of each parameter, and a process
+    that has no piece of a small one stops DeepSpeed."""
+    merged: dict[str, dict] = {}
+    for group in groups:
+        settings = {k: v for k, v in group.items() if k not in ('params', 'param_name')}
+        merged.setdefault(repr(settings), {**settings, 'params': []})['params'] += group['params']
+    return list(merged.values())
 
 
 def _gathered(parameter: Tensor, part: Tensor) -> Tensor:

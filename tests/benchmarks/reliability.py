@@ -69,29 +69,33 @@ model = dict(backbone=dict(arch=dict(embed_dims=64, num_layers=4), drop_path_rat
                               norm_cfg=dict(type='GN', num_groups=4)))
 custom_hooks = [dict(type='GlobalLossHook')]
 """
+_NOT_AVERAGED = """
+custom_hooks = [dict(type='mmvitlin.StudentCheckpointHook'), dict(type='GlobalLossHook')]
+"""
 
 
-def config(folder: Path, kind: str, iters: int, interval: int, batch: int, switch: str = ''
-           ) -> Path:
+def config(folder: Path, kind: str, iters: int, interval: int, batch: int,
+           switch: str = 'averaged') -> Path:
     path = folder / f'{kind}_{batch}{switch}.py'
     name, more = dict(distill=('distill/linearizer_adventurer-nano_streets.py', _DISTILL),
                       segment=('seg/streets_adventurer-nano.py', _SEGMENT))[kind]
     text = _NANO.format(root=ROOT, config=name, iters=iters, interval=interval, batch=batch)
-    if switch:
+    if switch != 'averaged':
+        more += _NOT_AVERAGED
+    if switch in ('fsdp', 'deepspeed'):
         text = text.replace("']", f"', '{ROOT}/configs/_base_/switches/{switch}.py']", 1)
-        more += """
-custom_hooks = [dict(type='mmvitlin.StudentCheckpointHook'), dict(type='GlobalLossHook')]
-"""
     path.write_text(text + more)
     return path
 
 
 def start(command: list, threads: int = 1, **env: str) -> subprocess.Popen:
+    there = os.environ
+    told = dict(OMP_NUM_THREADS=str(threads), PYTHONWARNINGS='ignore',
+                PYTHONPATH=f"{ROOT}:{there.get('PYTHONPATH', '')}".rstrip(':'),
+                PATH=f"{Path(sys.executable).parent}:{there['PATH']}")
     return subprocess.Popen(
         [str(c) for c in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env={**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': str(ROOT),
-                        'PYTHONWARNINGS': 'ignore', **env,
-                        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'})
+        text=True, env={**there, **told, **env})
 
 
 def finish(child: subprocess.Popen) -> str:
@@ -160,7 +164,7 @@ def kills(folder: Path, data: Path, count: int, iters: int = 400) -> dict:
                 half_written_files=[p.name for p in work.glob('.*.pth.*')])
 
 
-LAYOUTS = {'1x1': (1, 1, ''), '1x2': (1, 2, ''), '2x2': (2, 2, '')}
+LAYOUTS = {'1x1': (1, 1, 'averaged'), '1x2': (1, 2, 'averaged'), '2x2': (2, 2, 'averaged')}
 SHARDED = {'1x1': (1, 1, ''), '1x2 FSDP': (1, 2, 'fsdp'), '2x2 FSDP': (2, 2, 'fsdp')}
 if find_spec('deepspeed'):
     SHARDED['1x2 DeepSpeed in bfloat16'] = (1, 2, 'deepspeed')
