@@ -65,15 +65,8 @@ class LoadImage(LoadImageFromFile):
         if seed is not None:
             set_seed(seed)
         content = fileio.get(path, backend_args=self.backend_args)
-        try:
+        with decoding(f'image {path}'):
             image = self._decode(content)
-        except UnreadableFileError as error:
-            raise UnreadableFileError(f'image {path} {error}') from error
-        except Exception as error:
-            raise UnreadableFileError(
-                f'image {path} cannot be decoded ({type(error).__name__}: {error}); it is '
-                'truncated or not an image. Restore it, or take it out of the data set.'
-            ) from error
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
@@ -95,6 +88,23 @@ class LoadImage(LoadImageFromFile):
         if image is None:
             raise ValueError(f'{self.imdecode_backend} does not know the format')
         return image
+
+
+@contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Say which file it is where reading one goes wrong.
+
+    Raises:
+        UnreadableFileError: whatever was raised inside, with ``what`` in front.
+    """
+    try:
+        yield
+    except UnreadableFileError as error:
+        raise UnreadableFileError(f'{what} {error}') from error
+    except Exception as error:
+        raise UnreadableFileError(
+            f'{what} cannot be decoded ({type(error).__name__}: {error}); it is truncated or not '
+            'an image. Restore it, or take it out of the data set.') from error
 
 
 def check_sums(content: bytes) -> None:

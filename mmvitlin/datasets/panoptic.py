@@ -7,7 +7,7 @@ from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.structures.mask import BitmapMasks
 from mmengine import fileio
 
-from mmvitlin.datasets.loading import check_sums
+from mmvitlin.datasets.loading import check_sums, decoding
 from mmvitlin.errors import UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
@@ -27,15 +27,11 @@ def read_segments(path: str, shape: tuple[int, int] | None = None) -> np.ndarray
         UnreadableFileError: it cannot be decoded, or has another size.
     """
     content = fileio.get(path)
-    try:
+    with decoding(f'panoptic labels {path}'):
         check_sums(content)
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         if picture is None:
             raise ValueError('OpenCV does not know the format')
-    except Exception as error:
-        raise UnreadableFileError(f'panoptic labels {path} cannot be decoded '
-                                  f'({type(error).__name__}: {error}); restore the file'
-                                  ) from error
     if shape is not None and picture.shape[:2] != tuple(shape):
         raise UnreadableFileError(f'panoptic labels {path} are {picture.shape[:2]} pixels, their '
                                   f'image {tuple(shape)}')

@@ -8,7 +8,7 @@ import numpy as np
 from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 
-from mmvitlin.datasets.loading import Allowance, check_sums, png_size
+from mmvitlin.datasets.loading import Allowance, check_sums, decoding, png_size
 from mmvitlin.errors import ConfigError, UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
@@ -60,13 +60,10 @@ class LoadSegLabels(LoadAnnotations):
         image_size, told = results.get('ori_shape'), png_size(content)
         if image_size is not None and told is not None and told != tuple(image_size):
             self._refuse_size(path, told, results)  # before it is decoded
-        try:
+        with decoding(f'label image {path}'):
             check_sums(content)
             labels = np.asarray(mmcv.imfrombytes(content, flag='unchanged',
                                                  backend=self.imdecode_backend)).squeeze()
-        except Exception as error:
-            raise UnreadableFileError(f'label image {path} cannot be decoded '
-                                      f'({type(error).__name__}: {error}). Restore it.') from error
         if labels.ndim != 2:
             raise UnreadableFileError(f'label image {path} has shape {labels.shape}; it must '
                                       'have one channel of class numbers')
