@@ -1,0 +1,5 @@
+# the ablation's control: labels for as many iterations as its distillation and fine-tuning together
+_base_ = [
+    '../_base_/models/fcn_adventurer-nano.py', '../_base_/datasets/camvid_120x160.py',
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_600.py'
+]

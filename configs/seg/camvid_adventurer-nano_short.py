@@ -1,0 +1,5 @@
+# as camvid_adventurer-nano.py, 200 iterations: the budget of the ablation
+_base_ = [
+    '../_base_/models/fcn_adventurer-nano.py', '../_base_/datasets/camvid_120x160.py',
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_200.py'
+]
