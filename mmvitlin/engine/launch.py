@@ -13,7 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvitlin import compat
-from mmvitlin.engine import checkpoints, distributed
+from mmvitlin.engine import checkpoints, distributed, sharding
 from mmvitlin.engine.hooks import clean_exit
 from mmvitlin.engine.preflight import (
     LOADERS,
@@ -84,24 +84,9 @@ def _prepare_distributed(cfg: Config) -> None:
     """Let the same command run on gloo where there is no GPU (mmengine wants CUDA).
 
     Raises:
-        ConfigError: the config shards its model in a way that cannot be.
+        ConfigError: see :func:`_check_sharding`.
     """
-    strategy = (cfg.get('strategy') or {}).get('type')
-    if strategy == 'FSDPStrategy':
-        raise ConfigError("mmengine's FSDPStrategy flattens parameters, and clips gradients and "
-                          "exempts from weight decay piece by piece; take strategy=dict(type="
-                          "'mmvitlin.ShardedStrategy') (configs/_base_/switches/fsdp.py)")
-    if strategy and cfg.get('launcher', 'none') == 'none':
-        raise ConfigError(f'{strategy} shards the model over processes: start it with '
-                          'tools/dist_train.sh, or leave the switch out of _base_')
-    averaging = [h.get('type') for h in cfg.get('custom_hooks') or [] if isinstance(h, dict)]
-    if strategy and 'EMAHook' in averaging:
-        raise ConfigError('custom_hooks: an EMAHook copies the model, which a sharded one does not '
-                          'allow; leave out either _base_/switches/ema.py or the strategy')
-    if strategy == 'mmvitlin.DeepSpeedStrategy':
-        _prepare_deepspeed(cfg)
-    if strategy == 'mmvitlin.ShardedStrategy' and torch.cuda.is_available():
-        cfg.strategy.setdefault('sync_bn', cfg.get('sync_bn'))
+    _check_sharding(cfg)
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
     import torch.distributed as dist
@@ -114,19 +99,61 @@ def _prepare_distributed(cfg: Config) -> None:
     cfg.pop('sync_bn', None)  # torch's SyncBatchNorm is CUDA only
 
 
-def _prepare_deepspeed(cfg: Config) -> None:
+_SHARDING = ('FSDPStrategy', 'ShardedStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
+
+
+def _check_sharding(cfg: Config) -> None:
+    """Refuse what a strategy that shards cannot do, and tell it what mmengine would not.
+
+    Raises:
+        ConfigError: says what to leave out.
+    """
+    strategy = cfg.get('strategy') or {}
+    kind = str(strategy.get('type', '')).split('.')[-1]
+    if kind not in _SHARDING:
+        return
+    if kind == 'FSDPStrategy':
+        raise ConfigError("strategy: mmengine's FSDPStrategy flattens parameters, and clips "
+                          'gradients and exempts from weight decay piece by piece; take strategy='
+                          "dict(type='mmvitlin.ShardedStrategy') (_base_/switches/fsdp.py)")
+    if 'runner_type' not in cfg:
+        raise ConfigError(f"strategy: {kind} needs runner_type='FlexibleRunner'; without it the "
+                          'strategy is not used')
+    if cfg.get('launcher', 'none') == 'none':
+        raise ConfigError(f'strategy: {kind} shards the model over processes; start it with '
+                          'tools/dist_train.sh, or leave the strategy out')
+    if any(str(h.get('type', '')).split('.')[-1] == 'EMAHook'
+           for h in cfg.get('custom_hooks') or [] if isinstance(h, dict)):
+        raise ConfigError('custom_hooks: an EMAHook copies the model, which a sharded one does not '
+                          'allow; leave the hook out, or the strategy')
+    if cfg.get('compile'):
+        raise ConfigError('compile: FlexibleRunner does not compile; leave it out, or the strategy')
+    if torch.cuda.is_available():  # torch's SyncBatchNorm is CUDA only
+        strategy.setdefault('sync_bn', cfg.get('sync_bn'))
+    if strategy.type == 'mmvitlin.DeepSpeedStrategy':
+        _hand_to_deepspeed(cfg)
+
+
+def _hand_to_deepspeed(cfg: Config) -> None:
     """What mmengine's optimiser wrappers do, DeepSpeed does itself.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: it is not installed, or cannot do it.
     """
     if find_spec('deepspeed') is None:
         raise ConfigError("strategy: DeepSpeed is not installed; pip install 'mmvitlin[deepspeed]'")
     wrapper, strategy = cfg.optim_wrapper, cfg.strategy
-    clip = wrapper.pop('clip_grad', None) or {}
+    clip = wrapper.get('clip_grad') or {}
+    if clip.get('type', 'norm') != 'norm' or clip.get('norm_type', 2) != 2:
+        raise ConfigError(f'optim_wrapper.clip_grad={dict(clip)}: DeepSpeed clips by the 2-norm '
+                          'only')
+    if wrapper.type != 'OptimWrapper' and not any(
+            strategy.get(half, {}).get('enabled') for half in ('bf16', 'fp16')):
+        raise ConfigError('mixed precision of DeepSpeed is strategy.bf16=dict(enabled=True), or '
+                          'fp16; set it, or leave out --amp')
     if 'max_norm' in clip:
         strategy.setdefault('gradient_clipping', clip['max_norm'])
-    strategy.setdefault('gradient_accumulation_steps', wrapper.pop('accumulative_counts', 1))
+    strategy.setdefault('gradient_accumulation_steps', wrapper.get('accumulative_counts', 1))
     if cfg.get('train_dataloader'):
         strategy.setdefault('train_micro_batch_size_per_gpu', cfg.train_dataloader.batch_size)
     cfg.optim_wrapper = dict(
@@ -145,6 +172,7 @@ def build_runner(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Runner:
         _prepare_distributed(cfg)
         checkpoints.install()
         clean_exit.install()
+        sharding.install()
         if 'train_dataloader' in loaders and cfg.get('work_dir') and is_main_process():
             checkpoints.clear_debris(cfg.work_dir)
         hooks = list(cfg.get('custom_hooks') or [])

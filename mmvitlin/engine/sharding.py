@@ -1,7 +1,9 @@
 """Parameters, gradients and optimiser dealt out to all processes (torch's ``fully_shard``)."""
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import logging
+from collections.abc import Callable, Mapping
 
 import mmengine
 import torch
@@ -9,9 +11,11 @@ import torch.nn as nn
 from mmengine._strategy import DDPStrategy, SingleDeviceStrategy
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size
-from mmengine.runner.checkpoint import save_checkpoint
+from mmengine.runner import FlexibleRunner
+from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 from torch import Tensor
 
+from mmvitlin.errors import ConfigError
 from mmvitlin.registry import STRATEGIES
 
 
@@ -20,15 +24,41 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, 'full_tensor') else tensor
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This process's part of a tensor."""
-    return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
+def install() -> None:
+    """Let FlexibleRunner heed what its hooks say of a checkpoint.
+
+    It writes its own count of steps over that of the hook that saves, which after a validation is
+    another one: a resumed run would leave out a step, or an epoch.
+    """
+    usual = FlexibleRunner.save_checkpoint
+    if hasattr(usual, 'heeds_meta'):
+        return
+
+    @functools.wraps(usual)
+    def save(self, *args, meta: dict | None = None, **kwargs) -> None:
+        told = {k: v for k, v in (meta or {}).items() if k in ('epoch', 'iter')}
+        write = self.strategy.save_checkpoint
+
+        def corrected(*args, extra_ckpt: dict, **kwargs) -> None:
+            extra_ckpt['meta'].update(told)
+            write(*args, extra_ckpt=extra_ckpt, **kwargs)
+
+        self.strategy.save_checkpoint = corrected
+        try:
+            usual(self, *args, meta=dict(meta or {}), **kwargs)
+        finally:
+            del self.strategy.save_checkpoint
+
+    save.heeds_meta = True
+    FlexibleRunner.save_checkpoint = save
 
 
 class WholeCheckpoints:
     """Of a strategy that shards: checkpoints as those of a run that does not.
 
-    Subclasses give whole states on every process, and take them apart again.
+    Every process gathers one tensor after another, the first one keeps them, on the CPU.
+    Subclasses implement :meth:`model_state_dict`, :meth:`optim_state_dict`, :meth:`keep_weights`
+    and ``load_optim_state_dict``.
     """
 
     def save_checkpoint(self, filename: str, *, save_optimizer: bool = True,
@@ -47,13 +77,60 @@ class WholeCheckpoints:
         if get_rank() == 0:
             save_checkpoint(told, filename)
 
-    def load_checkpoint(self, filename: str, **kwargs) -> dict:
-        """As mmengine's strategy for one device."""
-        return SingleDeviceStrategy.load_checkpoint(self, filename, **kwargs)
+    def load_checkpoint(self, filename: str, *, map_location='cpu', strict: bool = False,
+                        revise_keys: list | None = None, callback: Callable | None = None) -> dict:
+        """Load a checkpoint's weights, on the CPU whatever ``map_location`` says.
+
+        Returns:
+            The rest of it.
+        """
+        self.logger.info(f'Load checkpoint from {filename}')
+        checkpoint = _load_checkpoint(filename, map_location='cpu')
+        if callback is not None:
+            callback(checkpoint)
+        rest = checkpoint if 'state_dict' in checkpoint else {}
+        state = rest.pop('state_dict', checkpoint)
+        self.load_model_state_dict(state, strict=strict)
+        return rest
 
     def resume(self, filename: str, **kwargs) -> dict:
         """As mmengine's strategy for one device."""
         return SingleDeviceStrategy.resume(self, filename, **kwargs)
+
+    def load_model_state_dict(self, state_dict: Mapping[str, Tensor], *, strict: bool = False,
+                              revise_keys: list | None = None) -> None:
+        """Load what fits, and say what does not; of each tensor this process keeps its part."""
+        state = {k.removeprefix('module.'): v for k, v in state_dict.items()}
+        self._fit(state)
+        own = self._module().state_dict()
+        wrong = {'not in the model': state.keys() - own.keys(),
+                 'not in the file': own.keys() - state.keys(),
+                 'of another shape': {k for k in state.keys() & own.keys()
+                                      if state[k].shape != own[k].shape}}
+        for what, keys in wrong.items():
+            if keys:
+                more = f' and {len(keys) - 8} more' if len(keys) > 8 else ''
+                words = f"{what}: {', '.join(sorted(keys)[:8])}{more}"
+                if strict:
+                    raise ConfigError(f'the checkpoint does not fit: {words}')
+                self.logger.log(logging.WARNING, words)
+        self.keep_weights({k: v for k, v in state.items()
+                           if k in own and v.shape == own[k].shape})
+
+    def _fit(self, state: dict[str, Tensor]) -> None:
+        """What modules do to a state before they load it (positions of another grid), while its
+        tensors are whole."""
+        for name, module in self._module().named_modules():
+            for hook in module._load_state_dict_pre_hooks.values():
+                hook(state, f'{name}.' if name else '', {}, False, [], [], [])
+
+    def _module(self) -> nn.Module:
+        return self.model
+
+    @staticmethod
+    def kept(tensor: Tensor) -> Tensor | None:
+        """On the first process a copy on the CPU, None on the others."""
+        return tensor.detach().to('cpu', copy=True) if get_rank() == 0 else None
 
 
 @STRATEGIES.register_module()
@@ -68,12 +145,13 @@ class ShardedStrategy(WholeCheckpoints, DDPStrategy):
 
     Args:
         units: 'blocks' shards each block of ``model.backbone`` by itself, 'model' everything
-            together, which takes less talking and more memory; 'auto' is 'blocks' where the model
-            runs its blocks as they are.
+            together, which takes less talking and more memory; 'auto' is 'blocks' where every
+            process runs every block as it is, and equally often: not where attention alone is
+            trained, nor where tests slide a window over images.
         **kwargs: As mmengine's ``DDPStrategy``.
 
     Raises:
-        ValueError: other units, or blocks of a backbone that has none.
+        ConfigError: other units, or 'blocks' of a model that does not run them so.
 
     Source: Zhao et al., PyTorch FSDP (arXiv 2304.11277); here in the form of ``fully_shard``.
     """
@@ -81,7 +159,7 @@ class ShardedStrategy(WholeCheckpoints, DDPStrategy):
     def __init__(self, *, units: str = 'auto', **kwargs):
         super().__init__(**kwargs)
         if units not in ('auto', 'blocks', 'model'):
-            raise ValueError(f"units must be 'auto', 'blocks' or 'model', got {units!r}")
+            raise ConfigError(f"strategy.units must be 'auto', 'blocks' or 'model', got {units!r}")
         self.units = units
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
@@ -95,30 +173,31 @@ class ShardedStrategy(WholeCheckpoints, DDPStrategy):
 
     def _units(self, model: nn.Module) -> list[nn.Module]:
         blocks = getattr(getattr(model, 'backbone', None), 'blocks', None)
-        able = callable(blocks) and getattr(model, 'runs_whole_blocks', True)
+        slides = (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide'
+        able = callable(blocks) and getattr(model, 'runs_whole_blocks', True) and not slides
         if self.units == 'blocks' and not able:
-            raise ValueError(f"units='blocks': {type(model).__name__} does not run the blocks of "
-                             "its backbone as they are; set units='model'")
+            raise ConfigError(f"strategy.units='blocks': not every process runs the blocks of this "
+                              f"{type(model).__name__}'s backbone equally often"
+                              + (" (test_cfg.mode='slide')" if slides else '')
+                              + "; take units='model'")
         return list(blocks()) if able and self.units != 'model' else []
 
     def model_state_dict(self) -> dict[str, Tensor]:
-        """The whole model's; every process must ask."""
-        return {k: whole(v) for k, v in self.model.state_dict().items()}
+        """The whole model's, on the first process; every one must ask."""
+        state = {k: self.kept(whole(v)) for k, v in self.model.state_dict().items()}
+        return state if get_rank() == 0 else {}
 
     def optim_state_dict(self) -> dict:
         """That of an optimiser which is not sharded; every process must ask."""
         told = self.optim_wrapper.state_dict()
-        state = {n: {k: whole(v) if isinstance(v, Tensor) else v for k, v in entry.items()}
-                 for n, entry in told['state'].items()}
+        state = {n: {k: self.kept(whole(v)) if isinstance(v, Tensor) else v
+                     for k, v in entry.items()} for n, entry in told['state'].items()}
         return dict(told, state=state)
 
-    def load_model_state_dict(self, state_dict: dict[str, Tensor], *, strict: bool = False,
-                              revise_keys: list | None = None) -> None:
-        """Keep this process's part of each tensor."""
+    def keep_weights(self, state: dict[str, Tensor]) -> None:
+        """Of whole tensors that fit, this process's part."""
         own = self.model.state_dict()
-        shards = {k: _like(v, own[k]) if k in own and v.shape == own[k].shape else v
-                  for k, v in ((k.removeprefix('module.'), v) for k, v in state_dict.items())}
-        self.model.load_state_dict(shards, strict=strict)
+        self.model.load_state_dict({k: _like(v, own[k]) for k, v in state.items()}, strict=False)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Keep this process's part of each tensor that is shaped like its parameter."""

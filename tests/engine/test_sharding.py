@@ -77,13 +77,17 @@ def test_sharded_distillation_is_the_unsharded_one_and_goes_on_from_it(streets, 
 
 @pytest.mark.slow
 def test_sharded_segmentation_validates_and_is_tested_as_any_other(streets, tmp_path):
-    options = ['train_cfg.val_interval=4', 'val_dataloader.num_workers=0',
-               'val_dataloader.persistent_workers=False']
+    options = ['train_cfg.val_interval=2', 'val_dataloader.num_workers=0',
+               'val_dataloader.persistent_workers=False',
+               'default_hooks.checkpoint.save_best=mIoU']
     dealt = run(sharded(SEGMENT, tmp_path), tmp_path / 'dealt', streets, 2, *options)
     both = run(SEGMENT, tmp_path / 'both', streets, 2, *options)
     weights, moments = gap(dealt, both)
     assert weights < 5e-3  # Adam turns rounding of the smallest gradients into steps of its own
     assert moments < 1e-4
+    for path in (tmp_path / 'dealt').glob('*iter_*.pth'):  # the best ones, after validation, too
+        at = int(path.stem.split('_')[-1])
+        assert torch.load(path, weights_only=False)['meta']['iter'] == at, path
     done = subprocess.run(
         [sys.executable, 'tools/test.py', SEGMENT, tmp_path / 'dealt/iter_4.pth', '--work-dir',
          tmp_path / 'test', '--cfg-options', f'data_root={streets}',
@@ -93,6 +97,42 @@ def test_sharded_segmentation_validates_and_is_tested_as_any_other(streets, tmp_
     scores = [(tmp_path / name).read_text().split('"mIoU": ')[1].split(',')[0]
               for name in ('dealt/result.json', 'test/test_result.json')]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_left_out_and_said(streets, tmp_path):
+    """Weights of another number of classes, positions of another grid, keys of nobody."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+    cfg = Config.fromfile(ROOT / SEGMENT).model
+    cfg.backbone.img_size, cfg.decode_head.num_classes = (64, 64), 7
+    init_default_scope('mmseg')
+    state = MODELS.build(cfg).state_dict()
+    torch.nn.init.ones_(state['backbone.pos_embed'])
+    torch.save(dict(state, **{'other.weight': torch.ones(2)}), tmp_path / 'other.pth')
+    for switch in ['fsdp'] + ['deepspeed'] * (find_spec('deepspeed') is not None):
+        work = tmp_path / switch
+        found = run(sharded(SEGMENT, tmp_path, switch), work, streets, 2,
+                    f'load_from={tmp_path}/other.pth', 'train_cfg.val_interval=9')
+        assert (found['state_dict']['backbone.pos_embed'] - 1).abs().max() < 0.01
+        log = next(work.glob('2*/*.log')).read_text()
+        assert 'of another shape: decode_head.conv_seg.bias, decode_head.conv_seg.weight' in log
+        assert 'not in the model: other.weight' in log
+
+
+def test_windows_are_no_rounds_of_talk_between_processes():
+    from mmvitlin.engine.sharding import ShardedStrategy
+    from mmvitlin.models import Adventurer
+    model = torch.nn.Module()
+    model.backbone = Adventurer(dict(embed_dims=32, num_layers=2), 32, 16)
+    strategy = ShardedStrategy.__new__(ShardedStrategy)
+    strategy.units = 'auto'
+    assert len(strategy._units(model)) == 2
+    model.test_cfg = dict(mode='slide')
+    assert strategy._units(model) == []
+    strategy.units = 'blocks'
+    with pytest.raises(ConfigError, match=r"equally often \(test_cfg.mode='slide'\); take units"):
+        strategy._units(model)
 
 
 @pytest.mark.slow
@@ -117,11 +157,16 @@ def test_deepspeed_in_bfloat16_is_near_and_its_checkpoints_are_plain(streets, tm
     again = run(config, tmp_path / 'again', streets, 2, free,
                 resume=tmp_path / 'dealt/iter_2.pth')
     assert gap(dealt, again) == (0., 0.)
-    run(DISTILL, tmp_path / 'back', streets, 1, free, resume=tmp_path / 'dealt/iter_2.pth')
+    back = run(DISTILL, tmp_path / 'back', streets, 1, free,
+               resume=tmp_path / 'dealt/iter_2.pth')
+    assert {float(v['step']) for v in back['optimizer']['state'].values()} == {4.}
+    assert max(gap(alone, back)) < 2e-3
+    student = torch.load(tmp_path / 'dealt/student.pth', weights_only=True)
+    assert student['meta']['normalisation']['mean'] == [123.675, 116.28, 103.53]
 
 
 @pytest.mark.parametrize(('switch', 'extra', 'launcher', 'words'), [
-    ('fsdp', '', 'none', 'mmvitlin.ShardedStrategy shards the model over processes: start it with'),
+    ('fsdp', '', 'none', 'ShardedStrategy shards the model over processes; start it with'),
     ('fsdp', "strategy = dict(type='FSDPStrategy')", 'pytorch', "mmengine's FSDPStrategy flattens"),
     ('fsdp', "custom_hooks = [dict(type='EMAHook')]", 'pytorch', 'an EMAHook copies the model'),
     ('deepspeed', '', 'pytorch', r"not installed; pip install 'mmvitlin\[deepspeed\]'"),

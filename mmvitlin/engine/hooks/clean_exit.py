@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from mmengine.dataset import worker_init_fn
 from mmengine.hooks import EMAHook, Hook
-from mmengine.runner import Runner, runner
+from mmengine.runner import Runner, _flexible_runner, runner
 
 from mmvitlin.engine import distributed
 from mmvitlin.engine.checkpoints import write_whole
@@ -42,8 +42,8 @@ def _obey(parent: int) -> None:
 
 
 def install() -> None:
-    """Let the loaders of mmengine's Runner start their workers so."""
-    runner.default_worker_init_fn = patient_worker
+    """Let the loaders of mmengine's runners start their workers so."""
+    runner.default_worker_init_fn = _flexible_runner.default_worker_init_fn = patient_worker
 
 
 class _Listening:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
@@ -12,7 +13,6 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmvitlin.engine.hooks.step_seed import StepSeedHook
-from mmvitlin.engine.sharding import local
 from mmvitlin.errors import NonFiniteLossError
 from mmvitlin.registry import HOOKS
 
@@ -56,8 +56,7 @@ class FiniteLossHook(Hook):
                 self._refuse(runner, f'the loss is {float(loss.detach()):g}', loss)
 
         def guarded_step(*args, **kwargs) -> None:
-            norm = _total_norm([p.grad for group in wrapper.param_groups for p in group['params']
-                                if p.grad is not None])
+            norm = _total_norm(_gradients(wrapper), next(runner.model.parameters()).device)
             if self._finite(norm):
                 self.skipped = 0
                 step(*args, **kwargs)
@@ -71,6 +70,8 @@ class FiniteLossHook(Hook):
     def _refuse(self, runner: Runner, what: str, value: Tensor) -> None:
         """Leave the step out, or end the run."""
         self._restore()
+        for group in _of_deepspeed(runner.optim_wrapper):  # else the next step adds to them
+            runner.optim_wrapper.optimizer.averaged_gradients[group] = None
         message = self._describe(runner, what, value)
         self._restore()  # telling the culprit ran the network again
         if self.action == 'stop' or self.skipped >= self.limit:
@@ -126,9 +127,10 @@ class FiniteLossHook(Hook):
         weights = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
         try:
             StepSeedHook().before_train_iter(runner, 0)
-            with torch.no_grad(), runner.optim_wrapper.optim_context(runner.model):
-                data = model.data_preprocessor(self._batch, True)
-                model(**data, mode='loss')
+            context = getattr(runner.optim_wrapper, 'optim_context', lambda model: nullcontext())
+            halved = getattr(runner.model, '_cast_inputs_half', lambda data: data)  # by DeepSpeed
+            with torch.no_grad(), context(runner.model):
+                model(**halved(model.data_preprocessor(self._batch, True)), mode='loss')
         except Exception as error:
             return f'computing it again failed ({type(error).__name__}: {error})'
         finally:
@@ -141,11 +143,24 @@ class FiniteLossHook(Hook):
         return 'every module gave finite outputs, so it is in the loss itself'
 
 
-def _total_norm(gradients: list[Tensor]) -> Tensor:
-    """Of this process's part, where gradients are sharded."""
+def _of_deepspeed(wrapper) -> dict[int, list[Tensor] | None]:
+    """Where DeepSpeed keeps this process's part of the gradients, by group."""
+    return getattr(wrapper.optimizer, 'averaged_gradients', {})
+
+
+def _gradients(wrapper) -> list[Tensor]:
+    """This process's part of them, where they are sharded."""
+    if held := _of_deepspeed(wrapper):
+        return [g for group in held.values() for g in group or ()]
+    found = [p.grad for group in wrapper.param_groups for p in group['params']
+             if p.grad is not None]
+    return [g.to_local() if hasattr(g, 'to_local') else g for g in found]
+
+
+def _total_norm(gradients: list[Tensor], device: torch.device) -> Tensor:
     if not gradients:
-        return torch.zeros(())
-    norms = torch._foreach_norm([local(g) for g in gradients])
+        return torch.zeros((), device=device)
+    norms = torch._foreach_norm(gradients)
     return torch.stack([n.float() for n in norms]).norm()
 
 

@@ -33,7 +33,11 @@ class StudentCheckpointHook(Hook):
         self._saved: tuple[int | None, dict] = None, {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Beside every full checkpoint, out of its weights: whole in every mode of training."""
+        """Beside every full checkpoint, out of its weights: whole in every mode of training, on
+        the first process."""
+        self._saved = runner.iter, {}
+        if runner.rank != 0:
+            return
         whole = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}
         state = {k: v.detach().cpu() for k, v in whole.items()
                  if k.startswith('backbone.') and k != 'backbone.mask_token'}
@@ -74,7 +78,7 @@ class StudentCheckpointHook(Hook):
 
 
 def _whole_state(runner: Runner) -> dict[str, torch.Tensor]:
-    """All weights, on every process; where they are sharded all processes must ask together."""
+    """All weights, on the first process; where they are sharded all must ask together."""
     if hasattr(runner, 'strategy'):
         return runner.strategy.model_state_dict()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
