@@ -3,6 +3,7 @@ from mmvitlin.engine.hooks import (
     AverageBuffersHook,
     CleanExitHook,
     FiniteLossHook,
+    FirstTimesHook,
     ResultHook,
     StepSeedHook,
     StudentCheckpointHook,
@@ -11,5 +12,6 @@ from mmvitlin.engine.optim import CPUAmpOptimWrapper, LayerDecayOptimWrapperCons
 
 __all__ = [
     'AverageBuffersHook', 'CPUAmpOptimWrapper', 'CleanExitHook', 'FiniteLossHook',
-    'LayerDecayOptimWrapperConstructor', 'ResultHook', 'StepSeedHook', 'StudentCheckpointHook'
+    'FirstTimesHook', 'LayerDecayOptimWrapperConstructor', 'ResultHook', 'StepSeedHook',
+    'StudentCheckpointHook'
 ]

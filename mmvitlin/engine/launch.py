@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from mmvitlin import compat
 from mmvitlin.engine import checkpoints, distributed, sharding
-from mmvitlin.engine.hooks import clean_exit
+from mmvitlin.engine.hooks import FirstTimesHook, clean_exit
 from mmvitlin.engine.preflight import (
     LOADERS,
     check_whole,
@@ -25,7 +25,7 @@ from mmvitlin.engine.preflight import (
 from mmvitlin.errors import ConfigError, UserError
 
 _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
-          'mmvitlin.FiniteLossHook', 'mmvitlin.AverageBuffersHook')
+          'mmvitlin.FiniteLossHook', 'mmvitlin.AverageBuffersHook', 'mmvitlin.FirstTimesHook')
 
 
 def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:
@@ -184,8 +184,7 @@ def build_runner(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Runner:
     except (UserError, FileNotFoundError):
         raise
     except Exception as error:  # of any of the libraries
-        raise ConfigError('the config cannot be built: '
-                          f'{str(error).strip(chr(39)) or type(error).__name__}') from error
+        raise ConfigError(f'the config cannot be built: {_words(error)}') from error
 
 
 def train(cfg: Config, resume: str | bool = False, amp: bool = False,
@@ -217,9 +216,27 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
     if amp:
         _set_amp(cfg)
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
-    runner.train()
+    try:
+        runner.train()
+    except (UserError, FileNotFoundError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # mmengine builds loaders, optimiser and loops in train()
+        untried = next((h.untried for h in runner.hooks if isinstance(h, FirstTimesHook)), None)
+        if untried is None:
+            raise
+        raise ConfigError(f'the first {untried} of this config ended with {_words(error)} '
+                          '(MMVITLIN_TRACEBACK=1 shows where)') from error
     distributed.leave()
     return runner
+
+
+def _words(error: Exception) -> str:
+    """What an error of one of the libraries says, without the traceback of a worker."""
+    text = str(error).strip(chr(39))
+    if 'Original Traceback' in text:
+        text = text.rstrip().rsplit('\n', 1)[-1]
+    kind = type(error).__name__
+    return text if text.startswith(f'{kind}: ') else f'{kind}: {text}'.removesuffix(': ')
 
 
 def without_initial_weights(cfg: Config) -> None:
