@@ -26,6 +26,7 @@ $(VENV)/.setup: setup.py requirements/lock.txt
 	$(BIN)/python -m pip install -q --no-deps -r requirements/lock.txt
 	@echo "== setup 3/3: mmvitlin itself"
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@echo "== setup done; for the tools: . $(VENV)/bin/activate"
 	@touch $@
 
 setup-full: $(VENV)/.setup-full

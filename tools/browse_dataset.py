@@ -12,7 +12,7 @@ from PIL import Image
 from mmvitlin.analysis.browsing import browse
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.launch import load_config
-from mmvitlin.engine.preflight import preflight
+from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders, check_libraries
 
 
 @friendly
@@ -28,7 +28,9 @@ def main() -> None:
                         metavar='KEY=VALUE')
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    preflight(cfg)
+    check_libraries(cfg)
+    check_data_folders(cfg)
+    check_classes(cfg, LOADERS)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     samples = itertools.islice(browse(cfg, args.split, args.original), args.number)
     for n, (name, caption, picture) in enumerate(samples):

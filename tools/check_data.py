@@ -22,7 +22,7 @@ from rich.table import Table
 from mmvitlin.datasets.checking import check, count_samples, duplicates, lonely_labels
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.launch import load_config
-from mmvitlin.engine.preflight import preflight
+from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders, check_libraries
 
 
 @friendly
@@ -37,7 +37,9 @@ def main() -> None:
                         metavar='KEY=VALUE')
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    preflight(cfg)
+    check_libraries(cfg)
+    check_data_folders(cfg)
+    check_classes(cfg, LOADERS)
     counts = count_samples(cfg)
     checked = list(track(check(cfg, args.workers), 'reading', sum(counts.values())))
     problems = [*(p for c in checked for p in c.problems), *duplicates(checked),

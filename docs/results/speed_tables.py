@@ -107,7 +107,10 @@ def parameters(rows: dict[tuple[str, str, str], dict]) -> str:
 
 
 def overtakes(results: dict, rows: dict, name: str, other: str, precision: str) -> str:
-    """From which image on ``name`` is faster than ``other``, beyond the spread of both."""
+    """From which image on ``name`` is faster than ``other``, beyond the spread of both.
+
+    Level are those whose spreads overlap and whose medians lie within a tenth.
+    """
     sizes = [s for s in by_area(s for n, s, p in rows if (n, p) == (name, precision))
              if (other, s, precision) in rows]
     if not sizes:
@@ -115,7 +118,10 @@ def overtakes(results: dict, rows: dict, name: str, other: str, precision: str) 
 
     def ahead(size: str) -> int:  # 1: faster, -1: slower, 0: level
         a, b = (rows[n, size, precision]['ms'] for n in (name, other))
-        return (a['p90'] < b['p10']) - (b['p90'] < a['p10'])
+        near = abs(a['median'] - b['median']) < 0.1 * b['median']
+        if near and a['p90'] >= b['p10'] and b['p90'] >= a['p10']:
+            return 0
+        return 1 if a['median'] < b['median'] else -1
 
     last = max((n for n, size in enumerate(sizes) if ahead(size) != 1), default=-1)
     if last == -1:

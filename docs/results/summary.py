@@ -47,21 +47,21 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
     return [
         '### Accuracy', '',
         f"CamVid, 120×160 crops, patch 8, networks of 2 M parameters, {len(camvid['seeds'])} "
-        'seeds, mIoU on held-out images:', '',
+        f"seeds, mIoU on held-out images. The teacher had {a['teacher']['iterations']} iterations "
+        'with the same labels, and the ViTs turned linear start from its weights:', '',
         '| | iterations without labels | with labels | mIoU |', '| --- | --- | --- | --- |',
         *(f"| {text} | {without or ''} | {stage['iterations']} | {score(stage)} |"
           for text, stage, without in rows if stage), '',
         f"Distillation is worth {paired(a['distilled'], a['scratch'])} to an Adventurer "
-        'whose labels are few' + (
-            f" ({paired(a['distilled'], a['distilled_l2'])} beside plain L2)"
-            if 'distilled_l2' in a else '') +
+        'with few labelled iterations' + (
+            ', no more and no less than plain L2 on final features from the same teacher '
+            f"({paired(a['distilled'], a['distilled_l2'])})" if 'distilled_l2' in a else '') +
         f", alignment {paired(b['both_stages'], b['no_alignment'])} to a ViT turned linear, "
         'which then stands '
         f"{paired(b['both_stages'], b['softmax_finetuned'])} beside the same ViT with "
         'softmax. An Adventurer without any teacher, given labels for the whole budget, stands '
-        f"{paired(a['scratch_long'], a['distilled'])} beside the distilled one" +
-        (': distil where labels are few or the teacher saw more than you have.'
-         if a['scratch_long']['mean'] > a['distilled']['mean'] else '.'), '',
+        f"{paired(a['scratch_long'], a['distilled'])} beside the distilled one. Fewer labelled "
+        'images, and teachers that saw more than the student can, were not measured.', '',
         *commands(camvid, adala)]
 
 
@@ -82,6 +82,12 @@ def speed(results: dict) -> list[str]:
             if of[0] and of[n]:
                 cells[n] += f" ({of[0]['ms']['median'] / of[n]['ms']['median']:.1f}×)"
         told.append(f"| {size.replace('x', '×')} | {' | '.join(cells)} |")
+    peaks = []
+    for size in by_area(s for _, s, _ in rows):
+        of = [rows.get((name, size, 'fp32'), {}).get('peak_mib')
+              for name in ('vit-base', 'linear-vit-base', 'adventurer-base')]
+        if None not in of:
+            peaks.append(f"{size.replace('x', '×')} {of[0]:,.0f}, {of[1]:,.0f} and {of[2]:,.0f}")
     words = []
     for kind, prefix in (('a linear ViT', 'linear-vit-'), ('an Adventurer', 'adventurer-')):
         words.append(f'{kind} ' + ', '.join(
@@ -89,6 +95,8 @@ def speed(results: dict) -> list[str]:
             for w in ('tiny', 'small', 'base')))
     return [*told, '', f"Faster than the ViT of its name, from: {'; '.join(words)}. Below that, "
             f'keep the softmax. {parameters(rows)}', '',
+            'Peak memory above the loaded network in MiB, ViT-B, linear ViT-B and Adventurer-B: '
+            f"{'; '.join(peaks)}.", '',
             '![time against tokens](docs/results/speed_cpu_latency.png)', '',
             '![memory against tokens](docs/results/speed_cpu_memory.png)', '',
             *commands(results)]

@@ -97,7 +97,7 @@ def check(cfg: Config, workers: int = 2) -> Iterator[Checked]:
         file = getattr(dataset, 'ann_file', '')
         boxes = annotations_by_image(file) if file.endswith('.json') and hasattr(
             dataset, 'cat_ids') else {}
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(max(workers, 1)) as pool:
             yield from pool.map(partial(_look, split, dataset, read, boxes), range(len(dataset)))
 
 

@@ -1,6 +1,7 @@
 """From a config file to a running Runner: what the command lines call."""
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -43,8 +44,12 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         path, _ = Config._get_cfg_path(path, '')
     if not Path(path).is_file():
         raise ConfigError(f'no config file at {path}')
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # it is Python, and executed
+        raise ConfigError(f'{path} is no config: {_words(error)}') from error
     options = dict(options or {})
+    _refuse_unknown(cfg, options, path)
     root = options.get('data_root')
     cfg.merge_from_dict(options)
     if root is not None:
@@ -54,6 +59,29 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     return cfg
+
+
+_RUNNER = {  # what a Runner takes, and we, whether the config has it or not
+    'auto_scale_lr', 'cfg', 'compile', 'custom_hooks', 'custom_imports', 'data_preprocessor',
+    'data_root', 'default_hooks', 'default_scope', 'env_cfg', 'experiment_name', 'launcher',
+    'load_from', 'log_level', 'log_processor', 'model_wrapper_cfg', 'optim_wrapper',
+    'param_scheduler', 'randomness', 'resume', 'runner_type', 'strategy', 'sync_bn', 'test_cfg',
+    'test_dataloader', 'test_evaluator', 'train_cfg', 'train_dataloader', 'tta_model',
+    'tta_pipeline', 'val_cfg', 'val_dataloader', 'val_evaluator', 'vis_backends', 'visualizer',
+    'work_dir'}
+
+
+def _refuse_unknown(cfg: Config, options: dict, path: str) -> None:
+    """Raises ConfigError for an option that would change nothing."""
+    for key in options:
+        top = key.split('.')[0]
+        if top not in cfg and top not in _RUNNER:
+            close = difflib.get_close_matches(top, [*cfg.keys(), *_RUNNER], n=1)
+            hint = f"; do you mean '{close[0]}'?" if close else ''
+            within = [k for k in cfg if isinstance(cfg[k], dict) and top in cfg[k]]
+            if within:
+                hint = f'; it is in {within[0]}: {within[0]}.{key}'
+            raise ConfigError(f"--cfg-options {key}: {path} has no '{top}'{hint}")
 
 
 def _move_data(cfg: Config, root: str) -> None:
@@ -232,7 +260,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
 
 def _words(error: Exception) -> str:
     """What an error of one of the libraries says, without the traceback of a worker."""
-    text = str(error).strip(chr(39))
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if 'Original Traceback' in text:
         text = text.rstrip().rsplit('\n', 1)[-1]
     kind = type(error).__name__

@@ -64,6 +64,21 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
         ConfigError: names the key and the remedy.
     """
     check_libraries(cfg)
+    check_data_folders(cfg, loaders)
+    if cfg.get('load_from'):
+        _look_for(cfg.load_from, 'load_from')
+    check_classes(cfg, loaders)
+    for key, path in checkpoints_of(cfg.get('model', {}), 'model'):
+        _look_for(path, key)
+    _check_start(cfg)
+
+
+def check_data_folders(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
+    """Look for the folders and lists of a config's data sets.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
     for key, dataset in datasets_of(cfg):
         if key.split('.')[0] not in loaders:
             continue
@@ -80,17 +95,13 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
             if part and not (root / part).is_dir():
                 which = f'data_prefix.{name}' if name else 'data_prefix'
                 raise ConfigError(f"{key}.{which}: '{root}' has no folder '{part}'. It holds: "
-                                  f'{sorted(p.name for p in root.iterdir())[:8]}')
+                                  f'{sorted(p.name for p in root.iterdir())[:8]}. Give the '
+                                  f"right one with --cfg-options {key}.{which}=…, '' for the "
+                                  'folder itself')
         listed = dataset.get('ann_file')
         if isinstance(listed, str) and listed and '://' not in listed \
                 and not (root / listed).exists():
             raise ConfigError(f"{key}.ann_file: '{root}' has no file '{listed}'")
-    if cfg.get('load_from'):
-        _look_for(cfg.load_from, 'load_from')
-    check_classes(cfg, loaders)
-    for key, path in checkpoints_of(cfg.get('model', {}), 'model'):
-        _look_for(path, key)
-    _check_start(cfg)
 
 
 def _check_start(cfg: Config) -> None:

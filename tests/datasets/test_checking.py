@@ -26,6 +26,9 @@ def test_a_sound_data_set(streets):
     done = call(streets)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count('none') == 2
+    # before the checkpoint is there that training starts from
+    done = call(streets, '--workers', '0', config='configs/seg/cityscapes_1024.py')
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

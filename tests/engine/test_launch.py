@@ -105,6 +105,34 @@ def test_a_config_of_a_library_by_name():
     assert cfg.model.backbone.type == 'MixVisionTransformer'
 
 
+def test_an_option_that_would_change_nothing():
+    for key, words in {'modell.backbone.arch': r"has no 'modell'; do you mean 'model'\?",
+                       'objectives.mask': r'it is in model: model.objectives.mask',
+                       'whatever': r"has no 'whatever'$"}.items():
+        with pytest.raises(ConfigError, match=f'--cfg-options {key}: .*{words}'):
+            load_config('configs/distill/linearizer_adventurer-nano_streets.py', {key: 1})
+
+
+def test_a_file_that_is_no_config(tmp_path):
+    for text, words in (('model = dict(', "was never closed"),
+                        ("_base_ = ['./gone.py']", 'gone.py'),
+                        ('a = 1 / 0', 'ZeroDivisionError')):
+        (tmp_path / 'a.py').write_text(text)
+        with pytest.raises(ConfigError, match=f'a.py is no config: .*{words}'):
+            load_config(str(tmp_path / 'a.py'))
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    ({'optim_wrapper.optimizer.learning_rate': 1}, "first training .* argument 'learning_rate'"),
+    ({'train_dataloader.batchsize': 1}, "first training .* argument 'batchsize'"),
+    ({'train_cfg.max_iters': 'two'}, 'first training of this config ended with'),
+    ({'val_evaluator.iou_metrics': ['mMoU']}, "first (training|validation) .*mMoU"),
+])
+def test_what_a_config_cannot_do_is_one_line(streets, tmp_path, options, words):
+    with pytest.raises(ConfigError, match=f'{words}.*MMVITLIN_TRACEBACK=1'):
+        train(nano(streets, tmp_path, **{'train_cfg.max_iters': 1, **options}))
+
+
 def test_no_such_config():
     with pytest.raises(ConfigError, match='no config file at configs/typo.py'):
         load_config('configs/typo.py')
