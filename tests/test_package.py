@@ -85,8 +85,9 @@ def read_by_a_stranger(folder, **env):
 def test_a_base_of_ours_resolves_from_a_strangers_folder(tmp_path):
     assert read_by_a_stranger(tmp_path).endswith(' 5 (1024, 1024)')
     from mmvitlin.engine.launch import load_config
+    from mmvitlin.errors import ConfigError
     (tmp_path / 'typo.py').write_text("_base_ = ['mmvitlin::seg/cityscape.py']")
-    with pytest.raises(FileNotFoundError, match='mmvitlin::seg/cityscape.py: mmvitlin has no such'):
+    with pytest.raises(ConfigError, match='typo.py is no config.*cityscape.py: mmvitlin has no'):
         load_config(str(tmp_path / 'typo.py'))
 
 

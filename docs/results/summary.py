@@ -2,7 +2,7 @@
 import statistics
 
 from accuracy_tables import ROOT, load_report, paired, score
-from commands import commands
+from commands import commands, ending
 from speed_tables import by_area, detector_times, in_seconds, measured, on, overtakes, parameters
 from trust_table import survived
 
@@ -99,7 +99,7 @@ def speed(results: dict) -> list[str]:
             f"{'; '.join(peaks)}.", '',
             '![time against tokens](docs/results/speed_cpu_latency.png)', '',
             '![memory against tokens](docs/results/speed_cpu_memory.png)', '',
-            *commands(results)]
+            *ending(results)]
 
 
 def large_images(memory: dict, curve: dict | None) -> list[str]:

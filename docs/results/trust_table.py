@@ -35,9 +35,9 @@ def survived(results: dict) -> list[str]:
                      f'from the last checkpoint and ended with {equal}.')
     if fuzzed := rows.get('mutated configs and checkpoints'):
         counts = {kind: sum(fuzzed[kind].values()) for kind in ('configs', 'checkpoints')}
-        lines.append(f"- {counts['configs']} mutated configs and {counts['checkpoints']} mutated "
-                     f"checkpoints: {len(fuzzed['unclear'])} ended in anything but a result or one "
-                     'clear error.')
+        lines.append(f"- {counts['configs']} mutated configs, trained and validated for a step, "
+                     f"and {counts['checkpoints']} mutated checkpoints: {len(fuzzed['unclear'])} "
+                     'ended in anything but a result or one clear error.')
     if files := rows.get('damaged data'):
         outcomes: dict[str, int] = {}
         for counts in files.values():

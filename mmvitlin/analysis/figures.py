@@ -14,6 +14,7 @@ from mmvitlin.errors import ConfigError
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator
 
 COLOURS = {'teacher': '#555555', 'student': '#0072b2', 'distilled': '#0072b2',
            'aligned': '#0072b2', 'scratch': '#d55e00', 'dropped_in': '#d55e00',
@@ -207,14 +208,10 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
             if key == 'ms':
                 _mark_crossovers(axis, lines, [p for p in pairs if p['setting'] == way])
             axis.set(title=looks.short[way])
-            axis.set_xlabel('tokens of 16×16 pixels, and image', fontsize=9)
             axis.tick_params(labelbottom=True)
-        _name_sizes(axes[0, 0], shapes)  # all panels share it
+            _name_ticks(axis, shapes)
         for axis in axes[:, 0]:
             axis.set(ylabel=label)
-        if key == 'ms':
-            low, high = axes[0, 0].get_ylim()  # the same for all: room for lists above the lines
-            axes[0, 0].set_ylim(low, high * (high / low)**0.3)
         figure.suptitle(looks.common, fontsize=10)
         looks.legend(figure)
         written.append(save(figure, Path(folder) / f'{file}.png'))
@@ -239,15 +236,20 @@ def _against_tokens(axis, lines: dict[str, list[dict]], key: str, looks: _Looks)
     axis.grid(alpha=0.3)
 
 
-def _name_sizes(axis, shapes: dict[int, str]) -> None:
-    """Ticks at the measured sizes that are not too near to one another."""
+def _name_ticks(axis, shapes: dict[int, str]) -> None:
+    """The measured sizes that are not too near to one another; 1, 2 and 5 of each decade."""
     apart: list[int] = []
     for tokens in sorted(shapes):
         if not apart or tokens > 1.5 * apart[-1]:
             apart.append(tokens)
     axis.set_xticks(apart, [f"{t:,}\n{shapes[t].replace('x', '×')}" for t in apart], fontsize=7,
                     rotation=30)
-    axis.minorticks_off()
+    axis.set_xlabel('tokens of 16×16 pixels, and image', fontsize=9)
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=30))
+    axis.yaxis.set_major_formatter('{x:,g}')
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.tick_params(axis='y', labelsize=8)
 
 
 def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) -> None:
@@ -267,9 +269,9 @@ def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) 
         axis.plot([], [], 'k*', label=f"{number}: {pair['faster']} overtakes {pair['slower']} at "
                                       f"{pair['tokens']:,}")
     if left := sum(bool(p['tokens']) for p in pairs) - len(marked[:_MOST_MARKS]):
-        axis.plot([], [], ' ', label=f'{left} more crossovers: results.json')
+        axis.plot([], [], ' ', label=f"{left} more crossover{'s' * (left > 1)} in the results file")
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=7, loc='upper left')
+        axis.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.28), ncols=2)
 
 
 def _roofline(lines: dict[str, list[dict]], looks: _Looks, limits: dict[str, dict[str, float]],

@@ -330,5 +330,5 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
                                                                               '4,096']
         assert panel.xaxis.get_tick_params()['labelbottom']
     told = [t.get_text() for t in panels[0].get_legend().get_texts()]
-    assert told == ['1: a-tiny overtakes b-tiny at 500', '1 more crossovers: results.json']
+    assert told == ['1: a-tiny overtakes b-tiny at 500', '1 more crossover in the results file']
     assert drawn[0]._suptitle.get_text() == 'backbone · batch 1'

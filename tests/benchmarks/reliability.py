@@ -235,13 +235,19 @@ def restart(folder: Path, data: Path, iters: int = 60) -> dict:
 
 
 def fuzzed(folder: Path, data: Path, configs: int = 300, checkpoints: int = 1000) -> dict:
-    """Configs and checkpoints with something wrong: loaded, or refused with clear words."""
+    """Configs with something wrong, trained and validated for a step, and checkpoints: a result,
+    or refused with clear words."""
     os.chdir(ROOT)
     counts = {'configs': Counter(), 'checkpoints': Counter()}
     broken = []
     cfg = load_config('configs/seg/streets_adventurer-nano.py', {
         'data_root': str(data), 'model.backbone.arch': dict(embed_dims=32, num_layers=2),
-        'model.decode_head.in_channels': 32, 'train_dataloader.num_workers': 0,
+        'model.decode_head.in_channels': 32, 'model.decode_head.channels': 16,
+        'model.backbone.img_size': (64, 128), 'model.data_preprocessor.size': (64, 128),
+        'train_dataloader.dataset.pipeline.2.scale': (128, 64),
+        'train_dataloader.dataset.pipeline.3.crop_size': (64, 128),
+        'val_dataloader.dataset.pipeline.1.scale': (128, 64), **fuzzing.ONE_STEP,
+        'train_dataloader.num_workers': 0,
         'train_dataloader.persistent_workers': False, 'val_dataloader.num_workers': 0,
         'val_dataloader.persistent_workers': False}, str(folder / 'fuzzed'))
     whole = fuzzing.checkpoint_bytes()

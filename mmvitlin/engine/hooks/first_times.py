@@ -15,7 +15,7 @@ class FirstTimesHook(Hook):
         untried: What is running and never came to its end before: 'training', 'validation', or
             None.
     """
-    priority = 'VERY_HIGH'
+    priority = 'LOWEST'  # a step is through when every other hook is
 
     def __init__(self):
         self.untried: str | None = 'training'
