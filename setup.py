@@ -86,7 +86,7 @@ setup(
         'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18'],
         'app': ['gradio>=4.40'],
         'robustness': ['imagecorruptions-imaug>=1.1'],
-        # sharding by DeepSpeed; by FSDP needs nothing
+        # sharding by DeepSpeed (tried: 0.17.6); by FSDP needs nothing
         'deepspeed': ['deepspeed>=0.14'],
         'tracking': ['tensorboard>=2.16', 'wandb>=0.17', 'mlflow>=2.14'],
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'hypothesis>=6.100', 'ruff>=0.6'],
