@@ -4,7 +4,6 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -112,9 +111,9 @@ def _prepare_distributed(cfg: Config) -> None:
     """Let the same command run on gloo where there is no GPU (mmengine wants CUDA).
 
     Raises:
-        ConfigError: see :func:`_check_sharding`.
+        ConfigError: see :func:`mmvitlin.engine.sharding.prepare`.
     """
-    _check_sharding(cfg)
+    sharding.prepare(cfg)
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
     import torch.distributed as dist
@@ -125,68 +124,6 @@ def _prepare_distributed(cfg: Config) -> None:
     cfg.env_cfg.dist_cfg = dict(backend='gloo')
     cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
     cfg.pop('sync_bn', None)  # torch's SyncBatchNorm is CUDA only
-
-
-_SHARDING = ('FSDPStrategy', 'ShardedStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
-
-
-def _check_sharding(cfg: Config) -> None:
-    """Refuse what a strategy that shards cannot do, and tell it what mmengine would not.
-
-    Raises:
-        ConfigError: says what to leave out.
-    """
-    strategy = cfg.get('strategy') or {}
-    kind = str(strategy.get('type', '')).split('.')[-1]
-    if kind not in _SHARDING:
-        return
-    if kind == 'FSDPStrategy':
-        raise ConfigError("strategy: mmengine's FSDPStrategy flattens parameters, and clips "
-                          'gradients and exempts from weight decay piece by piece; take strategy='
-                          "dict(type='mmvitlin.ShardedStrategy') (_base_/switches/fsdp.py)")
-    if 'runner_type' not in cfg:
-        raise ConfigError(f"strategy: {kind} needs runner_type='FlexibleRunner'; without it the "
-                          'strategy is not used')
-    if cfg.get('launcher', 'none') == 'none':
-        raise ConfigError(f'strategy: {kind} shards the model over processes; start it with '
-                          'tools/dist_train.sh, or leave the strategy out')
-    if any(str(h.get('type', '')).split('.')[-1] == 'EMAHook'
-           for h in cfg.get('custom_hooks') or [] if isinstance(h, dict)):
-        raise ConfigError('custom_hooks: an EMAHook copies the model, which a sharded one does not '
-                          'allow; leave the hook out, or the strategy')
-    if cfg.get('compile'):
-        raise ConfigError('compile: FlexibleRunner does not compile; leave it out, or the strategy')
-    if torch.cuda.is_available():  # torch's SyncBatchNorm is CUDA only
-        strategy.setdefault('sync_bn', cfg.get('sync_bn'))
-    if strategy.type == 'mmvitlin.DeepSpeedStrategy':
-        _hand_to_deepspeed(cfg)
-
-
-def _hand_to_deepspeed(cfg: Config) -> None:
-    """What mmengine's optimiser wrappers do, DeepSpeed does itself.
-
-    Raises:
-        ConfigError: it is not installed, or cannot do it.
-    """
-    if find_spec('deepspeed') is None:
-        raise ConfigError("strategy: DeepSpeed is not installed; pip install 'mmvitlin[deepspeed]'")
-    wrapper, strategy = cfg.optim_wrapper, cfg.strategy
-    clip = wrapper.get('clip_grad') or {}
-    if clip.get('type', 'norm') != 'norm' or clip.get('norm_type', 2) != 2:
-        raise ConfigError(f'optim_wrapper.clip_grad={dict(clip)}: DeepSpeed clips by the 2-norm '
-                          'only')
-    if wrapper.type != 'OptimWrapper' and not any(
-            strategy.get(half, {}).get('enabled') for half in ('bf16', 'fp16')):
-        raise ConfigError('mixed precision of DeepSpeed is strategy.bf16=dict(enabled=True), or '
-                          'fp16; set it, or leave out --amp')
-    if 'max_norm' in clip:
-        strategy.setdefault('gradient_clipping', clip['max_norm'])
-    strategy.setdefault('gradient_accumulation_steps', wrapper.get('accumulative_counts', 1))
-    if cfg.get('train_dataloader'):
-        strategy.setdefault('train_micro_batch_size_per_gpu', cfg.train_dataloader.batch_size)
-    cfg.optim_wrapper = dict(
-        type='DeepSpeedOptimWrapper',
-        **{k: wrapper[k] for k in ('optimizer', 'constructor', 'paramwise_cfg') if k in wrapper})
 
 
 def build_runner(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Runner:

@@ -9,6 +9,7 @@ import mmengine
 import torch
 import torch.nn as nn
 from mmengine._strategy import DDPStrategy, SingleDeviceStrategy
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size
 from mmengine.runner import FlexibleRunner
@@ -51,6 +52,42 @@ def install() -> None:
 
     save.heeds_meta = True
     FlexibleRunner.save_checkpoint = save
+
+
+_SHARDING = ('FSDPStrategy', 'ShardedStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
+
+
+def prepare(cfg: Config) -> None:
+    """Refuse what a strategy that shards cannot do, and tell it what mmengine would not.
+
+    Raises:
+        ConfigError: says what to leave out.
+    """
+    strategy = cfg.get('strategy') or {}
+    kind = str(strategy.get('type', '')).split('.')[-1]
+    if kind not in _SHARDING:
+        return
+    if kind == 'FSDPStrategy':
+        raise ConfigError("strategy: mmengine's FSDPStrategy flattens parameters, and clips "
+                          'gradients and exempts from weight decay piece by piece; take strategy='
+                          "dict(type='mmvitlin.ShardedStrategy') (_base_/switches/fsdp.py)")
+    if 'runner_type' not in cfg:
+        raise ConfigError(f"strategy: {kind} needs runner_type='FlexibleRunner'; without it the "
+                          'strategy is not used')
+    if cfg.get('launcher', 'none') == 'none':
+        raise ConfigError(f'strategy: {kind} shards the model over processes; start it with '
+                          'tools/dist_train.sh, or leave the strategy out')
+    if any(str(h.get('type', '')).split('.')[-1] == 'EMAHook'
+           for h in cfg.get('custom_hooks') or [] if isinstance(h, dict)):
+        raise ConfigError('custom_hooks: an EMAHook copies the model, which a sharded one does not '
+                          'allow; leave the hook out, or the strategy')
+    if cfg.get('compile'):
+        raise ConfigError('compile: FlexibleRunner does not compile; leave it out, or the strategy')
+    if torch.cuda.is_available():  # torch's SyncBatchNorm is CUDA only
+        strategy.setdefault('sync_bn', cfg.get('sync_bn'))
+    if strategy.type == 'mmvitlin.DeepSpeedStrategy':
+        from mmvitlin.engine.zero import hand_over
+        hand_over(cfg)
 
 
 class WholeCheckpoints:

@@ -2,18 +2,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import torch
 import torch.nn as nn
 from mmengine._strategy import DDPStrategy
 from mmengine._strategy import DeepSpeedStrategy as MMEngineDeepSpeedStrategy
 from mmengine._strategy import deepspeed as mmengine_deepspeed
+from mmengine.config import Config
 from mmengine.dist import all_reduce, get_rank
 from torch import Tensor
 
 from mmvitlin.engine.sharding import WholeCheckpoints
 from mmvitlin.errors import ConfigError
 from mmvitlin.registry import STRATEGIES
+
+
+def hand_over(cfg: Config) -> None:
+    """What mmengine's optimiser wrappers do, DeepSpeed does itself.
+
+    Raises:
+        ConfigError: it is not installed, or cannot do it.
+    """
+    if find_spec('deepspeed') is None:
+        raise ConfigError("strategy: DeepSpeed is not installed; pip install 'mmvitlin[deepspeed]'")
+    wrapper, strategy = cfg.optim_wrapper, cfg.strategy
+    clip = wrapper.get('clip_grad') or {}
+    if clip.get('type', 'norm') != 'norm' or clip.get('norm_type', 2) != 2:
+        raise ConfigError(f'optim_wrapper.clip_grad={dict(clip)}: DeepSpeed clips by the 2-norm '
+                          'only')
+    if wrapper.type != 'OptimWrapper' and not any(
+            strategy.get(half, {}).get('enabled') for half in ('bf16', 'fp16')):
+        raise ConfigError('mixed precision of DeepSpeed is strategy.bf16=dict(enabled=True), or '
+                          'fp16; set it, or leave out --amp')
+    if 'max_norm' in clip:
+        strategy.setdefault('gradient_clipping', clip['max_norm'])
+    strategy.setdefault('gradient_accumulation_steps', wrapper.get('accumulative_counts', 1))
+    if cfg.get('train_dataloader'):
+        strategy.setdefault('train_micro_batch_size_per_gpu', cfg.train_dataloader.batch_size)
+    cfg.optim_wrapper = dict(
+        type='DeepSpeedOptimWrapper',
+        **{k: wrapper[k] for k in ('optimizer', 'constructor', 'paramwise_cfg') if k in wrapper})
 
 
 @STRATEGIES.register_module()

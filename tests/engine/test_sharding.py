@@ -172,7 +172,7 @@ def test_deepspeed_in_bfloat16_is_near_and_its_checkpoints_are_plain(streets, tm
     ('deepspeed', '', 'pytorch', r"not installed; pip install 'mmvitlin\[deepspeed\]'"),
 ])
 def test_what_cannot_be_sharded(streets, tmp_path, monkeypatch, switch, extra, launcher, words):
-    monkeypatch.setattr('mmvitlin.engine.launch.find_spec', lambda name: None)
+    monkeypatch.setattr('mmvitlin.engine.zero.find_spec', lambda name: None)
     cfg = load_config(str(sharded(SEGMENT, tmp_path, switch, extra)), {'data_root': str(streets)},
                       str(tmp_path / 'work'))
     with pytest.raises(ConfigError, match=words):
