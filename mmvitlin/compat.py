@@ -7,6 +7,8 @@ anything of ours.
 from __future__ import annotations
 
 import argparse
+import functools
+import logging
 import os
 import pickle
 import re
@@ -308,11 +310,24 @@ def keep_mlflow_files() -> None:
 
 
 def hush() -> None:
-    """Drop mmcv's warning, at every import without compiled ops, that they are missing.
+    """Drop what the libraries say at every import of what is missing and not needed.
 
-    What needs them says so when it is built.
+    mmcv warns of its compiled ops (what needs them says so when it is built); the onedl
+    distributions of mmseg 1.4 and mmdet 3.4 print, as words for debugging, that OneDL is missing.
     """
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+    from mmengine import logging as mmengine_logging
+    usual = mmengine_logging.print_log
+    if hasattr(usual, 'heeds_level'):
+        return
+
+    @functools.wraps(usual)
+    def print_log(msg, logger=None, level: int = logging.INFO) -> None:
+        if logger is not None or level > logging.DEBUG:
+            usual(msg, logger, level)
+
+    print_log.heeds_level = True
+    mmengine_logging.print_log = print_log
 
 
 def apply() -> None:

@@ -23,3 +23,12 @@ class DiskFullError(OSError, UserError):
 
 class CheckpointError(UserError):
     """A checkpoint cannot be read or is of another model."""
+
+
+def in_words(error: Exception) -> str:
+    """What an error of one of the libraries says, without the traceback of a worker."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if 'Original Traceback' in text:
+        text = text.rstrip().rsplit('\n', 1)[-1]
+    kind = type(error).__name__
+    return text if text.startswith(f'{kind}: ') else f'{kind}: {text}'.removesuffix(': ')

@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from mmvitlin import compat
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import load_config
 from mmvitlin.engine.preflight import check_classes, check_libraries
 from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
@@ -52,6 +52,14 @@ def test_it_builds(path, monkeypatch):
     assert loader.dataset.data_root
     text = (ROOT / path).read_text()
     assert text.startswith('#'), 'a config says in its first line what it is for'
+
+
+def test_the_page_of_data_sets_has_their_places():
+    page = (ROOT / 'docs/data.md').read_text()
+    for path in (ROOT / 'configs/_base_/datasets').glob('*.py'):
+        root = re.search(r"^data_root = '(.*)'", path.read_text(), re.M)
+        if root is not None and not root[1].startswith('work_dirs/'):
+            assert f'`{root[1]}`' in page, path
 
 
 def test_the_model_index_lists_them():

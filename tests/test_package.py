@@ -72,7 +72,7 @@ model = dict(decode_head=dict(num_classes=5), auxiliary_head=dict(num_classes=5)
 
 def read_by_a_stranger(folder, **env):
     (folder / 'mine.py').write_text(STRANGER)
-    code = ("from mmvitlin.engine.launch import load_config; import mmvitlin\n"
+    code = ("from mmvitlin.engine.config import load_config; import mmvitlin\n"
             "cfg = load_config('mine.py')\n"
             "assert cfg.default_scope == 'mmseg' and '_scope_' not in cfg.model.decode_head\n"
             "print(mmvitlin.__file__, cfg.model.decode_head.num_classes, cfg.crop_size)")
@@ -84,7 +84,7 @@ def read_by_a_stranger(folder, **env):
 
 def test_a_base_of_ours_resolves_from_a_strangers_folder(tmp_path):
     assert read_by_a_stranger(tmp_path).endswith(' 5 (1024, 1024)')
-    from mmvitlin.engine.launch import load_config
+    from mmvitlin.engine.config import load_config
     from mmvitlin.errors import ConfigError
     (tmp_path / 'typo.py').write_text("_base_ = ['mmvitlin::seg/cityscape.py']")
     with pytest.raises(ConfigError, match='typo.py is no config.*cityscape.py: mmvitlin has no'):

@@ -19,7 +19,6 @@ import json
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,9 +26,17 @@ from rich.table import Table
 from mmvitlin.analysis.figures import lab_figures
 from mmvitlin.analysis.lab import Grid, measure
 from mmvitlin.analysis.subjects import DTYPES, MODES, PARTS, PEERS, parse_subject, twins
-from mmvitlin.analysis.trends import changed, growth, other_conditions, pairs, series
+from mmvitlin.analysis.trends import (
+    changed,
+    growth,
+    in_words,
+    other_conditions,
+    pairs,
+    series,
+)
 from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.errors import ConfigError
 
 
@@ -69,7 +76,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--compare', type=Path, metavar='OLD.json',
                         help='print what changed beyond the spread')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE')
     return parser.parse_args()
 
@@ -170,9 +177,8 @@ def main() -> None:
     lines = series(results)
     results['pairs'] = pairs(lines)
     for pair in results['pairs']:
-        where = 'throughout' if pair['always'] else \
-            f"from {pair['tokens']:,} tokens ({pair['side']}×{pair['side']} pixels)"
-        tell(f"{pair['faster']} is faster than {pair['slower']} {where} ({pair['setting']})")
+        tell(f"{pair['faster']} is faster than {pair['slower']} from: {in_words(pair)} "
+             f"({pair['setting']})")
     results['growth'] = {name: growth(rows) for name, rows in lines.items()}
     for name, exponent in results['growth'].items():
         if exponent is not None:

@@ -6,12 +6,11 @@ import argparse
 import itertools
 from pathlib import Path
 
-from mmengine.config import DictAction
 from PIL import Image
 
 from mmvitlin.analysis.browsing import browse
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders, check_libraries
 
 
@@ -24,7 +23,7 @@ def main() -> None:
     parser.add_argument('--number', '-n', type=int, default=10, help='of samples')
     parser.add_argument('--original', action='store_true', help='before any transform')
     parser.add_argument('--output-dir', '-o', type=Path, default=Path('work_dirs/browse'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE')
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)

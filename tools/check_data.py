@@ -14,14 +14,13 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from mmvitlin.datasets.checking import check, count_samples, duplicates, lonely_labels
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders, check_libraries
 
 
@@ -33,7 +32,7 @@ def main() -> None:
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     parser.add_argument('--show', type=int, default=20, help='problems listed on the screen')
     parser.add_argument('--out', type=Path, help='JSON file of all problems')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE')
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)

@@ -9,8 +9,6 @@ import argparse
 import itertools
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmvitlin.analysis.resolution import labelled_images
 from mmvitlin.analysis.side_by_side import (
     difference_figure,
@@ -20,6 +18,7 @@ from mmvitlin.analysis.side_by_side import (
 )
 from mmvitlin.apis import SegInferencer
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--layer', type=int, default=-1, help='after which block')
     parser.add_argument('--device')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/compare'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE')
     return parser.parse_args()
 
@@ -54,7 +53,7 @@ def main() -> None:
                 for who, infer in nets.items()}
         written.append(token_figure(row['image'], maps, at, args.out_dir / f'token_{n}.png'))
     written.append(difference_figure(rows, nets['teacher'].palette,
-                                     args.out_dir / 'differences.png'))
+                                     nets['teacher'].classes, args.out_dir / 'differences.png'))
     print('written: ' + ', '.join(map(str, written)))
 
 

@@ -42,7 +42,7 @@ def main() -> None:
     recipe, told = load_recipe(args.recipe), load_report(args.recipe)
 
     data = out / 'streets'
-    if not (data / 'annotations' / 'instances_val.json').is_file():
+    if not (data / 'annotations' / 'instancesonly_filtered_gtFine_val.json').is_file():
         say(f'drawing {sum(args.scenes)} street scenes of 256x512 into {data}')
         write_streets(data, dict(zip(('train', 'val'), args.scenes, strict=True)), (256, 512),
                       seed=args.seed)
@@ -80,7 +80,8 @@ def main() -> None:
     rows = list(predictions(*trained.values(), itertools.islice(
         labelled_images(trained['teacher'].cfg), 4)))
     palette = trained['teacher'].palette
-    difference_figure(rows, palette, out / 'predictions.png')
+    difference_figure(rows, palette, trained['teacher'].classes, out / 'predictions.png',
+                      {who: results['miou'][getattr(told, who)] for who in trained})
     loss_curves({name: stages / name for name in runs}, told.unlabelled, out / 'losses.png')
     latency_figure(latency, nets['student'].patch_size, out / 'latency.png')
     write_page(Page(told.title, find_runs([stages]), {

@@ -6,10 +6,9 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmvitlin.apis.export import SUFFIXES, export, load_trained
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions
 
 
 @friendly
@@ -26,7 +25,7 @@ def main() -> None:
                         help='traced at')
     parser.add_argument('--fixed', action='store_true', help='only this size, batch 1')
     parser.add_argument('--tolerance', type=float, default=1e-4)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
     args = parser.parse_args()
     by_suffix = {suffix: kind for kind, suffix in reversed(SUFFIXES.items())}
     kind = args.to or by_suffix.get(args.target.suffix)

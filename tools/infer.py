@@ -9,13 +9,13 @@ the others finished; the exit status is then 1.
 import argparse
 import sys
 
-from mmengine.config import DictAction
 from rich.progress import track
 
 from mmvitlin.apis import DetInferencer, inferencer_for
 from mmvitlin.apis.inferencer import PRECISIONS
 from mmvitlin.apis.sources import count_inputs
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.errors import ConfigError
 
 
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--scale', type=size, help="'original', a factor such as 0.5, or "
                         'WIDTHxHEIGHT; as the config says if not given')
     parser.add_argument('--batch-size', type=int, default=1)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE')
     return parser.parse_args()
 

@@ -1,12 +1,16 @@
 """Draw street scenes in the Cityscapes layout, with COCO instances and single objects."""
 import argparse
+from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmvitlin.datasets.streets import write_streets
 from mmvitlin.datasets.streets.classes import OBJECTS
+from mmvitlin.engine.cli import friendly
+from mmvitlin.errors import ConfigError
 
 
+@friendly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('root', help='folder to write')
@@ -19,6 +23,11 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=2)
     args = parser.parse_args()
+    try:
+        Path(args.root).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f'cannot write to {args.root}: {error.strerror}; choose another folder'
+                          ) from error
     counts = {k: n for k, n in dict(train=args.train, val=args.val, test=args.test).items() if n}
     objects = {k: n for k, n in dict(train=args.objects, val=-(-args.objects // 4)).items() if n}
     total = sum(counts.values()) + sum(objects.values()) * len(OBJECTS)

@@ -5,11 +5,9 @@ are, base by base, and runs nothing.
 """
 import argparse
 
-from mmengine.config import DictAction
-
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.config_source import chain
-from mmvitlin.engine.launch import load_config
 
 
 @friendly
@@ -17,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('--no-exec', action='store_true', help='show the sources, run nothing')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE')
     args = parser.parse_args()
     if args.no_exec:

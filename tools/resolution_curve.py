@@ -10,13 +10,13 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
 from mmvitlin.analysis.latency import machine
 from mmvitlin.analysis.resolution import curve_figure, resolution_curve
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.errors import ConfigError
 
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--small', type=float, default=64 / 1024,
                         help='side of the square below which an object is small, likewise')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/resolution_curve'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE')
     return parser.parse_args()
 

@@ -11,7 +11,6 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +23,7 @@ from mmvitlin.analysis.robustness import (
 )
 from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 
 KINDS = ('corruption', 'resolution', 'context')
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument('--limit', type=int, help='images')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/robustness.json'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
     args = parser.parse_args()
     shifts = conditions(args.kinds, args.corruptions, args.severities)
     results = json.loads(args.out.read_text()) if args.out.is_file() else dict(nets={})

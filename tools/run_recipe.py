@@ -6,10 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmvitlin.analysis.latency import machine
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.recipe import finished, load_recipe, run_recipe, summarise
 from mmvitlin.engine.sweep import as_csv, as_markdown
@@ -22,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--stages', nargs='+', help='only these')
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the recipe>')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE', help='for every stage')
     parser.add_argument('--amp', action='store_true', help='mixed precision in every stage')
     parser.add_argument('--jobs', type=int, default=1, help='stages side by side, each with its '

@@ -10,9 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.recipe import run_recipe, summarise
 from mmvitlin.engine.sweep import as_csv, as_markdown, grid_stages
@@ -22,14 +21,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--grid', nargs='+', action=DictAction, required=True,
+    parser.add_argument('--grid', nargs='+', action=ConfigOptions, required=True,
                         metavar='KEY=VALUE,VALUE')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
     parser.add_argument('--amp', action='store_true')
     parser.add_argument('--metric', default='mIoU')
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/sweep_<config>')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE', help='for every run')
     return parser.parse_args()
 

@@ -1,10 +1,9 @@
 """Evaluate a checkpoint with the test set of any config."""
 import argparse
 
-from mmengine.config import DictAction
-
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.launch import evaluate, load_config, local_rank_from
+from mmvitlin.engine.config import ConfigOptions, load_config
+from mmvitlin.engine.launch import evaluate, local_rank_from
 
 
 def parse_args() -> argparse.Namespace:
@@ -13,7 +12,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
     parser.add_argument('--work-dir', help='where the log and result.json go')
     parser.add_argument('--tta', action='store_true', help='average over scales and flips')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE',
                         help="override config keys; 'data_root=…' moves every data set")
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')

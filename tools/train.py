@@ -1,10 +1,9 @@
 """Train any config of mmvitlin, mmseg, mmdet or mmpretrain."""
 import argparse
 
-from mmengine.config import DictAction
-
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.launch import load_config, local_rank_from, train
+from mmvitlin.engine.config import ConfigOptions, load_config
+from mmvitlin.engine.launch import local_rank_from, train
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,7 +14,7 @@ def parse_args() -> argparse.Namespace:
                         help='go on from the newest checkpoint of the work directory, or this one')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--seed', type=int, help='same as --cfg-options randomness.seed=N')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE',
                         help="override config keys; 'data_root=…' moves every data set")
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')

@@ -12,7 +12,6 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +25,7 @@ from mmvitlin.analysis.transfer import (
     unseen_images,
 )
 from mmvitlin.engine.cli import friendly, split_name
+from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.errors import ConfigError
 
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=50)
     parser.add_argument('--metric', default='mIoU')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/transfer'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE', help='for the teacher, whose images are read')
     return parser.parse_args()
 

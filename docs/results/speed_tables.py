@@ -3,6 +3,8 @@ import math
 
 from commands import ending
 
+from mmvitlin.analysis.trends import in_words
+
 
 def measured(results: dict, part: str = 'backbone') -> dict[tuple[str, str, str], dict]:
     """Rows of tools/benchmark.py that ran and still hold: (network, image, precision) → row.
@@ -76,7 +78,7 @@ def speed(results: dict) -> list[str]:
     for width in ('tiny', 'small', 'base', 'large'):
         for kind in ('linear-vit-', 'adventurer-'):
             if any((kind + width) == n for n, _, _ in rows):
-                cells = [overtakes(results, rows, kind + width, 'vit-' + width, p)
+                cells = [overtakes(results, kind + width, 'vit-' + width, p)
                          for p in precisions]
                 grown = ' and '.join(
                     f'{v:.2f} ({word})' for word, who in (('softmax', 'vit-' + width),
@@ -106,34 +108,11 @@ def parameters(rows: dict[tuple[str, str, str], dict]) -> str:
     return f"Millions of parameters: {'; '.join(words)}."
 
 
-def overtakes(results: dict, rows: dict, name: str, other: str, precision: str) -> str:
-    """From which image on ``name`` is faster than ``other``, beyond the spread of both.
-
-    Level are those whose spreads overlap and whose medians lie within a tenth.
-    """
-    sizes = [s for s in by_area(s for n, s, p in rows if (n, p) == (name, precision))
-             if (other, s, precision) in rows]
-    if not sizes:
-        return '–'
-
-    def ahead(size: str) -> int:  # 1: faster, -1: slower, 0: level
-        a, b = (rows[n, size, precision]['ms'] for n in (name, other))
-        near = abs(a['median'] - b['median']) < 0.1 * b['median']
-        if near and a['p90'] >= b['p10'] and b['p90'] >= a['p10']:
-            return 0
-        return 1 if a['median'] < b['median'] else -1
-
-    last = max((n for n, size in enumerate(sizes) if ahead(size) != 1), default=-1)
-    if last == -1:
-        return 'every size'
-    if last == len(sizes) - 1:
-        return 'no size measured'
-    here, after = (sizes[n].replace('x', '×') for n in (last, last + 1))
-    if not ahead(sizes[last]):
-        return f'{after}, level at {here}'
-    pair = next(p for p in results['pairs'] if (p['faster'], p['slower']) == (name, other) and
-                p['setting'].startswith(f'backbone · inference · batch 1 · {precision} · eager'))
-    return f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
+def overtakes(results: dict, name: str, other: str, precision: str) -> str:
+    """From which image on ``name`` is faster than ``other``."""
+    setting = f'backbone · inference · batch 1 · {precision} · eager'
+    return next((in_words(p) for p in results['pairs'] if (p['faster'], p['slower']) ==
+                 (name, other) and p['setting'].startswith(setting)), 'no size measured')
 
 
 SUBJECTS = {'coco_1024': 'Adventurer-B', 'linear-vit-base': 'linear ViT-B'}

@@ -91,7 +91,7 @@ def speed(results: dict) -> list[str]:
     words = []
     for kind, prefix in (('a linear ViT', 'linear-vit-'), ('an Adventurer', 'adventurer-')):
         words.append(f'{kind} ' + ', '.join(
-            f"{overtakes(results, rows, prefix + w, f'vit-{w}', 'fp32')} ({w})"
+            f"{overtakes(results, prefix + w, f'vit-{w}', 'fp32')} ({w})"
             for w in ('tiny', 'small', 'base')))
     return [*told, '', f"Faster than the ViT of its name, from: {'; '.join(words)}. Below that, "
             f'keep the softmax. {parameters(rows)}', '',

@@ -10,6 +10,7 @@ import cv2
 import matplotlib
 import numpy as np
 
+from mmvitlin.analysis.trends import in_words
 from mmvitlin.errors import ConfigError
 
 matplotlib.use('Agg')
@@ -181,8 +182,8 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
 
     Args:
         lines: From :func:`mmvitlin.analysis.trends.series`.
-        pairs: From :func:`mmvitlin.analysis.trends.pairs`; crossovers are marked and numbered,
-            those of networks of one size (whose names end alike) first.
+        pairs: From :func:`mmvitlin.analysis.trends.pairs`; where one overtakes another is
+            marked and told, those of networks of one size (whose names end alike) first.
         limits: Name → 'flops' and 'bytes' a second.
         folder: Where latency.png, memory.png, throughput.png, roofline.png and, where there are
             scores, accuracy.png are written.
@@ -197,7 +198,7 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
                              ('throughput', 'images_per_second', 'images a second')):
         columns = min(len(looks.ways), _COLUMNS)
         height = -(-len(looks.ways) // columns)
-        figure, axes = plt.subplots(height, columns, figsize=(1.5 + 5 * columns, 4.8 * height),
+        figure, axes = plt.subplots(height, columns, figsize=(1.5 + 5 * columns, 5.2 * height),
                                     squeeze=False, sharex=True, sharey=True,
                                     layout='constrained')
         for axis in axes.flat[len(looks.ways):]:
@@ -256,22 +257,26 @@ def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) 
     def of_one_size(pair: dict) -> bool:
         return len({re.split('[- ]', pair[k])[-1] for k in ('faster', 'slower')}) == 1
 
-    marked = sorted((p for p in pairs if p['tokens']), key=lambda p: not of_one_size(p))
+    told = [p for p in pairs if not p['always']]
+    marked = sorted(told, key=lambda p: not of_one_size(p))
     if any(map(of_one_size, marked)):
         marked = [p for p in marked if of_one_size(p)]
     for number, pair in enumerate(marked[:_MOST_MARKS], 1):
+        words = f"{number}: {pair['faster']} faster than {pair['slower']} from "
+        if pair['level']:
+            axis.plot([], [], ' ', label=words + in_words(pair))
+            continue
         rows = lines[f"{pair['faster']} · {pair['setting']}"]
         height = np.exp(np.interp(np.log(pair['tokens']), np.log([r['tokens'] for r in rows]),
                                   np.log([r['ms']['median'] for r in rows])))
         axis.plot(pair['tokens'], height, 'k*', markersize=8)
         axis.annotate(str(number), (pair['tokens'], height), textcoords='offset points',
                       xytext=(5, -11), fontsize=8)
-        axis.plot([], [], 'k*', label=f"{number}: {pair['faster']} overtakes {pair['slower']} at "
-                                      f"{pair['tokens']:,}")
-    if left := sum(bool(p['tokens']) for p in pairs) - len(marked[:_MOST_MARKS]):
-        axis.plot([], [], ' ', label=f"{left} more crossover{'s' * (left > 1)} in the results file")
+        axis.plot([], [], 'k*', label=f"{words}{pair['tokens']:,} tokens")
+    if left := len(told) - len(marked[:_MOST_MARKS]):
+        axis.plot([], [], ' ', label=f"{left} more pair{'s' * (left > 1)} in the results file")
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.28), ncols=2)
+        axis.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.34))
 
 
 def _roofline(lines: dict[str, list[dict]], looks: _Looks, limits: dict[str, dict[str, float]],

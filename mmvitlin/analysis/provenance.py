@@ -11,7 +11,7 @@ from pathlib import Path
 import mmvitlin
 from mmvitlin.analysis.latency import machine
 from mmvitlin.analysis.subjects import Subject
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import load_config
 
 
 @cache

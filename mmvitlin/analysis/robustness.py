@@ -14,7 +14,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from mmvitlin.analysis.figures import COLOURS, plt, save
 from mmvitlin.datasets.shifts import corruption_names
-from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.config import load_config
+from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_whole
 from mmvitlin.errors import ConfigError
 

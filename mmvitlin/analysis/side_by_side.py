@@ -73,18 +73,22 @@ def predictions(teacher: SegInferencer, student: SegInferencer,
                    student=student.predict(student.read(path)[1]))
 
 
-def difference_figure(rows: Sequence[dict], palette: np.ndarray, path: str | Path) -> Path:
+def difference_figure(rows: Sequence[dict], palette: np.ndarray, classes: Sequence[str],
+                      path: str | Path, miou: dict[str, float] | None = None) -> Path:
     """Image, label, teacher, student and where they differ, one row an image.
 
     Args:
         rows: From :func:`predictions`.
         palette: (C, 3) colours.
+        classes: Names of the C classes; those that are in the pictures are explained.
         path: Where to write.
+        miou: Of 'teacher' and 'student' on the whole set, in percent.
     """
-    titles = ('image', 'label', 'teacher', 'student', 'right')
+    scores = {who: f', mIoU {score:.1f}' for who, score in (miou or {}).items()}
+    titles = ('image', 'label', *(who + scores.get(who, '') for who in ('teacher', 'student')))
     height, width = rows[0]['image'].shape[:2]
     figure, axes = plt.subplots(len(rows), 5, squeeze=False,
-                                figsize=(15, (3 * height / width + 0.25) * len(rows) + 0.4))
+                                figsize=(15, (3 * height / width + 0.25) * len(rows) + 0.8))
     colours = np.array(list(VERDICTS.values()), np.uint8)
     for line, row in zip(axes, rows, strict=True):
         verdict = verdicts(row['teacher'], row['student'], row['labels'])
@@ -97,11 +101,19 @@ def difference_figure(rows: Sequence[dict], palette: np.ndarray, path: str | Pat
         shares = [f'{100 * np.mean(verdict == n):.0f}% {name}'
                   for n, name in enumerate(VERDICTS) if n in (1, 2)]
         line[4].set_title(', '.join(shares), fontsize=8)
-    for axis, title in zip(axes[0], titles[:4], strict=False):
+    for axis, title in zip(axes[0], titles, strict=False):
         axis.set_title(title, fontsize=10)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=np.array(c) / 255) for c in VERDICTS.values()]
-    figure.legend(handles, list(VERDICTS), loc='lower center', ncol=len(VERDICTS), fontsize=8)
-    figure.tight_layout(rect=(0, 0.04, 1, 1))
+    shown = np.unique(np.concatenate([np.unique(row[k]) for row in rows
+                                      for k in ('labels', 'teacher', 'student')]))
+    shown = shown[shown < len(classes)]
+    room = 0.8 / figure.get_figheight()
+    for names, shades, low in ((VERDICTS, colours, 0.),
+                               ([classes[n] for n in shown], palette[shown], room / 2)):
+        handles = [plt.Rectangle((0, 0), 1, 1, color=c / 255) for c in shades]
+        figure.legend(handles, list(names), loc='lower center', bbox_to_anchor=(0.5, low),
+                      ncol=len(handles), fontsize=8, frameon=False, handlelength=1.2,
+                      columnspacing=1.2)
+    figure.tight_layout(rect=(0, room, 1, 1))
     return save(figure, path)
 
 

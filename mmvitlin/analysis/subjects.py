@@ -15,7 +15,8 @@ import torch.nn as nn
 from mmengine.registry import MODELS, init_default_scope
 
 from mmvitlin.engine.cli import split_name
-from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.config import load_config
+from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_libraries, check_whole
 from mmvitlin.errors import ConfigError
 from mmvitlin.ops import FastLinear

@@ -20,7 +20,8 @@ from torch import Tensor
 from mmvitlin.analysis.figures import plt, save
 from mmvitlin.datasets.checking import LABEL_STEPS, READING_STEPS
 from mmvitlin.engine.checkpoints import last_checkpoint
-from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.config import load_config
+from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.errors import ConfigError
 from mmvitlin.models import ActivationMatchingLoss, TokenBackbone
 from mmvitlin.ops import cosine_map_distance

@@ -29,9 +29,14 @@ def growth(rows: Sequence[dict]) -> float | None:
     return round(float(np.polyfit(x, y, 1)[0]), 3)
 
 
-def _apart(a: dict, b: dict) -> bool:
-    """Whether two times differ beyond their spreads."""
-    return 'p10' not in a or a['p10'] > b['p90'] or b['p10'] > a['p90']
+def standing(a: dict, b: dict) -> int:
+    """Of two measured times: 1 if ``a`` is faster, -1 if slower, 0 if they are level, which is with
+    overlapping spreads (10–90%) and medians within a tenth."""
+    near = abs(a['median'] - b['median']) < 0.1 * b['median']
+    if near and a.get('p90', a['median']) >= b.get('p10', b['median']) \
+            and b.get('p90', b['median']) >= a.get('p10', a['median']):
+        return 0
+    return 1 if a['median'] < b['median'] else -1
 
 
 def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
@@ -53,25 +58,42 @@ def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
 
 
 def pairs(lines: dict[str, list[dict]]) -> list[dict]:
-    """Who overtakes whom: dict(faster, slower, setting, tokens, side, always) of every pair of
-    networks measured alike, once, the one that is faster at the largest common size first; none
-    where they do not differ there beyond their spreads.
+    """Who overtakes whom, once for every pair of networks measured alike of which one is faster at
+    the largest common size, see :func:`standing`.
 
-    ``tokens`` is where, None for 'always'; ``side`` that of a square image in pixels.
+    Returns:
+        dict(faster, slower, setting, always, since, level, tokens, side): ``since`` is the smallest
+        image from which on the one is faster at every size measured; ``always`` if that is the
+        smallest one; ``level`` the image before, if they are level there, and otherwise ``tokens``
+        where the medians cross, with the ``side`` of such a square image in pixels.
     """
     found = []
     for a, b in itertools.permutations(lines, 2):
         (first, *setting), (second, *other) = a.split(' · '), b.split(' · ')
-        if setting != other or (at := crossover(lines[a], lines[b])) is None:
+        there = {r['shape']: r['ms'] for r in lines[b]}
+        common = [r for r in lines[a] if r['shape'] in there]
+        if setting != other or not common:
             continue
-        common = {r['shape']: r for r in lines[b]}
-        last = [r for r in lines[a] if r['shape'] in common][-1]
-        if not _apart(last['ms'], common[last['shape']]['ms']):
-            continue  # nobody is ahead
+        stands = [standing(r['ms'], there[r['shape']]) for r in common]
+        behind = max((n for n, stand in enumerate(stands) if stand != 1), default=-1)
+        if behind == len(common) - 1:
+            continue
+        level = behind >= 0 and stands[behind] == 0
+        tokens = crossover(lines[a], lines[b]) if behind >= 0 and not level else None
         found.append(dict(faster=first, slower=second, setting=' · '.join(setting),
-                          tokens=at or None, side=round(16 * at**0.5) if at else None,
-                          always=not at))
+                          always=behind < 0, since=common[behind + 1]['shape'],
+                          level=common[behind]['shape'] if level else None, tokens=tokens,
+                          side=round(16 * tokens**0.5) if tokens else None))
     return found
+
+
+def in_words(pair: dict) -> str:
+    """From where on the one of :func:`pairs` is faster."""
+    if pair['always']:
+        return 'every size'
+    if pair['level']:
+        return f"{pair['since']}, level at {pair['level']}".replace('x', '×')
+    return f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
 
 
 def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:

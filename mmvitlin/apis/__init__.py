@@ -2,7 +2,7 @@
 from mmvitlin.apis.det_inferencer import Detections, DetInferencer
 from mmvitlin.apis.inferencer import Inferencer
 from mmvitlin.apis.seg_inferencer import SegInferencer, Segmentation
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import load_config
 
 
 def inferencer_for(config: str, cfg_options: dict | None = None) -> type[Inferencer]:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 import mmvitlin
 from mmvitlin.apis.symbolic import SymbolicSizes
-from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.config import load_config
+from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_whole
 from mmvitlin.errors import CheckpointError, ConfigError, UserError
 from mmvitlin.models.layers import BiMamba, Mamba2, pad_to_multiples

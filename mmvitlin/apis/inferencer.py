@@ -24,7 +24,8 @@ from mmvitlin.apis.sources import Source, list_inputs
 from mmvitlin.datasets.checking import LABEL_STEPS
 from mmvitlin.datasets.loading import LoadImage, any_size
 from mmvitlin.engine.checkpoints import last_checkpoint
-from mmvitlin.engine.launch import load_config, without_initial_weights
+from mmvitlin.engine.config import load_config
+from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_libraries, check_whole
 from mmvitlin.errors import ConfigError
 

@@ -56,7 +56,14 @@ class LoadSegLabels(LoadAnnotations):
 
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
-        content = fileio.get(path, backend_args=self.backend_args)
+        try:
+            content = fileio.get(path, backend_args=self.backend_args)
+        except FileNotFoundError as error:
+            hint = ("; Cityscapes' archives hold labelIds, csCreateTrainIdLabelImgs of "
+                    'cityscapesscripts makes these of them'
+                    if path.endswith('_gtFine_labelTrainIds.png') else '')
+            raise FileNotFoundError(f"no label image {path} beside the image "
+                                    f"{results.get('img_path')}{hint}") from error
         image_size, told = results.get('ori_shape'), png_size(content)
         if image_size is not None and told is not None and told != tuple(image_size):
             self._refuse_size(path, told, results)  # before it is decoded

@@ -1,7 +1,6 @@
-"""From a config file to a running Runner: what the command lines call."""
+"""From a config to a running Runner: what the command lines call."""
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,92 +11,13 @@ from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmvitlin import compat
 from mmvitlin.engine import checkpoints, distributed, sharding
 from mmvitlin.engine.hooks import FirstTimesHook, clean_exit
-from mmvitlin.engine.preflight import (
-    LOADERS,
-    check_whole,
-    checkpoints_of,
-    datasets_of,
-    preflight,
-)
-from mmvitlin.errors import ConfigError, UserError
+from mmvitlin.engine.preflight import LOADERS, check_whole, checkpoints_of, preflight
+from mmvitlin.errors import ConfigError, UserError, in_words
 
 _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
           'mmvitlin.FiniteLossHook', 'mmvitlin.AverageBuffersHook', 'mmvitlin.FirstTimesHook')
-
-
-def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:
-    """Read a config of any of the libraries.
-
-    ``options`` are mmengine's ``--cfg-options``; a ``data_root`` among them is the root of
-    every data set of the config, so that one option moves the data. The work directory is
-    ``work_dirs/<name of the config>`` unless the config or the caller says otherwise.
-
-    Raises:
-        ConfigError: no such file.
-    """
-    compat.apply()
-    if '::' in path:
-        path, _ = Config._get_cfg_path(path, '')
-    if not Path(path).is_file():
-        raise ConfigError(f'no config file at {path}')
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:  # it is Python, and executed
-        raise ConfigError(f'{path} is no config: {_words(error)}') from error
-    options = dict(options or {})
-    _refuse_unknown(cfg, options, path)
-    root = options.get('data_root')
-    cfg.merge_from_dict(options)
-    if root is not None:
-        _move_data(cfg, str(root))
-    if work_dir is not None:
-        cfg.work_dir = work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
-    return cfg
-
-
-_RUNNER = {  # what a Runner takes, and we, whether the config has it or not
-    'auto_scale_lr', 'cfg', 'compile', 'custom_hooks', 'custom_imports', 'data_preprocessor',
-    'data_root', 'default_hooks', 'default_scope', 'env_cfg', 'experiment_name', 'launcher',
-    'load_from', 'log_level', 'log_processor', 'model_wrapper_cfg', 'optim_wrapper',
-    'param_scheduler', 'randomness', 'resume', 'runner_type', 'strategy', 'sync_bn', 'test_cfg',
-    'test_dataloader', 'test_evaluator', 'train_cfg', 'train_dataloader', 'tta_model',
-    'tta_pipeline', 'val_cfg', 'val_dataloader', 'val_evaluator', 'vis_backends', 'visualizer',
-    'work_dir'}
-
-
-def _refuse_unknown(cfg: Config, options: dict, path: str) -> None:
-    """Raises ConfigError for an option that would change nothing."""
-    for key in options:
-        top = key.split('.')[0]
-        if top not in cfg and top not in _RUNNER:
-            close = difflib.get_close_matches(top, [*cfg.keys(), *_RUNNER], n=1)
-            hint = f"; do you mean '{close[0]}'?" if close else ''
-            within = [k for k in cfg if isinstance(cfg[k], dict) and top in cfg[k]]
-            if within:
-                hint = f'; it is in {within[0]}: {within[0]}.{key}'
-            raise ConfigError(f"--cfg-options {key}: {path} has no '{top}'{hint}")
-
-
-def _move_data(cfg: Config, root: str) -> None:
-    """Give every data set another root, and the evaluators what lay below the old ones."""
-    roots = set()
-    for _, dataset in datasets_of(cfg):
-        roots.add(str(dataset['data_root'] or '').rstrip('/'))
-        dataset['data_root'] = root
-    for key in ('val_evaluator', 'test_evaluator'):
-        found = cfg.get(key) or []
-        for evaluator in found if isinstance(found, (list, tuple)) else [found]:
-            for name in ('ann_file', 'seg_prefix'):
-                value = evaluator.get(name)
-                old = next((r for r in sorted(roots - {''}, key=len, reverse=True)
-                            if isinstance(value, str) and value.startswith(f'{r}/')), None)
-                if old is not None:
-                    evaluator[name] = f"{root.rstrip('/')}{value[len(old):]}"
 
 
 def _set_amp(cfg: Config) -> None:
@@ -149,7 +69,7 @@ def build_runner(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Runner:
     except (UserError, FileNotFoundError):
         raise
     except Exception as error:  # of any of the libraries
-        raise ConfigError(f'the config cannot be built: {_words(error)}') from error
+        raise ConfigError(f'the config cannot be built: {in_words(error)}') from error
 
 
 def train(cfg: Config, resume: str | bool = False, amp: bool = False,
@@ -160,7 +80,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
     whatever ``resume`` says.
 
     Args:
-        cfg: From :func:`load_config`.
+        cfg: From :func:`mmvitlin.engine.config.load_config`.
         resume: True for the newest checkpoint of the work directory that can be read (none: as the
             config starts), or a file.
         amp: Mixed precision: float16 or bfloat16 on a GPU, bfloat16 on a CPU.
@@ -189,19 +109,10 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
         untried = next((h.untried for h in runner.hooks if isinstance(h, FirstTimesHook)), None)
         if untried is None:
             raise
-        raise ConfigError(f'the first {untried} of this config ended with {_words(error)} '
+        raise ConfigError(f'the first {untried} of this config ended with {in_words(error)} '
                           '(MMVITLIN_TRACEBACK=1 shows where)') from error
     distributed.leave()
     return runner
-
-
-def _words(error: Exception) -> str:
-    """What an error of one of the libraries says, without the traceback of a worker."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if 'Original Traceback' in text:
-        text = text.rstrip().rsplit('\n', 1)[-1]
-    kind = type(error).__name__
-    return text if text.startswith(f'{kind}: ') else f'{kind}: {text}'.removesuffix(': ')
 
 
 def without_initial_weights(cfg: Config) -> None:
@@ -249,7 +160,7 @@ def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none', tta: bool = F
     """Evaluate a checkpoint on the test set; returns the metrics.
 
     Args:
-        cfg: From :func:`load_config`.
+        cfg: From :func:`mmvitlin.engine.config.load_config`.
         checkpoint: Of the whole model.
         launcher: See :func:`train`.
         tta: Average over augmented views, see :func:`augment_tests`.

@@ -89,7 +89,8 @@ def check_data_folders(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
             raise ConfigError(
                 f"{key}.data_root: no folder '{root}'. Put the data there, or give its place with "
                 '--cfg-options data_root=…; `python tools/make_streets.py FOLDER` draws a '
-                'data set in the Cityscapes layout to try things on.')
+                'data set in the Cityscapes layout to try things on, docs/data.md says where '
+                'others come from.')
         prefix = dataset.get('data_prefix') or {}
         for name, part in (prefix.items() if isinstance(prefix, dict) else [('', prefix)]):
             if part and not (root / part).is_dir():

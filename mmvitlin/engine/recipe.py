@@ -21,10 +21,11 @@ from mmengine.config import Config
 
 from mmvitlin import shipped
 from mmvitlin.engine.checkpoints import last_checkpoint, write_whole
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import load_config, locate_config
 from mmvitlin.errors import CheckpointError, ConfigError
 
 _TRAIN = shipped.folder('tools') / 'train.py'
+_SHIPPED = shipped.folder('configs').parent
 
 
 @dataclass
@@ -49,7 +50,9 @@ class Stage:
 
 
 def load_recipe(path: str | Path) -> list[Stage]:
-    """Stages of a recipe file, a config with a list ``stages``.
+    """Stages of a recipe file, a config with a list ``stages``; ``mmvitlin::recipes/…`` is ours.
+
+    A stage's ``configs/…`` that is not there is the one of this installation.
 
     With ``variants = dict(of=STAGE, options={NAME: {KEY: VALUE}})`` that stage, and all that
     stands on it, is there once for each variant; see :func:`mmvitlin.engine.sweep.expand`.
@@ -57,6 +60,7 @@ def load_recipe(path: str | Path) -> list[Stage]:
     Raises:
         ConfigError: a key or an input that is not known, or a name used twice.
     """
+    path = locate_config(str(path))
     if not Path(path).is_file():
         raise ConfigError(f'no recipe at {path}')
     stages: list[Stage] = []
@@ -67,6 +71,8 @@ def load_recipe(path: str | Path) -> list[Stage]:
         except TypeError as error:
             raise ConfigError(f"{path}: stage {entry.get('name')}: {error}; a stage has "
                               f'{list(Stage.__dataclass_fields__)}') from error
+        if not Path(stage.config).is_file() and (_SHIPPED / stage.config).is_file():
+            stage.config = f"mmvitlin::{stage.config.removeprefix('configs/')}"
         names = [s.name for s in stages]
         if stage.name in names:
             raise ConfigError(f"{path}: two stages are called '{stage.name}'")
@@ -74,7 +80,7 @@ def load_recipe(path: str | Path) -> list[Stage]:
             if source not in names:
                 raise ConfigError(f"{path}: stage '{stage.name}' gives {key} the checkpoint of "
                                   f"'{source}', which is no earlier stage ({names})")
-            if Path(stage.config).is_file() and not _has(load_config(stage.config), key):
+            if _there(stage) and not _has(load_config(stage.config), key):
                 raise ConfigError(f"{path}: stage '{stage.name}' gives a checkpoint to {key}, "
                                   f'which {stage.config} does not have')
         stages.append(stage)
@@ -84,6 +90,10 @@ def load_recipe(path: str | Path) -> list[Stage]:
         from mmvitlin.engine.sweep import expand
         return expand(stages, variants['of'], variants['options'].to_dict())
     return stages
+
+
+def _there(stage: Stage) -> bool:
+    return Path(locate_config(stage.config)).is_file()
 
 
 def _has(cfg: Config, key: str) -> bool:
@@ -121,6 +131,7 @@ def load_report(path: str | Path) -> Report:
     Raises:
         ConfigError: it does not say, or speaks of stages it does not have.
     """
+    path = locate_config(str(path))
     names = [s.name for s in load_recipe(path)]
     told = Config.fromfile(path).get('report')
     try:
@@ -185,7 +196,7 @@ def run_recipe(stages: Sequence[Stage],
         only: Names of the stages to run; all if None.
         amp: Train every stage in mixed precision.
         jobs: Stages that may run side by side, also of different seeds; on a CPU they share
-            its cores evenly.
+            its cores evenly, and one that all others wait for has them all.
 
     Returns:
         Seed → stage → its ``result.json``.
@@ -219,8 +230,9 @@ def run_recipe(stages: Sequence[Stage],
     with ThreadPoolExecutor(jobs) as pool, _Children() as children:
         running: dict[Future, Path] = {}
         while waiting or running:
-            for target, (stage, seed) in [(f, run) for f, run in waiting.items()
-                                          if not left & needed(*run)]:
+            ready = [(f, run) for f, run in waiting.items() if not left & needed(*run)]
+            alone = len(ready) == 1 and not running  # it may have the whole machine
+            for target, (stage, seed) in ready:
                 if len(running) == jobs:
                     break
                 del waiting[target]
@@ -230,7 +242,6 @@ def run_recipe(stages: Sequence[Stage],
                 _remember(stage, target, options or {}, given, amp)
                 label = stage.name if len(seeds) == 1 else f'{stage.name} {seed}'
                 print(f'[{label}] {shlex.join(command[1:])}', flush=True)
-                alone = not waiting and not running  # the last one may have the whole machine
                 running[pool.submit(_run, command, target / 'train.log', label,
                                     None if alone else threads, children)] = target
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -265,7 +276,7 @@ def _settings(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> 
                if k.split('.')[-1] not in _WITHOUT_INFLUENCE}
     files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
              for k, v in given.items() if Path(v).is_file()}
-    cfg = load_config(stage.config).to_dict() if Path(stage.config).is_file() else {}
+    cfg = load_config(stage.config).to_dict() if _there(stage) else {}
     return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp,
                                       inputs=files), default=str))
 

@@ -11,7 +11,7 @@ from mmvitlin.analysis.lab import Grid, _left, in_words, measure
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
 from mmvitlin.analysis.trends import changed, crossover, growth, other_conditions, pairs, series
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import load_config
 from mmvitlin.errors import CheckpointError, ConfigError
 from tests.analysis.toys import MIB
 from tests.conftest import ROOT
@@ -172,9 +172,29 @@ def test_crossovers():
     assert crossover(fake([(100, 1), (400, 2)]), slow) == 0
     found = pairs({'fast · b': fast, 'slow · b': slow, 'first · b': fake([(100, 1), (400, 2)]),
                    'slow · c': fast})
-    assert [(p['faster'], p['slower'], p['tokens'], p['side'], p['always']) for p in found] == [
-        ('fast', 'slow', 252, 254, False), ('first', 'fast', None, None, True),
-        ('first', 'slow', None, None, True)]
+    assert [(p['faster'], p['slower'], p['tokens'], p['side'], p['always'], p['since'])
+            for p in found] == [('fast', 'slow', 252, 254, False, '400'),
+                                ('first', 'fast', None, None, True, '100'),
+                                ('first', 'slow', None, None, True, '100')]
+    assert [in_words(p) for p in found] == ['252 tokens, 254×254 pixels'] + 2 * ['every size']
+    assert pairs({'fast · b': fast, 'other · c': slow}) == []
+
+
+def test_networks_that_are_level_do_not_overtake():
+    """Spreads that overlap, medians within a tenth; nobody is told to be ahead by less."""
+    def rows(*times):
+        return [dict(tokens=t, shape=f'{t}x1', ms=dict(median=m, p10=0.9 * m, p90=1.1 * m))
+                for t, m in zip((100, 400, 1600), times, strict=True)]
+
+    slow = rows(10., 20., 40.)
+    found, = pairs({'a · b': rows(9.5, 10., 20.), 'slow · b': slow})
+    assert in_words(found) == '400×1, level at 100×1'
+    assert found['tokens'] is None
+    found, = pairs({'a · b': rows(30., 20.5, 20.), 'slow · b': slow})
+    assert in_words(found) == '1600×1, level at 400×1'
+    assert pairs({'a · b': rows(5., 10., 39.), 'slow · b': slow}) == []
+    found, = pairs({'a · b': rows(5., 10., 30.), 'slow · b': slow})
+    assert in_words(found) == 'every size'
 
 
 def test_other_conditions_are_told():
@@ -316,9 +336,11 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, 'save', lambda figure, path: drawn.append(figure) or path)
     assert figures.lab_figures({}, [], {}, tmp_path) == []
     found = [dict(faster='a-tiny', slower='b-tiny', setting='backbone · batch 1 · fp32 · eager',
-                  tokens=500, always=False),
+                  tokens=500, level=None, always=False),
              dict(faster='a-tiny', slower='b-base', setting='backbone · batch 1 · fp32 · eager',
-                  tokens=2500, always=False)]
+                  tokens=2500, level=None, always=False),
+             dict(faster='a-base', slower='b-base', setting='backbone · batch 1 · fp32 · eager',
+                  tokens=None, level='512x512', since='1024x1024', always=False)]
     names = figures.lab_figures(lines, found, dict(fp32=dict(flops=1e9, bytes=1e9)), tmp_path)
     assert [p.name for p in names] == ['latency.png', 'memory.png', 'throughput.png',
                                        'roofline.png']
@@ -330,5 +352,7 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
                                                                               '4,096']
         assert panel.xaxis.get_tick_params()['labelbottom']
     told = [t.get_text() for t in panels[0].get_legend().get_texts()]
-    assert told == ['1: a-tiny overtakes b-tiny at 500', '1 more crossover in the results file']
+    assert told == ['2: a-base faster than b-base from 1024×1024, level at 512×512',
+                    '1: a-tiny faster than b-tiny from 500 tokens',
+                    '1 more pair in the results file']
     assert drawn[0]._suptitle.get_text() == 'backbone · batch 1'

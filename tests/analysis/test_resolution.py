@@ -7,7 +7,7 @@ from mmseg.evaluation import IoUMetric
 
 from mmvitlin.analysis.resolution import curve_figure, labelled_images, resolution_curve
 from mmvitlin.analysis.size_iou import SizeIoU
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import load_config
 from tests.apis.test_seg_inferencer import trained  # noqa: F401
 from tests.conftest import ROOT
 

@@ -14,7 +14,7 @@ from mmvitlin.analysis.transfer import (
     transferred,
     unseen_images,
 )
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import load_config
 from mmvitlin.errors import ConfigError
 from mmvitlin.models import ActivationMatchingLoss
 from tests.conftest import ROOT

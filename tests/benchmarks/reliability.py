@@ -28,8 +28,8 @@ import torch
 from mmvitlin.analysis.latency import machine
 from mmvitlin.compat import safe_torch_load
 from mmvitlin.datasets.streets import write_streets
+from mmvitlin.engine.config import load_config
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.launch import load_config
 from mmvitlin.models.utils import read_state_dict
 
 ROOT = Path(__file__).parents[2]

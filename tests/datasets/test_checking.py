@@ -68,7 +68,7 @@ def test_boxes_and_masks(streets, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     root = tmp_path / 'streets'
     shutil.copytree(streets, root)
-    path = root / 'annotations/instances_train.json'
+    path = root / 'annotations/instancesonly_filtered_gtFine_train.json'
     content = json.loads(path.read_text())
     height, width = (content['images'][0][k] for k in ('height', 'width'))
     by_id = {a['id']: a for a in content['annotations']}

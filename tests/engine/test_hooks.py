@@ -5,7 +5,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from mmvitlin.engine.launch import load_config, train
+from mmvitlin.engine.config import load_config
+from mmvitlin.engine.launch import train
 from mmvitlin.models import Adventurer
 
 

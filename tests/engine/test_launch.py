@@ -1,11 +1,14 @@
 """Configs to runners: options, preflight, layer decay, mixed precision."""
+import argparse
+
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
-from mmvitlin.engine.launch import augment_tests, load_config, train
+from mmvitlin.engine.config import ConfigOptions, load_config
+from mmvitlin.engine.launch import augment_tests, train
 from mmvitlin.engine.preflight import preflight
 from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
@@ -111,6 +114,45 @@ def test_an_option_that_would_change_nothing():
                        'whatever': r"has no 'whatever'$"}.items():
         with pytest.raises(ConfigError, match=f'--cfg-options {key}: .*{words}'):
             load_config('configs/distill/linearizer_adventurer-nano_streets.py', {key: 1})
+    path = 'configs/seg/cityscapes_1024.py'
+    before = load_config(path)
+    with pytest.raises(ConfigError, match=r"crop_size: 'crop_size' is a variable of .*; set what "
+                                          r"is made of it, such as .*backbone.img_size"):
+        load_config(path, {'crop_size': (512, 512)})
+    assert load_config(path, {'model.backbone.drop_path_rate': 0.}).keys() == before.keys()
+
+
+def test_options_without_a_value(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'a=1', 'data_root'])
+    assert '--cfg-options data_root: give it as data_root=VALUE' in capsys.readouterr().err
+    assert parser.parse_args(['--cfg-options', 'a=1']).cfg_options == {'a': 1}
+
+
+def test_switches_are_merged_over_a_config(tmp_path):
+    path = 'configs/distill/linearizer_adventurer-nano_streets.py'
+    plain = load_config(path)
+    cfg = load_config(path, {'switches': ['ema', 'save_memory', 'fsdp'],
+                             'custom_hooks.0.priority': 'LOW'})
+    assert cfg.model.backbone.with_cp
+    assert cfg.model.objectives == plain.model.objectives
+    assert [h.type for h in cfg.custom_hooks] == [
+        *(h.type for h in plain.get('custom_hooks', [])), 'EMAHook']
+    assert cfg.custom_hooks[0].priority == 'LOW'
+    assert cfg.strategy.type == 'mmvitlin.ShardedStrategy'
+    assert 'switches' not in cfg  # a dumped config is whole
+    again = load_config('configs/det/coco_1024.py', {'switches': 'ema'})  # has it of itself
+    assert sum(h.type == 'EMAHook' for h in again.custom_hooks) == 1
+    (tmp_path / 'own.py').write_text('model = dict(backbone=dict(drop_path_rate=0.3))')
+    (tmp_path / 'child.py').write_text(
+        f"_base_ = '{ROOT}/{path}'\nswitches = ['save_memory', '{tmp_path}/own.py']")
+    child = load_config(str(tmp_path / 'child.py'))
+    assert child.model.backbone.with_cp
+    assert child.model.backbone.drop_path_rate == 0.3
+    with pytest.raises(ConfigError, match=r"no 'emma'; take one of \['deepspeed', 'ema', 'fsdp'"):
+        load_config(path, {'switches': ['emma']})
 
 
 def test_a_file_that_is_no_config(tmp_path):

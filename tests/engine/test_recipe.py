@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mmvitlin.engine import recipe
+from mmvitlin.engine.config import load_config
 from mmvitlin.errors import ConfigError
 
 TWO = ("stages = [dict(name='a', config='a.py', output='student.pth'),\n"
@@ -91,9 +92,12 @@ def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_
     assert words in (tmp_path / 'a' / 'train.log').read_text()
 
 
-def test_the_last_stage_has_the_whole_machine(stages, ran, tmp_path):
-    recipe.run_recipe(stages[:2], tmp_path, jobs=2)
-    assert ran[1].threads == {'a': max(os.cpu_count() // 2, 1), 'b': None}
+def test_a_stage_that_the_others_wait_for_has_the_whole_machine(stages, ran, tmp_path):
+    share = max(os.cpu_count() // 2, 1)
+    recipe.run_recipe(stages[:2], tmp_path / '1', jobs=2)
+    assert ran[1].threads == {'a': None, 'b': None}
+    recipe.run_recipe(stages, tmp_path / '2', jobs=2)  # c starts beside a
+    assert (ran[1].threads['a'], ran[1].threads['c']) == (share, share)
 
 
 def test_side_by_side_no_stage_starts_before_its_inputs(stages, ran, tmp_path):
@@ -169,6 +173,15 @@ def test_the_recipes_of_the_repository_name_existing_configs():
     for path in found:
         for stage in recipe.load_recipe(path):
             assert (ROOT / stage.config).is_file(), stage.config
+
+
+def test_a_recipe_of_the_package_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for stage in recipe.load_recipe('mmvitlin::recipes/streets_adala.py'):
+        assert load_config(stage.config).work_dir.startswith('work_dirs/')
+    assert recipe.load_report('mmvitlin::recipes/streets_adala.py').student == 'aligned'
+    with pytest.raises(ConfigError, match='has no such config'):
+        recipe.load_recipe('mmvitlin::recipes/none.py')
 
 
 def test_what_a_recipe_tells_of_itself(tmp_path):

@@ -1,19 +1,24 @@
 """Sharded training computes and saves what unsharded training does."""
 import os
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 
 import pytest
 import torch
 
-from mmvitlin.engine.launch import load_config, train
+from mmvitlin.engine.config import load_config
+from mmvitlin.engine.launch import train
 from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
 
 DISTILL = 'configs/distill/linearizer_adventurer-nano_streets.py'
 ALIGN = 'configs/distill/adala-attention_vit-nano_streets.py'
 SEGMENT = 'configs/seg/streets_adventurer-nano.py'
+needs_deepspeed = pytest.mark.skipif(
+    find_spec('deepspeed') is None, reason="needs DeepSpeed: pip install 'mmvitlin[deepspeed]'")
 SMALL = ['train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=2',
          'default_hooks.checkpoint.max_keep_ckpts=3', 'train_dataloader.num_workers=0',
          'train_dataloader.persistent_workers=False']
@@ -27,20 +32,27 @@ def sharded(config, folder, switch='fsdp', extra=''):
     return path
 
 
-def run(config, work, streets, processes, *options, resume=None):
-    """Train with a global batch of four; the last checkpoint."""
+def start(config, work, streets, processes, *options, resume=None):
+    """Train with a global batch of four, in a group of processes of its own."""
     command = [sys.executable] if processes == 1 else [
         sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', str(processes),
         '--standalone']
     command += ['tools/train.py', str(config), '--work-dir', str(work)]
     command += [] if processes == 1 else ['--launcher', 'pytorch']
     command += ['--resume', str(resume)] if resume else []
-    done = subprocess.run(
+    return subprocess.Popen(
         [*command, '--cfg-options', f'data_root={streets}', *SMALL,
          f'train_dataloader.batch_size={4 // processes}', *options], cwd=ROOT, text=True,
-        capture_output=True, env={**os.environ, 'PYTHONWARNINGS': 'ignore', 'OMP_NUM_THREADS': '1'})
-    assert done.returncode == 0, f'{done.stdout[-1000:]}\n{done.stderr[-3000:]}'
-    return torch.load(work / 'iter_4.pth', weights_only=False)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        env={**os.environ, 'PYTHONWARNINGS': 'ignore', 'OMP_NUM_THREADS': '1'})
+
+
+def run(*args, resume=None):
+    """The last checkpoint of a run."""
+    child = start(*args, resume=resume)
+    told = child.communicate(timeout=300)
+    assert child.returncode == 0, f'{told[0][-1000:]}\n{told[1][-3000:]}'
+    return torch.load(args[1] / 'iter_4.pth', weights_only=False)
 
 
 def gap(one, other):
@@ -145,8 +157,7 @@ def test_alignment_of_attention_alone_is_sharded_as_one(streets, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec('deepspeed') is None,
-                    reason="needs DeepSpeed: pip install 'mmvitlin[deepspeed]'")
+@needs_deepspeed
 def test_deepspeed_in_bfloat16_is_near_and_its_checkpoints_are_plain(streets, tmp_path):
     config = sharded(DISTILL, tmp_path, 'deepspeed')
     free = 'model.teacher.checkpoint=None'
@@ -163,6 +174,123 @@ def test_deepspeed_in_bfloat16_is_near_and_its_checkpoints_are_plain(streets, tm
     assert max(gap(alone, back)) < 2e-3
     student = torch.load(tmp_path / 'dealt/student.pth', weights_only=True)
     assert student['meta']['normalisation']['mean'] == [123.675, 116.28, 103.53]
+
+
+HELPERS = """
+import os, time
+import torch
+from mmengine.hooks import Hook
+from mmcv.transforms import BaseTransform
+from mmengine.registry import HOOKS, TRANSFORMS
+
+
+@HOOKS.register_module()
+class Steep(Hook):
+    '''One process meets an infinite slope in the third step.'''
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if batch_idx != 2 or os.environ['RANK'] != '1':
+            return
+        head = next(m for n, m in runner.model.named_modules() if n.endswith('head.conv_seg'))
+        self.handle = head.register_forward_hook(lambda m, a, y: y + (0 * y).abs().sqrt())
+
+    def after_train_iter(self, runner, batch_idx, **kwargs):
+        if batch_idx == 2 and os.environ['RANK'] == '1':
+            self.handle.remove()
+
+
+@TRANSFORMS.register_module()
+class Slow(BaseTransform):
+    def transform(self, results):
+        time.sleep(1.)
+        return results
+"""
+SWITCHES = pytest.mark.parametrize('switch', ['fsdp', pytest.param(
+    'deepspeed', marks=needs_deepspeed)])
+
+
+@pytest.fixture
+def helpers(tmp_path, monkeypatch):
+    """What configs import."""
+    folder = tmp_path / 'modules'
+    folder.mkdir()
+    (folder / 'sharding_helpers.py').write_text(HELPERS)
+    monkeypatch.setenv('PYTHONPATH', f"{folder}:{os.environ.get('PYTHONPATH', '')}")
+    return "custom_imports = dict(imports=['sharding_helpers'])\n"
+
+
+@pytest.mark.slow
+@SWITCHES
+def test_a_gradient_that_is_no_number_reaches_no_weight(streets, tmp_path, helpers, switch):
+    """It is met by one process, and the step skipped by all."""
+    config = sharded(SEGMENT, tmp_path, switch, helpers + """
+custom_hooks = [dict(type='mmvitlin.FiniteLossHook', action='skip'), dict(type='Steep')]
+""")
+    found = run(config, tmp_path / 'work', streets, 2, 'train_cfg.val_interval=9')
+    assert all(v.isfinite().all() for v in found['state_dict'].values())
+    assert {float(v['step']) for v in found['optimizer']['state'].values()} == {3.}
+    log = next((tmp_path / 'work').glob('2*/*.log')).read_text()
+    assert 'step skipped (1 in a row): process 0: the norm of the gradient is nan at iter' in log
+
+
+@pytest.mark.slow
+@SWITCHES
+def test_a_signal_while_the_loader_is_waited_for(streets, tmp_path, helpers, switch):
+    """The whole group gets it, as from a terminal: what is done is saved."""
+    steps = load_config(str(ROOT / SEGMENT)).train_dataloader.dataset.pipeline
+    slow = [dict(type='Slow'), *map(dict, steps)]
+    config = sharded(SEGMENT, tmp_path, switch,
+                     f'{helpers}train_dataloader = dict(dataset=dict(pipeline={slow}))')
+    options = ['train_cfg.val_interval=9', 'train_dataloader.num_workers=1',
+               'default_hooks.checkpoint.interval=9', 'default_hooks.logger.interval=1']
+    child = start(config, tmp_path / 'work', streets, 2, *options)
+    deadline = time.time() + 120
+    while not any('[1/4]' in p.read_text() for p in (tmp_path / 'work').glob('2*/*.log')):
+        assert child.poll() is None, child.communicate()[1][-3000:]
+        assert time.time() < deadline
+        time.sleep(0.2)
+    os.killpg(child.pid, signal.SIGTERM)
+    told = child.communicate(timeout=60)[0]
+    saved, = (tmp_path / 'work').glob('iter_*.pth')
+    done = int(saved.stem.removeprefix('iter_'))
+    assert done < 4
+    assert f'ended by SIGTERM after iteration {done}' in told
+    content = torch.load(saved, weights_only=False)
+    assert content['meta']['iter'] == done
+    assert {float(v['step']) for v in content['optimizer']['state'].values()} == {float(done)}
+
+
+@pytest.mark.slow
+@SWITCHES
+def test_learning_rates_follow_the_global_batch(streets, tmp_path, switch):
+    config = sharded(SEGMENT, tmp_path, switch, 'auto_scale_lr = dict(enable=True)\n')
+    usual, scaled = (run(config, tmp_path / str(base), streets, 2, 'train_cfg.val_interval=9',
+                         f'auto_scale_lr.base_batch_size={base}') for base in (4, 2))
+    for one, other in zip(usual['optimizer']['param_groups'], scaled['optimizer']['param_groups'],
+                          strict=True):
+        assert other['initial_lr'] == pytest.approx(2 * one['initial_lr'])
+        assert other['lr'] == pytest.approx(2 * one['lr'])
+
+
+@SWITCHES
+def test_batch_norm_is_synchronised_where_the_config_says_so(tmp_path, monkeypatch, switch):
+    """On a GPU: torch has no other."""
+    from mmengine.registry import STRATEGIES
+
+    from mmvitlin.engine import sharding
+    cfg = load_config(str(sharded(SEGMENT, tmp_path, switch, "sync_bn = 'torch'\n")))
+    cfg.launcher = 'pytorch'
+    with monkeypatch.context() as on_a_gpu:
+        on_a_gpu.setattr(torch.cuda, 'is_available', lambda: True)
+        sharding.prepare(cfg)
+    assert cfg.strategy.sync_bn == 'torch'
+    strategy = STRATEGIES.get(cfg.strategy.pop('type'))
+    monkeypatch.setattr(strategy, '_setup_env', lambda *args, **kwargs: None)
+    monkeypatch.setattr(strategy, '_timestamp', 'now', raising=False)
+    built = strategy(work_dir=tmp_path, **cfg.strategy)
+    convert = built.build_model if switch == 'deepspeed' else built.convert_model
+    model = convert(torch.nn.Sequential(torch.nn.BatchNorm2d(3)))
+    assert isinstance(model[0], torch.nn.SyncBatchNorm)
 
 
 @pytest.mark.parametrize(('switch', 'extra', 'launcher', 'words'), [

@@ -55,7 +55,7 @@ def test_every_variant_of_the_ablation_is_a_config_that_builds(monkeypatch):
     import torch
     from mmengine.registry import MODELS, init_default_scope
 
-    from mmvitlin.engine.launch import load_config
+    from mmvitlin.engine.config import load_config
     monkeypatch.chdir(ROOT)
     stages = [s for s in recipe.load_recipe('configs/recipes/camvid_ablation.py')
               if s.name.startswith('distill-')]

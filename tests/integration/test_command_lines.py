@@ -159,6 +159,11 @@ def test_make_streets(tmp_path):
     assert 'written to' in done.stdout
     assert len(list(tmp_path.rglob('*_leftImg8bit.png'))) == 3
     assert len(list((tmp_path / 'objects').rglob('*.jpg'))) == 20
+    (tmp_path / 'file').touch()
+    done = python('tools/make_streets.py', tmp_path / 'file' / 'x', check=False)
+    assert done.returncode == 2
+    assert f'error: cannot write to {tmp_path}/file/x: Not a directory; choose another' \
+        in done.stderr
 
 
 def test_convert_checkpoint(tmp_path):

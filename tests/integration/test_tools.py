@@ -13,8 +13,8 @@ from mmvitlin.analysis.browsing import browse
 from mmvitlin.analysis.figures import curves, logged_rows, read_scalars
 from mmvitlin.analysis.logs import train_time
 from mmvitlin.engine.checkpoints import publish
+from mmvitlin.engine.config import load_config
 from mmvitlin.engine.config_source import chain
-from mmvitlin.engine.launch import load_config
 from mmvitlin.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
 from tests.integration.test_command_lines import call, python

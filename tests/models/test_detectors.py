@@ -9,13 +9,15 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from mmvitlin import compat
-from mmvitlin.engine.launch import load_config, train
+from mmvitlin.engine.config import load_config
+from mmvitlin.engine.launch import train
 from mmvitlin.engine.preflight import check_libraries, preflight
 from mmvitlin.errors import ConfigError, UnreadableFileError, UserError
 from tests.conftest import ROOT
 
 needs_mmdet = pytest.mark.skipif(bool(compat.lacking_for_detection()),
                                  reason='needs mmdet and the compiled ops: make setup-full')
+ANNOTATIONS = 'annotations/instancesonly_filtered_gtFine_train.json'
 STREETS = str(ROOT / 'configs/det/streets_adventurer-nano.py')
 SMALL = {
     'model.backbone.arch': dict(embed_dims=32, num_layers=2), 'model.backbone.img_size': (64, 128),
@@ -29,7 +31,7 @@ SMALL = {
     'train_dataloader.persistent_workers': False, 'val_dataloader.num_workers': 0,
     'val_dataloader.persistent_workers': False, 'test_dataloader.num_workers': 0,
     'test_dataloader.persistent_workers': False, 'default_hooks.logger.interval': 1,
-    'max_iters': 2, 'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2,
+    'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2,
     'default_hooks.checkpoint.interval': 2,
 }
 
@@ -59,7 +61,8 @@ def test_what_is_missing_is_told_in_one_line(monkeypatch, streets, missing):
 def test_one_option_moves_the_evaluator_too():
     cfg = load_config(STREETS, {'data_root': 'elsewhere/streets/'})
     assert cfg.val_dataloader.dataset.data_root == 'elsewhere/streets/'
-    assert cfg.val_evaluator.ann_file == 'elsewhere/streets/annotations/instances_val.json'
+    assert cfg.val_evaluator.ann_file == \
+        'elsewhere/streets/annotations/instancesonly_filtered_gtFine_val.json'
     assert cfg.test_evaluator.ann_file == cfg.val_evaluator.ann_file
     panoptic = load_config(str(ROOT / 'configs/det/coco_1024_mask2former-panoptic.py'),
                            {'data_root': 'x'})
@@ -177,7 +180,7 @@ def annotations(streets, tmp_path):
     """A function that writes a changed annotation file and builds its data set."""
     if compat.lacking_for_detection():
         pytest.skip('needs mmdet and the compiled ops: make setup-full')
-    content = json.loads((streets / 'annotations/instances_train.json').read_text())
+    content = json.loads((streets / ANNOTATIONS).read_text())
     init_default_scope('mmdet')
 
     def build(change, **kwargs):
@@ -356,7 +359,7 @@ def test_instances_are_browsed(streets):
     cfg = load_config(STREETS, {**SMALL, 'data_root': str(streets)})
     rows = list(browse(cfg, 'train', original=True))
     assert len(rows) > 3
-    content = json.loads((streets / 'annotations/instances_train.json').read_text())
+    content = json.loads((streets / ANNOTATIONS).read_text())
     for name, caption, picture in rows:
         image = next(i for i in content['images'] if i['file_name'].endswith(name))
         kept = [a for a in content['annotations'] if a['image_id'] == image['id']

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.engine.launch import load_config
+from mmvitlin.engine.config import load_config
 from mmvitlin.errors import CheckpointError
 from tests.conftest import ROOT
 

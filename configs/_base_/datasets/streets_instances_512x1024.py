@@ -29,18 +29,13 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     sampler=dict(_delete_=True, type='mmvitlin.SeededInfiniteSampler', shuffle=True),
-    dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/instances_train.json',
-        pipeline=train_pipeline))
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=4,
     num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/instances_val.json',
-        pipeline=test_pipeline))
+    dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='mmvitlin.InstanceMetric', ann_file=data_root + '/annotations/instances_val.json')
+    type='mmvitlin.InstanceMetric',
+    ann_file=data_root + '/annotations/instancesonly_filtered_gtFine_val.json')
 test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-# add to a config's _base_ to shard gradients and optimiser over all processes with DeepSpeed
+# a switch: shard gradients and optimiser over all processes with DeepSpeed
 # (ZeRO-2), in bfloat16; pip install 'mmvitlin[deepspeed]'
 runner_type = 'FlexibleRunner'
 strategy = dict(

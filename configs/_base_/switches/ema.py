@@ -1,2 +1,2 @@
-# add to a config's _base_ to keep, validate and save an averaged copy of the weights
+# a switch: keep, validate and save an averaged copy of the weights
 custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-4)]

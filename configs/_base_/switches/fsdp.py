@@ -1,4 +1,4 @@
-# add to a config's _base_ to shard parameters, gradients and optimiser over all processes; the
+# a switch: shard parameters, gradients and optimiser over all processes; the
 # frozen teacher of a distillation stays whole on each, unless model.teacher.shard=True
 runner_type = 'FlexibleRunner'
 strategy = dict(type='mmvitlin.ShardedStrategy')

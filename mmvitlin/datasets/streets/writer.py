@@ -81,7 +81,7 @@ def write_streets(root: str | Path,
 
     ``leftImg8bit/{split}/streets/*_leftImg8bit.png``,
     ``gtFine/{split}/streets/*_gtFine_{labelTrainIds,labelIds,instanceIds}.png``,
-    ``annotations/instances_{split}.json`` (8 categories, run-length masks), and
+    ``annotations/instancesonly_filtered_gtFine_{split}.json`` (8 categories, run-length masks), and
     ``objects/{split}/{class}/*.jpg`` for classification.
 
     Args:
@@ -115,7 +115,7 @@ def write_streets(root: str | Path,
             for part in pool.imap(write, range(count), chunksize=4):
                 parts.append(part)
                 progress(split)
-            path = root / 'annotations' / f'instances_{split}.json'
+            path = root / 'annotations' / f'instancesonly_filtered_gtFine_{split}.json'
             path.write_text(json.dumps(_coco(parts)))
         for _ in pool.imap(partial(_write_object, root, seed, object_size), jobs, chunksize=8):
             progress('objects')
