@@ -22,3 +22,26 @@ variants = dict(
             'model.objectives.feature.normalize_target': True,
         },
     })
+report = dict(
+    teacher='teacher',
+    student='distilled-both',
+    unlabelled=['distill-both'],
+    rows={
+        'distilled-both': 'ViT-Linearizer (visible tokens, 4 stages, mask 0.75, λ 1)',
+        'distilled-activation_only': 'activation matching only',
+        'distilled-mask_only': 'masked prediction only',
+        'distilled-scope_all': 'scope: all tokens',
+        'distilled-scope_cls': 'scope: class token',
+        'distilled-stages_1': 'K = 1 stage',
+        'distilled-stages_2': 'K = 2 stages',
+        'distilled-ratio_25': 'mask ratio 0.25',
+        'distilled-ratio_50': 'mask ratio 0.5',
+        'distilled-ratio_90': 'mask ratio 0.9',
+        'distilled-lambda_0.3': 'λ 0.3',
+        'distilled-lambda_3': 'λ 3',
+        'distilled-plain_l2': 'plain L2 on final features',
+        'logits': 'class probabilities of the teacher (T = 2)',
+        'scratch': 'no distillation',
+        'scratch_long': 'no distillation, labels for the whole budget',
+        'teacher': 'the teacher itself',
+    })

@@ -1,4 +1,5 @@
 """Scores, as lines of Markdown, of the measured files beside this one."""
+import itertools
 import statistics
 from pathlib import Path
 
@@ -23,12 +24,26 @@ def over(seeds) -> str:
     return f'{len(seeds)} seeds, mean ± standard deviation' if len(seeds) > 1 else 'one seed'
 
 
-def paired(student: dict, other: dict) -> str:
-    """Mean difference over seeds, each seed with its own; with its deviation for several."""
+def gaps_of(student: dict, other: dict) -> list[float]:
+    """Differences of two stages, each seed with its own."""
     theirs = other['values']
     if len(theirs) == 1:  # shared by all seeds
         theirs = theirs * len(student['values'])
-    gaps = [a - b for a, b in zip(student['values'], theirs, strict=True)]
+    return [a - b for a, b in zip(student['values'], theirs, strict=True)]
+
+
+def beside(student: dict, other: dict) -> str:
+    """'better than', 'worse than', or neither where the mean difference is below its deviation."""
+    gaps = gaps_of(student, other)
+    mean = statistics.mean(gaps)
+    if len(gaps) < 2 or abs(mean) <= statistics.stdev(gaps):
+        return 'no better and no worse than'
+    return 'better than' if mean > 0 else 'worse than'
+
+
+def paired(student: dict, other: dict) -> str:
+    """Mean difference over seeds, each seed with its own; with its deviation for several."""
+    gaps = gaps_of(student, other)
     spread = f' ± {statistics.stdev(gaps):.1f}' if len(gaps) > 1 else ''
     return f'{statistics.mean(gaps):+.1f}{spread}'
 
@@ -52,6 +67,30 @@ def comparison(results: dict) -> list[str]:
         'without labels before.' + (f' {told.note}' if told.note else ''), '',
         *ending(results)]
     return lines
+
+
+HYPOTHESES = {  # the order that the paper found, best first
+    'objectives': ['distilled-both', 'distilled-activation_only', 'distilled-mask_only',
+                   'scratch'],
+    'scope of the activation matching': ['distilled-both', 'distilled-scope_cls',
+                                         'distilled-scope_all']}
+
+
+def ablation(results: dict) -> list[str]:
+    """Table of an ablation, and whether the published order holds in it."""
+    told = load_report(ROOT / results['recipe'])
+    stages, words = results['stages'], []
+    for what, order in HYPOTHESES.items():
+        if any('mean' not in stages.get(name, {}) for name in order):
+            continue
+        steps = [f'{told.rows[a]} − {told.rows[b]} {paired(stages[a], stages[b])}'
+                 for a, b in itertools.pairwise(order)]
+        words.append(f"Of the {what} the paper's order is "
+                     f"{' > '.join(told.rows[name] for name in order)}; here, step by step: "
+                     f"{'; '.join(steps)}.")
+    table = comparison(results)
+    at = len(table) - len(ending(results))
+    return [*table[:at], *(line for word in words for line in (word, '')), *table[at:]]
 
 
 def rates(results: dict) -> list[str]:

@@ -1,7 +1,7 @@
 """The project's README on its results: which method, which network, from which image on."""
 import statistics
 
-from accuracy_tables import ROOT, load_report, paired, score
+from accuracy_tables import ROOT, beside, load_report, paired, score
 from commands import commands, ending
 from speed_tables import by_area, detector_times, in_seconds, measured, on, overtakes, parameters
 from trust_table import survived
@@ -10,6 +10,8 @@ from trust_table import survived
 def lines(files: dict[str, dict]) -> list[str]:
     """The measured section, from the files that are there."""
     told = []
+    if {'camvid', 'adala_camvid', 'speed_cpu'} <= files.keys():
+        told += advice(files['camvid'], files['adala_camvid'], files['speed_cpu'])
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
     if 'speed_cpu' in files:
@@ -24,6 +26,46 @@ def lines(files: dict[str, dict]) -> list[str]:
     return [*told, 'Every table with its machine and date: '
             '[docs/results](docs/results/README.md).' +
             ('' if gpus else ' Nothing was measured on a GPU yet.'), '']
+
+
+def advice(camvid: dict, adala: dict, timed: dict) -> list[str]:
+    """Which method, which student, from which image on, as far as it was measured."""
+    a, b, rows = camvid['stages'], adala['stages'], measured(timed)
+
+    def times(name: str, size: str) -> str:
+        ours, theirs = (rows[n, size, 'fp32']['ms']['median'] for n in (name, 'vit-base'))
+        return f'1/{theirs / ours:.1f}'
+
+    size = '1024x2048'
+    faster = {k: overtakes(timed, f'{k}-base', 'vit-base', 'fp32')
+              for k in ('linear-vit', 'adventurer')}
+    told = [
+        '### Which one?', '',
+        'What the tables below say, with small networks on CamVid for accuracy and base networks '
+        'on two CPU cores for time; other data and a GPU may say otherwise.', '',
+        f"- *You have a ViT and few labels*: make it linear. With both stages of ViT-AdaLA it is "
+        f"{beside(b['both_stages'], b['softmax_finetuned'])} the same ViT with softmax under the "
+        f"same fine-tuning ({paired(b['both_stages'], b['softmax_finetuned'])} mIoU), and "
+        f"{beside(b['both_stages'], b['no_alignment'])} one that was not aligned "
+        f"({paired(b['both_stages'], b['no_alignment'])}). At {size.replace('x', '×')} it takes "
+        f"{times('linear-vit-base', size)} of the time."]
+    if 'distilled_l2' in a:
+        told.append(
+            f"- *You want a scan*: distil it. An Adventurer by "
+            f"ViT-Linearizer is {beside(a['distilled'], a['scratch'])} one from scratch "
+            f"({paired(a['distilled'], a['scratch'])}) and "
+            f"{beside(a['distilled'], a['distilled_l2'])} one by plain L2 on final features "
+            f"({paired(a['distilled'], a['distilled_l2'])}), which is the simpler thing to do. It "
+            f"takes {times('adventurer-base', size)} of the ViT's time.")
+    return [
+        *told,
+        '- *You have labels for all of the budget*: use them. An Adventurer that trained with '
+        f"labels throughout is {beside(a['scratch_long'], a['distilled'])} the distilled one "
+        f"({paired(a['scratch_long'], a['distilled'])}), a linear ViT "
+        f"{beside(b['no_alignment_long'], b['both_stages'])} the aligned one "
+        f"({paired(b['no_alignment_long'], b['both_stages'])}).",
+        "- *Small images*: keep the softmax. A linear ViT-B is faster from "
+        f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}.", '']
 
 
 def accuracy(camvid: dict, adala: dict) -> list[str]:
@@ -52,16 +94,8 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         '| | iterations without labels | with labels | mIoU |', '| --- | --- | --- | --- |',
         *(f"| {text} | {without or ''} | {stage['iterations']} | {score(stage)} |"
           for text, stage, without in rows if stage), '',
-        f"Distillation is worth {paired(a['distilled'], a['scratch'])} to an Adventurer "
-        'with few labelled iterations' + (
-            ', no more and no less than plain L2 on final features from the same teacher '
-            f"({paired(a['distilled'], a['distilled_l2'])})" if 'distilled_l2' in a else '') +
-        f", alignment {paired(b['both_stages'], b['no_alignment'])} to a ViT turned linear, "
-        'which then stands '
-        f"{paired(b['both_stages'], b['softmax_finetuned'])} beside the same ViT with "
-        'softmax. An Adventurer without any teacher, given labels for the whole budget, stands '
-        f"{paired(a['scratch_long'], a['distilled'])} beside the distilled one. Fewer labelled "
-        'images, and teachers that saw more than the student can, were not measured.', '',
+        'Fewer labelled images, and teachers that saw more than the student can, were not '
+        'measured.', '',
         *commands(camvid, adala)]
 
 

@@ -22,7 +22,8 @@ RESULTS = Path(__file__).parent
 ROOT = RESULTS.parents[1]
 WRITERS = {
     'Do the methods work': dict(
-        camvid=accuracy.comparison, cifar10=accuracy.comparison, adala_camvid=accuracy.comparison,
+        camvid=accuracy.comparison, camvid_ablation=accuracy.ablation,
+        cifar10_ablation=accuracy.ablation, adala_camvid=accuracy.comparison,
         adala_rates=accuracy.rates, students_camvid=accuracy.comparison,
         teachers_camvid=accuracy.comparison, cheaper_teacher=speed.teachers),
     'Time and memory': dict(speed_cpu=speed.speed, ops_cpu=speed.ops),
@@ -69,13 +70,13 @@ def pages(files: dict[str, dict], readme: str) -> dict[Path, str]:
 
 
 def draw(results: dict) -> None:
-    """Figures of the speed grid, in 64 colours."""
+    """Figures of the speed grid, in 128 colours."""
     limits = {f"{precision} on {call['machine']['gpu'] or call['machine']['processor']}": limit
               for call in results['calls'] for precision, limit in call['limits'].items()}
     with tempfile.TemporaryDirectory() as folder:
         lab_figures(series(results), results['pairs'], limits, folder)
         for name in ('latency', 'memory'):
-            picture = Image.open(Path(folder) / f'{name}.png').convert('RGB').quantize(64)
+            picture = Image.open(Path(folder) / f'{name}.png').convert('RGB').quantize(128)
             picture.save(RESULTS / f'speed_cpu_{name}.png', optimize=True)
 
 
