@@ -39,7 +39,7 @@ $(VENV)/.setup-full: $(VENV)/.setup requirements/lock-det.txt
 	@touch $@
 
 demo: setup
-	@echo "== demo: ten to twelve minutes on two cores; progress below, results in work_dirs/demo"
+	@echo "== demo: ten to thirteen minutes on two cores; progress below, results in work_dirs/demo"
 	$(BIN)/python -W ignore tools/demo.py
 
 demo-adala: setup
