@@ -28,8 +28,8 @@ from mmvitlin.analysis.lab import Grid, measure
 from mmvitlin.analysis.subjects import DTYPES, MODES, PARTS, PEERS, parse_subject, twins
 from mmvitlin.analysis.trends import (
     changed,
+    faster_from,
     growth,
-    in_words,
     other_conditions,
     pairs,
     series,
@@ -177,7 +177,7 @@ def main() -> None:
     lines = series(results)
     results['pairs'] = pairs(lines)
     for pair in results['pairs']:
-        tell(f"{pair['faster']} is faster than {pair['slower']} from: {in_words(pair)} "
+        tell(f"{pair['faster']} is faster than {pair['slower']} from: {faster_from(pair)} "
              f"({pair['setting']})")
     results['growth'] = {name: growth(rows) for name, rows in lines.items()}
     for name, exponent in results['growth'].items():

@@ -24,4 +24,5 @@ stages = [
     dict(name='scratch', config='configs/seg/camvid_adventurer-nano_short.py'),
     dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_600.py'),
 ]
-report = dict(title='Ablation of ViT-Linearizer on CamVid (120×160 crops, patch 8, width 128, 8 blocks)')
+report = dict(
+    title='Ablation of ViT-Linearizer on CamVid (120×160 crops, patch 8, width 128, 8 blocks)')

@@ -25,4 +25,5 @@ stages = [
     dict(name='scratch', config='configs/cls/cifar10_adventurer-nano.py'),
     dict(name='scratch_long', config='configs/cls/cifar10_adventurer-nano_long.py'),
 ]
-report = dict(title='Ablation of ViT-Linearizer on CIFAR-10 (32×32, patch 4, width 128, 8 blocks)')
+report = dict(
+    title='Ablation of ViT-Linearizer on CIFAR-10 (32×32, patch 4, width 128, 8 blocks)')

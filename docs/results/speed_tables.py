@@ -3,7 +3,7 @@ import math
 
 from commands import ending
 
-from mmvitlin.analysis.trends import in_words
+from mmvitlin.analysis.trends import faster_from
 
 
 def measured(results: dict, part: str = 'backbone') -> dict[tuple[str, str, str], dict]:
@@ -111,7 +111,7 @@ def parameters(rows: dict[tuple[str, str, str], dict]) -> str:
 def overtakes(results: dict, name: str, other: str, precision: str) -> str:
     """From which image on ``name`` is faster than ``other``."""
     setting = f'backbone · inference · batch 1 · {precision} · eager'
-    return next((in_words(p) for p in results['pairs'] if (p['faster'], p['slower']) ==
+    return next((faster_from(p) for p in results['pairs'] if (p['faster'], p['slower']) ==
                  (name, other) and p['setting'].startswith(setting)), 'no size measured')
 
 

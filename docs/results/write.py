@@ -88,7 +88,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.demo:
         shutil.copy(args.demo / 'results.json', RESULTS / 'demo.json')
-        for name in ('latency', 'predictions'):  # of 256 colours, rare ones too: a fifth of the size
+        for name in ('latency', 'predictions'):  # a fifth of the size, rare colours kept
             picture = Image.open(args.demo / f'{name}.png').convert('RGB').quantize(
                 256, Image.Quantize.MAXCOVERAGE)
             picture.save(RESULTS / f'demo_{name}.png', optimize=True)

@@ -10,7 +10,7 @@ import cv2
 import matplotlib
 import numpy as np
 
-from mmvitlin.analysis.trends import in_words
+from mmvitlin.analysis.trends import faster_from
 from mmvitlin.errors import ConfigError
 
 matplotlib.use('Agg')
@@ -264,7 +264,7 @@ def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) 
     for number, pair in enumerate(marked[:_MOST_MARKS], 1):
         words = f"{number}: {pair['faster']} faster than {pair['slower']} from "
         if pair['level']:
-            axis.plot([], [], ' ', label=words + in_words(pair))
+            axis.plot([], [], ' ', label=words + faster_from(pair))
             continue
         rows = lines[f"{pair['faster']} · {pair['setting']}"]
         height = np.exp(np.interp(np.log(pair['tokens']), np.log([r['tokens'] for r in rows]),

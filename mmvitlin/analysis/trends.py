@@ -87,7 +87,7 @@ def pairs(lines: dict[str, list[dict]]) -> list[dict]:
     return found
 
 
-def in_words(pair: dict) -> str:
+def faster_from(pair: dict) -> str:
     """From where on the one of :func:`pairs` is faster."""
     if pair['always']:
         return 'every size'

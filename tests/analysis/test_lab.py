@@ -10,7 +10,15 @@ from mmengine.registry import MODELS, init_default_scope
 from mmvitlin.analysis.lab import Grid, _left, in_words, measure
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.subjects import Built, Subject, parse_subject, twins
-from mmvitlin.analysis.trends import changed, crossover, growth, other_conditions, pairs, series
+from mmvitlin.analysis.trends import (
+    changed,
+    crossover,
+    faster_from,
+    growth,
+    other_conditions,
+    pairs,
+    series,
+)
 from mmvitlin.engine.config import load_config
 from mmvitlin.errors import CheckpointError, ConfigError
 from tests.analysis.toys import MIB
@@ -176,7 +184,7 @@ def test_crossovers():
             for p in found] == [('fast', 'slow', 252, 254, False, '400'),
                                 ('first', 'fast', None, None, True, '100'),
                                 ('first', 'slow', None, None, True, '100')]
-    assert [in_words(p) for p in found] == ['252 tokens, 254×254 pixels'] + 2 * ['every size']
+    assert [faster_from(p) for p in found] == ['252 tokens, 254×254 pixels'] + 2 * ['every size']
     assert pairs({'fast · b': fast, 'other · c': slow}) == []
 
 
@@ -188,13 +196,13 @@ def test_networks_that_are_level_do_not_overtake():
 
     slow = rows(10., 20., 40.)
     found, = pairs({'a · b': rows(9.5, 10., 20.), 'slow · b': slow})
-    assert in_words(found) == '400×1, level at 100×1'
+    assert faster_from(found) == '400×1, level at 100×1'
     assert found['tokens'] is None
     found, = pairs({'a · b': rows(30., 20.5, 20.), 'slow · b': slow})
-    assert in_words(found) == '1600×1, level at 400×1'
+    assert faster_from(found) == '1600×1, level at 400×1'
     assert pairs({'a · b': rows(5., 10., 39.), 'slow · b': slow}) == []
     found, = pairs({'a · b': rows(5., 10., 30.), 'slow · b': slow})
-    assert in_words(found) == 'every size'
+    assert faster_from(found) == 'every size'
 
 
 def test_other_conditions_are_told():
@@ -352,7 +360,7 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
                                                                               '4,096']
         assert panel.xaxis.get_tick_params()['labelbottom']
     told = [t.get_text() for t in panels[0].get_legend().get_texts()]
-    assert told == ['2: a-base faster than b-base from 1024×1024, level at 512×512',
-                    '1: a-tiny faster than b-tiny from 500 tokens',
+    assert told == ['1: a-tiny faster than b-tiny from 500 tokens',
+                    '2: a-base faster than b-base from 1024×1024, level at 512×512',
                     '1 more pair in the results file']
     assert drawn[0]._suptitle.get_text() == 'backbone · batch 1'
