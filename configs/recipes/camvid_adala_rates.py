@@ -2,7 +2,7 @@
 # No labels and no test images are read, and the lowest loss decides.
 #   python tools/run_recipe.py configs/recipes/camvid_adala_rates.py --metric loss
 short = {
-    'max_iters': 200, 'train_cfg.max_iters': 200, 'train_cfg.val_interval': 200,
+    'train_cfg.max_iters': 200, 'train_cfg.val_interval': 200,
     'default_hooks.checkpoint.interval': 200, 'param_scheduler.0.end': 20,
     'param_scheduler.1.begin': 20, 'param_scheduler.1.end': 200
 }

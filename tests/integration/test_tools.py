@@ -153,7 +153,7 @@ def test_under_slurm(streets, tmp_path):
     env = dict(PATH=f'{tools}:{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
                GPUS='2', GPUS_PER_NODE='0', TASKS_PER_NODE='1', MASTER_PORT='29761',
                OMP_NUM_THREADS='1')
-    options = [f'data_root={streets}', 'max_iters=2', 'train_cfg.max_iters=2',
+    options = [f'data_root={streets}', 'train_cfg.max_iters=2',
                'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2',
                'model.backbone.arch.num_layers=2', 'train_dataloader.batch_size=2']
     config = 'configs/seg/streets_adventurer-nano.py'

@@ -307,7 +307,7 @@ def test_awkward_images_are_trained_through(streets, tmp_path, annotations, kind
     cfg = small(streets, tmp_path / 'run', **{
         'train_dataloader.dataset.ann_file': str(tmp_path / 'changed.json'),
         'train_dataloader.dataset.filter_cfg': None, 'train_dataloader.batch_size': 6,
-        'max_iters': 1, 'train_cfg.max_iters': 1, 'train_cfg.val_interval': 5})
+        'train_cfg.max_iters': 1, 'train_cfg.val_interval': 5})
     runner = train(cfg)
     assert runner.iter == 1
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
