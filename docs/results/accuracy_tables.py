@@ -158,18 +158,22 @@ def camvid_at_full_size(results: dict) -> list[str]:
         net, mode, _ = key.split()
         for row in rows:
             cell = found.setdefault((net, mode, row['scale']), {})
-            for name in ('miou', 'thin', 'ms', 'peak_mib'):
+            for name in ('miou', 'thin', 'peak_mib'):
                 cell.setdefault(name, []).append(row[name])
+    seeds = len({key.split()[2] for key in results['rows']})
     lines = ['### CamVid at full size and twice it', '',
-             'Trained on crops of 240×320; 233 test images, mean over seeds; memory above the '
-             'loaded network:', '',
+             f'Trained on crops of 240×320; {seeds} seeds, the whole test set; times of one image, '
+             'in turn; memory above the loaded network:', '',
              '| network | image | | mIoU | thin objects | ms | MiB |',
              '| --- | --- | --- | --- | --- | --- | --- |']
     for (net, mode, scale), cell in sorted(found.items(), key=lambda f: (
             list(names).index(f[0][0]), f[0][2], f[0][1] == 'slide')):
         spread = f" ± {statistics.stdev(cell['miou']):.1f}" if len(cell['miou']) > 1 else ''
+        timed = results['times'].get(f'{scale:g}', {}).get(f'{net} {mode}')
+        ms = f"{timed['median']:.0f}" if timed else ''
         lines.append(
             f"| {names[net]} | {360 * scale:.0f}×{480 * scale:.0f} | {mode} | "
             f"{statistics.mean(cell['miou']):.1f}{spread} | {statistics.mean(cell['thin']):.1f} | "
-            f"{statistics.median(cell['ms']):.0f} | {statistics.median(cell['peak_mib']):.0f} |")
+            f"{ms} | "
+            f"{statistics.median(cell['peak_mib']):.0f} |")
     return [*lines, '', *ending(results)]

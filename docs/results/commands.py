@@ -9,6 +9,8 @@ def commands(*files: dict | None) -> list[str]:
             used = sorted({row['call'] for row in results['rows'].values()
                            if not row.get('stale')})
             told.update(dict.fromkeys(results['calls'][n]['command'] for n in used))
+        elif 'commands' in results:  # a part each
+            told.update(dict.fromkeys(results['commands'].values()))
         else:
             told[results['command']] = None
     return ['```bash', *told, '```', ''] if told else []
