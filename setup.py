@@ -22,6 +22,7 @@ class BuildWithConfigs(build_py):
         super().run()
         if getattr(self, 'editable_mode', False):
             return  # a checkout has them beside the package
+        shutil.rmtree(Path(self.build_lib) / 'mmvitlin' / '.mim', ignore_errors=True)  # older ones
         for path in SHIPPED:
             target = Path(self.build_lib) / 'mmvitlin' / '.mim' / path
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -241,7 +241,16 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
             '.safetensors or with torch.save, where you trust the file.') from error
     except FileNotFoundError:
         raise
-    except Exception as error:  # a damaged pickle ends in errors of many kinds
+    except Exception as error:  # a damaged pickle
+        if 'TorchScript' in str(error):
+            raise CheckpointError(
+                f'{file} is a TorchScript archive, a programme, as OpenAI publishes CLIP. Where '
+                'you trust it, write its weights: torch.save(torch.jit.load(FILE, '
+                "map_location='cpu').state_dict(), OTHER)") from error
+        if str(file).endswith('.safetensors'):
+            raise CheckpointError(f'{file} is read as a torch file, and is called .safetensors; '
+                                  'this needs a checkpoint of torch') from error
+        # a damaged pickle ends in errors of many kinds
         raise CheckpointError(f'{file} is not a readable checkpoint, or is cut short '
                            f'({type(error).__name__}: {(str(error).splitlines() or [""])[0]}). '
                            'Copy or download it again.') from error

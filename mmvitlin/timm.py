@@ -18,6 +18,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor
 
 from mmvitlin.models.backbones.adventurer import Adventurer
+from mmvitlin.models.utils.checkpoint import read_description
 
 __all__ = ['AdventurerClassifier']
 
@@ -171,8 +172,17 @@ default_cfgs = generate_default_cfgs({name: _cfg() for name in _NAMES.values()})
 
 
 def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Our students' and OpenMMLab checkpoints, and the released files, to this layout."""
+    """Our students' and OpenMMLab checkpoints, and the released files, to this layout.
+
+    Raises:
+        CheckpointError: the file's blocks scan in other directions than the model's.
+    """
     state = state.get('state_dict', state.get('model', state))
+    file = (getattr(model, 'pretrained_cfg', None) or {}).get('file')
+    told = read_description(file) if file else {}
+    if not told and 'head.weight' in state and 'cls_token' in state:  # a released file
+        told = dict(reversed_blocks=Adventurer.RELEASED_REVERSED)
+    model.backbone.heed(told, str(file or 'the state dict'))
     found = {}
     for key, value in state.items():
         if key.startswith(('backbone.', 'head.')):
@@ -180,7 +190,9 @@ def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         elif key.split('.')[0] in ('layers', 'patch_embed', 'cls_token', 'pos_embed', 'norm_f'):
             found[f'backbone.{key}'] = value
     own = model.state_dict()
-    if model.num_classes:  # a student has no classifier; the new one stays as it was drawn
+    if not model.num_classes:
+        found = {k: v for k, v in found.items() if not k.startswith('head.')}
+    else:  # a student has no classifier; the new one stays as it was drawn
         for name in ('head.weight', 'head.bias'):
             found.setdefault(name, own[name])
     found.pop('backbone.mask_token', None)

@@ -107,3 +107,24 @@ def test_a_variant_is_a_few_lines(path):
     code = [line for line in (ROOT / path).read_text().splitlines()
             if line.strip() and not line.startswith('#')]
     assert len(code) <= 16
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if '/distill/' in p])
+def test_a_distillation_has_batches_of_its_own(path, monkeypatch):
+    """Labels for the whole budget see new ones all the way: the comparison is with those."""
+    monkeypatch.chdir(ROOT)
+    sampler = load_config(path).train_dataloader.sampler
+    assert sampler.get('salt', 0) > 0, sampler
+
+
+def test_small_schedules_decay_neither_norms_nor_the_scan_s_own():
+    from mmengine.optim import build_optim_wrapper
+
+    from mmvitlin.models import Adventurer
+    cfg = load_config(str(ROOT / 'configs/seg/camvid_adventurer-nano.py'))
+    net = Adventurer(dict(embed_dims=32, num_layers=2), 32, 16)
+    wrapper = build_optim_wrapper(net, cfg.optim_wrapper)
+    decay = {id(p): g['weight_decay'] for g in wrapper.param_groups for p in g['params']}
+    for name, parameter in net.named_parameters():
+        if name.endswith(('norm.weight', 'norm_f.weight', 'A_log', '.D', 'dt_bias')):
+            assert decay[id(parameter)] == 0, name

@@ -5,6 +5,7 @@ import torch
 from timm.models import group_parameters
 
 import mmvitlin.timm
+from mmvitlin.errors import CheckpointError
 from mmvitlin.models import Adventurer
 
 NAME = 'adventurer_tiny_patch16_224'
@@ -107,25 +108,45 @@ def test_groups_for_layer_decay():
 
 @pytest.mark.parametrize('layout', ['student', 'released', 'mmpretrain'])
 def test_our_checkpoints_load(tmp_path, layout):
-    source = Adventurer('tiny', img_size=96)
+    schedule = 'released' if layout == 'released' else 'alternate'
+    source = Adventurer('tiny', img_size=96, flip_schedule=schedule)
     for parameter in source.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     state = source.state_dict()
     if layout != 'released':
         state = {f'backbone.{k}': v for k, v in state.items()}
+    if layout == 'released':
+        state.update({'head.weight': torch.randn(9, 256), 'head.bias': torch.zeros(9)})
     if layout == 'mmpretrain':
         state.update({'head.fc.weight': torch.randn(9, 256), 'head.fc.bias': torch.zeros(9)})
     torch.save({'model' if layout == 'released' else 'state_dict': state}, tmp_path / 'a.pth')
     classes = 9 if layout == 'mmpretrain' else 0
+    if layout == 'released':  # other directions than a model has unless it is told
+        with pytest.raises(CheckpointError, match=r'blocks \[2, 3\] reversed.*set flip_schedule'):
+            timm.create_model(NAME, pretrained=True, num_classes=0, img_size=96,
+                              pretrained_cfg_overlay=dict(file=str(tmp_path / 'a.pth')))
     net = timm.create_model(NAME, pretrained=True, num_classes=classes, img_size=96,
-                            pretrained_cfg_overlay=dict(file=str(tmp_path / 'a.pth'),
-                                                        num_classes=classes)).eval()
+                            flip_schedule=schedule, pretrained_cfg_overlay=dict(
+                                file=str(tmp_path / 'a.pth'), num_classes=classes)).eval()
     images = torch.randn(1, 3, 96, 64)
     with torch.inference_mode():
         want = source.eval().forward_tokens(images)[0].cls
         torch.testing.assert_close(net.forward_head(net.forward_features(images), True), want)
     if layout == 'mmpretrain':
         torch.testing.assert_close(net.head.weight.data, state['head.fc.weight'])
+
+
+def test_positions_of_a_wide_student(tmp_path):
+    source = Adventurer('tiny', img_size=(64, 256))
+    torch.nn.init.normal_(source.pos_embed)
+    torch.save(dict(meta=dict(backbone=source.describe()), state_dict={
+        f'backbone.{k}': v for k, v in source.state_dict().items()}), tmp_path / 'a.pth')
+    wanted = Adventurer('tiny', img_size=128)
+    wanted.load_weights(tmp_path / 'a.pth')
+    net = timm.create_model(NAME, pretrained=True, num_classes=0, img_size=128,
+                            pretrained_cfg_overlay=dict(file=str(tmp_path / 'a.pth'),
+                                                        num_classes=0))
+    assert torch.equal(net.backbone.pos_embed, wanted.pos_embed)
 
 
 def test_grey_images_are_refused():

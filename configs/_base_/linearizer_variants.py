@@ -31,7 +31,7 @@ report = dict(
         'distilled-activation_only': 'activation matching only',
         'distilled-mask_only': 'masked prediction only',
         'distilled-scope_all': 'scope: all tokens',
-        'distilled-scope_cls': 'scope: class token',
+        'distilled-scope_cls': 'scope: class token (not trained in this teacher)',
         'distilled-stages_1': 'K = 1 stage',
         'distilled-stages_2': 'K = 2 stages',
         'distilled-ratio_25': 'mask ratio 0.25',

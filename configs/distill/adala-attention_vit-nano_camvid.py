@@ -6,4 +6,3 @@ _base_ = [
 model = dict(teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))
 # of 1e-3, 3e-3 and 1e-2 the rate with the lowest loss after 200 iterations, as the others' are
 optim_wrapper = dict(optimizer=dict(lr=1e-2))
-train_dataloader = dict(sampler=dict(salt=1))  # fine-tuning has 0, stage 2 has 2

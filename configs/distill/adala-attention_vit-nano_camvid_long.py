@@ -5,4 +5,3 @@ _base_ = [
 ]
 model = dict(teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))
 optim_wrapper = dict(optimizer=dict(lr=1e-2))
-train_dataloader = dict(sampler=dict(salt=1))

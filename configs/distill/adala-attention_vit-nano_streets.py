@@ -9,4 +9,3 @@ model = dict(
         backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
         checkpoint='work_dirs/streets_vit-nano/iter_600.pth'))
 optim_wrapper = dict(optimizer=dict(lr=1e-2))
-train_dataloader = dict(sampler=dict(salt=1))  # fine-tuning has 0, stage 2 has 2

@@ -12,4 +12,3 @@ model = dict(
         backbone=dict(img_size=32, model_kwargs=dict(patch_size=4)),
         checkpoint='work_dirs/cifar10_vit-nano/iter_2000.pth'))
 log_processor = dict(by_epoch=False)
-train_dataloader = dict(sampler=dict(salt=1))  # other batches than fine-tuning

@@ -17,4 +17,3 @@ model = dict(
                 model_kwargs=dict(patch_size=4, embed_dim=128, depth=8, num_heads=2),
                 out_type='avg_featmap'))))
 log_processor = dict(by_epoch=False)
-train_dataloader = dict(sampler=dict(salt=1))  # other batches than fine-tuning

@@ -22,7 +22,8 @@ RESULTS = Path(__file__).parent
 ROOT = RESULTS.parents[1]
 WRITERS = {
     'Do the methods work': dict(
-        camvid=accuracy.comparison, camvid_ablation=accuracy.ablation,
+        camvid=accuracy.comparison, camvid_few_labels=accuracy.comparison,
+        camvid_ablation=accuracy.ablation,
         cifar10_ablation=accuracy.ablation, adala_camvid=accuracy.comparison,
         adala_rates=accuracy.rates, students_camvid=accuracy.comparison,
         teachers_camvid=accuracy.comparison, cheaper_teacher=speed.teachers),

@@ -34,6 +34,9 @@ def browse(cfg: Config, split: str = 'train', original: bool = False
                           f'{[s for s, key in SPLITS.items() if cfg.get(key) is not None]}')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     settings = cfg[SPLITS[split]].dataset
+    if original and 'pipeline' not in settings:
+        raise ConfigError(f'{SPLITS[split]}.dataset is a {settings.type}; --original needs a data '
+                          'set with a pipeline of its own')
     if original:
         pack = [s for s in settings.pipeline if s['type'].split('.')[-1].startswith('Pack')]
         settings = dict(settings, pipeline=[

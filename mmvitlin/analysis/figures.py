@@ -39,12 +39,18 @@ def logged_rows(folder: str | Path) -> list[dict]:
 
 
 def read_scalars(folder: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """Logged scalars of the runs in a work directory: name → (iteration, value)."""
+    """Logged scalars of the runs in a work directory: name → (iteration, value).
+
+    A validation is at the iteration of training before it, its times are 'val/time' and the like.
+    """
     series: dict[str, list[tuple[int, float]]] = {}
+    step = None
     for row in logged_rows(folder):
-        step = row.get('iter', row.get('step'))
+        trained = 'iter' in row  # validations have a step, which may count epochs
+        step = row['iter'] if trained else step if step is not None else row.get('step')
         for name, value in row.items():
             if isinstance(value, (int, float)) and step is not None:
+                name = name if trained or not name.endswith('time') else f'val/{name}'
                 series.setdefault(name, []).append((step, value))
     return series
 

@@ -23,6 +23,7 @@ from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_whole
 from mmvitlin.errors import CheckpointError, ConfigError, UserError
 from mmvitlin.models.layers import BiMamba, Mamba2, pad_to_multiples
+from mmvitlin.models.utils.checkpoint import read_meta
 
 SUFFIXES = {'checkpoint': '.pth', 'safetensors': '.safetensors', 'onnx': '.onnx', 'torch': '.pt2',
             'aot': '.pt2'}
@@ -41,12 +42,15 @@ class Deployed(nn.Module):
         mean: RGB, of values 0 to 255.
         std: RGB.
         rgb: Whether the network takes RGB (else BGR).
+
+    Attributes:
+        finished: False if the checkpoint is of a distillation that was cut.
     """
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float],
                  rgb: bool = True):
         super().__init__()
-        self.net, self.rgb = net, rgb
+        self.net, self.rgb, self.finished = net, rgb, True
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -101,7 +105,8 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
     without_initial_weights(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     if 'teacher' in cfg.model:
-        net = MODELS.build(cfg.model.backbone)
+        student = cfg.model.get('student') or cfg.model  # of class probabilities a whole network
+        net = MODELS.build(student.backbone)
         net.load_weights(checkpoint, 'backbone.')
     else:
         net = MODELS.build(cfg.model)
@@ -109,12 +114,18 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
                                                 hasattr(net, 'head')):
             raise ConfigError(f'{config} holds a {type(net).__name__}; segmentors, classifiers and '
                               'distilled backbones can be exported')
+        if (cfg.model.get('test_cfg') or {}).get('mode') == 'slide':
+            raise ConfigError(f"{config} is tested in windows (model.test_cfg.mode='slide'), and "
+                              'what is exported takes whole images; see what they give with '
+                              '--cfg-options model.test_cfg.mode=whole')
         head = getattr(net, 'decode_head', None)
         if type(head).__name__ == 'Mask2FormerHead' or isinstance(head, nn.ModuleList):
             raise ConfigError(f'{config}: one head that gives scores a pixel can be exported, not '
                               'cascades and not Mask2Former')
         net.load_state_dict(check_whole(net, checkpoint), strict=False)
-    return Deployed(net.eval(), *_normalisation(cfg)).eval()
+    deployed = Deployed(net.eval(), *_normalisation(cfg)).eval()
+    deployed.finished = read_meta(checkpoint).get('finished', True)
+    return deployed
 
 
 def _normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float], bool]:
@@ -172,17 +183,20 @@ def export(deployed: Deployed,
             between classes with all but equal scores.
 
     Raises:
-        ConfigError: an unknown kind.
+        ConfigError: an unknown kind, or a name that says another.
         ExportError: it cannot be written so, or computes something else.
     """
     if kind not in SUFFIXES:
         raise ConfigError(f"cannot export to '{kind}'; choose from {list(SUFFIXES)}")
     target = Path(target)
+    if target.suffix != SUFFIXES[kind] and target.suffix in SUFFIXES.values():
+        raise ConfigError(f'{target}: a file called so is not of the kind {kind}; call it '
+                          f'{target.with_suffix(SUFFIXES[kind]).name}, or leave out --to')
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         aside = Path(folder) / f'written{SUFFIXES[kind]}'
         if kind in ('checkpoint', 'safetensors'):
-            _write_weights(deployed.net, aside, kind)
+            _write_weights(deployed, aside, kind)
             aside.replace(target)
             return Exported(target)
         backbone = getattr(deployed.net, 'backbone', deployed.net)
@@ -246,19 +260,23 @@ def _in_plain_operators(deployed: Deployed) -> Iterator[None]:
             mixer.backend = backend
 
 
-def _write_weights(net: nn.Module, path: Path, kind: str) -> None:
+def _write_weights(deployed: Deployed, path: Path, kind: str) -> None:
+    net = deployed.net
     backbone = getattr(net, 'backbone', net)
     prefix = '' if hasattr(net, 'backbone') else 'backbone.'
     state = {prefix + k: v.detach().clone().contiguous() for k, v in net.state_dict().items()
              if k != 'mask_token'}
-    about = getattr(backbone, 'describe', dict)()
+    about = dict(backbone=getattr(backbone, 'describe', dict)(), finished=deployed.finished)
+    if deployed.rgb:
+        about['normalisation'] = {k: [round(float(v), 4) for v in getattr(deployed, k).flatten()]
+                                  for k in ('mean', 'std')}
     if kind == 'safetensors':
         from safetensors.torch import load_file, save_file
         save_file(state, path, metadata=dict(format='pt', mmvitlin=json.dumps(
-            dict(version=mmvitlin.__version__, backbone=about))))
+            dict(version=mmvitlin.__version__, **about))))
         back = load_file(path)
     else:
-        torch.save(dict(meta=dict(mmvitlin_version=mmvitlin.__version__, backbone=about),
+        torch.save(dict(meta=dict(mmvitlin_version=mmvitlin.__version__, **about),
                         state_dict=state), path)
         back = torch.load(path, weights_only=True)['state_dict']
     if back.keys() != state.keys() or not all(torch.equal(back[k], v) for k, v in state.items()):

@@ -148,16 +148,17 @@ def duplicates(checked: list[Checked]) -> list[Problem]:
 
 
 def lonely_labels(cfg: Config) -> list[Problem]:
-    """Label files that no image asks for."""
+    """Label files that no image asks for, in folders without a list of what belongs to a split."""
     found = []
     for split, dataset, _ in _datasets(cfg):
         folder = (getattr(dataset, 'data_prefix', None) or {}).get('seg_map_path')
-        if not folder or not Path(folder).is_dir():
+        if not folder or not Path(folder).is_dir() or getattr(dataset, 'ann_file', '') \
+                or getattr(dataset, '_indices', None) is not None:
             continue
         asked = {str(Path(dataset.get_data_info(n)['seg_map_path']).resolve())
                  for n in range(len(dataset))}
         suffix = getattr(dataset, 'seg_map_suffix', '.png')
-        found += [Problem(split, 'label without image', str(p), 'no image of the split has it')
+        found += [Problem(split, 'label without image', str(p), f'no image of the split has {p}')
                   for p in sorted(Path(folder).rglob(f'*{suffix}'))
                   if str(p.resolve()) not in asked]
     return found

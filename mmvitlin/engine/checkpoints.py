@@ -175,8 +175,9 @@ def newest_readable(work_dir: str | Path, since: Path | None = None) -> Path | N
 def publish(checkpoint: str | Path, target: str | Path) -> Path:
     """Write a checkpoint's weights alone, ``<target>-<first eight digits of its SHA-256>.pth``.
 
-    Where an ``EMAHook`` ran these are the averaged weights. Of the rest, the names of the classes
-    and the number of iterations stay; the config, which may name a machine's folders, goes.
+    Where an ``EMAHook`` ran these are the averaged weights. Of the rest, the names of the classes,
+    what the backbone is, how images were normalised and the number of iterations stay; the config,
+    which may name a machine's folders, goes.
 
     Args:
         checkpoint: What training wrote.
@@ -190,7 +191,8 @@ def publish(checkpoint: str | Path, target: str | Path) -> Path:
     if state is None:
         raise CheckpointError(f'{checkpoint} holds no state_dict; it is no checkpoint of a run')
     meta = {k: v for k, v in (content.get('meta') or {}).items()
-            if k in ('mmvitlin_version', 'backbone', 'dataset_meta', 'iter', 'epoch')}
+            if k in ('mmvitlin_version', 'backbone', 'normalisation', 'finished', 'dataset_meta',
+                     'iter', 'epoch')}
     buffer = io.BytesIO()
     torch.save(dict(meta=meta, state_dict=state), buffer)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:8]

@@ -37,12 +37,17 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     except Exception as error:  # it is Python, and executed
         raise ConfigError(f'{path} is no config: {in_words(error)}') from error
     options = dict(options or {})
-    _merge_switches(cfg, options.pop('switches', None) or cfg.pop('switches', None) or [])
+    switches = cfg.pop('switches', None)
+    _merge_switches(cfg, options.pop('switches', switches) or [], Path(path).parent)
     _refuse_idle(cfg, options, path)
-    root = options.get('data_root')
-    cfg.merge_from_dict(options)
-    if root is not None:
+    if (root := options.pop('data_root', None)) is not None:
+        cfg.data_root = root
         _move_data(cfg, str(root))
+    try:
+        cfg.merge_from_dict(options)
+    except Exception as error:  # a place in a list that is not there, a value that has no keys
+        raise ConfigError(f'--cfg-options {sorted(options)} do not fit {path}: {in_words(error)}'
+                          ) from error
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
@@ -67,34 +72,45 @@ def locate_config(path: str) -> str:
 
 
 _RUNNER = {  # what a Runner takes, and we, whether the config has it or not
-    'auto_scale_lr', 'cfg', 'compile', 'custom_hooks', 'custom_imports', 'data_preprocessor',
-    'data_root', 'default_hooks', 'default_scope', 'env_cfg', 'experiment_name', 'launcher',
-    'load_from', 'log_level', 'log_processor', 'model', 'model_wrapper_cfg', 'optim_wrapper',
+    'activation_checkpointing', 'auto_scale_lr', 'cfg', 'compile', 'custom_hooks',
+    'custom_imports', 'data_preprocessor', 'data_root', 'default_hooks', 'default_scope',
+    'efficient_conv_bn_eval', 'env_cfg', 'experiment_name', 'find_unused_parameters',
+    'init_weights_for_test_or_val', 'load_from', 'log_level', 'log_processor', 'model',
+    'model_wrapper_cfg', 'optim_wrapper',
     'param_scheduler', 'randomness', 'resume', 'runner_type', 'strategy', 'sync_bn', 'test_cfg',
     'test_dataloader', 'test_evaluator', 'train_cfg', 'train_dataloader', 'tta_model',
-    'tta_pipeline', 'val_cfg', 'val_dataloader', 'val_evaluator', 'vis_backends', 'visualizer',
-    'work_dir'}
+    'tta_pipeline', 'val_cfg', 'val_dataloader', 'val_evaluator', 'visualizer', 'work_dir'}
+_ENV = {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'}
 
 
 def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
     """Raises ConfigError for an option that would change nothing."""
     variables = _variables(path) if options else set()
     for key in options:
-        top = key.split('.')[0]
+        top, *rest = key.split('.')
+        what = f'--cfg-options {key}'
+        if top == 'launcher':
+            raise ConfigError(f'{what}: give it as --launcher')
+        if top == 'data_preprocessor' and 'data_preprocessor' in (cfg.get('model') or {}):
+            raise ConfigError(f"{what}: the model of {path} has one of its own; set model.{key}")
+        if top == 'env_cfg' and rest and rest[0] not in _ENV:
+            raise ConfigError(f'{what}: env_cfg has {sorted(_ENV)}')
         if top in _RUNNER:
             continue
+        if top in variables and top in cfg:
+            made = [k for k, v in _leaves(cfg) if v == cfg[top] and k.split('.')[0] in _RUNNER]
+            made = [k for k in made if k.rsplit('.', 1)[-1] == top] or made
+            hint = f", such as {', '.join(made[:3])}" if made else ''
+            raise ConfigError(f"{what}: '{top}' is a variable of {path}, and is used before "
+                              f'options are heeded; set what is made of it{hint}')
         if top not in cfg:
             close = difflib.get_close_matches(top, [*cfg.keys(), *_RUNNER], n=1)
-            hint = f"; do you mean '{close[0]}'?" if close else ''
+            hint = f"do you mean '{close[0]}'?" if close else \
+                'if something of yours reads it, give the config a value for it first'
             within = [k for k in cfg if isinstance(cfg[k], dict) and top in cfg[k]]
             if within:
-                hint = f'; it is in {within[0]}: {within[0]}.{key}'
-            raise ConfigError(f"--cfg-options {key}: {path} has no '{top}'{hint}")
-        if top in variables:
-            made = [k for k, v in _leaves(cfg) if v == cfg[top] and k.split('.')[0] in _RUNNER]
-            hint = f", such as {', '.join(made[:3])}" if made else ''
-            raise ConfigError(f"--cfg-options {key}: '{top}' is a variable of {path}, and is used "
-                              f'before options are heeded; set what is made of it{hint}')
+                hint = f'it is in {within[0]}: {within[0]}.{key}'
+            raise ConfigError(f"{what}: {path} has no '{top}'; {hint}")
 
 
 def _variables(path: str) -> set[str]:
@@ -117,20 +133,30 @@ def _leaves(node, key: str = '') -> Iterator[tuple[str, object]]:
             yield from _leaves(child, f'{key}.{name}' if key else str(name))
 
 
-def _merge_switches(cfg: Config, names: str | list[str]) -> None:
+def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
     """Merge files over a config; hooks are added to its own.
 
     Raises:
-        ConfigError: there is no such switch.
+        ConfigError: there is no such switch, or two give the same of another kind.
     """
     folder = shipped.folder('configs') / '_base_' / 'switches'
-    for name in [names] if isinstance(names, str) else names:
-        path = Path(name) if name.endswith('.py') else folder / f'{name}.py'
-        if not path.is_file():
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+        raise ConfigError(f'switches: a list of names is wanted, got {names!r}')
+    sharding = ''
+    for name in filter(None, names):
+        places = [beside / name, Path(name)] if name.endswith('.py') else [folder / f'{name}.py']
+        path = next((p for p in places if p.is_file()), None)
+        if path is None:
             raise ConfigError(f"switches: there is no '{name}'; take one of "
                               f'{sorted(p.stem for p in folder.glob("*.py"))}, or the path of a '
                               'config file')
         switch = Config.fromfile(path)
+        if 'strategy' in switch:
+            if sharding:
+                raise ConfigError(f"switches: '{sharding}' and '{name}' both give a strategy; take "
+                                  'one')
+            sharding = name
         own = list(cfg.get('custom_hooks') or [])
         there = {hook['type'] for hook in own}
         own += [h for h in switch.pop('custom_hooks', []) if h['type'] not in there]

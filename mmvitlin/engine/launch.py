@@ -13,7 +13,13 @@ from mmengine.runner import Runner
 
 from mmvitlin.engine import checkpoints, distributed, sharding
 from mmvitlin.engine.hooks import FirstTimesHook, clean_exit
-from mmvitlin.engine.preflight import LOADERS, check_whole, checkpoints_of, preflight
+from mmvitlin.engine.preflight import (
+    LOADERS,
+    check_start,
+    check_whole,
+    checkpoints_of,
+    preflight,
+)
 from mmvitlin.errors import ConfigError, UserError, in_words
 
 _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
@@ -42,7 +48,9 @@ def _prepare_distributed(cfg: Config) -> None:
     if not dist.is_initialized():
         dist.init_process_group('gloo')
     cfg.env_cfg.dist_cfg = dict(backend='gloo')
-    cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
+    cfg.setdefault('model_wrapper_cfg', dict(  # as mmengine's own, but for the device
+        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False)))
     cfg.pop('sync_bn', None)  # torch's SyncBatchNorm is CUDA only
 
 
@@ -101,6 +109,8 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
     if amp:
         _set_amp(cfg)
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
+    if cfg.get('load_from') and not cfg.get('resume') and isinstance(runner.model, torch.nn.Module):
+        check_start(runner.model, cfg.load_from)
     try:
         runner.train()
     except (UserError, FileNotFoundError, torch.OutOfMemoryError):

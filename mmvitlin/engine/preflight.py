@@ -195,12 +195,59 @@ def _look_for(path: str, key: str) -> None:
                           f'--cfg-options {key}=FILE')
 
 
+def check_start(model: torch.nn.Module, checkpoint: str) -> None:
+    """Refuse to train on from a checkpoint of another backbone; heads may differ.
+
+    Positions learned on another grid are interpolated while they are loaded, where the backbone
+    does so; it is told here what the file says of its own.
+
+    Raises:
+        CheckpointError: parameters of the backbone are missing, are of another shape, or are left
+            over.
+    """
+    while is_model_wrapper(model):
+        model = model.module
+    if '://' in checkpoint or not hasattr(model, 'backbone'):
+        return
+    heed, told = getattr(model.backbone, 'heed', None), read_description(checkpoint)
+    state = {k.removeprefix('module.'): v for k, v in read_state_dict(checkpoint, '').items()}
+    own = model.state_dict()
+    if heed is not None:
+        heed(told, checkpoint)
+    for name, module in model.named_modules():
+        for hook in module._load_state_dict_pre_hooks.values():
+            hook(state, f'{name}.' if name else '', {}, False, [], [], [])
+    misfits = misfits_of_backbone({k: v.shape for k, v in state.items()},
+                                  {k: v.shape for k, v in own.items()})
+    if misfits:
+        raise CheckpointError(f'load_from: {checkpoint} is of another backbone: {misfits}. Give '
+                              'the config the arch, patch_size and img_size of the checkpoint, or '
+                              'start a backbone alone by model.backbone.init_cfg')
+    if heed is not None:
+        heed(told, checkpoint)  # holds for one loading, and the real one comes now
+
+
+def misfits_of_backbone(theirs: dict[str, torch.Size], ours: dict[str, torch.Size]) -> str:
+    """In words, what of a backbone does not fit; by shapes of whole models."""
+    def of_backbone(shapes: dict[str, torch.Size]) -> set[str]:
+        return {k for k in shapes if k.startswith('backbone.') and not k.endswith('.mask_token')}
+
+    here, there = of_backbone(ours), of_backbone(theirs)
+    wrong = {f'{k}: {tuple(theirs[k])} in the file, {tuple(ours[k])} in the model'
+             for k in here & there if theirs[k] != ours[k]}
+    words = [f"{len(keys)} {what} ({'; '.join(sorted(keys)[:3])})" for what, keys in (
+        ('keys are not in the file', here - there), ('keys have no place in it', there - here),
+        ('have another shape', wrong)) if keys]
+    return ', '.join(words)
+
+
 def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tensor]:
     """Read a checkpoint and refuse to evaluate a model that the checkpoint does not fill.
 
     Raises:
-        CheckpointError: parameters are missing or of another shape, or the file says that its
-            backbone computed something else with them (softmax for linear attention, say).
+        CheckpointError: parameters are missing, of another shape, or of the backbone and left
+            over, or the file says that its backbone computed something else with them (softmax for
+            linear attention, say).
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -223,10 +270,13 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
     state = read_state_dict(checkpoint, prefix='')
     missing = [k for k in own if k not in state]
     wrong = [k for k in own if k in state and state[k].shape != own[k].shape]
-    if missing or wrong:
+    surplus = [k for k in state if k.startswith('backbone.') and k not in own
+               and not k.endswith('.mask_token')]
+    if missing or wrong or surplus:
         raise CheckpointError(
             f"{checkpoint} is no checkpoint of this config's model: {len(missing)} keys are "
-            f'missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}). '
+            f'missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}), '
+            f'{len(surplus)} of its backbone have no place in it ({surplus[:3]}). '
             'A student.pth holds the backbone alone; give the checkpoint that training with this '
             'config wrote.')
     return state

@@ -16,7 +16,8 @@ from mmengine.runner import FlexibleRunner
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 from torch import Tensor
 
-from mmvitlin.errors import ConfigError
+from mmvitlin.engine.preflight import misfits_of_backbone
+from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.registry import STRATEGIES
 
 
@@ -140,6 +141,9 @@ class WholeCheckpoints:
         state = {k.removeprefix('module.'): v for k, v in state_dict.items()}
         self._fit(state)
         own = self._module().state_dict()
+        if misfits := misfits_of_backbone({k: v.shape for k, v in state.items()},
+                                          {k: v.shape for k, v in own.items()}):
+            raise CheckpointError(f'the checkpoint is of another backbone: {misfits}')
         wrong = {'not in the model': state.keys() - own.keys(),
                  'not in the file': own.keys() - state.keys(),
                  'of another shape': {k for k in state.keys() & own.keys()

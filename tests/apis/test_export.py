@@ -18,6 +18,7 @@ from mmvitlin.apis.symbolic import SymbolicSizes, bilinear_weights, pooling_weig
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import read_state_dict
+from mmvitlin.models.utils.checkpoint import read_meta
 from tests.apis.test_seg_inferencer import trained  # noqa: F401
 from tests.conftest import ROOT
 
@@ -47,6 +48,30 @@ def student(tmp_path_factory):
     torch.save(dict(state_dict={f'backbone.{k}': v for k, v in net.state_dict().items()}),
                folder / 'student.pth')
     return str(folder / 'config.py'), str(folder / 'student.pth')
+
+
+def test_what_would_be_written_as_something_else(student, trained, tmp_path):  # noqa: F811
+    with pytest.raises(ConfigError, match='of the kind checkpoint; call it net.pth'):
+        export(load_trained(*student), tmp_path / 'net.safetensors', 'checkpoint')
+    with pytest.raises(ConfigError, match='takes whole images'):
+        load_trained(*trained, {'model.test_cfg': dict(
+            mode='slide', crop_size=(64, 64), stride=(32, 32))})
+
+
+def test_the_student_of_class_probabilities(tmp_path):
+    path = str(ROOT / 'configs/distill/logits_adventurer-nano_camvid.py')
+    cfg = Config.fromfile(path)
+    init_default_scope('mmengine')
+    net = MODELS.build(cfg.model.student.backbone)
+    torch.save(dict(meta=dict(finished=False), state_dict={
+        f'backbone.{k}': v for k, v in net.state_dict().items()}), tmp_path / 'student.pth')
+    deployed = load_trained(path, str(tmp_path / 'student.pth'))
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in deployed.net.state_dict().items())
+    for kind, name in (('checkpoint', 'a.pth'), ('safetensors', 'a.safetensors')):
+        export(deployed, tmp_path / name, kind)
+        meta = read_meta(tmp_path / name)
+        assert meta['finished'] is False
+        assert meta['normalisation']['mean'] == [123.675, 116.28, 103.53]
 
 
 def test_a_backbone_as_onnx_at_sizes_it_was_not_traced_at(student, tmp_path):

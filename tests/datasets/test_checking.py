@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from mmvitlin import compat
+from mmvitlin.datasets.checking import count_samples, lonely_labels
+from mmvitlin.engine.config import load_config
 from tests.conftest import ROOT
 
 CONFIG = 'configs/seg/streets_adventurer-nano.py'
@@ -32,6 +34,20 @@ def test_a_sound_data_set(streets):
 
 
 @pytest.mark.slow
+def test_a_list_tells_what_belongs_to_a_split(streets, tmp_path):
+    """Labels of the others lie in the same folder."""
+    cfg = load_config(str(ROOT / CONFIG), {'data_root': str(streets)})
+    dataset = cfg.train_dataloader.dataset
+    names = sorted((streets / 'leftImg8bit/train').rglob('*.png'))
+    (tmp_path / 'one.txt').write_text(
+        str(names[0].relative_to(streets / 'leftImg8bit/train')).removesuffix(
+            dataset.get('img_suffix', '_leftImg8bit.png')))
+    assert len(lonely_labels(cfg)) == 0
+    dataset.ann_file = str(tmp_path / 'one.txt')
+    assert count_samples(cfg)['train'] == 1
+    assert len(lonely_labels(cfg)) == 0
+
+
 def test_every_kind_of_problem(streets, tmp_path):
     root = tmp_path / 'streets'
     shutil.copytree(streets, root)

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.launch import augment_tests, train
 from mmvitlin.engine.preflight import preflight
-from mmvitlin.errors import ConfigError
+from mmvitlin.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
 
 CITYSCAPES = 'configs/seg/cityscapes_1024.py'
@@ -111,15 +111,29 @@ def test_a_config_of_a_library_by_name():
 def test_an_option_that_would_change_nothing():
     for key, words in {'modell.backbone.arch': r"has no 'modell'; do you mean 'model'\?",
                        'objectives.mask': r'it is in model: model.objectives.mask',
-                       'whatever': r"has no 'whatever'$"}.items():
+                       'whatever': r"has no 'whatever'; if something of yours reads it"}.items():
         with pytest.raises(ConfigError, match=f'--cfg-options {key}: .*{words}'):
             load_config('configs/distill/linearizer_adventurer-nano_streets.py', {key: 1})
     path = 'configs/seg/cityscapes_1024.py'
     before = load_config(path)
     with pytest.raises(ConfigError, match=r"crop_size: 'crop_size' is a variable of .*; set what "
-                                          r"is made of it, such as .*backbone.img_size"):
+                                          r"is made of it, such as .*pipeline.*crop_size"):
         load_config(path, {'crop_size': (512, 512)})
     assert load_config(path, {'model.backbone.drop_path_rate': 0.}).keys() == before.keys()
+    for key, words in {'vis_backends.0.type': r"'vis_backends' (is a variable|; do)",
+                       'data_preprocessor.mean': 'set model.data_preprocessor.mean',
+                       'launcher': 'give it as --launcher',
+                       'env_cfg.cudn_benchmark': r"env_cfg has \['cudnn_benchmark'"}.items():
+        with pytest.raises(ConfigError, match=f'--cfg-options {key}: .*{words}'):
+            load_config('mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py', {key: 1})
+    for key in ('find_unused_parameters', 'default_hooks.logger.interval', 'visualizer.name',
+                'param_scheduler.0.begin', 'env_cfg.mp_cfg.mp_start_method'):
+        load_config(path, {key: 1})
+    with pytest.raises(ConfigError, match='param_scheduler.7.begin.* do not fit'):
+        load_config(path, {'param_scheduler.7.begin': 1})
+    moved = load_config(path, {'data_root': 'a', 'val_dataloader.dataset.data_root': 'b'})
+    assert (moved.train_dataloader.dataset.data_root, moved.val_dataloader.dataset.data_root) == \
+        ('a', 'b')
 
 
 def test_options_without_a_value(capsys):
@@ -151,6 +165,15 @@ def test_switches_are_merged_over_a_config(tmp_path):
     child = load_config(str(tmp_path / 'child.py'))
     assert child.model.backbone.with_cp
     assert child.model.backbone.drop_path_rate == 0.3
+    for off in ([], '', None):
+        assert not load_config(str(tmp_path / 'child.py'), {'switches': off}).model.backbone.get(
+            'with_cp')
+    (tmp_path / 'child.py').write_text(f"_base_ = '{ROOT}/{path}'\nswitches = ['own.py']")
+    assert load_config(str(tmp_path / 'child.py')).model.backbone.drop_path_rate == 0.3
+    with pytest.raises(ConfigError, match="'fsdp' and 'deepspeed' both give a strategy"):
+        load_config(path, {'switches': ['fsdp', 'deepspeed']})
+    with pytest.raises(ConfigError, match='a list of names is wanted, got 3'):
+        load_config(path, {'switches': 3})
     with pytest.raises(ConfigError, match=r"no 'emma'; take one of \['deepspeed', 'ema', 'fsdp'"):
         load_config(path, {'switches': ['emma']})
 
@@ -227,6 +250,23 @@ def nano(streets, tmp_path, **options):
         'default_hooks.logger.interval': 1,
         'default_hooks.checkpoint.interval': 2, 'randomness.seed': 1, **options,
     }, str(tmp_path))
+
+
+@pytest.mark.slow
+def test_going_on_from_another_backbone_is_refused(streets, tmp_path):
+    """Heads may differ."""
+    torch.save(dict(state_dict={'backbone.layers.0.x': torch.ones(2)}), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match=r'load_from: .*other.pth is of another backbone: '
+                                              r'.* keys are not in the file .*1 keys have no'):
+        train(nano(streets, tmp_path / 'a', load_from=str(tmp_path / 'other.pth')))
+    own = train(nano(streets, tmp_path / 'b', **{'train_cfg.max_iters': 1})).model.state_dict()
+    state = {k: v for k, v in own.items() if not k.startswith('decode_head')}
+    state['backbone.pos_embed'] = torch.zeros(1, 17, 32)  # of 4x4 patches
+    torch.save(dict(state_dict=state), tmp_path / 'fits.pth')
+    model = train(nano(streets, tmp_path / 'c', load_from=str(tmp_path / 'fits.pth'), **{
+        'train_cfg.max_iters': 1, 'optim_wrapper.optimizer.lr': 0.})).model
+    assert model.backbone.pos_embed.shape[1] == 33
+    assert not model.backbone.pos_embed.any()
 
 
 @pytest.mark.slow

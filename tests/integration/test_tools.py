@@ -90,6 +90,15 @@ def logged(tmp_path):
 
 def test_logs(logged, tmp_path):
     series = read_scalars(logged)
+    by_epoch = tmp_path / 'epochs' / '20200101_000000' / 'vis_data'
+    by_epoch.mkdir(parents=True)
+    (by_epoch / 'scalars.json').write_text('\n'.join(json.dumps(row) for row in (
+        dict(iter=500, time=.1), dict(step=1, top1=40., time=9.),
+        dict(iter=1000, time=.1), dict(step=2, top1=50., time=9.))))
+    told = read_scalars(by_epoch.parents[1])
+    assert told['top1'] == [(500, 40.), (1000, 50.)]
+    assert [v for _, v in told['time']] == [.1, .1]
+    assert told['val/time'][0] == (500, 9.)
     told = train_time(logged_rows(logged))
     assert told['iterations'] == 3
     assert told['seconds'] == pytest.approx(0.5)
@@ -109,11 +118,12 @@ def test_logs(logged, tmp_path):
 def test_publishing(tmp_path):
     state = dict(a=torch.ones(2))
     torch.save(dict(state_dict=state, optimizer=dict(x=torch.zeros(1000)), message_hub={},
-                    meta=dict(iter=7, cfg="work_dir = 'a/private/folder'")), tmp_path / 'in.pth')
+                    meta=dict(iter=7, normalisation={}, finished=True,
+                              cfg="work_dir = 'a/private/folder'")), tmp_path / 'in.pth')
     path = publish(tmp_path / 'in.pth', tmp_path / 'out' / 'net.pth')
     content = torch.load(path, weights_only=True)
     assert set(content) == {'meta', 'state_dict'}
-    assert content['meta'] == dict(iter=7)
+    assert content['meta'] == dict(iter=7, normalisation={}, finished=True)
     assert torch.equal(content['state_dict']['a'], state['a'])
     import hashlib
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

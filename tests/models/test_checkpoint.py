@@ -157,6 +157,39 @@ def test_safetensors(tmp_path):
     assert torch.equal(other.pos_embed, net.pos_embed)
 
 
+def test_of_several_copies_the_averaged_one_is_taken(tmp_path):
+    ones, zeros = ({'patch_embed.x': torch.full((2, ), n)} for n in (1., 0.))
+    for first, second in (('state_dict_ema', 'state_dict'), ('teacher', 'student')):
+        torch.save({second: zeros, first: ones}, tmp_path / 'a.pth')
+        assert read_state_dict(tmp_path / 'a.pth')['patch_embed.x'].tolist() == [1, 1]
+
+
+def test_a_prefix_has_its_dot(tmp_path):
+    torch.save({'backbone.a': torch.ones(1), 'backbones': torch.ones(1)}, tmp_path / 'a.pth')
+    assert list(read_state_dict(tmp_path / 'a.pth', 'backbone')) == ['a']
+
+
+def test_a_programme_is_no_checkpoint(tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / 'ViT-B-16.pt'))
+    with pytest.raises(CheckpointError, match=r'TorchScript archive.*torch\.jit\.load'):
+        read_state_dict(tmp_path / 'ViT-B-16.pt')
+
+
+def test_several_initialisers(tmp_path):
+    """As one: the file is checked, and wins."""
+    arch = dict(embed_dims=32, num_layers=4)
+    source = Adventurer(arch, 64, flip_schedule=[2, 3])
+    torch.save(dict(meta=dict(backbone=source.describe()), state_dict={
+        f'backbone.{k}': v for k, v in source.state_dict().items()}), tmp_path / 'a.pth')
+    init = [dict(type='Constant', layer='Linear', val=0.5),
+            dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'), prefix='backbone')]
+    with pytest.raises(CheckpointError, match=r'set flip_schedule=\[2, 3\]'):
+        Adventurer(arch, 64, init_cfg=init).init_weights()
+    net = Adventurer(arch, 64, flip_schedule=[2, 3], init_cfg=init)
+    net.init_weights()
+    assert all(torch.equal(v, source.state_dict()[k]) for k, v in net.state_dict().items())
+
+
 def test_convert_refuses_another_model(tmp_path):
     torch.save({'conv.weight': torch.ones(3)}, tmp_path / 'x.pth')
     with pytest.raises(CheckpointError, match='not an Adventurer checkpoint'):

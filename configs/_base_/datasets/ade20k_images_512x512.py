@@ -4,7 +4,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True),
+    sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True, salt=1),  # fine-tuning has 0
     dataset=dict(
         type='ADE20KDataset',
         data_root=data_root,

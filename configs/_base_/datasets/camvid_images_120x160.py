@@ -13,7 +13,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True),
+    sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True, salt=1),  # fine-tuning has 0
     dataset=dict(
         type='mmvitlin.CamVidDataset',
         data_root=data_root,

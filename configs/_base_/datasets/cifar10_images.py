@@ -10,7 +10,7 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True),
+    sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True, salt=1),  # fine-tuning has 0
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,

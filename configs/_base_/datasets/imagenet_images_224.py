@@ -12,7 +12,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=True,
-    sampler=dict(type='mmvitlin.SeededSampler', shuffle=True),
+    sampler=dict(type='mmvitlin.SeededSampler', shuffle=True, salt=1),  # fine-tuning has 0
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,

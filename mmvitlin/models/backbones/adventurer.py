@@ -110,6 +110,7 @@ class Adventurer(ScannedBackbone):
     Source: Adventurer (arXiv 2410.07599, CVPR 2025).
     """
     EXTRA_POSITIONS = 1  # the class token's
+    RELEASED_REVERSED = (2, 3)  # blocks that the released weights scan from the end
     ARCHS = {
         'tiny': dict(embed_dims=256, num_layers=12),
         'small': dict(embed_dims=512, num_layers=12),
@@ -147,7 +148,7 @@ class Adventurer(ScannedBackbone):
         if schedule == 'alternate':
             return set(range(1, self.num_layers, 2))
         if schedule == 'released':
-            return {2, 3}
+            return set(self.RELEASED_REVERSED)
         if isinstance(schedule, str) or any(not 0 <= i < self.num_layers for i in schedule):
             raise ValueError(f"flip_schedule must be 'alternate', 'released' or block numbers "
                              f'below {self.num_layers}, got {schedule!r}')

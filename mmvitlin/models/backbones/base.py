@@ -179,13 +179,18 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
 
     def init_weights(self) -> None:
         """As mmengine's, but a checkpoint that does not fit is an error."""
-        cfg = self.init_cfg
-        if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained':
-            if not self.is_init:
+        given = self.init_cfg
+        cfgs = given if isinstance(given, (list, tuple)) else [given] if given else []
+        files = [cfg for cfg in cfgs if cfg.get('type') == 'Pretrained']
+        if not files:
+            super().init_weights()
+        elif not self.is_init:
+            self.init_cfg = [cfg for cfg in cfgs if cfg not in files] or None
+            super().init_weights()
+            self.init_cfg, self._is_init = given, False
+            for cfg in files:
                 self.load_weights(cfg['checkpoint'], cfg.get('prefix'))
-                self._is_init = True
-            return
-        super().init_weights()
+            self._is_init = True
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Group of a parameter for layer decay.

@@ -17,7 +17,7 @@ from mmvitlin.compat import read_safetensors, safe_torch_load
 from mmvitlin.errors import CheckpointError
 from mmvitlin.shipped import locate
 
-_WRAPPERS = ('state_dict', 'model', 'student', 'teacher')
+_WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'teacher', 'student')  # first
 _PREFIXES = ('module.', 'backbone.')
 _NOT_BACKBONE = ('head.', 'mask_token', 'neck.', 'norm_neck.', 'decode_head.', 'auxiliary_head.',
                  'projector.', 'data_preprocessor.', 'objectives.', 'fc_norm.', 'attn_pool.')
@@ -84,8 +84,8 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
     Args:
         path: A ``.safetensors`` or torch file, or a URL of the latter. Unpickles tensors and
             plain containers only.
-        prefix: Keep the keys that start so and cut it off; None cuts 'module.' and
-            'backbone.' where present.
+        prefix: Keep the keys that start so and cut it off, with the dot behind it; None cuts
+            'module.' and 'backbone.' where present.
 
     Raises:
         FileNotFoundError: no such file.
@@ -95,16 +95,18 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
         state = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     else:
         state = _read_file(locate(path))
-    for wrapper in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-            break
+    there = [w for w in _WRAPPERS if isinstance(state, dict) and isinstance(state.get(w), dict)]
+    if there:
+        state = state[there[0]]
+        if len(there) > 1:
+            print_log(f"{path} holds {' and '.join(there)}; {there[0]} is taken", 'current')
     if not isinstance(state, dict):
         raise CheckpointError(f'{path} holds a {type(state).__name__}, not a state dict')
     state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not state:
         raise CheckpointError(f'{path} holds no tensors under its top level or {_WRAPPERS}')
     if prefix is not None:
+        prefix += '.' * (prefix != '' and not prefix.endswith('.'))
         kept = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
         if not kept:
             raise CheckpointError(f"no key of {path} starts with '{prefix}'; it has e.g. "
@@ -165,7 +167,8 @@ def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
         shapes: Shapes as they were in the file, to tell what was resized since.
     """
     own = model.state_dict()
-    state = {k: v for k, v in state.items() if k in own or not k.startswith(_NOT_BACKBONE)}
+    state = {k: v for k, v in state.items()
+             if k in own or not k.removeprefix('vit.').startswith(_NOT_BACKBONE)}
     if 'mask_token' in own:  # optional in both directions
         state.setdefault('mask_token', own['mask_token'])
     fitted = dict(state)

@@ -1,12 +1,14 @@
 """Released Adventurer and Mamba-Reg weights to OpenMMLab checkpoints."""
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 import torch
 
 import mmvitlin
+from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.errors import CheckpointError
 from mmvitlin.models.utils.checkpoint import LoadReport, load_backbone, read_state_dict
 
@@ -78,6 +80,8 @@ def convert_released(source: str | Path, target: str | Path) -> tuple[dict, Load
     converted = {f'backbone.{k}': v for k, v in net.state_dict().items()}
     converted.update({k.replace('head.', 'head.fc.', 1): v for k, v in state.items()
                       if k.startswith('head.')})
+    content = io.BytesIO()
     torch.save(dict(meta=dict(mmvitlin_version=mmvitlin.__version__, backbone=net.describe()),
-                    state_dict=converted), target)
+                    state_dict=converted), content)
+    write_whole(content.getvalue(), target)
     return cfg, report
