@@ -300,11 +300,16 @@ def test_another_network_has_another_cache(tmp_path):
     assert other.cache.misses == 1
 
 
-def test_the_same_weights_in_another_network(tmp_path):
+@pytest.mark.parametrize(('before', 'now'), [
+    ({}, dict(model_kwargs=dict(VIT['model_kwargs'], act_layer='relu'))),
+    ({}, dict(model_kwargs=dict(VIT['model_kwargs'], num_heads=4))),
+    (dict(attention='window', window=2), dict(attention='window', window=3)),
+    (dict(attention='window', window=3), dict(attention='window', window=3, attend_padding=True)),
+    (dict(attention='linear', linear_cfg=dict(feature_map='elu')),
+     dict(attention='linear', linear_cfg=dict(feature_map='relu')))])
+def test_the_same_weights_in_another_network(tmp_path, before, now):
     images = torch.randn(1, 3, 64, 64)
-    one = FrozenTeacher(VIT, cache=str(tmp_path))
-    other = FrozenTeacher(dict(VIT, model_kwargs=dict(VIT['model_kwargs'], act_layer='relu')),
-                          cache=str(tmp_path))
+    one, other = (FrozenTeacher(dict(VIT, **cfg), cache=str(tmp_path)) for cfg in (before, now))
     other.network.load_state_dict(one.network.state_dict())
     for teacher in (one, other):
         teacher.forward_tokens(images, (3, ), (4, 4))
@@ -315,6 +320,33 @@ def test_the_same_weights_in_another_network(tmp_path):
 def test_attention_alignment_wants_the_teacher_itself(how):
     with pytest.raises(ValueError, match='precision, compiled and cache are not for it'):
         AttentionAlignment(dict(VIT, attention='linear'), dict(backbone=VIT, **how))
+
+
+def test_heads_of_a_teacher_that_does_not_describe_itself(tmp_path):
+    images, teachers = torch.randn(1, 3, 32, 32), []
+    for heads in (2, 4):
+        arch = dict(embed_dims=16, num_layers=2, num_heads=heads, feedforward_channels=32)
+        teachers.append(FrozenTeacher(dict(
+            type='mmpretrain.VisionTransformer', arch=arch, img_size=32, patch_size=16),
+            cache=str(tmp_path)))
+    teachers[1].network.load_state_dict(teachers[0].network.state_dict())
+    for teacher in teachers:
+        teacher.forward_tokens(images, (1, ), (2, 2))
+    assert teachers[1].cache.misses == 1
+
+
+def test_one_changed_bit_of_a_stored_file_is_noticed(tmp_path):
+    teacher = FrozenTeacher(VIT, cache=str(tmp_path))
+    images = torch.randn(1, 3, 64, 64)
+    before = teacher.forward_tokens(images, (3, ), (4, 4))[0].patches
+    file, = tmp_path.rglob('*.safetensors')
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    for misses in (2, 2):  # computed anew, and whole from then on
+        torch.testing.assert_close(teacher.forward_tokens(images, (3, ), (4, 4))[0].patches, before,
+                                   rtol=0, atol=0)
+        assert teacher.cache.misses == misses
 
 
 def test_a_full_cache_computes(tmp_path):

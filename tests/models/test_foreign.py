@@ -130,3 +130,22 @@ def test_another_width_is_refused(tmp_path):
     torch.save(state, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match='does not fit TimmViT'):
         TimmViT('vit_tiny_patch16_224', img_size=64, checkpoint=str(tmp_path / 'a.pth'))
+
+
+def test_what_timm_cannot_fit_is_one_line(tmp_path):
+    """Registers that the file has, and the model has not."""
+    small = dict(embed_dim=48, depth=2, num_heads=3)
+    file = TimmViT('vit_small_patch14_reg4_dinov2', img_size=56, model_kwargs=small)
+    torch.save(file.vit.state_dict(), tmp_path / 'reg4.pth')
+    with pytest.raises(CheckpointError, match=r'reg4.pth does not fit TimmViT: .*reg_tokens'):
+        TimmViT('vit_small_patch14_dinov2', img_size=70, model_kwargs=small,
+                checkpoint=str(tmp_path / 'reg4.pth'))
+
+
+def test_positions_of_another_name_are_told_as_resized(tmp_path):
+    _, config, model = transformers('ViT')
+    net = drawn(model(config(**SIZES, patch_size=16), add_pooling_layer=False))
+    torch.save(net.state_dict(), tmp_path / 'vit.pth')
+    student = TimmViT('vit_tiny_patch16_224', img_size=96, model_kwargs=dict(
+        embed_dim=48, depth=2, num_heads=3))
+    assert student.load_weights(str(tmp_path / 'vit.pth')).resized == ['vit.pos_embed']

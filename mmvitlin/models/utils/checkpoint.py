@@ -14,7 +14,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from mmvitlin.compat import read_safetensors, safe_torch_load
-from mmvitlin.errors import CheckpointError
+from mmvitlin.errors import CheckpointError, in_words
 from mmvitlin.shipped import locate
 
 _WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'teacher', 'student')  # first
@@ -152,7 +152,14 @@ def load_backbone(model: nn.Module,
         model.heed(read_description(path), str(path))
     shapes = {k: v.shape for k, v in state.items()}
     if transform is not None:
-        state = transform(state)
+        try:
+            state = transform(state)
+        except CheckpointError:
+            raise
+        except Exception as error:  # of timm, which goes by shapes
+            raise CheckpointError(
+                f'{path} does not fit {type(model).__name__}: {in_words(error)}. Take the '
+                'model_name and model_kwargs (patch_size, reg_tokens) of the file') from error
     return fit_state_dict(model, state, str(path), shapes)
 
 
@@ -183,7 +190,11 @@ def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
         ])
     bad = {line.split(':')[0] for line in report.mismatched}
     report.matched = [k for k in own if k in fitted and k not in bad]
+    sizes = {shape.numel() for shape in (shapes or {}).values()}
     for key in report.matched:
+        if sizes and 'pos_embed' in key and own[key].numel() not in sizes:
+            report.resized.append(key)  # whatever it is called there
+            continue
         before = (shapes or {}).get(key, (shapes or {}).get(key.removeprefix('vit.')))
         if before is not None and before != own[key].shape:
             report.resized.append(key)
