@@ -3,8 +3,10 @@
     python tools/infer.py CONFIG CHECKPOINT photos/ video.mp4 --out-dir out
 
 A segmentor writes out/labels/*.png (class numbers) and out/overlay/*.png, a detector
-out/overlay/*.png and out/detections/*.json. Files that cannot be read are reported at the end, and
-the others finished; the exit status is then 1.
+out/overlay/*.png and out/detections/*.json, with --save segments panoptic PNGs and their segments
+as JSON. Of several pages or animated images only the first is read. Files that cannot be read are
+reported at the end, also a video that breaks off, and the others finished; the exit status is then
+1.
 """
 import argparse
 import sys

@@ -3,10 +3,12 @@
     python tools/resolution_curve.py CONFIG CHECKPOINT --scales 0.5 1 2 --cfg-options data_root=…
 
 Evaluates one checkpoint at several input sizes: mIoU over all objects and over large, small and
-thin ones, time and memory; a table, curve.json and curve.png.
+thin ones, time and memory; a table, curve.json and curve.png. The exit status is 1 if one of the
+sizes could not be run.
 """
 import argparse
 import json
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -66,6 +68,7 @@ def main() -> None:
             (row['small'], 1), (row['thin'], 1), (row['ms'], 0), (row['peak_mib'], 0))))
     Console().print(table)
     print(f'written to {args.out_dir}')
+    sys.exit(any('error' in row for row in rows))
 
 
 if __name__ == '__main__':

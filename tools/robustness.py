@@ -3,8 +3,9 @@
     python tools/robustness.py --net teacher CONFIG CHECKPOINT --net student CONFIG CHECKPOINT \\
         --out work_dirs/robustness.json
 
-Fifteen corruptions at five severities, four input scales, three cuts from the middle; every
-network sees the same pictures. Goes on where it was stopped.
+Fifteen corruptions at five severities, four input scales, three cuts from the middle, held against
+the same pixels of whole images; every network sees the same pictures. Goes on where it was stopped;
+scores that another checkpoint, config or number of images gave are refused.
 """
 import argparse
 import json
@@ -16,17 +17,26 @@ from rich.table import Table
 
 from mmvitlin.analysis.latency import machine
 from mmvitlin.analysis.robustness import (
+    check_shifts,
     conditions,
     evaluate_shifts,
+    made_of,
     robustness_figure,
+    scores_of,
+    shared_conditions,
     summarise,
 )
 from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.cli import friendly
-from mmvitlin.engine.config import ConfigOptions
+from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.errors import ConfigError
 
 KINDS = ('corruption', 'resolution', 'context')
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
 @friendly
@@ -46,18 +56,26 @@ def main() -> None:
     shifts = conditions(args.kinds, args.corruptions, args.severities)
     results = json.loads(args.out.read_text()) if args.out.is_file() else dict(nets={})
 
+    if len({who for who, *_ in args.net}) < len(args.net):
+        raise ConfigError('--net: two networks have one name; give each its own')
+    for who, config, checkpoint in args.net:  # all of them, before the first is evaluated
+        cfg = load_config(config, args.cfg_options)
+        check_shifts(cfg, shifts)
+        scores_of(results, who, made_of(cfg, checkpoint, args.limit))
+    start = now()
+
     def keep() -> None:
-        results['summary'] = {n: summarise(s) for n, s in results['nets'].items() if 'clean' in s}
-        results.update(machine=machine(), versions=versions(), command=command_line(),
-                       date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+        results.update(summary=summarise(results['nets']), machine=machine(), versions=versions(),
+                       conditions=shared_conditions(results['nets']), date=now())
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
 
     for who, config, checkpoint in args.net:
-        scores = results['nets'].setdefault(who, {})
+        scores = results['nets'][who]
 
         def told(name: str, score: float, scores=scores, who=who) -> None:
             scores[name] = score
+            results.setdefault('commands', {})[start] = command_line()
             print(f'{who}, {name}: {score:.2f}', flush=True)
             keep()
 
@@ -65,7 +83,8 @@ def main() -> None:
                         scores, told)
     keep()
     table = Table('network', 'clean', *(f'{k}: mean, lost' for k in ('corruption', 'scale',
-                                                                     'share')))
+                                                                     'share')),
+                  title=f"means over the {len(results['conditions'])} conditions that all have")
     for who, row in results['summary'].items():
         table.add_row(who, f"{row['clean']:.1f}", *(
             f"{row[k]:.1f}, {row[f'{k} drop']:.0f}%" if k in row else ''

@@ -10,8 +10,8 @@ from mmvitlin.analysis.latency import machine
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.recipe import finished, load_recipe, run_recipe, summarise
-from mmvitlin.engine.sweep import as_csv, as_markdown
+from mmvitlin.engine.recipe import finished, load_recipe, metrics_of, run_recipe, summarise
+from mmvitlin.engine.sweep import as_csv, as_markdown, score
 from mmvitlin.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='mixed precision in every stage')
     parser.add_argument('--jobs', type=int, default=1, help='stages side by side, each with its '
                         'share of the cores')
-    parser.add_argument('--metric', default='mIoU')
+    parser.add_argument('--metric', help='default: mIoU, or loss where no stage has that')
     parser.add_argument('--out', help='results file; default: results.json in the work directory')
     return parser.parse_args()
 
@@ -40,19 +40,19 @@ def main() -> None:
     work_dir = Path(args.work_dir or Path('work_dirs') / Path(args.recipe).stem)
     run_recipe(stages, work_dir, args.seeds, args.cfg_options, args.stages, args.amp, args.jobs)
     runs = finished(stages, work_dir, args.seeds)  # those of earlier calls too
-    results = dict(recipe=args.recipe, metric=args.metric, seeds=args.seeds,
+    metric = args.metric or ('mIoU' if 'mIoU' in metrics_of(runs) else 'loss')
+    results = dict(recipe=args.recipe, metric=metric, seeds=args.seeds,
                    command=command_line(), versions=versions(),
                    machine=machine(),
-                   stages=summarise(runs, args.metric, [s.name for s in stages if s.shared]),
+                   stages=summarise(runs, metric, [s.name for s in stages if s.shared]),
                    runs={str(seed): run for seed, run in runs.items()})
     out = Path(args.out or work_dir / 'results.json')
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=2) + '\n')
-    (work_dir / 'results.md').write_text(as_markdown(results['stages'], args.metric))
-    (work_dir / 'results.csv').write_text(as_csv(results['stages'], args.metric))
+    (work_dir / 'results.md').write_text(as_markdown(results['stages'], metric))
+    (work_dir / 'results.csv').write_text(as_csv(results['stages'], metric))
     for name, row in results['stages'].items():
-        score = f"{row['mean']:6.2f} ± {row['std']:.2f}" if 'mean' in row else ' ' * 13
-        print(f"{name:24s} {args.metric} {score}  {row['iterations']:6d} iterations "
+        print(f"{name:24s} {metric} {score(row):15s}  {row['iterations']:6d} iterations "
               f"{row['seconds']:7.0f} s")
     print(f'written to {out}')
 

@@ -162,8 +162,13 @@ def resolution(results: dict) -> list[str]:
         scores = [row[k] for k in ('miou', 'large', 'small', 'thin')]
         lines.append(f"| {row['scale']:g}× ({row['pixels'] / 1e6:.2g} MP) | " +
                      ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) +
-                     f" | {row['ms']:.0f} | {row['peak_mib']:.0f} |")
+                     f" | {row['ms']:.0f} | {whole_number(row['peak_mib'])} |")
     return [*lines, '', *ending(results)]
+
+
+def whole_number(value: float | None) -> str:
+    """Rounded, or a dash for what could not be measured."""
+    return '–' if value is None else f'{value:.0f}'
 
 
 def camvid_at_full_size(results: dict) -> list[str]:
@@ -174,6 +179,9 @@ def camvid_at_full_size(results: dict) -> list[str]:
     for key, rows in results['rows'].items():
         net, mode, _ = key.split()
         for row in rows:
+            if 'error' in row or row.get('limit') is not None:
+                raise SystemExit(f'highres_camvid.json: {key} was not evaluated on the whole test '
+                                 'set; measure it again')
             cell = found.setdefault((net, mode, row['scale']), {})
             for name in ('miou', 'thin', 'peak_mib'):
                 cell.setdefault(name, []).append(row[name])
@@ -192,9 +200,10 @@ def camvid_at_full_size(results: dict) -> list[str]:
         spread = f" ± {statistics.stdev(cell['miou']):.1f}" if len(cell['miou']) > 1 else ''
         timed = results['times'].get(f'{scale:g}', {}).get(f'{net} {mode}')
         ms = f"{timed['median']:.0f}" if timed else ''
+        peaks = [peak for peak in cell['peak_mib'] if peak is not None]
         lines.append(
             f"| {names[net]} | {360 * scale:.0f}×{480 * scale:.0f} | {mode} | "
             f"{statistics.mean(cell['miou']):.1f}{spread} | {statistics.mean(cell['thin']):.1f} | "
             f"{ms} | "
-            f"{statistics.median(cell['peak_mib']):.0f} |")
+            f"{whole_number(statistics.median(peaks) if peaks else None)} |")
     return [*lines, '', *ending(results)]

@@ -3,14 +3,18 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 
 # in words of the CPU's allocator, C++, CUDA and its libraries
 _FULL = ("can't allocate memory", 'bad_alloc', 'out of memory', 'alloc_failed',
          'not enough memory')
+_LOCK = threading.Lock()
 
 
 class MeasurementError(RuntimeError):
@@ -32,7 +36,8 @@ def in_fresh_process(function: Callable, *args, seconds: float | None = None):
     Processes are forked from one that has only imported, so each starts clean and at once.
 
     Args:
-        function: Importable by name.
+        function: Importable by name. The caller's script is imported again only for a function of
+            its own, and must then guard what it runs with ``if __name__ == '__main__'``.
         *args: Plain values.
         seconds: Time it may take; None for as long as it likes.
 
@@ -46,7 +51,8 @@ def in_fresh_process(function: Callable, *args, seconds: float | None = None):
     context.set_forkserver_preload(['mmvitlin.analysis.preload'])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(function, args, theirs))
-    process.start()
+    with nullcontext() if function.__module__ == '__main__' else _hidden_main():
+        process.start()
     theirs.close()
     try:
         if not ours.poll(seconds):
@@ -63,6 +69,21 @@ def in_fresh_process(function: Callable, *args, seconds: float | None = None):
     if problem is not None:
         raise MeasurementError(problem)
     return result
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Keep multiprocessing from running the caller's script once more, which may have no guard."""
+    with _LOCK:
+        main = sys.modules['__main__']
+        spec, file = main.__spec__, main.__dict__.pop('__file__', None)
+        main.__spec__ = None
+        try:
+            yield
+        finally:
+            main.__spec__ = spec
+            if file is not None:
+                main.__file__ = file
 
 
 def _answer(function: Callable, args: tuple, connection) -> None:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
@@ -18,7 +17,7 @@ from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process, is_out_o
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.size_iou import GROUPS, SizeIoU
 from mmvitlin.datasets.checking import READING_STEPS
-from mmvitlin.errors import UserError
+from mmvitlin.errors import UnreadableFileError, UserError
 
 
 def labelled_images(cfg: Config) -> Iterator[tuple[str, np.ndarray]]:
@@ -31,6 +30,16 @@ def labelled_images(cfg: Config) -> Iterator[tuple[str, np.ndarray]]:
     for n in range(len(dataset)):
         sample = load(dataset.get_data_info(n))
         yield sample['img_path'], sample['gt_seg_map']
+
+
+def ignored_label(cfg: Config) -> int:
+    """Label that the evaluator of a config leaves out, or else its test set; 255 if neither."""
+    evaluators = cfg.get('test_evaluator') or []
+    for part in (*([evaluators] if isinstance(evaluators, dict) else evaluators),
+                 cfg.test_dataloader.dataset):
+        if part.get('ignore_index') is not None:
+            return part['ignore_index']
+    return 255
 
 
 def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
@@ -56,28 +65,36 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
     Returns:
         For each scale: 'scale', 'miou', 'large', 'small', 'thin' (percent, None where there is no
         such object), 'per_class', 'ms' (median of an image, reading it left out), 'peak_mib' (above
-        the loaded model, largest image, fresh process), 'pixels' (median, of what the network sees)
-        and 'images'; or 'scale' and 'error' for one that could not be run.
+        the loaded model, largest image, fresh process; None where that failed), 'pixels' (median,
+        of what the network sees) and 'images'; or 'scale' and 'error' for one that could not be
+        run.
+
+    Raises:
+        UnreadableFileError: a file of the test set cannot be read.
     """
     from mmvitlin.apis import SegInferencer
     rows: list[dict] = []
     for scale in scales:
         made_of = (config, checkpoint, device, precision, scale)
         infer = SegInferencer(*made_of, cfg_options=options)
-        counts = SizeIoU(len(infer.classes), thin, small)
+        counts = SizeIoU(len(infer.classes), thin, small, ignored_label(infer.cfg))
         try:
             seen = _evaluate(infer, counts, limit)
-            largest = str(seen.pop('largest'))
-            peak = in_fresh_process(_peak, made_of, options, largest)
-            rows.append(dict(scale=scale, **seen, peak_mib=peak))
-            progress(_told(rows[-1]))
-        except (UserError, MeasurementError, torch.OutOfMemoryError, MemoryError,
-                RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not isinstance(
-                    error, (UserError, MeasurementError)) and not is_out_of_memory(error):
+        except UnreadableFileError:  # no scale would do
+            raise
+        except (UserError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, UserError) and not is_out_of_memory(error):
                 raise
             rows.append(dict(scale=scale, error=str(error)))
             progress(f'  scale {scale:g}: {error}')
+        else:
+            peak, largest = None, str(seen.pop('largest'))
+            try:
+                peak = in_fresh_process(_peak, made_of, options, largest)
+            except MeasurementError as error:
+                progress(f'  scale {scale:g}: memory was not measured: {error}')
+            rows.append(dict(scale=scale, **seen, peak_mib=peak))
+            progress(_told(rows[-1]))
         keep(rows)
     return rows
 
@@ -103,8 +120,8 @@ def _evaluate(infer, counts: SizeIoU, limit: int | None) -> dict:
 
 def _told(row: dict) -> str:
     scores = ', '.join(f'{g} {row[g]:.1f}' for g in GROUPS if row[g] is not None)
-    return (f"  scale {row['scale']:g}: mIoU {row['miou']:.1f}, {scores}, {row['ms']:.0f} ms, "
-            f"{row['peak_mib']:.0f} MiB")
+    peak = '' if row['peak_mib'] is None else f", {row['peak_mib']:.0f} MiB"
+    return f"  scale {row['scale']:g}: mIoU {row['miou']:.1f}, {scores}, {row['ms']:.0f} ms{peak}"
 
 
 def _peak(made_of: tuple, options: dict | None, path: str) -> float:
@@ -130,7 +147,8 @@ def curve_figure(rows: Sequence[dict], path: str | Path) -> Path:
     axes[0].legend()
     for axis, key, label in ((axes[1], 'ms', 'time of an image (ms)'),
                              (axes[2], 'peak_mib', 'peak memory (MiB)')):
-        axis.plot(pixels, [row[key] for row in rows], 'o-', color='#333333')
+        axis.plot(pixels, [np.nan if row[key] is None else row[key] for row in rows], 'o-',
+                  color='#333333')
         axis.set(yscale='log', ylabel=label, title=label)
     for axis in axes:
         axis.set(xscale='log', xlabel='scale and size of the input')

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,24 +13,30 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.structures import BaseDataElement, PixelData
 
 from mmvitlin.analysis.figures import COLOURS, plt, save
-from mmvitlin.datasets.shifts import corruption_names
+from mmvitlin.datasets.shifts import Corrupt, corruption_names, middle
 from mmvitlin.engine.config import load_config
 from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_whole
-from mmvitlin.errors import ConfigError
+from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.shipped import locate
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SCALES = (0.5, 0.75, 1.5, 2.0)
 SHARES = (0.75, 0.5, 0.25)
 _READING = ('LoadImage', 'LoadImageFromFile')
+_NO_CORRUPTION = ('', 'scale', 'centre', 'share')
 
 
 def conditions(kinds: Sequence[str] = ('corruption', 'resolution', 'context'),
                corruptions: Sequence[str] | None = None,
                severities: Sequence[int] = SEVERITIES) -> dict[str, dict]:
     """Name → what is changed, 'clean' first.
+
+    Less context is 'share', the middle alone; the score it is held against is 'centre', that of
+    the same pixels where the whole image was seen.
 
     Args:
         kinds: Of shifts.
@@ -42,7 +50,8 @@ def conditions(kinds: Sequence[str] = ('corruption', 'resolution', 'context'),
     if 'resolution' in kinds:
         found.update({f'scale {s:g}': dict(scale=s) for s in SCALES})
     if 'context' in kinds:
-        found.update({f'share {s:g}': dict(share=s) for s in SHARES})
+        for share in SHARES:
+            found.update({f'{kind} {share:g}': {kind: share} for kind in ('centre', 'share')})
     return found
 
 
@@ -64,7 +73,7 @@ def shifted(pipeline: Sequence[dict], shift: dict) -> list[dict]:
                    if n in ('Resize', 'ResizeEdge', 'CenterCrop')]
         if not resized:
             raise ConfigError(f'the test pipeline has no Resize whose scale could change; its '
-                              f'steps are {names}')
+                              f'steps are {names}. Leave resolution out of --kinds')
         for step in resized:
             for key in ('scale', 'crop_size', 'scale_factor'):
                 if key in step:
@@ -79,6 +88,57 @@ def _times(value, factor: float):
     if isinstance(value, (list, tuple)):
         return tuple(_times(v, factor) for v in value)
     return value * factor if isinstance(value, float) else max(round(value * factor), 1)
+
+
+def check_shifts(cfg: Config, shifts: dict[str, dict]) -> None:
+    """Raises ConfigError where a config's test set cannot be put under one of the conditions."""
+    for shift in shifts.values():
+        shifted(cfg.test_dataloader.dataset.pipeline, shift)
+        if 'corruption' in shift:
+            Corrupt(**shift)
+
+
+def made_of(cfg: Config, checkpoint: str, limit: int | None = None) -> dict:
+    """What scores follow from: digests of the config's part in them and of the weights, and the
+    number of images.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    file, whole = locate(checkpoint), cfg.to_dict()
+    if not file.is_file():
+        raise CheckpointError(f'no checkpoint at {file}; give one that training with the config '
+                              'wrote')
+    used = {k: whole.get(k) for k in ('default_scope', 'model', 'data_preprocessor',
+                                      'test_dataloader', 'test_evaluator')}
+    return dict(config=_digest(json.dumps(used, default=str, sort_keys=True).encode()),
+                checkpoint=_digest(file.read_bytes()), limit=limit)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def scores_of(results: dict, who: str, made: dict) -> dict[str, float]:
+    """The scores of a network in a file of results, to be added to.
+
+    Args:
+        results: 'nets': name → scores, and 'made_of': name → what :func:`made_of` said of them.
+        who: Name of the network.
+        made: What it is made of now.
+
+    Raises:
+        ConfigError: its scores are of another network, or of other images.
+    """
+    scores = results['nets'].setdefault(who, {})
+    known = results.setdefault('made_of', {})
+    before = known.get(who, {}) if scores else made
+    if changed := [k for k in made if k not in before or before[k] != made[k]]:
+        raise ConfigError(f"the scores of '{who}' were made with another or an unknown "
+                          f"{' and '.join(changed)}; take another name or another --out, or remove "
+                          'the file')
+    known[who] = made
+    return scores
 
 
 def evaluate_shifts(config: str,
@@ -106,6 +166,7 @@ def evaluate_shifts(config: str,
         Condition → mIoU or top-1 accuracy, in percent.
     """
     cfg = load_config(config, options)
+    check_shifts(cfg, shifts)
     without_initial_weights(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     if cfg.get('data_preprocessor') and 'data_preprocessor' not in cfg.model:
@@ -130,7 +191,11 @@ def _score(model: torch.nn.Module, cfg: Config, shift: dict, limit: int | None) 
     count = min(len(dataset), limit or len(dataset))
     for number in range(count):
         batch = pseudo_collate([dataset[number]])
-        evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
+        samples = model.test_step(batch)
+        if 'centre' in shift:
+            for sample in samples:
+                _keep_middle(sample, shift['centre'])
+        evaluator.process(data_samples=samples, data_batch=batch)
     metrics = evaluator.evaluate(count)
     for key in ('mIoU', 'accuracy/top1'):
         if key in metrics:
@@ -138,39 +203,69 @@ def _score(model: torch.nn.Module, cfg: Config, shift: dict, limit: int | None) 
     raise ConfigError(f'the test metric gives {sorted(metrics)}; mIoU or accuracy/top1 is needed')
 
 
-def summarise(scores: dict[str, float]) -> dict[str, float]:
-    """Of one network: 'clean', and for each kind of shift its mean score and the part of the clean
-    score that is lost, in percent: ``<kind>`` and ``<kind> drop``. A corruption is a kind too."""
-    groups: dict[str, list[float]] = {}
+def _keep_middle(sample: BaseDataElement, share: float) -> None:
+    """Leave the middle of prediction and labels; an image's class is that of the whole image."""
+    for key in ('pred_sem_seg', 'gt_sem_seg'):
+        if (found := getattr(sample, key, None)) is not None:
+            place = middle(*found.data.shape[-2:], share)
+            setattr(sample, key, PixelData(data=found.data[(..., *place)]))
+
+
+def shared_conditions(results: dict[str, dict[str, float]]) -> list[str]:
+    """Conditions under which every network was scored; one that has no clean score is not begun."""
+    begun = [scores for scores in results.values() if 'clean' in scores]
+    return [n for n in begun[0] if all(n in scores for scores in begun)] if begun else []
+
+
+def summarise(results: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Means over the conditions that all networks have.
+
+    Args:
+        results: Network → condition → score.
+
+    Returns:
+        Network → 'clean', and for each kind of shift its mean score and the part of the score
+        without it that is lost, in percent: ``<kind>`` and ``<kind> drop``. A corruption is a kind
+        too. For 'share' the score without it is 'centre', for all others 'clean'.
+    """
+    shared = shared_conditions(results)
+    return {who: _summary({n: scores[n] for n in shared}) for who, scores in results.items()
+            if 'clean' in scores}
+
+
+def _summary(scores: dict[str, float]) -> dict[str, float]:
+    groups: dict[str, list[tuple[float, float]]] = {}  # with the shift, and without
     for name, score in scores.items():
-        kind, _, _ = name.rpartition(' ')
-        if kind:
-            groups.setdefault(kind, []).append(score)
-            if kind not in ('scale', 'share'):
-                groups.setdefault('corruption', []).append(score)
-    clean = scores['clean']
-    told = dict(clean=clean)
-    for kind, values in groups.items():
-        told[kind] = round(float(np.mean(values)), 2)
-        told[f'{kind} drop'] = round(100 * (1 - np.mean(values) / max(clean, 1e-9)), 2)
+        kind, _, value = name.rpartition(' ')
+        without = scores.get(f'centre {value}') if kind == 'share' else scores['clean']
+        if kind in ('', 'centre') or without is None:
+            continue
+        groups.setdefault(kind, []).append((score, without))
+        if kind not in _NO_CORRUPTION:
+            groups.setdefault('corruption', []).append((score, without))
+    told = dict(clean=scores['clean'])
+    for kind, pairs in groups.items():
+        score, without = np.mean(pairs, axis=0)
+        told[kind] = round(float(score), 2)
+        told[f'{kind} drop'] = round(float(100 * (1 - score / max(without, 1e-9))), 2)
     return told
 
 
 def robustness_figure(results: dict[str, dict[str, float]], path: str | Path) -> Path:
-    """Mean over corruptions against severity, and the drop by corruption, of several networks."""
+    """Mean over corruptions against severity, and the drop by corruption, of several networks, over
+    the conditions that all of them have."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.2), width_ratios=(1, 2))
-    kinds = sorted({n.rpartition(' ')[0] for s in results.values() for n in s}
-                   - {'', 'scale', 'share'})
-    for column, (who, scores) in enumerate(results.items()):
-        colour = COLOURS.get(who)
-        levels = [n for n in SEVERITIES if any(f'{k} {n}' in scores for k in kinds)]
-        means = [np.mean([scores[f'{k} {n}'] for k in kinds if f'{k} {n}' in scores])
+    shared, summary = shared_conditions(results), summarise(results)
+    kinds = sorted({n.rpartition(' ')[0] for n in shared} - {*_NO_CORRUPTION})
+    levels = [n for n in SEVERITIES if any(f'{k} {n}' in shared for k in kinds)]
+    for column, (who, told) in enumerate(summary.items()):
+        colour, scores = COLOURS.get(who), results[who]
+        means = [np.mean([scores[f'{k} {n}'] for k in kinds if f'{k} {n}' in shared])
                  for n in levels]
         left.plot([0, *levels], [scores['clean'], *means], 'o-', label=who, color=colour)
-        told = summarise(scores)
-        places = np.arange(len(kinds)) + 0.8 * column / len(results)
+        places = np.arange(len(kinds)) + 0.8 * column / len(summary)
         right.bar(places, [told.get(f'{k} drop', np.nan) for k in kinds],
-                  width=0.8 / len(results), label=who, color=colour, align='edge')
+                  width=0.8 / len(summary), label=who, color=colour, align='edge')
     left.set(xlabel='severity (0: clean)', ylabel='score (%)', title='mean over corruptions')
     left.grid(alpha=0.3)
     left.legend()

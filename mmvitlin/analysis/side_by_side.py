@@ -29,13 +29,17 @@ def verdicts(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray,
 
 @torch.inference_mode()
 def token_map(infer: SegInferencer, data: dict, at: tuple[float, float], layer: int = -1) -> Tensor:
-    """Cosine similarity of the token at a place to every token, (h, w) in −1 … 1.
+    """Cosine similarity of the token at a place to every token, in −1 … 1.
 
     Args:
         infer: Its backbone must be a :class:`mmvitlin.models.TokenBackbone`.
         data: From :meth:`SegInferencer.read`.
         at: (y, x) as shares of height and width, 0 to 1.
         layer: After which block.
+
+    Returns:
+        (H, W), at each pixel of the image that the network saw that of the token which covers it;
+        what was padded is left out.
 
     Raises:
         TypeError: the backbone gives no tokens.
@@ -50,9 +54,13 @@ def token_map(infer: SegInferencer, data: dict, at: tuple[float, float], layer: 
                                                 data_samples=[data['data_samples']]))['inputs']
     tokens, = backbone.forward_tokens(images.to(infer.device), layer)
     features = F.normalize(tokens.patches[0].float(), dim=-1)
-    row, col = (min(int(share * side), side - 1) for share, side in zip(at, tokens.grid,
-                                                                        strict=True))
-    return (features @ features[row * tokens.grid[1] + col]).unflatten(0, tokens.grid).cpu()
+    height, width = data['inputs'].shape[-2:]
+    row, col = (min(int(share * side), side - 1) // backbone.patch_size
+                for share, side in zip(at, (height, width), strict=True))
+    similar = (features @ features[row * tokens.grid[1] + col]).unflatten(0, tokens.grid).cpu()
+    for axis in (0, 1):
+        similar = similar.repeat_interleave(backbone.patch_size, axis)
+    return similar[:height, :width]
 
 
 def predictions(teacher: SegInferencer, student: SegInferencer,
@@ -119,7 +127,7 @@ def difference_figure(rows: Sequence[dict], palette: np.ndarray, classes: Sequen
 
 def token_figure(image: np.ndarray, maps: dict[str, Tensor], at: tuple[float, float],
                  path: str | Path) -> Path:
-    """The image with the chosen token, and the similarity maps of several networks."""
+    """The image with the chosen token, and similarity maps of several networks that show it."""
     figure, axes = plt.subplots(1, 1 + len(maps), figsize=(5 * (1 + len(maps)), 3.4))
     height, width = image.shape[:2]
     axes[0].imshow(image)

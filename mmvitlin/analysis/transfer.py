@@ -20,7 +20,7 @@ from torch import Tensor
 from mmvitlin.analysis.figures import plt, save
 from mmvitlin.datasets.checking import LABEL_STEPS, READING_STEPS
 from mmvitlin.engine.checkpoints import last_checkpoint
-from mmvitlin.engine.config import load_config
+from mmvitlin.engine.config import config_of_run, load_config
 from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.errors import ConfigError
 from mmvitlin.models import ActivationMatchingLoss, TokenBackbone
@@ -60,9 +60,7 @@ class RunBackbone:
             ConfigError: no config or checkpoint there, or a backbone that gives no tokens.
         """
         folder = Path(folder)
-        config = next(folder.glob('*.py'), None)
-        if config is None:
-            raise ConfigError(f'no run left its config in {folder}')
+        config = config_of_run(folder)
         cfg = load_config(str(config), options)
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         without_initial_weights(cfg)

@@ -24,8 +24,10 @@ class Detections(Found):
         scores: (n, ) float32.
         labels: (n, ) int64 class numbers.
         masks: (n, H, W) bool, of networks that give masks.
-        segments: (H, W) int32, class + 1000 · number of the instance, of panoptic networks; saved
-            one larger, as COCO's panoptic PNGs are coded (red + 256 · green + 256² · blue).
+        segments: (H, W) int32, class + 1000 · number of the instance, of panoptic networks; the
+            number of classes where there is no segment. Saved as COCO's panoptic PNGs are coded
+            (red + 256 · green + 256² · blue), 0 where there is no segment, else one larger, with
+            :meth:`segments_info` as JSON beside it.
     """
     KINDS = {'overlay': '.png', 'detections': '.json', 'segments': '.png'}
     boxes: np.ndarray | None = None
@@ -54,6 +56,21 @@ class Detections(Found):
             found.append(entry)
         return found
 
+    def numbers(self) -> np.ndarray:
+        """Number of the segment of each pixel, (H, W), from 1; 0 where there is none."""
+        return np.where(self.segments % 1000 < len(self.classes), self.segments + 1, 0)
+
+    def segments_info(self) -> list[dict]:
+        """Of each segment id (its number), category, label, area and bbox (x, y, width, height)."""
+        found, numbers = [], self.numbers()
+        for number in np.unique(numbers[numbers > 0]).tolist():
+            rows, columns = np.nonzero(numbers == number)
+            (x, y), label = (columns.min(), rows.min()), (number - 1) % 1000
+            found.append(dict(
+                id=number, category=str(self.classes[label]), label=label, area=len(rows),
+                bbox=[int(v) for v in (x, y, columns.max() + 1 - x, rows.max() + 1 - y)]))
+        return found
+
     def _write(self, kind: str, path: Path) -> None:
         if kind == 'detections':
             path.write_text(json.dumps(self.as_list()) + '\n')
@@ -62,7 +79,8 @@ class Detections(Found):
         elif self.segments is None:
             raise ConfigError('this network gives no panoptic segments')
         else:
-            numbers = self.segments + 1  # 0 is unlabelled
+            numbers = self.numbers()
+            path.with_suffix('.json').write_text(json.dumps(self.segments_info()) + '\n')
             Image.fromarray(np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536],
                                      axis=-1).astype(np.uint8)).save(path)
 
@@ -88,7 +106,8 @@ class DetInferencer(Inferencer):
     Example:
         >>> infer = DetInferencer('configs/det/coco_1024.py', 'epoch_100.pth')
         >>> for result in infer.stream('photos/'):
-        ...     result.save('out')
+        ...     if result.error is None:
+        ...         result.save('out')
     """
     result = Detections
     default_scope = 'mmdet'

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
@@ -24,12 +24,13 @@ from mmvitlin.apis.sources import Source, list_inputs
 from mmvitlin.datasets.checking import LABEL_STEPS
 from mmvitlin.datasets.loading import LoadImage, any_size
 from mmvitlin.engine.checkpoints import last_checkpoint
-from mmvitlin.engine.config import load_config
+from mmvitlin.engine.config import config_of_run, load_config
 from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_libraries, check_whole
-from mmvitlin.errors import ConfigError
+from mmvitlin.errors import ConfigError, in_words
 
 _RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
+_LEAVING_OUT = ('skip_unreadable', 'ignore_empty')  # here each file's error is told
 _LARGE = 4 * 2**20  # pixels from which memory is looked at first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -59,7 +60,10 @@ class Found:
 
         Raises:
             ConfigError: something unknown, or what was not asked for.
+            Exception: ``error`` itself, where there is no result.
         """
+        if self.error is not None:
+            raise self.error
         written = []
         for kind in what or list(self.KINDS)[:2]:
             if kind not in self.KINDS:
@@ -94,7 +98,8 @@ class Inferencer(metaclass=ABCMeta):
             (in a process of its own), and refuse images that memory will not hold.
 
     Raises:
-        ConfigError: no such config, or an unknown precision or scale.
+        ConfigError: no such config, one without a single test data set, an unknown precision or
+            scale, or a device that is not there.
         CheckpointError: a checkpoint of another model.
     """
     result: type[Found]
@@ -112,23 +117,18 @@ class Inferencer(metaclass=ABCMeta):
                  check_memory: bool = True):
         if precision not in PRECISIONS:
             raise ConfigError(f"precision must be one of {sorted(PRECISIONS)}, got '{precision}'")
+        self.device = _device(device)
         cfg = self.cfg = load_config(config, cfg_options)
+        dataset = _test_set(cfg, config)
         check_libraries(cfg)
         without_initial_weights(cfg)
         init_default_scope(cfg.get('default_scope', self.default_scope))
         self.model = self._build(cfg)
         self.model.load_state_dict(check_whole(self.model, checkpoint), strict=False)
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.model.to(self.device).eval()
         self.dtype = PRECISIONS[precision]
-        dataset = cfg.test_dataloader.dataset
         self.load, self.prepare = self._pipeline(dataset.pipeline, scale)
-        with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
-            known = registry.get(dataset.type)
-        info = dict(getattr(known, 'METAINFO', None) or {}, **(dataset.get('metainfo') or {}))
-        self.classes = tuple(info.get('classes') or range(self.num_classes))
-        palette = info.get('palette')
-        self.palette = np.asarray(palette, np.uint8) if palette else _colours(len(self.classes))
+        self.classes, self.palette = self._names_and_colours(dataset)
         self._made_of = (type(self), config, checkpoint, str(self.device), precision, cfg_options)
         self._check_memory = check_memory
         self._law: MemoryLaw | None = None
@@ -138,6 +138,23 @@ class Inferencer(metaclass=ABCMeta):
     def _build(self, cfg: Config) -> torch.nn.Module:
         """The network of a config."""
         return MODELS.build(cfg.model)
+
+    def _names_and_colours(self, dataset: dict) -> tuple[tuple, np.ndarray]:
+        """Classes and palette (C, 3) of a data set, which may have chosen some of its classes."""
+        with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
+            known = getattr(registry.get(dataset['type']), 'METAINFO', None) or {}
+        told = dataset.get('metainfo') or {}
+        chosen = BaseDataset._load_metainfo(  # either may be a file
+            {k: told[k] for k in ('classes', 'palette') if k in told})
+        names, palette = known.get('classes') or (), known.get('palette') or ()
+        classes = tuple(chosen.get('classes') or names or range(self.num_classes))
+        if chosen.get('palette'):
+            palette = chosen['palette']
+        elif set(classes) <= set(names):
+            colours = dict(zip(names, palette, strict=False))
+            palette = [colours[name] for name in classes if name in colours]
+        fits = len(palette) == len(classes)
+        return classes, np.asarray(palette, np.uint8) if fits else _colours(len(classes))
 
     @property
     @abstractmethod
@@ -154,20 +171,18 @@ class Inferencer(metaclass=ABCMeta):
 
     @classmethod
     def of_run(cls, work_dir: str | Path, **kwargs) -> Inferencer:
-        """From a work directory: the config and the last checkpoint that lie there.
+        """From a work directory: the newest config and the last checkpoint that lie there.
 
         Raises:
             ConfigError: one of them does not.
         """
-        config = next(Path(work_dir).glob('*.py'), None)
-        if config is None:
-            raise ConfigError(f'no run left its config in {work_dir}')
-        return cls(str(config), str(last_checkpoint(work_dir)), **kwargs)
+        return cls(str(config_of_run(work_dir)), str(last_checkpoint(work_dir)), **kwargs)
 
     @classmethod
     def _pipeline(cls, steps: Sequence[dict], scale) -> tuple[Compose, Compose]:
         """How a file is read, and what follows."""
-        steps = [dict(s) for s in steps if s['type'].split('.')[-1] not in LABEL_STEPS]
+        steps = [{k: v for k, v in s.items() if k not in _LEAVING_OUT}
+                 for s in steps if s['type'].split('.')[-1] not in LABEL_STEPS]
         if scale is not None:
             if isinstance(scale, (int, float)) and not isinstance(scale, bool) and scale > 0:
                 resize = [dict(type='Resize', scale_factor=float(scale), keep_ratio=True)]
@@ -191,8 +206,9 @@ class Inferencer(metaclass=ABCMeta):
                ) -> Iterator[Found]:
         """Results in the order of the inputs.
 
-        Images of a batch that have one size are run together. An image that cannot be read, or for
-        which memory does not suffice, gives a result with ``error``; the others go on.
+        Images of a batch that have one size are run together, as far as memory allows. An image
+        that cannot be read, or for which memory does not suffice, gives a result with ``error``;
+        the others go on.
 
         Args:
             inputs: See :func:`mmvitlin.apis.sources.list_inputs`.
@@ -250,6 +266,11 @@ class Inferencer(metaclass=ABCMeta):
         waiting = list(groups.values())
         while waiting:
             group = waiting.pop()
+            if len(group) > 1 and self._needed([batch[n][1] for n in group]) > \
+                    free_mebibytes(self.device):
+                half = len(group) // 2
+                waiting += [group[half:], group[:half]]
+                continue
             try:
                 outputs = self.outputs([batch[n][1] for n in group])
             except Exception as error:  # too small for a patch, or too large for the device
@@ -293,11 +314,14 @@ class Inferencer(metaclass=ABCMeta):
         Raises:
             ConfigError: says how much it needs and how much there is.
         """
-        height, width = data['inputs'].shape[-2:]
-        original = data['data_samples'].metainfo['ori_shape'][:2]
-        pixels, wanted = height * width, original[0] * original[1]
-        if not self._check_memory or max(pixels, wanted) < _LARGE:
-            return
+        self._refuse_beyond(name, data['inputs'].shape[-2:], self._needed([data]), self.device)
+
+    def _needed(self, data: list[dict]) -> float:
+        """MiB that images of one size take together; 0 of a few pixels and where it is unknown."""
+        pixels, count = int(np.prod(data[0]['inputs'].shape[-2:])), len(data)
+        wanted = [int(np.prod(d['data_samples'].metainfo['ori_shape'][:2])) for d in data]
+        if not self._check_memory or max(count * pixels, sum(wanted)) < _LARGE:
+            return 0.
         if self._law is None:
             sides = probe_sides(getattr(self.model, 'test_cfg', None) or {})
             try:
@@ -307,10 +331,10 @@ class Inferencer(metaclass=ABCMeta):
                 print_log(f'memory is not checked: measuring it ended with: {error}',
                           logger='current', level=logging.WARNING)
                 self._check_memory = False
-                return
+                return 0.
         # what is given back has the size of the original
-        extra = max(wanted - pixels, 0) + self._bytes_of_results(wanted)
-        self._refuse_beyond(name, (height, width), self._law(pixels) + extra / 2**20, self.device)
+        extra = sum(max(w - pixels, 0) + self._bytes_of_results(w) for w in wanted)
+        return self._law(pixels, count) + extra / 2**20
 
     def _refuse_beyond(self, name: str, size: tuple[int, int], needed: float, device: torch.device
                        ) -> None:
@@ -320,6 +344,37 @@ class Inferencer(metaclass=ABCMeta):
                 f'{name}: {size[0]}x{size[1]} pixels need about {needed / 1024:.1f} GiB, and '
                 f'{there / 1024:.1f} GiB are free; let the network see less (scale=0.5, --scale '
                 f'0.5){self.other_remedy}')
+
+
+def _device(name: str | None) -> torch.device:
+    """A device that works.
+
+    Raises:
+        ConfigError: torch does not know it, or it is not there.
+    """
+    name = str(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:  # of many types, one for each kind of device
+        reason = in_words(error).splitlines()[0]
+        raise ConfigError(f"the device '{name}' cannot be used ({reason}); choose 'cpu', or 'cuda' "
+                          'where torch sees a GPU') from error
+    return device
+
+
+def _test_set(cfg: Config, path: str) -> dict:
+    """The config of the data set whose pipeline says how images are read.
+
+    Raises:
+        ConfigError: there is none, or one that wraps others.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    if dataset is None or 'pipeline' not in dataset:
+        found = f"a {dataset['type']}" if isinstance(dataset, dict) else 'nothing'
+        raise ConfigError(f'{path}: test_dataloader.dataset must be one data set with a pipeline, '
+                          f'which says how images are read, not {found}')
+    return dataset
 
 
 def _colours(count: int) -> np.ndarray:

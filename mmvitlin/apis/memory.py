@@ -1,8 +1,11 @@
 """How much memory a network will need for an image, before it is run."""
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -20,10 +23,10 @@ class MemoryLaw:
     per_megapixel: float
     per_square: float = 0.
 
-    def __call__(self, pixels: int) -> float:
-        """MiB of an image of that many pixels."""
+    def __call__(self, pixels: int, count: int = 1) -> float:
+        """MiB of ``count`` images of that many pixels each, run together."""
         n = pixels / 1e6
-        return self.fixed + self.per_megapixel * n + self.per_square * n * n
+        return self.fixed + count * (self.per_megapixel * n + self.per_square * n * n)
 
 
 def fit(pixels: list[int], mebibytes: list[float]) -> MemoryLaw:
@@ -78,6 +81,39 @@ def measure(kind: type, config: str, checkpoint: str, device: str, precision: st
 def free_mebibytes(device: torch.device) -> float:
     """What can still be had on a device; what torch keeps for reuse counts as free."""
     if device.type != 'cuda':
-        return psutil.virtual_memory().available / 2**20
+        return min(psutil.virtual_memory().available, _left_to_control_group()) / 2**20
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return (torch.cuda.mem_get_info(device)[0] + kept) / 2**20
+
+
+def _left_to_control_group(told: Path = Path('/proc/self/cgroup'),
+                           root: Path = Path('/sys/fs/cgroup')) -> float:
+    """Bytes until a Linux control group of this process is full; cached files count as free.
+
+    Containers and job schedulers set such limits. They hold for groups above the own one too.
+    """
+    left = math.inf
+    with suppress(OSError):  # no such file outside of Linux
+        for line in told.read_text().splitlines():
+            _, controllers, path = line.split(':', 2)
+            if not controllers:  # version 2
+                top, names = root, ('memory.max', 'memory.current', 'inactive_file')
+            elif 'memory' in controllers.split(','):
+                top, names = root / 'memory', ('memory.limit_in_bytes', 'memory.usage_in_bytes',
+                                               'total_inactive_file')
+            else:
+                continue
+            own = top / path.lstrip('/')
+            for group in (own, *own.parents):
+                if group.is_relative_to(top):
+                    left = min(left, _left_to(group, *names))
+    return left
+
+
+def _left_to(group: Path, limit: str, used: str, cached: str) -> float:
+    try:
+        total, taken = (int((group / name).read_text()) for name in (limit, used))
+        stat = dict(line.split() for line in (group / 'memory.stat').read_text().splitlines())
+    except (OSError, ValueError):  # not seen from inside of a container, or 'max': no limit
+        return math.inf
+    return max(total - taken + int(stat.get(cached, 0)), 0)

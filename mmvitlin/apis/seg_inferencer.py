@@ -70,7 +70,8 @@ class SegInferencer(Inferencer):
     Example:
         >>> infer = SegInferencer('configs/seg/cityscapes_1024.py', 'iter_80000.pth')
         >>> for result in infer.stream('photos/'):
-        ...     result.save('out')
+        ...     if result.error is None:
+        ...         result.save('out')
     """
     result = Segmentation
     default_scope = 'mmseg'
@@ -118,7 +119,10 @@ class SegInferencer(Inferencer):
                 setattr(found, name, output.get(key).data.cpu().numpy())
 
     def _bytes_of_results(self, pixels: int) -> int:
-        return 2 * self.num_classes * pixels if self._wanted['probabilities'] else 0
+        # probabilities and numbers of classes, as HighResSegmentor gives them
+        each = 2 * self.num_classes if self._wanted['probabilities'] else 0
+        top = min(self._wanted['top_k'], self.num_classes)
+        return (each + top * (3 if self.num_classes <= 255 else 4)) * pixels
 
 
 def _labels(output) -> np.ndarray:

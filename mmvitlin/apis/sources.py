@@ -12,6 +12,8 @@ from mmvitlin.errors import ConfigError, UnreadableFileError, UserError
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.gif')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
+_COUNTING = ('.mp4', '.avi', '.mov')  # their number of frames is counted, not estimated
+
 Source = str | Path | np.ndarray
 
 
@@ -24,7 +26,10 @@ def list_inputs(inputs: Source | Iterable[Source]
 
     Args:
         inputs: An image file, an array (H, W, 3) or (H, W) of uint8 in RGB, a folder (searched to
-            its depth, videos too), a video (its frames), or several of these.
+            its depth, videos too), a video (its frames), or several of these. Of a TIFF of several
+            pages and of an animated GIF or WebP only the first frame is read. A video that ends
+            before the last frame it announces (Matroska and WebM announce none) gives an
+            UnreadableFileError after the last good one.
 
     Raises:
         ConfigError: of a single input, no such file, a folder without images, or an array of
@@ -48,15 +53,15 @@ def count_inputs(inputs: Iterable[str | Path]) -> int:
     for path in map(Path, inputs):
         files = sorted(path.rglob('*')) if path.is_dir() else [path]
         for file in files:
-            if file.suffix.lower() in VIDEOS:
+            if file.suffix.lower() in VIDEOS and file.is_file():
                 total += max(int(cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FRAME_COUNT)), 1)
-            elif file.suffix.lower() in IMAGES or not path.is_dir():
+            elif file.suffix.lower() in IMAGES and file.is_file() or not path.is_dir():
                 total += 1
     return total
 
 
-def _named(items: Iterable[tuple[str, Path | np.ndarray]], taken: set[str]
-           ) -> Iterator[tuple[str, Path | np.ndarray]]:
+def _named(items: Iterable[tuple[str, Path | np.ndarray | Exception]], taken: set[str]
+           ) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     """The same with names that are all different: results are written under them."""
     for name, source in items:
         wishes = [name]
@@ -68,16 +73,17 @@ def _named(items: Iterable[tuple[str, Path | np.ndarray]], taken: set[str]
         yield chosen, source
 
 
-def _one(item: Source, name: str) -> Iterator[tuple[str, Path | np.ndarray]]:
+def _one(item: Source, name: str) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     if isinstance(item, np.ndarray):
         yield name, _as_rgb(item)
     else:
         yield from _from_path(Path(item))
 
 
-def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray]]:
+def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     if path.is_dir():
-        found = sorted(p for p in path.rglob('*') if p.suffix.lower() in (*IMAGES, *VIDEOS))
+        found = sorted(p for p in path.rglob('*')
+                       if p.suffix.lower() in (*IMAGES, *VIDEOS) and p.is_file())
         if not found:
             raise ConfigError(f'no images in the folder {path} (looked for {", ".join(IMAGES)})')
         for file in found:
@@ -97,19 +103,22 @@ def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray]]:
         yield path.stem, path
 
 
-def _frames(path: Path, name: str) -> Iterator[tuple[str, np.ndarray]]:
-    video = cv2.VideoCapture(str(path))
-    count = 0
-    while True:
-        there, frame = video.read()
-        if not there:
-            break
-        yield f'{name}_{count:06d}', frame[..., ::-1]
-        count += 1
-    video.release()
+def _frames(path: Path, name: str) -> Iterator[tuple[str, np.ndarray | Exception]]:
+    video, count = cv2.VideoCapture(str(path)), 0
+    announced = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    try:
+        while (read := video.read())[0]:
+            yield f'{name}_{count:06d}', read[1][..., ::-1]
+            count += 1
+    finally:  # also when nobody asks for the rest
+        video.release()
     if not count:
         raise UnreadableFileError(f'video {path} gives no frame; it is damaged, or of a codec that '
                                   'OpenCV does not know')
+    if count < announced and path.suffix.lower() in _COUNTING:
+        yield name, UnreadableFileError(
+            f'video {path} gives {count} of {announced} frames; it is truncated or damaged, or was '
+            'cut without being encoded again')
 
 
 def _as_rgb(array: np.ndarray) -> np.ndarray:

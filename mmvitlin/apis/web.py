@@ -49,17 +49,16 @@ class SideBySide:
             width: Pixels of what the network sees.
 
         Returns:
-            (H, W, 3), at most 1,280 wide, and dict(ms, of one run after one that warms up;
+            (H, W, 3), at most 1,280 wide, and dict(ms, of one run after others that warm up;
             peak_mib, above the loaded network, None where the system does not tell; size, what the
             network saw; classes, name → share of the image in percent, largest first).
         """
         infer = self.networks[name]
         image, data = infer.read(self.resized(image, width))
         run, peak = partial(infer.predict, data), None
+        run()  # libraries load what they load
         with suppress(OSError):  # no /proc outside of Linux
             peak = peak_memory(run, infer.device)
-        if peak is None:
-            run()
         start = time.perf_counter()
         found = infer.result(name, image=image, labels=run(), classes=infer.classes,
                              palette=infer.palette)

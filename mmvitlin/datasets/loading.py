@@ -29,8 +29,9 @@ class LoadImage(LoadImageFromFile):
 
     OpenCV returns a truncated JPEG as an image with a grey rest, and None for a file it
     does not know. This decodes with Pillow, which notices, and names the file. Grey images of
-    16 bits are scaled to 8; Pillow alone would clip them. Where the sampler gave the sample a seed
-    (:mod:`mmvitlin.datasets.seeding`), it is set here, for the augmentations that follow.
+    16 bits are scaled to 8; Pillow alone would clip them; those of 32 are refused. Where the
+    sampler gave the sample a seed (:mod:`mmvitlin.datasets.seeding`), it is set here, for the
+    augmentations that follow.
 
     Args:
         skip_unreadable: Files that may be left out, in each process that reads; each is named in
@@ -80,6 +81,10 @@ class LoadImage(LoadImageFromFile):
                     raise UnreadableFileError(
                         f'is {height}x{width} pixels, more than {self.max_pixels:,}; if that is '
                         "right: dict(type='mmvitlin.LoadImage', max_pixels=None)")
+                # Pillow gives 16 bits of PNG and PGM as 'I' too
+                if opened.mode == 'F' or opened.mode == 'I' and opened.format not in ('PNG', 'PPM'):
+                    raise UnreadableFileError('holds 32-bit integers or floats, whose range nobody '
+                                              'knows; convert it to 8 or 16 unsigned bits')
                 if opened.mode.startswith('I'):
                     shown = ImageOps.exif_transpose(opened)
                     grey = (np.asarray(shown).astype(np.uint32) >> 8).astype(np.uint8)

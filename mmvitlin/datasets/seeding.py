@@ -57,6 +57,10 @@ def _check_views(views: int | None) -> int | None:
     return views
 
 
+def _salted(seed: int, salt: int) -> int:
+    return mix(seed, salt) % 2**31 if salt else seed  # NumPy's generators of mmengine take 32 bits
+
+
 @DATA_SAMPLERS.register_module()
 class SeededInfiniteSampler(InfiniteSampler):
     """mmengine's ``InfiniteSampler``, each sample with a seed of its own.
@@ -77,8 +81,7 @@ class SeededInfiniteSampler(InfiniteSampler):
                  views: int | None = None):
         super().__init__(dataset, shuffle, seed)
         self.views = _check_views(views)
-        if salt:  # torch's generators take 64 bits, NumPy's of mmengine 32
-            self.seed = mix(self.seed, salt) % 2**31
+        self.seed = _salted(self.seed, salt)
 
     def _infinite_indices(self) -> Iterator[SeededIndex]:
         for place, index in enumerate(super()._infinite_indices()):
@@ -94,14 +97,16 @@ class SeededSampler(DefaultSampler):
 
     Args:
         dataset: What is sampled.
-        views: See :class:`SeededInfiniteSampler`; one view an epoch.
+        salt: See :class:`SeededInfiniteSampler`.
+        views: Likewise; one view an epoch.
         **kwargs: As mmengine's.
     """
     _left_out: int = 0
 
-    def __init__(self, dataset, *args, views: int | None = None, **kwargs):
+    def __init__(self, dataset, *args, salt: int = 0, views: int | None = None, **kwargs):
         super().__init__(dataset, *args, **kwargs)
         self.views = _check_views(views)
+        self.seed = _salted(self.seed, salt)
 
     def skip_once(self, samples: int) -> None:
         """Leave out the first samples of the next epoch: a cut run has seen them."""

@@ -1,6 +1,8 @@
 """Images that differ from those a network was trained on, on purpose."""
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -27,24 +29,28 @@ class Corrupt(BaseTransform):
     """
 
     def __init__(self, corruption: str, severity: int):
-        self.corrupt = _library().corrupt
+        library = _library()
         if corruption not in corruption_names('all'):
             raise ConfigError(f"unknown corruption '{corruption}'; choose from "
                               f"{corruption_names('all')}")
         if severity not in range(1, 6):
             raise ConfigError(f'severity must be 1 to 5, got {severity}')
-        self.corruption, self.severity = corruption, severity
+        self.corrupt, self.corruption, self.severity = library.corrupt, corruption, severity
+        draw = library.corruption_dict[corruption]  # some have a generator of their own to seed
+        self.takes_seed = 'seed' in inspect.signature(draw).parameters
 
     def transform(self, results: dict) -> dict:
         """Change 'img' (H, W, 3), uint8, BGR."""
         name = str(results['img_path']).rsplit('/', 1)[-1]
-        set_seed(mix(self.severity, *self.corruption.encode(), *name.encode()))
+        seed = mix(self.severity, *self.corruption.encode(), *name.encode())
+        set_seed(seed)
         image = np.ascontiguousarray(results['img'][..., ::-1])
         height, width = image.shape[:2]
         if min(height, width) < 32:  # the library refuses smaller ones
             image = np.pad(image, ((0, max(32 - height, 0)), (0, max(32 - width, 0)), (0, 0)),
                            mode='edge')
-        changed = self.corrupt(image, corruption_name=self.corruption, severity=self.severity)
+        changed = self.corrupt(image, corruption_name=self.corruption, severity=self.severity,
+                               **(dict(seed=seed % 2**32) if self.takes_seed else {}))
         results['img'] = np.ascontiguousarray(changed[:height, :width, ::-1])
         return results
 
@@ -68,14 +74,19 @@ class CentreShare(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Change 'img' and every map of 'seg_fields', each by its own size."""
         for key in ('img', *results.get('seg_fields', ())):
-            height, width = results[key].shape[:2]
-            h, w = (max(round(self.share * n), 1) for n in (height, width))
-            top, left = (height - h) // 2, (width - w) // 2
-            results[key] = np.ascontiguousarray(results[key][top:top + h, left:left + w])
+            size = results[key].shape[:2]
+            results[key] = np.ascontiguousarray(results[key][middle(*size, self.share)])
             if key == 'img':
-                results['img_shape'] = (h, w)
-            results['ori_shape'] = (h, w)  # predictions are wanted at the labels' size
+                results['img_shape'] = results[key].shape[:2]
+            results['ori_shape'] = results[key].shape[:2]  # predictions at the labels' size
         return results
+
+
+def middle(height: int, width: int, share: float) -> tuple[slice, slice]:
+    """Where the middle of an image lies that has this share of each side."""
+    h, w = (max(round(share * n), 1) for n in (height, width))
+    top, left = (height - h) // 2, (width - w) // 2
+    return slice(top, top + h), slice(left, left + w)
 
 
 def corruption_names(which: str = 'common') -> list[str]:

@@ -71,6 +71,18 @@ def locate_config(path: str) -> str:
         raise ConfigError(str(error)) from error
 
 
+def config_of_run(folder: str | Path) -> Path:
+    """The newest config that a run left in its work directory.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = [*Path(folder).glob('*.py'), *Path(folder).glob('*/vis_data/config.py')]
+    if not found:
+        raise ConfigError(f'no run left its config in {folder}')
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
 _RUNNER = {  # what a Runner takes, and we, whether the config has it or not
     'activation_checkpointing', 'auto_scale_lr', 'cfg', 'compile', 'custom_hooks',
     'custom_imports', 'data_preprocessor', 'data_root', 'default_hooks', 'default_scope',

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -186,7 +187,8 @@ def run_recipe(stages: Sequence[Stage],
     A stage is done when its folder holds ``result.json``; a stage that was interrupted goes
     on from its newest checkpoint. What a stage was run with is written beside it (``stage.json``:
     its config, its options, the files it was given; not where the data lies or how it is read);
-    a folder that says it was made with something else is refused.
+    a folder that says it was made with something else is refused: every done stage of the recipe
+    before anything starts, and those that stand on a stage that had to run as soon as it has.
 
     Args:
         stages: From :func:`load_recipe`.
@@ -203,7 +205,7 @@ def run_recipe(stages: Sequence[Stage],
 
     Raises:
         ConfigError: a stage failed; names its log. Stages beside it are ended. Or a stage lies
-            there that was run with other settings.
+            there that was run with other settings, or an option sets the seed.
     """
     work_dir, by_name = Path(work_dir), {s.name: s for s in stages}
 
@@ -214,15 +216,23 @@ def run_recipe(stages: Sequence[Stage],
     def folder(stage: Stage, seed: int) -> Path:
         return folder_of(stage, work_dir, seed)
 
-    def needed(stage: Stage, seed: int) -> set[Path]:
-        return {folder(by_name[source], seed) for source in stage.inputs.values()}
+    def needed(stage: Stage, seed: int) -> set[Path]:  # also through stages that are done
+        before = [by_name[source] for source in stage.inputs.values()]
+        return {folder(s, seed) for s in before}.union(*(needed(s, seed) for s in before))
 
-    wanted = [s for s in stages if only is None or s.name in only]
-    for stage in wanted:  # whatever is done, before anything is started
-        for seed in seeds:
+    def compare_done(after: Path | None = None) -> None:
+        for stage, seed in itertools.product(stages, seeds):
             target = folder(stage, seed)
-            if (target / 'stage.json').is_file() and (target / 'result.json').is_file():
+            if (target / 'result.json').is_file() and (
+                    after is None or after in needed(stage, seed)):
                 _compare(stage, target, options or {}, _inputs(stage, by_name, work_dir, seed), amp)
+
+    for stage in stages:
+        if 'randomness.seed' in {**(options or {}), **stage.options}:
+            raise ConfigError(f"stage '{stage.name}' has the option randomness.seed, which --seeds "
+                              'overwrites; give the seeds there')
+    compare_done()
+    wanted = [s for s in stages if only is None or s.name in only]
     runs = {folder(s, seed): (s, seed) for seed in seeds for s in wanted}
     waiting = {f: run for f, run in runs.items() if not (f / 'result.json').is_file()}
     left = set(waiting)
@@ -252,6 +262,7 @@ def run_recipe(stages: Sequence[Stage],
                                       f"(the whole log is {target / 'train.log'}). The same "
                                       'command goes on from here.')
                 left.discard(target)
+                compare_done(target)
     return finished(wanted, work_dir, seeds)
 
 
@@ -303,12 +314,14 @@ def _compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], a
         return
     before, now = json.loads(path.read_text()), _settings(stage, options, given, amp)
     changed = [k for k in now if k != 'inputs' and before.get(k) != now[k]]
-    changed += [f'inputs ({k})' for k, v in now['inputs'].items()
-                if before.get('inputs', {}).get(k, v) != v]
+    had, has = before.get('inputs', {}), now['inputs']
+    changed += [f'inputs ({k})' for k in sorted({*had, *stage.inputs})  # a file may be gone
+                if k not in had or k not in stage.inputs or has.get(k, had[k]) != had[k]]
     if changed:
         raise ConfigError(f"stage '{stage.name}' in {folder} was run with another "
-                          f"{' and '.join(changed)}; give back what it had, or remove the folder "
-                          '(and those of the stages after it) to run it again')
+                          f"{' and '.join(changed)}; give back what it had, take another "
+                          '--work-dir, or remove the folder (and those of the stages after it) to '
+                          'run it again')
 
 
 def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
@@ -374,25 +387,39 @@ def _run(command: list[str], log: Path, name: str = '', threads: int | None = No
     return process.returncode, last
 
 
+def _scalars(result: dict) -> dict[str, float]:
+    return {**result.get('train', {}), **result.get('metrics', {})}
+
+
+def metrics_of(runs: dict[int, dict[str, dict]]) -> list[str]:
+    """What :func:`summarise` can be asked for."""
+    return sorted({k for run in runs.values() for row in run.values() for k in _scalars(row)})
+
+
 def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU',
               shared: Sequence[str] = ()) -> dict[str, dict]:
     """Mean and spread of a metric over seeds.
 
     Args:
         runs: Seed → stage → result, from :func:`run_recipe`.
-        metric: Key in the results' metrics, or among the last losses; stages without it are left
-            out.
+        metric: Key in the results' metrics, or among the last losses; stages without it have no
+            mean.
         shared: Stages that all seeds have in common.
 
     Returns:
         Stage → dict(mean, std (sample deviation, 0 for one seed), values, seconds).
+
+    Raises:
+        ConfigError: no stage has this metric; names those that there are.
     """
     table: dict[str, dict] = {}
+    names = metrics_of(runs)
+    if names and metric not in names:
+        raise ConfigError(f"no stage has the metric '{metric}'; give one of {names} as --metric")
     for name in next(iter(runs.values())):
         rows = [run[name] for run in runs.values() if name in run]
         rows = rows[:1] if name in shared else rows  # one run, whatever the seeds
-        told = [{**row.get('train', {}), **row.get('metrics', {})} for row in rows]
-        values = [row[metric] for row in told if metric in row]
+        values = [told[metric] for told in map(_scalars, rows) if metric in told]
         entry = dict(iterations=rows[0]['iterations'],
                      seconds=round(statistics.mean(row['seconds'] for row in rows), 1))
         if values:

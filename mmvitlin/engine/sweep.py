@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -64,13 +65,23 @@ def grid_stages(config: str, grid: Mapping[str, Sequence], name: str = 'run') ->
     return stages
 
 
+def score(row: Mapping) -> str:
+    """Mean of a row of :func:`mmvitlin.engine.recipe.summarise`, and its spread over seeds."""
+    if 'mean' not in row:
+        return ''
+    digits = 2 if max(row['values']) > 1 else 4  # percents, or fractions and small losses
+    spread = f" ± {row['std']:.{digits}f}" if len(row['values']) > 1 else ''
+    return f"{row['mean']:.{digits}f}{spread}"
+
+
 def as_markdown(summary: Mapping[str, dict], metric: str) -> str:
-    """Table of :func:`mmvitlin.engine.recipe.summarise`, best first; rows without it left out."""
+    """Table of :func:`mmvitlin.engine.recipe.summarise`, best first: the highest, of a loss the
+    lowest; rows without it left out."""
     rows = sorted(((n, r) for n, r in summary.items() if 'mean' in r),
-                  key=lambda row: -row[1]['mean'])
+                  key=lambda row: row[1]['mean'], reverse='loss' not in re.split('[./_]', metric))
     lines = [f'| run | {metric} | seeds | iterations | seconds |',
              '| --- | --- | --- | --- | --- |']
-    lines += [f"| {name} | {row['mean']:.2f} ± {row['std']:.2f} | {len(row['values'])} | "
+    lines += [f"| {name} | {score(row)} | {len(row['values'])} | "
               f"{row['iterations']} | {row['seconds']:.0f} |" for name, row in rows]
     return '\n'.join(lines) + '\n'
 

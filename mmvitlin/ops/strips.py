@@ -36,18 +36,21 @@ class RowSource(ABC):
 
     @abstractmethod
     def cost(self) -> float:
-        """Numbers that are held while one row is made, on all levels together."""
+        """Numbers that are held while one row is made, on all levels together, with the row."""
 
     def strips(self, mebibytes: float, cost: float | None = None
                ) -> Iterator[tuple[int, int, Tensor]]:
         """(a, b, rows) over the whole height, in strips whose making holds about that many MiB.
 
+        The strip before, which the caller may still have, is counted too.
+
         Args:
             mebibytes: Bound.
             cost: Numbers held for a row, where it is not :meth:`cost`.
         """
-        height, _ = self.size
-        step = max(int(mebibytes * 2**18 / (cost or self.cost())), 1)
+        height, width = self.size
+        held = (self.cost() if cost is None else cost) + self.channels * width
+        step = max(int(mebibytes * 2**18 / held), 1)
         for a in range(0, height, step):
             b = min(a + step, height)
             yield a, b, self.rows(a, b)
@@ -224,8 +227,16 @@ class WindowRows(RowSource):
         self.source: RowSource | None = None  # any window, for what it says of all
 
     def cost(self) -> float:
-        """See :class:`RowSource`; a window's own rows are counted as often as it is wide."""
-        return self.channels * (2 * self.size[1] + 4 * (self.columns[0][1] - self.columns[0][0]))
+        """See :class:`RowSource`; runs the uppermost windows if none was run, to ask one."""
+        window, across = self.source or self._band(0)[0], self.columns[0][1] - self.columns[0][0]
+        return self.channels * (self.size[1] + across) + window.cost()  # with the window before
+
+    def _band(self, n: int) -> list[RowSource]:
+        if n not in self.there:
+            y1, y2 = self.bands[n]
+            self.there[n] = [self.run(y1, y2, x1, x2) for x1, x2 in self.columns]
+            self.source = self.there[n][0]
+        return self.there[n]
 
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""
@@ -237,11 +248,8 @@ class WindowRows(RowSource):
                     self.there.pop(n, None)
                 continue
             down[top - a:bottom - a] += 1
-            if n not in self.there:
-                self.there[n] = [self.run(y1, y2, x1, x2) for x1, x2 in self.columns]
-            for (x1, x2), window in zip(self.columns, self.there[n], strict=True):
+            for (x1, x2), window in zip(self.columns, self._band(n), strict=True):
                 part = window.rows(top - y1, bottom - y1)
-                self.source = window
                 if total is None:
                     total = part.new_zeros(self.channels, b - a, self.size[1])
                 total[:, top - a:bottom - a, x1:x2] += part

@@ -1,10 +1,13 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
+from tests.conftest import ROOT
 
 
 def add(a, b):
@@ -46,3 +49,23 @@ def test_a_time_limit():
     with pytest.raises(MeasurementError, match='over the time limit'):
         in_fresh_process(time.sleep, 60, seconds=0.5)
     assert time.monotonic() - start < 30
+
+
+UNGUARDED = """from mmvitlin.analysis.fresh import in_fresh_process
+print(in_fresh_process(max, 2, 3), __file__.endswith('script.py'))
+"""
+GUARDED = """from mmvitlin.analysis.fresh import in_fresh_process
+def larger(a, b):
+    return max(a, b)
+if __name__ == '__main__':
+    print(in_fresh_process(larger, 2, 3), __file__.endswith('script.py'))
+"""
+
+
+@pytest.mark.parametrize('script', [UNGUARDED, GUARDED])
+def test_an_unguarded_script_is_not_run_again(tmp_path, script):
+    (tmp_path / 'script.py').write_text(script)
+    done = subprocess.run([sys.executable, '-W', 'ignore', str(tmp_path / 'script.py')],
+                          env=dict(os.environ, PYTHONPATH=str(ROOT)), capture_output=True,
+                          text=True)
+    assert done.stdout.splitlines() == ['3 True'], done.stderr[-2000:]

@@ -1,13 +1,23 @@
 """IoU by size of object, and the curve over resolutions."""
+import importlib
 import json
+import shutil
+import sys
 
 import numpy as np
 import pytest
 from mmseg.evaluation import IoUMetric
 
-from mmvitlin.analysis.resolution import curve_figure, labelled_images, resolution_curve
+from mmvitlin.analysis.fresh import MeasurementError
+from mmvitlin.analysis.resolution import (
+    curve_figure,
+    ignored_label,
+    labelled_images,
+    resolution_curve,
+)
 from mmvitlin.analysis.size_iou import SizeIoU
 from mmvitlin.engine.config import load_config
+from mmvitlin.errors import UnreadableFileError
 from tests.apis.test_seg_inferencer import trained  # noqa: F401
 from tests.conftest import ROOT
 
@@ -35,6 +45,15 @@ def test_a_diagonal_line_is_thin_and_a_touching_border_is_no_edge():
     band = np.zeros((128, 128), bool)
     band[:3] = True  # three pixels inside, but it may go on outside
     assert SizeIoU(2).groups(band)[0, 0] != 2
+
+
+@pytest.mark.parametrize('width', range(1, 12))
+def test_thin_objects_of_any_width(width):
+    mask = np.zeros((128, 200), bool)
+    mask[10:110, 90:90 + width] = True
+    for limit in range(1, 12):
+        groups = SizeIoU(2, thin=limit / 128).groups(mask)
+        assert np.unique(groups[mask]).tolist() == [2 if width <= limit else 0]
 
 
 def test_misses_and_false_objects_count_for_their_own_size():
@@ -85,3 +104,56 @@ def test_the_curve(trained, streets, tmp_path):  # noqa: F811
     assert path.stat().st_size > 10000
     json.dumps(rows)
     assert (ROOT / 'tools/resolution_curve.py').is_file()
+
+
+def test_a_label_of_its_own_is_left_out(trained, streets, monkeypatch):  # noqa: F811
+    cfg = load_config(trained[0])
+    assert ignored_label(cfg) == 255
+    cfg.test_dataloader.dataset.ignore_index = 3
+    assert ignored_label(cfg) == 3
+    cfg.test_evaluator = [dict(type='IoUMetric', ignore_index=0)]
+    assert ignored_label(cfg) == 0
+    used = []
+    monkeypatch.setattr('mmvitlin.analysis.resolution._evaluate',
+                        lambda infer, counts, limit: used.append(counts.ignore_index) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        resolution_curve(*trained, [1.], {'data_root': str(streets),
+                                          'test_evaluator.ignore_index': 7})
+    assert used == [7]
+
+
+def test_a_failed_measurement_of_memory_leaves_the_rest(
+        trained, streets, tmp_path, monkeypatch):  # noqa: F811
+    def fail(*args):
+        raise MeasurementError('failed: too bad')
+
+    told = []
+    monkeypatch.setattr('mmvitlin.analysis.resolution.in_fresh_process', fail)
+    row, = resolution_curve(*trained, [1.], dict(data_root=str(streets)), limit=1,
+                            progress=told.append)
+    assert row['peak_mib'] is None
+    assert 0 <= row['miou'] <= 100
+    assert 'memory was not measured: failed: too bad' in told[0]
+    curve_figure([row], tmp_path / 'curve.png')
+
+
+def test_an_unreadable_file_stops_the_curve(trained, streets, tmp_path):  # noqa: F811
+    shutil.copytree(streets, tmp_path / 'streets')
+    file, = list((tmp_path / 'streets/leftImg8bit/val').rglob('*.png'))[:1]
+    file.write_bytes(b'no image')
+    with pytest.raises(UnreadableFileError, match=file.name):
+        resolution_curve(*trained, [1.], dict(data_root=str(tmp_path / 'streets')))
+
+
+@pytest.mark.parametrize('failed', [False, True])
+def test_the_exit_status(tmp_path, monkeypatch, failed):
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    tool = importlib.import_module('resolution_curve')
+    row = dict(scale=1., miou=50., large=50., small=None, thin=50., ms=1., pixels=64,
+               peak_mib=None)
+    rows = [row, dict(scale=2., error='too large')] if failed else [row]
+    monkeypatch.setattr(tool, 'resolution_curve', lambda *args, **kwargs: rows)
+    monkeypatch.setattr(sys, 'argv', ['tool', 'config.py', 'a.pth', '--out-dir', str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        tool.main()
+    assert int(ended.value.code) == failed

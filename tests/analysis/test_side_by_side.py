@@ -26,7 +26,9 @@ def test_the_map_of_a_token(trained, tmp_path):  # noqa: F811
     infer = SegInferencer(*trained, scale='original')
     _, data = infer.read(tmp_path / 'a.png')
     found = token_map(infer, data, (0.5, 0.99))
-    assert found.shape == (4, 6)
+    assert found.shape == (64, 96)
+    assert (found[32:48, 80:] == found[32, 80]).all()
+    found = found[::16, ::16]
     assert found[2, 5] == pytest.approx(1, abs=1e-5)
     assert found.abs().max() <= 1 + 1e-5
     assert found.std() > 0
@@ -37,6 +39,18 @@ def test_the_map_of_a_token(trained, tmp_path):  # noqa: F811
     assert found[0, 0] == pytest.approx(cosine.item(), abs=1e-5)
     with pytest.raises(ValueError, match='shares of height and width'):
         token_map(infer, data, (10, 20))
+
+
+def test_a_place_in_an_image_that_is_padded(trained):  # noqa: F811
+    """70 rows are five tokens of 16, the last reaching beyond the image."""
+    infer = SegInferencer(*trained, scale='original')
+    _, data = infer.read(picture(70, 104))
+    for row, token in ((0, 0), (47.9, 2), (60, 3), (69, 4), (70, 4)):
+        found = token_map(infer, data, (row / 70, 0.))
+        assert found.shape == (70, 104)
+        ones = torch.nonzero(found > 1 - 1e-5)
+        assert ones.min(0).values.tolist() == [16 * token, 0]
+        assert ones.max(0).values.tolist() == [min(16 * token + 15, 69), 15]
 
 
 def test_the_command_line(trained, streets, tmp_path):  # noqa: F811

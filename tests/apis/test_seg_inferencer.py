@@ -1,4 +1,7 @@
 """The inferencer on files of every kind, size and state."""
+import os
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
-from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.errors import CheckpointError, ConfigError, UnreadableFileError
 from tests.conftest import ROOT
 
 
@@ -38,6 +41,13 @@ def picture(height=60, width=100, seed=0):
     yy, xx = np.mgrid[:height, :width]
     noise = np.random.RandomState(seed).randint(0, 60, (height, width, 3))
     return (np.stack([xx % 200, yy * 2 % 200, (xx + yy) % 200], -1) + noise).astype(np.uint8)
+
+
+def video(path, frames):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5, (100, 60))
+    for n in range(frames):
+        writer.write(picture(seed=n))
+    writer.release()
 
 
 def test_paths_arrays_and_batches_agree(infer, tmp_path):
@@ -110,14 +120,14 @@ def test_a_corrupt_file_does_not_stop_the_others(infer, tmp_path):
     assert [r.error is None for r in results] == [True, False, True]
     assert 'b.jpg' in str(results[1].error)
     assert results[2].labels is not None
+    with pytest.raises(UnreadableFileError, match='b.jpg'):
+        results[1].save(tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_video(infer, tmp_path):
     path = tmp_path / 'drive.avi'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5, (100, 60))
-    for n in range(3):
-        writer.write(picture(seed=n))
-    writer.release()
+    video(path, 3)
     results = list(infer.stream(path))
     assert [r.name for r in results] == [f'drive_{n:06d}' for n in range(3)]
     assert all(r.labels.shape == (60, 100) for r in results)
@@ -158,6 +168,50 @@ def test_an_image_beyond_memory_is_refused_with_a_number(infer, monkeypatch):
             assert isinstance(result.error, ConfigError)
             assert 'image: 256x427 pixels need about 0.2 GiB' in str(result.error)
             assert 'model.test_cfg.mode=slide' in str(result.error)
+
+
+def test_a_batch_is_no_larger_than_memory(infer, monkeypatch):
+    from mmvitlin.apis.memory import MemoryLaw
+    monkeypatch.setattr('mmvitlin.apis.inferencer._LARGE', 64 * 64)
+    infer._law = MemoryLaw(100., 1000.)
+    each = 256 * 427 / 1000  # MiB, at the config's scale of the picture
+    usual, sizes = infer.outputs, []
+    monkeypatch.setattr(infer, 'outputs', lambda data: sizes.append(len(data)) or usual(data))
+    for count, want in ((1.5, [1] * 4), (2.5, [2, 2]), (4.5, [4])):
+        monkeypatch.setattr('mmvitlin.apis.inferencer.free_mebibytes',
+                            lambda device, n=count: 100 + n * each)
+        sizes.clear()
+        assert all(r.error is None for r in infer([picture(120, 200)] * 4, batch_size=4))
+        assert sizes == want
+
+
+@pytest.mark.parametrize(('wanted', 'each'), [
+    (dict(), 0), (dict(probabilities=True), 38), (dict(top_k=4), 12), (dict(top_k=50), 57)])
+def test_bytes_of_results(trained, wanted, each):
+    net = SegInferencer(*trained, scale='original', **wanted)
+    assert net._bytes_of_results(1000) == 1000 * each
+    result, = net(picture())
+    arrays = (result.probabilities, result.top_classes, result.top_probs)
+    assert sum(a.nbytes for a in arrays if a is not None) == each * 60 * 100
+
+
+@pytest.mark.parametrize(('line', 'names', 'cached'), [
+    ('0::/job/step', ('memory.max', 'memory.current'), 'inactive_file'),
+    ('4:cpu,memory:/job/step', ('memory.limit_in_bytes', 'memory.usage_in_bytes'),
+     'total_inactive_file')])
+def test_the_limit_of_a_control_group(tmp_path, line, names, cached):
+    from mmvitlin.apis.memory import _left_to_control_group
+    (tmp_path / 'told').write_text(f'9:name=systemd:/\n{line}\n')
+    root = tmp_path / 'root'
+    job = root / ('memory/job' if 'cpu' in line else 'job')
+    (job / 'step').mkdir(parents=True)
+    assert _left_to_control_group(tmp_path / 'told', root) == float('inf')
+    for group, limit, used in ((job, 900, 500), (job / 'step', 'max', 400)):
+        (group / names[0]).write_text(f'{limit}\n')
+        (group / names[1]).write_text(f'{used}\n')
+        (group / 'memory.stat').write_text(f'anon 1\n{cached} 70\n')
+    left = _left_to_control_group(tmp_path / 'told', root)
+    assert left == 900 - 500 + 70  # of the group above
 
 
 def test_a_panorama_is_refused_before_it_is_decoded(infer, tmp_path, monkeypatch):
@@ -223,12 +277,54 @@ def test_one_bad_input_does_not_stop_the_others(infer, tmp_path):
     assert 'gives no frame' in str(results[0].error)
 
 
+def test_a_truncated_video_says_so(infer, tmp_path):
+    from mmvitlin.apis.sources import list_inputs
+    video(tmp_path / 'cut.avi', 8)
+    assert len(infer(tmp_path / 'cut.avi')) == 8
+    whole = (tmp_path / 'cut.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(whole[:len(whole) // 2])
+    *frames, (_, last) = list_inputs(tmp_path / 'cut.avi')
+    assert 0 < len(frames) < 8
+    assert isinstance(last, UnreadableFileError)
+    assert f'cut.avi gives {len(frames)} of 8 frames' in str(last)
+    results = infer(tmp_path)
+    assert [r.error is None for r in results] == [True] * len(frames) + [False]
+
+
+def test_a_video_is_closed_when_nobody_asks_for_the_rest(tmp_path, monkeypatch):
+    from mmvitlin.apis.sources import list_inputs
+    video(tmp_path / 'a.avi', 3)
+    usual, closed = cv2.VideoCapture, []
+
+    class Watched:
+
+        def __init__(self, path):
+            self.inner = usual(path)
+            self.read, self.get = self.inner.read, self.inner.get
+
+        def release(self):
+            closed.append(self)
+
+    monkeypatch.setattr(cv2, 'VideoCapture', Watched)
+    frames = list_inputs(tmp_path / 'a.avi')
+    next(frames)
+    assert not closed
+    frames.close()
+    assert len(closed) == 1
+
+
+def test_a_folder_with_the_name_of_an_image(infer, tmp_path):
+    from mmvitlin.apis.sources import count_inputs
+    for name in ('x.png', 'y.mp4'):
+        (tmp_path / name).mkdir()
+    Image.fromarray(picture()).save(tmp_path / 'x.png' / 'a.png')
+    result, = infer(tmp_path)
+    assert result.error is None
+    assert count_inputs([tmp_path]) == 1
+
+
 def test_a_video_in_a_folder(infer, tmp_path):
-    writer = cv2.VideoWriter(str(tmp_path / 'drive.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5,
-                             (100, 60))
-    for n in range(2):
-        writer.write(picture(seed=n))
-    writer.release()
+    video(tmp_path / 'drive.avi', 2)
     from mmvitlin.apis.sources import count_inputs
     assert [r.name for r in infer(tmp_path)] == ['drive_000000', 'drive_000001']
     assert count_inputs([tmp_path]) == 2
@@ -257,6 +353,67 @@ def test_images_of_one_size_run_together_whatever_lies_between(infer, monkeypatc
 def test_classes_have_names(infer):
     assert infer.classes[:2] == ('road', 'sidewalk')
     assert tuple(infer.palette[0]) == (128, 64, 128)
+
+
+def test_the_palette_is_that_of_the_chosen_classes(trained):
+    key = 'test_dataloader.dataset.metainfo'
+    road, car = (128, 64, 128), (0, 0, 142)
+    for told, want in ((dict(classes=('car', 'road')), [car, road]),
+                       (dict(classes=('car', 'road'), palette=[road, car]), [road, car])):
+        net = SegInferencer(*trained, cfg_options={key: told})
+        assert net.classes == ('car', 'road')
+        np.testing.assert_array_equal(net.palette, want)
+    unknown = SegInferencer(*trained, cfg_options={key: dict(classes=('sofa', 'bed'))})
+    assert unknown.palette.shape == (2, 3)
+
+
+def changed(trained, path, change):
+    cfg = Config.fromfile(trained[0])
+    change(cfg)
+    cfg.dump(path)
+    return str(path), trained[1]
+
+
+def test_a_test_set_that_does_not_say_how_images_are_read(trained, tmp_path):
+    def repeated(cfg):
+        cfg.test_dataloader.dataset = dict(type='RepeatDataset', times=2,
+                                           dataset=cfg.test_dataloader.dataset)
+
+    for change, words in ((repeated, 'not a RepeatDataset'),
+                          (lambda cfg: cfg.pop('test_dataloader'), 'not nothing')):
+        made = changed(trained, tmp_path / 'other.py', change)
+        with pytest.raises(ConfigError, match=f'other.py: test_dataloader.dataset must.*{words}'):
+            SegInferencer(*made)
+
+
+def test_the_error_of_a_file_is_not_left_out(trained, tmp_path):
+    def skip(cfg):
+        cfg.test_dataloader.dataset.pipeline[0].update(skip_unreadable=5, ignore_empty=True)
+
+    (tmp_path / 'bad.png').write_bytes(b'no image')
+    result, = SegInferencer(*changed(trained, tmp_path / 'skip.py', skip))(tmp_path / 'bad.png')
+    assert isinstance(result.error, UnreadableFileError)
+
+
+def test_a_run_s_newest_config(trained, tmp_path):
+    made = [tmp_path / name for name in ('a.py', 'b.py', '2026/vis_data/config.py')]
+    made[2].parent.mkdir(parents=True)
+    shutil.copy(trained[1], tmp_path)
+    (tmp_path / 'last_checkpoint').write_text('iter_1.pth')
+    for order in ((0, 1, 2), (2, 1, 0), (0, 2, 1)):
+        for age, n in enumerate(order):
+            changed(trained, made[n], lambda cfg, n=n: cfg.update(number=n))
+            os.utime(made[n], (age, age))
+        assert SegInferencer.of_run(tmp_path).cfg.number == order[-1]
+
+
+@pytest.mark.parametrize('device', [
+    'abacus', 'cuda:99', pytest.param('cuda', marks=pytest.mark.skipif(
+        torch.cuda.is_available(), reason='there is a GPU'))])
+def test_a_device_that_is_not_there(trained, device):
+    with pytest.raises(ConfigError, match=f"the device '{device}' cannot be used") as told:
+        SegInferencer(*trained, device=device)
+    assert '\n' not in str(told.value)
 
 
 def test_segmentors_of_mmsegs_own(trained, tmp_path):

@@ -30,6 +30,17 @@ def test_maps_times_and_memory(pair):
     assert '| – |' in text
 
 
+def test_memory_is_measured_when_all_is_loaded(pair, monkeypatch):
+    done = []
+    infer = pair.networks['student']
+    usual = infer.predict
+    monkeypatch.setattr(infer, 'predict', lambda data: done.append('run') or usual(data))
+    monkeypatch.setattr('mmvitlin.apis.web.peak_memory',
+                        lambda run, device: done.append('measured') or 1.)
+    pair.segment('student', picture(30, 60), 64)
+    assert done[:2] == ['run', 'measured']
+
+
 def test_the_place_looks_like_itself(pair):
     at = pair.similarity('teacher', picture(64, 128), 128, (0.5, 0.25))
     assert at.shape == (64, 128, 3)

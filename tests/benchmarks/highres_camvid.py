@@ -6,8 +6,9 @@
 
 The networks are those of the recipe, trained on crops of 240×320. A window is as large as a crop
 and two thirds of it apart from the next, as is usual. Scores are of the whole test set, and may be
-taken beside other work; a seed that has them is not evaluated again. Times are those of the first
-seed's networks on one image, in turn: they want a machine that does nothing else.
+taken beside other work; a seed that has them, at these scales and of as many images, is not
+evaluated again. Times are those of the first seed's networks on one image, in turn: they want a
+machine that does nothing else.
 """
 import argparse
 import itertools
@@ -63,19 +64,26 @@ def main() -> None:
         for seed, (net, config), (mode, options) in itertools.product(
                 args.seeds, NETS.items(), MODES.items()):
             name = f'{net} {mode} seed{seed}'
-            if name in results['rows']:
+            there = {(row['scale'], row.get('limit')) for row in results['rows'].get(name, [])}
+            if there >= {(scale, args.limit) for scale in args.scales}:
                 continue
             print(name)
             found = resolution_curve(config, checkpoint(args.work_dir, seed, net), args.scales,
                                      dict(options, data_root=args.data), args.limit)
-            results['rows'][name] = [{k: v for k, v in row.items() if k != 'ms'} for row in found]
+            results['rows'][name] = [{k: v for k, v in dict(row, limit=args.limit).items()
+                                      if k != 'ms'} for row in found]
             keep()
     table = Table('network', 'scale', 'mIoU', 'thin', 'ms', 'peak MiB')
     for name, rows in results['rows'].items():
         for row in rows:
+            if 'error' in row:
+                table.add_row(name, f"{row['scale']:g}", row['error'])
+                continue
             time = results['times'].get(f"{row['scale']:g}", {}).get(name.rsplit(' ', 1)[0])
-            table.add_row(name, f"{row['scale']:g}", f"{row['miou']:.1f}", f"{row['thin']:.1f}",
-                          f"{time['median']:.0f}" if time else '', f"{row['peak_mib']:.0f}")
+            numbers = ((row['miou'], 1), (row['thin'], 1), (time and time['median'], 0),
+                       (row['peak_mib'], 0))
+            table.add_row(name, f"{row['scale']:g}", *(
+                '' if value is None else f'{value:.{digits}f}' for value, digits in numbers))
     Console().print(table)
 
 

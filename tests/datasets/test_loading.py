@@ -60,6 +60,18 @@ def test_not_an_image_and_no_file(tmp_path, load):
         load(dict(img_path=str(tmp_path / 'y.jpg')))
 
 
+def test_grey_images_of_more_than_16_bits(tmp_path, load):
+    for name, pixels in (('a.tif', np.full((4, 6), 0.5, np.float32)),
+                         ('b.tif', np.full((4, 6), 2**20, np.int32)),
+                         ('c.tif', np.full((4, 6), 200, np.int32))):
+        Image.fromarray(pixels).save(tmp_path / name)
+        with pytest.raises(UnreadableFileError, match=f'{name} holds 32-bit.*convert it to 8 or'):
+            load(dict(img_path=str(tmp_path / name)))
+    for name in ('d.png', 'd.tif', 'd.pgm'):
+        assert cv2.imwrite(str(tmp_path / name), np.full((4, 6), 200 * 256 + 9, np.uint16))
+        assert (load(dict(img_path=str(tmp_path / name)))['img'] == 200).all()
+
+
 def test_labels(tmp_path):
     labels = np.array([[0, 1, 2, 3, 4, 255]] * 4, np.uint8)
     cv2.imwrite(str(tmp_path / 'l.png'), labels)

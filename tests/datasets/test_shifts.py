@@ -6,11 +6,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from mmvitlin.analysis.robustness import conditions, evaluate_shifts, shifted, summarise
 from mmvitlin.datasets.loading import LoadImage
-from mmvitlin.datasets.shifts import CentreShare, Corrupt
+from mmvitlin.datasets.shifts import CentreShare, Corrupt, corruption_names
 from mmvitlin.errors import ConfigError, UnreadableFileError
-from tests.apis.test_seg_inferencer import trained  # noqa: F401
 
 
 def test_the_middle_of_image_and_labels():
@@ -42,29 +40,20 @@ def test_corruptions_are_the_same_for_every_network():
             Corrupt(kind, severity)
 
 
-def test_pipelines_under_a_shift():
-    steps = [dict(type='mmvitlin.LoadImage'), dict(type='Resize', scale=(512, 256)),
-             dict(type='PackSegInputs')]
-    assert shifted(steps, dict(scale=0.5))[1]['scale'] == (256, 128)
-    assert [s['type'] for s in shifted(steps, dict(share=0.5))][2] == 'mmvitlin.CentreShare'
-    assert [s['type'] for s in shifted(steps, dict(corruption='fog', severity=2))][1] == \
-        'mmvitlin.Corrupt'
-    assert steps[1]['scale'] == (512, 256)
-    with pytest.raises(ConfigError, match='no Resize'):
-        shifted(steps[:1], dict(scale=2))
-
-
-@pytest.mark.slow
-def test_scores_under_each_shift(trained, streets):  # noqa: F811
-    names = conditions(('resolution', 'context'))
-    scores = evaluate_shifts(*trained, names, dict(data_root=str(streets)), limit=2)
-    assert list(scores) == ['clean', 'scale 0.5', 'scale 0.75', 'scale 1.5', 'scale 2',
-                            'share 0.75', 'share 0.5', 'share 0.25']
-    told = summarise(scores)
-    assert told['scale'] == pytest.approx(np.mean([scores[n] for n in list(scores)[1:5]]), abs=0.01)
-    again = evaluate_shifts(*trained, names, dict(data_root=str(streets)), limit=2,
-                            done=dict(scores, clean=-1.))
-    assert again['clean'] == -1
+def test_every_corruption_follows_from_the_file():
+    pytest.importorskip('imagecorruptions', reason="needs 'mmvitlin[robustness]'")
+    image = np.random.RandomState(0).randint(0, 255, (64, 80, 3)).astype(np.uint8)
+    drawn = {}
+    for kind in corruption_names('all'):
+        first, again, other = (
+            Corrupt(kind, 3)(dict(img=image.copy(), img_path=name))['img']
+            for name in ('a.png', 'a.png', 'b.png'))
+        np.testing.assert_array_equal(first, again, err_msg=kind)
+        drawn[kind] = not np.array_equal(first, other)
+    assert len(drawn) == 19
+    assert {kind for kind, differs in drawn.items() if not differs} == {  # nothing is drawn there
+        'defocus_blur', 'gaussian_blur', 'zoom_blur', 'brightness', 'contrast', 'saturate',
+        'pixelate', 'jpeg_compression'}
 
 
 def test_unreadable_files_may_be_left_out(tmp_path, streets):

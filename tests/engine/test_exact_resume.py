@@ -71,6 +71,8 @@ def test_epochs_have_seeds_of_their_own():
     first = [i.seed for i in sampler]
     sampler.set_epoch(1)
     assert not set(first) & {i.seed for i in sampler}
+    salted = SeededSampler(list(range(5)), seed=1, salt=1)
+    assert not set(first) & {i.seed for i in salted}
 
 
 def test_augmentations_follow_the_seed_and_not_the_process(streets):

@@ -1,15 +1,20 @@
 """Recipes: what is refused, what is skipped, how seeds are gathered."""
 import json
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from mmvitlin.engine import recipe
 from mmvitlin.engine.config import load_config
+from mmvitlin.engine.sweep import grid_stages
 from mmvitlin.errors import ConfigError
+from tests.conftest import ROOT
 
 TWO = ("stages = [dict(name='a', config='a.py', output='student.pth'),\n"
        "          dict(name='b', config='b.py', inputs={'model.checkpoint': 'a'}),\n"
@@ -35,7 +40,7 @@ def ran(monkeypatch):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / 'last_checkpoint').write_text(str(folder / 'iter_9.pth'))
         (folder / 'iter_9.pth').write_text('weights')
-        (folder / 'student.pth').write_text('weights')
+        (folder / 'student.pth').write_text(f'weights by {command}')
         if not status:
             seed = int(command[command.index('--seed') + 1])
             metrics = {} if folder.name == 'a' else {'mIoU': 30. + seed}
@@ -71,6 +76,50 @@ def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages
     with pytest.raises(ConfigError, match="stage 'b' in .* was run with another inputs"):
         recipe.run_recipe(stages, tmp_path, options={'data_root': 'd'})
     assert len(commands) == 3
+
+
+def test_what_stands_on_a_stage_that_had_to_run_again_is_compared_with_it(stages, ran, tmp_path):
+    commands, _ = ran
+    chain = [*stages[:2], recipe.Stage('d', 'd.py', inputs={'k': 'b'})]
+    recipe.run_recipe(chain[:2], tmp_path)
+    shutil.rmtree(tmp_path / 'seed0' / 'a')
+    changed = [replace(chain[0], options={'lr': 2}), *chain[1:]]
+    with pytest.raises(ConfigError, match=r"stage 'b' in .* another inputs \(model.checkpoint\)"):
+        recipe.run_recipe(changed, tmp_path)
+    names = [c[c.index('--work-dir') + 1].rsplit('/', 1)[-1] for c in commands]
+    assert names == ['a', 'b', 'a']  # d waited for a, through b
+
+
+def test_a_done_stage_whose_input_is_gone_is_taken(stages, ran, tmp_path):
+    recipe.run_recipe(stages, tmp_path)
+    (tmp_path / 'seed0' / 'a' / 'student.pth').unlink()
+    assert list(recipe.run_recipe(stages, tmp_path)[0]) == ['a', 'b', 'c']
+
+
+@pytest.mark.parametrize(('before', 'now'), [({}, {'k': 'a'}), ({'k': 'a'}, {})])
+def test_an_input_that_a_done_stage_did_not_have(ran, tmp_path, before, now):
+    a = recipe.Stage('a', 'a.py')
+    recipe.run_recipe([a, recipe.Stage('b', 'b.py', inputs=before)], tmp_path)
+    with pytest.raises(ConfigError, match=r"stage 'b' in .* another inputs \(k\)"):
+        recipe.run_recipe([a, recipe.Stage('b', 'b.py', inputs=now)], tmp_path)
+
+
+def test_stages_that_are_not_asked_for_are_compared_too(stages, ran, tmp_path):
+    commands, _ = ran
+    recipe.run_recipe(stages, tmp_path, only=['a'], amp=True)
+    for other in ('b', 'c'):  # one that stands on it, and one that shares its table
+        with pytest.raises(ConfigError, match="stage 'a' in .* was run with another amp"):
+            recipe.run_recipe(stages, tmp_path, only=[other])
+    assert len(commands) == 1
+
+
+def test_the_seed_is_no_option(stages, ran, tmp_path):
+    with pytest.raises(ConfigError, match='randomness.seed, which --seeds overwrites; give'):
+        recipe.run_recipe(stages, tmp_path, options={'randomness.seed': 3})
+    points = grid_stages('c.py', {'randomness.seed': [0, 1]})
+    with pytest.raises(ConfigError, match='randomness.seed, which --seeds overwrites; give'):
+        recipe.run_recipe(points, tmp_path)
+    assert not ran[0]
 
 
 def test_results_are_those_of_every_call(stages, ran, tmp_path):
@@ -142,6 +191,25 @@ def test_seeds_are_gathered(stages, ran, tmp_path):
     table = recipe.summarise(runs)
     assert table['b'] == dict(iterations=9, seconds=1.5, mean=32.0, std=1.0, values=[31., 32., 33.])
     assert 'mean' not in table['a']
+    with pytest.raises(ConfigError, match=r"the metric 'miou'; give one of \['mIoU'\] as --metric"):
+        recipe.summarise(runs, 'miou')
+
+
+def test_the_metric_of_the_command_line(ran, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'r.py').write_text(TWO)
+    main = runpy.run_path(str(ROOT / 'tools' / 'run_recipe.py'))['main']
+    command = ['r', str(tmp_path / 'r.py'), '--work-dir', str(tmp_path / 'w')]
+    monkeypatch.setattr('sys.argv', [*command, '--stages', 'a'])  # no stage has labels yet
+    main()
+    assert json.loads((tmp_path / 'w' / 'results.json').read_text())['metric'] == 'loss'
+    monkeypatch.setattr('sys.argv', command)
+    main()
+    assert json.loads((tmp_path / 'w' / 'results.json').read_text())['metric'] == 'mIoU'
+    assert 'b                        mIoU 30.00  ' in capsys.readouterr().out  # of one seed
+    monkeypatch.setattr('sys.argv', [*command, '--metric', 'miou'])
+    with pytest.raises(SystemExit):
+        main()
+    assert "give one of ['mIoU'] as --metric" in capsys.readouterr().err
 
 
 def test_seeds_run_side_by_side_and_a_shared_stage_once(ran, tmp_path):
@@ -167,7 +235,6 @@ def test_bad_recipes(tmp_path, text, words):
 
 
 def test_the_recipes_of_the_repository_name_existing_configs():
-    from tests.conftest import ROOT
     found = sorted((ROOT / 'configs' / 'recipes').glob('*.py'))
     assert found
     for path in found:
@@ -186,7 +253,6 @@ def test_a_recipe_of_the_package_from_anywhere(tmp_path, monkeypatch):
 
 
 def test_what_a_recipe_tells_of_itself(tmp_path):
-    from tests.conftest import ROOT
     for path in (ROOT / 'configs' / 'recipes').glob('*.py'):
         if 'report = ' not in path.read_text():  # nothing to tell but its table
             continue

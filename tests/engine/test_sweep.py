@@ -45,7 +45,9 @@ def test_the_table_is_sorted_and_leaves_out_what_has_no_score():
                    b=dict(mean=2., std=0., values=[2.], iterations=9, seconds=3.),
                    distill=dict(iterations=9, seconds=3.))
     lines = as_markdown(summary, 'mIoU').splitlines()
-    assert lines[2:] == ['| b | 2.00 ± 0.00 | 1 | 9 | 3 |', '| a | 1.00 ± 0.50 | 2 | 9 | 3 |']
+    assert lines[2:] == ['| b | 2.00 | 1 | 9 | 3 |', '| a | 1.00 ± 0.50 | 2 | 9 | 3 |']
+    for loss in ('loss', 'decode.loss_ce', 'mask_loss'):  # the lowest is best
+        assert as_markdown(summary, loss).splitlines()[2].startswith('| a |')
     rows = list(csv.reader(io.StringIO(as_csv(summary, 'mIoU'))))
     assert rows[1:] == [['a', '0', '0.5', '9', '3.0'], ['a', '1', '1.5', '9', '3.0'],
                         ['b', '0', '2.0', '9', '3.0']]

@@ -256,7 +256,7 @@ def test_masks_and_classes_as_mask2former_makes_them():
 def test_the_norm_of_a_linear_head(norm, kind):
     head = MODELS.build(dict(type='mmvitlin.LinearHead', in_channels=32, num_classes=5,
                              norm_cfg=norm))
-    assert type(head.bn) is kind
+    assert isinstance(head.bn, kind)
     assert head.bn.eps == (norm or {}).get('eps', 1e-5)
     assert head.bn.weight.requires_grad == (norm or {}).get('requires_grad', True)
 

@@ -25,11 +25,12 @@ class FeatureCache:
     """A frozen network's tokens on disk, found by the very pixels it was given.
 
     A file's name is the digest of one image's values, as the network gets them, in a folder named
-    by the digest of its weights and structure, so no bookkeeping of augmentations can be wrong: an
-    image that differs in one bit is another one. Images come again where the sampler is told how
-    many views to make of each, see :class:`mmvitlin.datasets.seeding.SeededInfiniteSampler`.
+    by the digest of its weights, its structure and the settings of its modules, so no bookkeeping
+    of augmentations can be wrong: an image that differs in one bit is another one. Images come
+    again where the sampler is told how many views to make of each, see
+    :class:`mmvitlin.datasets.seeding.SeededInfiniteSampler`.
 
-    Several processes may share a folder. A damaged file is computed anew.
+    Several processes may share a folder. A file whose checksum is wrong is computed anew.
 
     Args:
         root: Folder.
@@ -69,14 +70,11 @@ class FeatureCache:
         return [_together([one[k] for one in found], dtype) for k, dtype in enumerate(dtypes)]
 
     def _open(self, network: nn.Module) -> None:
-        # weights do not tell activations, heads or windows; the printed network does
+        # weights do not tell activations, heads or windows
+        describe = getattr(network, 'describe', dict)
         told = (repr(network), torch.__version__, timm.__version__, mmvitlin.__version__,
-                getattr(network, 'attention', None))
-        digest = hashlib.blake2b(repr(told).encode(), digest_size=12)
-        for name, value in sorted(network.state_dict().items()):
-            digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-            digest.update(_bytes(value))
-        self._folder = self.root / digest.hexdigest()
+                describe(), [_settings(module) for module in network.modules()])
+        self._folder = self.root / _digest(network.state_dict(), repr(told), 12).hexdigest()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._size = 0.
         for path in self.root.rglob('*.safetensors'):
@@ -96,6 +94,8 @@ class FeatureCache:
     def _read(path: Path, device: torch.device) -> list[Tokens] | None:
         try:
             stored = load(path.read_bytes())
+            if not torch.equal(stored.pop('checksum'), _checksum(stored)):
+                return None
             layers = range(sum(key.startswith('grid') for key in stored))
             return [Tokens(stored[f'patches.{k}'].to(device),
                            stored[f'cls.{k}'].to(device) if f'cls.{k}' in stored else None,
@@ -112,7 +112,7 @@ class FeatureCache:
             for name, value in (('patches', one.patches), ('cls', one.cls)):
                 if value is not None:
                     kept[f'{name}.{k}'] = value.to('cpu', self.dtype or value.dtype).contiguous()
-        content = save(kept)
+        content = save(dict(kept, checksum=_checksum(kept)))
         path.parent.mkdir(exist_ok=True)
         aside = path.with_name(f'.{path.stem}.{uuid.uuid4().hex}')
         try:
@@ -128,6 +128,24 @@ class FeatureCache:
             print_log(f"the teacher's cache {self.root} is full at {self._size / 2**30:.1f} GiB: "
                       'other images are computed every time', logger='current',
                       level=logging.WARNING)
+
+
+def _settings(module: nn.Module) -> dict[str, bool | int | float | str]:
+    """Numbers and names that a module keeps of how it was made."""
+    return {k: v for k, v in sorted(vars(module).items())
+            if isinstance(v, (bool, int, float, str)) and not k.startswith('_') and k != 'training'}
+
+
+def _digest(tensors: dict[str, Tensor], told: str, size: int) -> hashlib.blake2b:
+    digest = hashlib.blake2b(told.encode(), digest_size=size)
+    for name, value in sorted(tensors.items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(_bytes(value))
+    return digest
+
+
+def _checksum(tensors: dict[str, Tensor]) -> Tensor:
+    return torch.tensor(list(_digest(tensors, '', 16).digest()), dtype=torch.uint8)
 
 
 def _bytes(value: Tensor) -> memoryview:

@@ -1,0 +1,104 @@
+"""Scores under shifts: what is compared, and what is refused."""
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mmvitlin.analysis import robustness
+from mmvitlin.analysis.robustness import (
+    check_shifts,
+    conditions,
+    evaluate_shifts,
+    made_of,
+    scores_of,
+    shifted,
+    summarise,
+)
+from mmvitlin.engine.config import load_config
+from mmvitlin.errors import CheckpointError, ConfigError
+from tests.apis.test_seg_inferencer import trained  # noqa: F401
+from tests.conftest import ROOT
+
+
+def test_pipelines_under_a_shift():
+    steps = [dict(type='mmvitlin.LoadImage'), dict(type='Resize', scale=(512, 256)),
+             dict(type='PackSegInputs')]
+    assert shifted(steps, dict(scale=0.5))[1]['scale'] == (256, 128)
+    assert [s['type'] for s in shifted(steps, dict(share=0.5))][2] == 'mmvitlin.CentreShare'
+    assert [s['type'] for s in shifted(steps, dict(corruption='fog', severity=2))][1] == \
+        'mmvitlin.Corrupt'
+    assert steps[1]['scale'] == (512, 256)
+    with pytest.raises(ConfigError, match='no Resize'):
+        shifted(steps[:1], dict(scale=2))
+
+
+@pytest.mark.slow
+def test_scores_under_each_shift(trained, streets):  # noqa: F811
+    names = conditions(('resolution', 'context'))
+    scores = evaluate_shifts(*trained, names, dict(data_root=str(streets)), limit=2)
+    assert list(scores) == ['clean', 'scale 0.5', 'scale 0.75', 'scale 1.5', 'scale 2',
+                            'centre 0.75', 'share 0.75', 'centre 0.5', 'share 0.5', 'centre 0.25',
+                            'share 0.25']
+    told = summarise(dict(net=scores))['net']
+    assert told['scale'] == pytest.approx(np.mean([scores[n] for n in list(scores)[1:5]]), abs=0.01)
+    again = evaluate_shifts(*trained, names, dict(data_root=str(streets)), limit=2,
+                            done=dict(scores, clean=-1.))
+    assert again['clean'] == -1
+
+
+def test_means_are_of_what_all_networks_have():
+    whole = {'clean': 40., **{f'fog {n}': 40. - 6 * n for n in range(1, 6)}}
+    told = summarise(dict(one=whole, other={'clean': 40., 'fog 1': 34.}, begun={}))
+    assert told['one'] == told['other'] == {
+        'clean': 40., 'fog': 34., 'fog drop': 15., 'corruption': 34., 'corruption drop': 15.}
+
+
+def test_less_context_is_held_against_the_same_pixels():
+    told = summarise(dict(net={'clean': 40., 'centre 0.5': 20., 'share 0.5': 15.}))['net']
+    assert told == {'clean': 40., 'share': 15., 'share drop': 25.}
+    assert conditions(('context', ))['centre 0.5'] == dict(centre=0.5)
+
+    sample = SegDataSample(**{key: PixelData(data=torch.arange(48).view(1, 6, 8))
+                              for key in ('pred_sem_seg', 'gt_sem_seg')})
+    robustness._keep_middle(sample, 0.5)
+    for field in (sample.pred_sem_seg, sample.gt_sem_seg):
+        assert field.data.tolist() == [[[10, 11, 12, 13], [18, 19, 20, 21], [26, 27, 28, 29]]]
+
+
+def test_what_cannot_be_shifted_is_told_before_anything_is_scored(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config('configs/cls/cifar10_vit-nano.py')
+    check_shifts(cfg, conditions(('context', )))
+    with pytest.raises(ConfigError, match='no Resize .* Leave resolution out of --kinds'):
+        check_shifts(cfg, conditions(('resolution', 'context')))
+    with pytest.raises(ConfigError, match='no Resize'):  # the checkpoint is not even looked for
+        evaluate_shifts('configs/cls/cifar10_vit-nano.py', 'none.pth', conditions(('resolution', )))
+
+
+def test_scores_of_another_network_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    weights = tmp_path / 'a.pth'
+    weights.write_bytes(b'one')
+    config = 'configs/cls/cifar10_vit-nano.py'
+    cfg = load_config(config)
+    with pytest.raises(CheckpointError, match='no checkpoint at none.pth'):
+        made_of(cfg, 'none.pth')
+    results = dict(nets={})
+    scores_of(results, 'net', made_of(cfg, str(weights), 5))  # not begun
+    scores_of(results, 'net', made_of(cfg, str(weights)))['clean'] = 40.
+    results = json.loads(json.dumps(results))
+    assert scores_of(results, 'net', made_of(load_config(config), str(weights))) == {'clean': 40.}
+    other = load_config(config, {'model.backbone.drop_path_rate': 0.3})
+    for made, word in ((made_of(cfg, str(weights), 5), 'limit'),
+                       (made_of(other, str(weights)), 'config')):
+        with pytest.raises(ConfigError, match=f"scores of 'net' .* unknown {word}; take another"):
+            scores_of(results, 'net', made)
+    weights.write_bytes(b'two')
+    with pytest.raises(ConfigError, match='unknown checkpoint; take'):
+        scores_of(results, 'net', made_of(cfg, str(weights)))
+    del results['made_of']  # a file that does not say
+    with pytest.raises(ConfigError, match='config and checkpoint and limit'):
+        scores_of(results, 'net', made_of(cfg, str(weights)))

@@ -1,0 +1,48 @@
+"""Benchmarks: what is measured again, and what they write."""
+import json
+
+import pytest
+
+from tests.benchmarks import cheaper_teacher, highres_camvid
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Replaces the evaluation of a network; the larger scale does not fit into memory."""
+    limits = []
+
+    def curve(config, checkpoint, scales, options, limit):
+        limits.append(limit)
+        return [dict(scale=scales[0], miou=30., thin=None, peak_mib=None, ms=3.),
+                dict(scale=scales[1], error='out of memory')]
+
+    monkeypatch.setattr(highres_camvid, 'resolution_curve', curve)
+    monkeypatch.setattr(highres_camvid, 'checkpoint', lambda *_: 'a.pth')
+    return limits
+
+
+def test_rows_of_a_trial_do_not_stay(evaluated, tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'a.json'
+    for limit in (['--limit', '2'], [], []):
+        monkeypatch.setattr('sys.argv', ['a', '--part', 'scores', '--seeds', '0', '--out', str(out),
+                                         *limit])
+        highres_camvid.main()
+    assert evaluated == [2] * 6 + [None] * 6  # the third call finds all of it
+    rows = json.loads(out.read_text())['rows']['vit whole seed0']
+    assert [row['limit'] for row in rows] == [None, None]
+    assert 'out of' in capsys.readouterr().out
+
+
+def test_the_command_of_a_benchmark_is_the_one_that_was_given(tmp_path, monkeypatch):
+    row = dict(peak_mib=1., teacher_mib=1.)
+    monkeypatch.setattr(cheaper_teacher, 'in_fresh_process', lambda *_, **__: dict(row))
+    monkeypatch.setattr(cheaper_teacher, 'made', lambda *_: (None, None))
+    monkeypatch.setattr(cheaper_teacher, 'without_teacher', lambda *_: None)
+    monkeypatch.setattr(cheaper_teacher, 'time_interleaved',
+                        lambda calls, *_: dict.fromkeys(calls, dict(median=1.)))
+    out = tmp_path / 'a.json'
+    monkeypatch.setattr('sys.argv', [cheaper_teacher.__file__, '--batch', '2', '--out', str(out)])
+    cheaper_teacher.main()
+    results = json.loads(out.read_text())
+    assert '--batch 2' in results['command']
+    assert 'page cache' in results['note']
