@@ -1,6 +1,6 @@
 """Memory and time of turning scores into labels: mmseg's segmentor and ours.
 
-    python tests/benchmarks/highres_cpu.py --out docs/results/highres_memory.json    three minutes
+    python tests/benchmarks/highres_cpu.py --out docs/results/highres_memory.json    a quarter of an hour
 
 A stand-in backbone gives maps at a quarter of the image's size, as UPerNet's do. What is measured
 is the way from scores to labels: the head's coarse scores are computed before and held, and memory
