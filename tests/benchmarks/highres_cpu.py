@@ -1,6 +1,8 @@
 """Memory and time of turning scores into labels: mmseg's segmentor and ours.
 
-    python tests/benchmarks/highres_cpu.py --out docs/results/highres_memory.json    a quarter of an hour
+    python tests/benchmarks/highres_cpu.py --out docs/results/highres_memory.json
+
+Takes a quarter of an hour, with --rounds 1 five minutes.
 
 A stand-in backbone gives maps at a quarter of the image's size, as UPerNet's do. What is measured
 is the way from scores to labels: the head's coarse scores are computed before and held, and memory
