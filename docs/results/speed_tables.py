@@ -257,4 +257,4 @@ def demo(results: dict) -> list[str]:
                      f"{word} | {peak['teacher']:.0f} | {peak['student']:.0f} |")
     minutes, seconds = divmod(round(results['total_seconds']), 60)
     return [*lines, '', f'The whole demo took {minutes} min {seconds} s after set-up.', '',
-            '![latency against tokens](demo_latency.png)', '']
+            '![latency against tokens](demo_latency.png)', '', *ending(results)]
