@@ -88,10 +88,10 @@ _RUNNER = {  # what a Runner takes, and we, whether the config has it or not
     'custom_imports', 'data_preprocessor', 'data_root', 'default_hooks', 'default_scope',
     'efficient_conv_bn_eval', 'env_cfg', 'experiment_name', 'find_unused_parameters',
     'init_weights_for_test_or_val', 'load_from', 'log_level', 'log_processor', 'model',
-    'model_wrapper_cfg', 'optim_wrapper',
-    'param_scheduler', 'randomness', 'resume', 'runner_type', 'strategy', 'sync_bn', 'test_cfg',
-    'test_dataloader', 'test_evaluator', 'train_cfg', 'train_dataloader', 'tta_model',
-    'tta_pipeline', 'val_cfg', 'val_dataloader', 'val_evaluator', 'visualizer', 'work_dir'}
+    'model_wrapper_cfg', 'optim_wrapper', 'param_scheduler', 'randomness', 'resume',
+    'runner_type', 'strategy', 'sync_bn', 'test_cfg', 'test_dataloader', 'test_evaluator',
+    'train_cfg', 'train_dataloader', 'tta_model', 'tta_pipeline', 'val_cfg', 'val_dataloader',
+    'val_evaluator', 'visualizer', 'work_dir'}
 _ENV = {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'}
 
 

@@ -49,3 +49,14 @@ def test_the_linear_head_takes_several_maps():
     maps = [torch.randn(2, 4, 8, 8), torch.randn(2, 6, 4, 4)]
     assert head(maps).shape == (2, 3, 8, 8)
     assert sum(p.numel() for p in head.parameters()) == 2 * 10 + 10 * 3 + 3
+
+
+@pytest.mark.parametrize(('norm', 'kind'), [
+    (None, torch.nn.BatchNorm2d), (dict(type='GN', num_groups=8), torch.nn.GroupNorm),
+    (dict(type='SyncBN', eps=1e-3, requires_grad=False), torch.nn.SyncBatchNorm)])
+def test_the_norm_of_a_linear_head(norm, kind):
+    head = MODELS.build(dict(type='mmvitlin.LinearHead', in_channels=32, num_classes=5,
+                             norm_cfg=norm))
+    assert isinstance(head.bn, kind)
+    assert head.bn.eps == (norm or {}).get('eps', 1e-5)
+    assert head.bn.weight.requires_grad == (norm or {}).get('requires_grad', True)

@@ -250,16 +250,5 @@ def test_masks_and_classes_as_mask2former_makes_them():
     assert (found['top_classes'][0] != found['pred_sem_seg'][0]).sum() <= 1
 
 
-@pytest.mark.parametrize(('norm', 'kind'), [
-    (None, torch.nn.BatchNorm2d), (dict(type='GN', num_groups=8), torch.nn.GroupNorm),
-    (dict(type='SyncBN', eps=1e-3, requires_grad=False), torch.nn.SyncBatchNorm)])
-def test_the_norm_of_a_linear_head(norm, kind):
-    head = MODELS.build(dict(type='mmvitlin.LinearHead', in_channels=32, num_classes=5,
-                             norm_cfg=norm))
-    assert isinstance(head.bn, kind)
-    assert head.bn.eps == (norm or {}).get('eps', 1e-5)
-    assert head.bn.weight.requires_grad == (norm or {}).get('requires_grad', True)
-
-
 def test_it_is_an_encoder_decoder():
     assert HighResSegmentor.__mro__[1].__name__ == 'EncoderDecoder'
