@@ -7,11 +7,21 @@ import json
 from pathlib import Path
 
 from mmvitlin.analysis.latency import machine
+from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.recipe import finished, load_recipe, metrics_of, run_recipe, summarise
-from mmvitlin.engine.sweep import as_csv, as_markdown, score
+from mmvitlin.engine.recipe import finished, folder_of, load_recipe, run_recipe
+from mmvitlin.engine.results import (
+    as_csv,
+    as_markdown,
+    join,
+    metrics_of,
+    read_results,
+    score,
+    summarise,
+)
+from mmvitlin.engine.stage_record import made_of, record_of, settings_of
 from mmvitlin.errors import ConfigError
 
 
@@ -28,6 +38,8 @@ def parse_args() -> argparse.Namespace:
                         'share of the cores')
     parser.add_argument('--metric', help='default: mIoU, or loss where no stage has that')
     parser.add_argument('--out', help='results file; default: results.json in the work directory')
+    parser.add_argument('--add', nargs='+', default=[], metavar='FILE', help='results files of '
+                        'other seeds, of earlier calls or other machines, to join')
     return parser.parse_args()
 
 
@@ -38,17 +50,27 @@ def main() -> None:
     if unknown := sorted(set(args.stages or ()) - {s.name for s in stages}):
         raise ConfigError(f'--stages: {unknown} are none of {[s.name for s in stages]}')
     work_dir = Path(args.work_dir or Path('work_dirs') / Path(args.recipe).stem)
+    others = {file: read_results(file) for file in args.add}
+    out = Path(args.out or work_dir / 'results.json')
+    if args.out and out.is_file() and str(out) not in args.add:
+        others_seeds = sorted(set(read_results(out)['seeds']) - set(args.seeds))
+        if others_seeds:
+            raise ConfigError(f'{out} holds seeds {others_seeds}, which would be lost; keep them '
+                              f'with --add {out}, or give another --out')
+    told = dict(recipe=args.recipe, seeds=args.seeds, command=command_line(), versions=versions(),
+                machine=machine())
+    now = {s.name: made_of(settings_of(s, args.cfg_options, {}, args.amp)) for s in stages}
+    join(dict(told, made_of=now, runs={}), others)  # what does not fit is said before the work
     run_recipe(stages, work_dir, args.seeds, args.cfg_options, args.stages, args.amp, args.jobs)
     runs = finished(stages, work_dir, args.seeds)  # those of earlier calls too
     metric = args.metric or ('mIoU' if 'mIoU' in metrics_of(runs) else 'loss')
-    results = dict(recipe=args.recipe, metric=metric, seeds=args.seeds,
-                   command=command_line(), versions=versions(),
-                   machine=machine(),
-                   stages=summarise(runs, metric, [s.name for s in stages if s.shared]),
-                   runs={str(seed): run for seed, run in runs.items()})
-    out = Path(args.out or work_dir / 'results.json')
+    records = {s.name: record_of(folder_of(s, work_dir, args.seeds[0])) for s in stages}
+    results = join(dict(told, metric=metric, stages={},
+                        made_of={name: made_of(r) for name, r in records.items() if r},
+                        runs={str(seed): run for seed, run in runs.items()}), others)
+    results['stages'] = summarise(results['runs'], metric, [s.name for s in stages if s.shared])
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2) + '\n')
+    write_whole((json.dumps(results, indent=2) + '\n').encode(), out)
     (work_dir / 'results.md').write_text(as_markdown(results['stages'], metric))
     (work_dir / 'results.csv').write_text(as_csv(results['stages'], metric))
     for name, row in results['stages'].items():

@@ -13,8 +13,9 @@ from pathlib import Path
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.recipe import run_recipe, summarise
-from mmvitlin.engine.sweep import as_csv, as_markdown, grid_stages
+from mmvitlin.engine.recipe import run_recipe
+from mmvitlin.engine.results import as_csv, as_markdown, summarise
+from mmvitlin.engine.sweep import grid_stages
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,7 +12,8 @@ def commands(*files: dict | None) -> list[str]:
         elif 'commands' in results:  # a part each
             told.update(dict.fromkeys(results['commands'].values()))
         else:
-            told[results['command']] = None
+            calls = [results, *results.get('added', [])]  # seeds of other calls
+            told.update(dict.fromkeys(call['command'] for call in calls))
     return ['```bash', *told, '```', ''] if told else []
 
 

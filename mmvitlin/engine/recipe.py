@@ -1,14 +1,12 @@
 """Several configs as one experiment: each stage feeds checkpoints to later ones."""
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
 import re
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -21,8 +19,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmvitlin import shipped
-from mmvitlin.engine.checkpoints import last_checkpoint, write_whole
+from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.config import load_config, locate_config
+from mmvitlin.engine.stage_record import compare, remember
 from mmvitlin.errors import CheckpointError, ConfigError
 
 _TRAIN = shipped.folder('tools') / 'train.py'
@@ -48,6 +47,10 @@ class Stage:
     options: dict[str, object] = field(default_factory=dict)
     output: str = ''
     shared: bool = False
+
+    def there(self) -> bool:
+        """Whether the config is a file."""
+        return Path(locate_config(self.config)).is_file()
 
 
 def load_recipe(path: str | Path) -> list[Stage]:
@@ -81,7 +84,7 @@ def load_recipe(path: str | Path) -> list[Stage]:
             if source not in names:
                 raise ConfigError(f"{path}: stage '{stage.name}' gives {key} the checkpoint of "
                                   f"'{source}', which is no earlier stage ({names})")
-            if _there(stage) and not _has(load_config(stage.config), key):
+            if stage.there() and not _has(load_config(stage.config), key):
                 raise ConfigError(f"{path}: stage '{stage.name}' gives a checkpoint to {key}, "
                                   f'which {stage.config} does not have')
         stages.append(stage)
@@ -91,10 +94,6 @@ def load_recipe(path: str | Path) -> list[Stage]:
         from mmvitlin.engine.sweep import expand
         return expand(stages, variants['of'], variants['options'].to_dict())
     return stages
-
-
-def _there(stage: Stage) -> bool:
-    return Path(locate_config(stage.config)).is_file()
 
 
 def _has(cfg: Config, key: str) -> bool:
@@ -167,12 +166,11 @@ def folder_of(stage: Stage, work_dir: Path, seed: int) -> Path:
 
 def finished(stages: Sequence[Stage], work_dir: str | Path, seeds: Sequence[int]
              ) -> dict[int, dict[str, dict]]:
-    """Seed → stage → its ``result.json``, of the stages that every one of the seeds has done."""
-    paths = {s.name: {seed: folder_of(s, Path(work_dir), seed) / 'result.json' for seed in seeds}
-             for s in stages}
-    done = [name for name, files in paths.items() if all(f.is_file() for f in files.values())]
-    return {seed: {name: json.loads(paths[name][seed].read_text()) for name in done}
-            for seed in seeds}
+    """Seed → stage → its ``result.json``, of the stages that are done."""
+    paths = {seed: {s.name: folder_of(s, Path(work_dir), seed) / 'result.json' for s in stages}
+             for seed in seeds}
+    return {seed: {name: json.loads(path.read_text()) for name, path in files.items()
+                   if path.is_file()} for seed, files in paths.items()}
 
 
 def run_recipe(stages: Sequence[Stage],
@@ -225,7 +223,7 @@ def run_recipe(stages: Sequence[Stage],
             target = folder(stage, seed)
             if (target / 'result.json').is_file() and (
                     after is None or after in needed(stage, seed)):
-                _compare(stage, target, options or {}, _inputs(stage, by_name, work_dir, seed), amp)
+                compare(stage, target, options or {}, _inputs(stage, by_name, work_dir, seed), amp)
 
     for stage in stages:
         if 'randomness.seed' in {**(options or {}), **stage.options}:
@@ -249,7 +247,7 @@ def run_recipe(stages: Sequence[Stage],
                 given = {k: str(checkpoint_of(by_name[source], folder(by_name[source], seed)))
                          for k, source in stage.inputs.items()}
                 command = _command(stage, target, seed, {**(options or {}), **given}, amp)
-                _remember(stage, target, options or {}, given, amp)
+                remember(stage, target, options or {}, given, amp)
                 label = stage.name if len(seeds) == 1 else f'{stage.name} {seed}'
                 print(f'[{label}] {shlex.join(command[1:])}', flush=True)
                 running[pool.submit(_run, command, target / 'train.log', label,
@@ -274,54 +272,6 @@ def _inputs(stage: Stage, by_name: dict[str, Stage], work_dir: Path, seed: int) 
             found[key] = str(checkpoint_of(by_name[source],
                                            folder_of(by_name[source], work_dir, seed)))
     return found
-
-
-_WITHOUT_INFLUENCE = ('work_dir', 'data_root', 'num_workers', 'persistent_workers', 'pin_memory',
-                      'prefetch_factor', 'logger', 'log_level', 'log_processor', 'visualizer',
-                      'vis_backends', 'launcher', 'max_keep_ckpts')
-
-
-def _settings(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> dict:
-    """Everything that the outcome of a stage follows from, but its seed and the data's place."""
-    options = {k: v for k, v in {**options, **stage.options}.items()
-               if k.split('.')[-1] not in _WITHOUT_INFLUENCE}
-    files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
-             for k, v in given.items() if Path(v).is_file()}
-    cfg = load_config(stage.config).to_dict() if _there(stage) else {}
-    return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp,
-                                      inputs=files), default=str))
-
-
-def _telling(node):
-    if isinstance(node, dict):
-        return {str(k): _telling(v) for k, v in node.items() if k not in _WITHOUT_INFLUENCE}
-    return [_telling(v) for v in node] if isinstance(node, (list, tuple)) else node
-
-
-def _remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
-    """Write down what a stage is run with; one that goes on must be run with the same."""
-    if any(folder.glob('*.pth')):
-        _compare(stage, folder, options, given, amp)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole((json.dumps(_settings(stage, options, given, amp), indent=1) + '\n').encode(),
-                folder / 'stage.json')
-
-
-def _compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
-    """Refuse a folder that was made with other settings; one that does not say is taken."""
-    path = folder / 'stage.json'
-    if not path.is_file():
-        return
-    before, now = json.loads(path.read_text()), _settings(stage, options, given, amp)
-    changed = [k for k in now if k != 'inputs' and before.get(k) != now[k]]
-    had, has = before.get('inputs', {}), now['inputs']
-    changed += [f'inputs ({k})' for k in sorted({*had, *stage.inputs})  # a file may be gone
-                if k not in had or k not in stage.inputs or has.get(k, had[k]) != had[k]]
-    if changed:
-        raise ConfigError(f"stage '{stage.name}' in {folder} was run with another "
-                          f"{' and '.join(changed)}; give back what it had, take another "
-                          '--work-dir, or remove the folder (and those of the stages after it) to '
-                          'run it again')
 
 
 def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
@@ -385,47 +335,3 @@ def _run(command: list[str], log: Path, name: str = '', threads: int | None = No
     if children is not None:
         children.discard(process)
     return process.returncode, last
-
-
-def _scalars(result: dict) -> dict[str, float]:
-    return {**result.get('train', {}), **result.get('metrics', {})}
-
-
-def metrics_of(runs: dict[int, dict[str, dict]]) -> list[str]:
-    """What :func:`summarise` can be asked for."""
-    return sorted({k for run in runs.values() for row in run.values() for k in _scalars(row)})
-
-
-def summarise(runs: dict[int, dict[str, dict]], metric: str = 'mIoU',
-              shared: Sequence[str] = ()) -> dict[str, dict]:
-    """Mean and spread of a metric over seeds.
-
-    Args:
-        runs: Seed → stage → result, from :func:`run_recipe`.
-        metric: Key in the results' metrics, or among the last losses; stages without it have no
-            mean.
-        shared: Stages that all seeds have in common.
-
-    Returns:
-        Stage → dict(mean, std (sample deviation, 0 for one seed), values, seconds).
-
-    Raises:
-        ConfigError: no stage has this metric; names those that there are.
-    """
-    table: dict[str, dict] = {}
-    names = metrics_of(runs)
-    if names and metric not in names:
-        raise ConfigError(f"no stage has the metric '{metric}'; give one of {names} as --metric")
-    for name in next(iter(runs.values())):
-        rows = [run[name] for run in runs.values() if name in run]
-        rows = rows[:1] if name in shared else rows  # one run, whatever the seeds
-        values = [told[metric] for told in map(_scalars, rows) if metric in told]
-        entry = dict(iterations=rows[0]['iterations'],
-                     seconds=round(statistics.mean(row['seconds'] for row in rows), 1))
-        if values:
-            digits = 2 if max(values) > 1 else 4  # percents, or fractions as COCO's
-            entry.update(mean=round(statistics.mean(values), digits),
-                         std=round(statistics.stdev(values), digits) if len(values) > 1 else 0.0,
-                         values=[round(v, digits) for v in values])
-        table[name] = entry
-    return table

@@ -1,10 +1,7 @@
-"""Many variants of one experiment, as stages of a recipe; and one table of what came out."""
+"""Many variants of one experiment, as stages of a recipe."""
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -63,35 +60,3 @@ def grid_stages(config: str, grid: Mapping[str, Sequence], name: str = 'run') ->
     if len({s.name for s in stages}) < len(stages):
         raise ConfigError('two points of the grid have one name; their keys end alike')
     return stages
-
-
-def score(row: Mapping) -> str:
-    """Mean of a row of :func:`mmvitlin.engine.recipe.summarise`, and its spread over seeds."""
-    if 'mean' not in row:
-        return ''
-    digits = 2 if max(row['values']) > 1 else 4  # percents, or fractions and small losses
-    spread = f" ± {row['std']:.{digits}f}" if len(row['values']) > 1 else ''
-    return f"{row['mean']:.{digits}f}{spread}"
-
-
-def as_markdown(summary: Mapping[str, dict], metric: str) -> str:
-    """Table of :func:`mmvitlin.engine.recipe.summarise`, best first: the highest, of a loss the
-    lowest; rows without it left out."""
-    rows = sorted(((n, r) for n, r in summary.items() if 'mean' in r),
-                  key=lambda row: row[1]['mean'], reverse='loss' not in re.split('[./_]', metric))
-    lines = [f'| run | {metric} | seeds | iterations | seconds |',
-             '| --- | --- | --- | --- | --- |']
-    lines += [f"| {name} | {score(row)} | {len(row['values'])} | "
-              f"{row['iterations']} | {row['seconds']:.0f} |" for name, row in rows]
-    return '\n'.join(lines) + '\n'
-
-
-def as_csv(summary: Mapping[str, dict], metric: str) -> str:
-    """The same with one line for each seed's value."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(['run', 'place of the seed', metric, 'iterations', 'mean seconds'])
-    for name, row in summary.items():
-        for place, value in enumerate(row.get('values', [])):
-            writer.writerow([name, place, value, row['iterations'], row['seconds']])
-    return text.getvalue()

@@ -12,6 +12,7 @@ import pytest
 
 from mmvitlin.engine import recipe
 from mmvitlin.engine.config import load_config
+from mmvitlin.engine.results import summarise
 from mmvitlin.engine.sweep import grid_stages
 from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
@@ -126,7 +127,9 @@ def test_results_are_those_of_every_call(stages, ran, tmp_path):
     recipe.run_recipe(stages, tmp_path, (0, 1), only=['a', 'b'])
     assert list(recipe.run_recipe(stages, tmp_path, (0, ), only=['c'])[0]) == ['c']
     assert list(recipe.finished(stages, tmp_path, (0, ))[0]) == ['a', 'b', 'c']
-    assert list(recipe.finished(stages, tmp_path, (0, 1))[1]) == ['a', 'b']
+    both = recipe.finished(stages, tmp_path, (0, 1))
+    assert [list(run) for run in both.values()] == [['a', 'b', 'c'], ['a', 'b']]
+    assert list(summarise(both)) == ['a', 'b']  # what both seeds have
 
 
 def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_path, capsys):
@@ -188,11 +191,11 @@ def test_no_stage_outlives_a_killed_recipe(tmp_path):
 
 def test_seeds_are_gathered(stages, ran, tmp_path):
     runs = recipe.run_recipe(stages, tmp_path, (1, 2, 3))
-    table = recipe.summarise(runs)
+    table = summarise(runs)
     assert table['b'] == dict(iterations=9, seconds=1.5, mean=32.0, std=1.0, values=[31., 32., 33.])
     assert 'mean' not in table['a']
     with pytest.raises(ConfigError, match=r"the metric 'miou'; give one of \['mIoU'\] as --metric"):
-        recipe.summarise(runs, 'miou')
+        summarise(runs, 'miou')
 
 
 def test_the_metric_of_the_command_line(ran, tmp_path, monkeypatch, capsys):

@@ -1,11 +1,8 @@
-"""Variants of a stage, points of a grid, and the table."""
-import csv
-import io
-
+"""Variants of a stage, points of a grid."""
 import pytest
 
 from mmvitlin.engine import recipe
-from mmvitlin.engine.sweep import as_csv, as_markdown, expand, grid_stages
+from mmvitlin.engine.sweep import expand, grid_stages
 from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -38,19 +35,6 @@ def test_points_of_a_grid():
     assert stages[1].options == {'optim.lr': 1e-4, 'model.mask_ratio': 0.5}
     with pytest.raises(ConfigError, match='have one name'):
         grid_stages('c.py', {'lr': [1, 1]})
-
-
-def test_the_table_is_sorted_and_leaves_out_what_has_no_score():
-    summary = dict(a=dict(mean=1., std=.5, values=[.5, 1.5], iterations=9, seconds=3.),
-                   b=dict(mean=2., std=0., values=[2.], iterations=9, seconds=3.),
-                   distill=dict(iterations=9, seconds=3.))
-    lines = as_markdown(summary, 'mIoU').splitlines()
-    assert lines[2:] == ['| b | 2.00 | 1 | 9 | 3 |', '| a | 1.00 ± 0.50 | 2 | 9 | 3 |']
-    for loss in ('loss', 'decode.loss_ce', 'mask_loss'):  # the lowest is best
-        assert as_markdown(summary, loss).splitlines()[2].startswith('| a |')
-    rows = list(csv.reader(io.StringIO(as_csv(summary, 'mIoU'))))
-    assert rows[1:] == [['a', '0', '0.5', '9', '3.0'], ['a', '1', '1.5', '9', '3.0'],
-                        ['b', '0', '2.0', '9', '3.0']]
 
 
 def test_every_variant_of_the_ablation_is_a_config_that_builds(monkeypatch):

@@ -1,0 +1,160 @@
+"""What the stages of a recipe came to, over seeds: one file, and tables of it."""
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmvitlin.errors import ConfigError
+
+OF_THE_CALL = ('seeds', 'command', 'versions', 'machine')
+
+
+def _scalars(result: dict) -> dict[str, float]:
+    return {**result.get('train', {}), **result.get('metrics', {})}
+
+
+def metrics_of(runs: dict[int, dict[str, dict]]) -> list[str]:
+    """What :func:`summarise` can be asked for."""
+    return sorted({k for run in runs.values() for row in run.values() for k in _scalars(row)})
+
+
+def summarise(runs: Mapping[int, Mapping[str, dict]], metric: str = 'mIoU',
+              shared: Sequence[str] = ()) -> dict[str, dict]:
+    """Mean and spread of a metric over seeds.
+
+    Args:
+        runs: Seed → stage → result, from :func:`mmvitlin.engine.recipe.run_recipe`; what not
+            every seed has done is left out.
+        metric: Key in the results' metrics, or among the last losses; stages without it have no
+            mean.
+        shared: Stages that seeds have in common; one run counts once.
+
+    Returns:
+        Stage → dict(mean, std (sample deviation, 0 for one seed), values, seconds).
+
+    Raises:
+        ConfigError: no stage has this metric; names those that there are.
+    """
+    table: dict[str, dict] = {}
+    names = metrics_of(runs)
+    if names and metric not in names:
+        raise ConfigError(f"no stage has the metric '{metric}'; give one of {names} as --metric")
+    first, *rest = runs.values()
+    for name in (n for n in first if all(n in run for run in rest)):
+        rows = [run[name] for run in runs.values()]
+        if name in shared:
+            rows = [row for n, row in enumerate(rows) if row not in rows[:n]]
+        values = [told[metric] for told in map(_scalars, rows) if metric in told]
+        entry = dict(iterations=rows[0]['iterations'],
+                     seconds=round(statistics.mean(row['seconds'] for row in rows), 1))
+        if values:
+            digits = 2 if max(values) > 1 else 4  # percents, or fractions as COCO's
+            entry.update(mean=round(statistics.mean(values), digits),
+                         std=round(statistics.stdev(values), digits) if len(values) > 1 else 0.0,
+                         values=[round(v, digits) for v in values])
+        table[name] = entry
+    return table
+
+
+def read_results(path: str | Path) -> dict:
+    """A results file of ``tools/run_recipe.py``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        results = json.loads(Path(path).read_text())
+        missing = {'recipe', 'runs', *OF_THE_CALL} - results.keys()
+    except OSError as error:
+        raise ConfigError(f'no results file at {path} ({error.strerror})') from error
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f'{path} is no results file of tools/run_recipe.py') from error
+    if missing:
+        raise ConfigError(f'{path} is no results file of tools/run_recipe.py: it has no '
+                          f'{sorted(missing)}')
+    return results
+
+
+def join(results: dict, others: Mapping[str, dict]) -> dict:
+    """Seeds of several calls, also of several machines, in one file.
+
+    Args:
+        results: 'recipe', 'made_of' (stage → digest of its settings), 'runs' (seed → stage →
+            result) and what a call says of itself (:data:`OF_THE_CALL`).
+        others: The same by the name of the file they were read from.
+
+    Returns:
+        The file's content with the runs of all; 'added' holds what the other calls say of
+        themselves.
+
+    Raises:
+        ConfigError: another recipe, other settings, a file that does not say its settings, or
+            two different runs of one seed.
+    """
+    runs, made_of = dict(results['runs']), dict(results['made_of'])
+    own, added = set(results['seeds']), []
+    for name, other in others.items():
+        if Path(other['recipe']).stem != Path(results['recipe']).stem:
+            raise ConfigError(f"{name} holds results of {other['recipe']}, not of "
+                              f"{results['recipe']}")
+        if 'made_of' not in other:
+            raise ConfigError(f'{name} does not say what its stages were made with; its seeds '
+                              'have to be run again to stand beside others')
+        changed = sorted(stage for stage, made in other['made_of'].items()
+                         if made_of.setdefault(stage, made) != made)
+        if changed:
+            raise ConfigError(f"{name}: {', '.join(changed)} ran with another config or other "
+                              'options than here; one table needs one setting')
+        for seed, run in other['runs'].items():
+            here = runs.setdefault(seed, run)
+            if any(here[stage] != run[stage] for stage in here.keys() & run.keys()):
+                raise ConfigError(f'{name} holds another run of seed {seed}; leave one of the two '
+                                  'out')
+            runs[seed] = {**run, **here}
+        before = other.get('added', [])
+        first = set(other['seeds']).difference(*(call['seeds'] for call in before))
+        for call in [{**{k: other[k] for k in OF_THE_CALL}, 'seeds': sorted(first)}, *before]:
+            if call not in added and not own.issuperset(call['seeds']):
+                added.append(call)
+    runs = dict(sorted(runs.items(), key=lambda run: int(run[0])))
+    joined = dict(results, seeds=[int(seed) for seed in runs], made_of=made_of, runs=runs)
+    notes = [other['note'] for other in others.values() if other.get('note')]
+    return joined | (dict(added=added) if added else {}) | (
+        dict(note=' '.join(dict.fromkeys(notes))) if notes else {})
+
+
+def score(row: Mapping) -> str:
+    """Mean of a row of :func:`mmvitlin.engine.recipe.summarise`, and its spread over seeds."""
+    if 'mean' not in row:
+        return ''
+    digits = 2 if max(row['values']) > 1 else 4  # percents, or fractions and small losses
+    spread = f" ± {row['std']:.{digits}f}" if len(row['values']) > 1 else ''
+    return f"{row['mean']:.{digits}f}{spread}"
+
+
+def as_markdown(summary: Mapping[str, dict], metric: str) -> str:
+    """Table of :func:`mmvitlin.engine.recipe.summarise`, best first: the highest, of a loss the
+    lowest; rows without it left out."""
+    rows = sorted(((n, r) for n, r in summary.items() if 'mean' in r),
+                  key=lambda row: row[1]['mean'], reverse='loss' not in re.split('[./_]', metric))
+    lines = [f'| run | {metric} | seeds | iterations | seconds |',
+             '| --- | --- | --- | --- | --- |']
+    lines += [f"| {name} | {score(row)} | {len(row['values'])} | "
+              f"{row['iterations']} | {row['seconds']:.0f} |" for name, row in rows]
+    return '\n'.join(lines) + '\n'
+
+
+def as_csv(summary: Mapping[str, dict], metric: str) -> str:
+    """The same with one line for each seed's value."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(['run', 'place of the seed', metric, 'iterations', 'mean seconds'])
+    for name, row in summary.items():
+        for place, value in enumerate(row.get('values', [])):
+            writer.writerow([name, place, value, row['iterations'], row['seconds']])
+    return text.getvalue()

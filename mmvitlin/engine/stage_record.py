@@ -1,0 +1,72 @@
+"""What a stage was run with, written beside it, so that no other run passes for it."""
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmvitlin.engine.checkpoints import write_whole
+from mmvitlin.engine.config import load_config
+from mmvitlin.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmvitlin.engine.recipe import Stage
+
+_WITHOUT_INFLUENCE = ('work_dir', 'data_root', 'num_workers', 'persistent_workers', 'pin_memory',
+                      'prefetch_factor', 'logger', 'log_level', 'log_processor', 'visualizer',
+                      'vis_backends', 'launcher', 'max_keep_ckpts')
+
+
+def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> dict:
+    """Everything that the outcome of a stage follows from, but its seed and the data's place."""
+    options = {k: v for k, v in {**options, **stage.options}.items()
+               if k.split('.')[-1] not in _WITHOUT_INFLUENCE}
+    files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
+             for k, v in given.items() if Path(v).is_file()}
+    cfg = load_config(stage.config).to_dict() if stage.there() else {}
+    return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp,
+                                      inputs=files), default=str))
+
+
+def _telling(node):
+    if isinstance(node, dict):
+        return {str(k): _telling(v) for k, v in node.items() if k not in _WITHOUT_INFLUENCE}
+    return [_telling(v) for v in node] if isinstance(node, (list, tuple)) else node
+
+
+def remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
+    """Write down what a stage is run with; one that goes on must be run with the same."""
+    if any(folder.glob('*.pth')):
+        compare(stage, folder, options, given, amp)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole((json.dumps(settings_of(stage, options, given, amp), indent=1) + '\n').encode(),
+                folder / 'stage.json')
+
+
+def made_of(settings: dict) -> str:
+    """Digest of :func:`settings_of`, without the inputs, which differ from seed to seed."""
+    told = {k: v for k, v in settings.items() if k != 'inputs'}
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def record_of(folder: Path) -> dict | None:
+    """What the stage of a folder was run with; None where it does not say."""
+    path = folder / 'stage.json'
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
+    """Refuse a folder that was made with other settings; one that does not say is taken."""
+    before, now = record_of(folder), settings_of(stage, options, given, amp)
+    if before is None:
+        return
+    changed = [k for k in now if k != 'inputs' and before.get(k) != now[k]]
+    had, has = before.get('inputs', {}), now['inputs']
+    changed += [f'inputs ({k})' for k in sorted({*had, *stage.inputs})  # a file may be gone
+                if k not in had or k not in stage.inputs or has.get(k, had[k]) != had[k]]
+    if changed:
+        raise ConfigError(f"stage '{stage.name}' in {folder} was run with another "
+                          f"{' and '.join(changed)}; give back what it had, take another "
+                          '--work-dir, or remove the folder (and those of the stages after it) to '
+                          'run it again')
