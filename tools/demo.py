@@ -20,6 +20,7 @@ from mmvitlin.apis import SegInferencer
 from mmvitlin.datasets.streets import write_streets
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.engine.precision import half_dtype
 from mmvitlin.engine.recipe import load_recipe, load_report, run_recipe
 
 RECIPES = Path(__file__).parents[1] / 'configs' / 'recipes'
@@ -47,12 +48,11 @@ def main() -> None:
         write_streets(data, dict(zip(('train', 'val'), args.scenes, strict=True)), (256, 512),
                       seed=args.seed)
 
-    fast_bf16 = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() \
-        or torch.cpu._is_amx_tile_supported()
-    say(f"{len(recipe)} runs, two side by side, in {'mixed' if fast_bf16 else 'single'} precision; "
+    amp = half_dtype() is not None
+    say(f"{len(recipe)} runs, two side by side, in {'mixed' if amp else 'single'} precision; "
         'one that is done is not repeated')
     runs = run_recipe(recipe, out, (args.seed, ), {'data_root': str(data)},
-                      amp=fast_bf16, jobs=1 if torch.cuda.is_available() else 2)[args.seed]
+                      amp=amp, jobs=1 if torch.cuda.is_available() else 2)[args.seed]
 
     say('timing the backbones of teacher and student, batch 1, in turn')
     stages = out / f'seed{args.seed}'

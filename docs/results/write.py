@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import accuracy_tables as accuracy
+import evidence_tables as evidence
 import speed_tables as speed
 import summary
 from PIL import Image
@@ -24,9 +25,11 @@ WRITERS = {
     'Do the methods work': dict(
         camvid=accuracy.comparison, camvid_few_labels=accuracy.comparison,
         camvid_ablation=accuracy.ablation,
-        cifar10_ablation=accuracy.ablation, adala_camvid=accuracy.comparison,
+        cifar10_linearizer=accuracy.comparison, cifar10_ablation=accuracy.ablation,
+        streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,
         adala_rates=accuracy.rates, students_camvid=accuracy.comparison,
-        teachers_camvid=accuracy.comparison, cheaper_teacher=speed.teachers),
+        teachers_camvid=accuracy.comparison, transfer=evidence.transfer,
+        robustness=evidence.robustness, cheaper_teacher=speed.teachers),
     'Time and memory': dict(speed_cpu=speed.speed, ops_cpu=speed.ops),
     'Large images': dict(
         highres_memory=speed.highres, highres_camvid=accuracy.camvid_at_full_size,

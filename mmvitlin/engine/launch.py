@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvitlin.engine import checkpoints, distributed, sharding
 from mmvitlin.engine.hooks import FirstTimesHook, clean_exit
+from mmvitlin.engine.precision import half_dtype
 from mmvitlin.engine.preflight import (
     LOADERS,
     check_start,
@@ -27,10 +29,16 @@ _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHoo
 
 
 def _set_amp(cfg: Config) -> None:
-    wrapper = cfg.optim_wrapper
-    wrapper.type = 'AmpOptimWrapper' if torch.cuda.is_available() else 'mmvitlin.CPUAmpOptimWrapper'
-    if torch.cuda.is_available():
-        wrapper.setdefault('dtype', 'bfloat16' if torch.cuda.is_bf16_supported() else 'float16')
+    wrapper, dtype = cfg.optim_wrapper, half_dtype()
+    if dtype is None:
+        print_log('--amp: this processor has no bfloat16 instructions and would be many times '
+                  'slower with it, so the run is in float32 (bfloat16 all the same: --cfg-options '
+                  'optim_wrapper.type=mmvitlin.CPUAmpOptimWrapper)', logger='current', level=30)
+    elif torch.cuda.is_available():
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('dtype', str(dtype).removeprefix('torch.'))
+    else:
+        wrapper.type = 'mmvitlin.CPUAmpOptimWrapper'
 
 
 def _prepare_distributed(cfg: Config) -> None:
@@ -91,7 +99,8 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
         cfg: From :func:`mmvitlin.engine.config.load_config`.
         resume: True for the newest checkpoint of the work directory that can be read (none: as the
             config starts), or a file.
-        amp: Mixed precision: float16 or bfloat16 on a GPU, bfloat16 on a CPU.
+        amp: Mixed precision, in :func:`mmvitlin.engine.precision.half_dtype`; float32 where
+            there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
     cfg.launcher = launcher

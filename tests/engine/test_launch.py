@@ -1,5 +1,6 @@
 """Configs to runners: options, preflight, layer decay, mixed precision."""
 import argparse
+import json
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from mmengine.registry import MODELS
 
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.launch import augment_tests, train
+from mmvitlin.engine.optim import CPUAmpOptimWrapper
+from mmvitlin.engine.precision import half_dtype
 from mmvitlin.engine.preflight import preflight
 from mmvitlin.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
@@ -294,16 +297,34 @@ def test_resuming_a_finished_run_validates_and_ignores_load_from(streets, tmp_pa
     cfg.load_from = str(tmp_path / 'iter_2.pth')
     runner = train(cfg, resume=True)
     assert runner.iter == 4
-    import json
     assert 'mIoU' in json.loads((tmp_path / 'result.json').read_text())['metrics']
 
 
 @pytest.mark.slow
-def test_mixed_precision_on_the_cpu(streets, tmp_path):
+@pytest.mark.parametrize('has_bfloat16', [True, False])
+def test_mixed_precision_on_the_cpu(has_bfloat16, streets, tmp_path, monkeypatch):
+    """A processor that would imitate bfloat16 trains in float32, and says so."""
+    monkeypatch.setattr('mmvitlin.engine.launch.half_dtype',
+                        lambda: torch.bfloat16 if has_bfloat16 else None)
+    said = []
+    monkeypatch.setattr('mmvitlin.engine.launch.print_log', lambda text, **_: said.append(text))
     runner = train(nano(streets, tmp_path), amp=True)
-    assert type(runner.optim_wrapper).__name__ == 'CPUAmpOptimWrapper'
+    assert isinstance(runner.optim_wrapper, CPUAmpOptimWrapper) == has_bfloat16
+    assert ['has no bfloat16' in text for text in said] == ([] if has_bfloat16 else [True])
+    assert json.loads((tmp_path / 'result.json').read_text())['precision'] == (
+        'bfloat16' if has_bfloat16 else 'float32')
     assert all(p.dtype == torch.float32 for p in runner.model.parameters())
     assert runner.message_hub.get_scalar('train/loss').current() > 0
+
+
+@pytest.mark.parametrize(('cpu', 'has'), [('_is_avx512_bf16_supported', True),
+                                          ('_is_amx_tile_supported', True), (None, False)])
+def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+    for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == cpu)
+    assert half_dtype() == (torch.bfloat16 if has else None)
 
 
 @pytest.mark.slow

@@ -14,10 +14,12 @@ import mmengine
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 
 import mmvitlin
 from mmvitlin.engine.checkpoints import write_whole
+from mmvitlin.engine.optim import CPUAmpOptimWrapper
 from mmvitlin.registry import HOOKS
 
 
@@ -40,6 +42,15 @@ def command_line() -> str:
 def _scalars(metrics: dict | None) -> dict[str, float]:
     return {k: round(float(v), 4) for k, v in (metrics or {}).items()
             if isinstance(v, (int, float)) or getattr(v, 'ndim', None) == 0}
+
+
+def precision_of(wrapper: object) -> str | None:
+    """What an optimiser wrapper computes losses in; None for what is no wrapper of its own."""
+    if isinstance(wrapper, CPUAmpOptimWrapper):
+        return 'bfloat16'
+    if isinstance(wrapper, AmpOptimWrapper):
+        return str(wrapper.cast_dtype or torch.float16).removeprefix('torch.')
+    return 'float32' if type(wrapper) is OptimWrapper else None
 
 
 @HOOKS.register_module()
@@ -107,5 +118,7 @@ class ResultHook(Hook):
             versions=versions(),
             date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
             command=command_line())
+        if precision := precision_of(getattr(runner, 'optim_wrapper', None)):
+            result['precision'] = precision
         path = Path(runner.work_dir) / self.filename
         write_whole((json.dumps(result, indent=2, default=float) + '\n').encode(), path)

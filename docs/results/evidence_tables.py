@@ -1,0 +1,57 @@
+"""What was transferred, and how robust it is, as lines of Markdown."""
+import statistics
+
+from commands import ending
+
+KINDS = {'corruption': 'corruptions', 'scale': 'other resolutions', 'share': 'less context'}
+
+
+def _by_name(rows) -> dict[str, list]:
+    """Rows of several seeds, called NAME/SEED, by name."""
+    found: dict[str, list] = {}
+    for name, row in rows:
+        found.setdefault(name.partition('/')[0], []).append(row)
+    return found
+
+
+def _told(values: list[float], digits: int = 1) -> str:
+    spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.{digits}f}{spread}'
+
+
+def robustness(results: dict) -> list[str]:
+    """Scores of several networks under the same shifts, and what part of them is lost."""
+    kinds = [k for k in KINDS if any(k in row for row in results['summary'].values())]
+    lines = ['### Under corruptions, at other resolutions, with less context', '',
+             'Mean score in percent, and what part of the score without the shift is lost, over '
+             f"{len(results['conditions']) - 1} conditions (mean ± deviation over seeds):", '',
+             f"| | as it is | {' | '.join(f'{KINDS[k]} | lost' for k in kinds)} |",
+             '| --- | --- |' + ' --- | --- |' * len(kinds)]
+    for name, rows in _by_name(results['summary'].items()).items():
+        cells = [cell for k in kinds for cell in (
+            _told([row[k] for row in rows]), f"{_told([row[f'{k} drop'] for row in rows])}%")]
+        lines.append(f"| {name} | {_told([row['clean'] for row in rows])} | {' | '.join(cells)} |")
+    return [*lines, '', *ending(results)]
+
+
+def transfer(results: dict) -> list[str]:
+    """Distance of students' similarity maps from the teacher's, and whether it tells the score."""
+    stages = len(results['rows'][0]['distance'])
+    lines = ['### What was transferred', '',
+             'Distance of token-similarity maps from the teacher\'s (1 − cosine), by part of the '
+             f"depth, and linear CKA, on {results['images']} images that neither saw; score of the "
+             'network after its fine-tuning:', '',
+             f"| | {' | '.join(f'part {n + 1}' for n in range(stages))} | mean distance | mean CKA "
+             '| score |', '| --- |' + ' --- |' * (stages + 3)]
+    for name, rows in _by_name((row['name'], row) for row in results['rows']).items():
+        parts = [statistics.mean(row['distance'][n] for row in rows) for n in range(stages)]
+        scores = [row['score'] for row in rows if row['score'] is not None]
+        lines.append(
+            f"| {name} | {' | '.join(f'{p:.3f}' for p in parts)} | "
+            f"{_told([statistics.mean(row['distance']) for row in rows], 3)} | "
+            f"{_told([statistics.mean(row['cka']) for row in rows], 3)} | "
+            f"{_told(scores) if scores else ''} |")
+    found = results['correlations']
+    words = [f"Rank correlation with the score over {found['runs']} runs: distance "
+             f"{found['distance']:+.2f}, CKA {found['cka']:+.2f}.", ''] if found else []
+    return [*lines, '', *words, *ending(results)]
