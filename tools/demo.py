@@ -20,8 +20,8 @@ from mmvitlin.apis import SegInferencer
 from mmvitlin.datasets.streets import write_streets
 from mmvitlin.engine.cli import friendly
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.precision import half_dtype
 from mmvitlin.engine.recipe import load_recipe, load_report, run_recipe
+from mmvitlin.precision import half_dtype
 
 RECIPES = Path(__file__).parents[1] / 'configs' / 'recipes'
 SHAPES = ((512, 512), (1024, 1024), (1024, 2048), (2048, 2048))

@@ -1,7 +1,7 @@
 # Does a cheaper teacher change the student? CamVid, the same student and budgets as in
 # camvid_linearizer.py: features computed anew for every image, read back from disk for four views
-# of each, computed in bfloat16 throughout.
-#   python tools/run_recipe.py configs/recipes/camvid_teachers.py --seeds 0 1 2 --amp --jobs 2
+# of each, computed in bfloat16 throughout. Without --amp: it would put every teacher in bfloat16.
+#   python tools/run_recipe.py configs/recipes/camvid_teachers.py --seeds 0 1 2 --jobs 2
 distill = 'configs/distill/linearizer_adventurer-nano_camvid.py'
 distilled = 'configs/seg/camvid_adventurer-nano_distilled.py'
 teacher = {'model.teacher.checkpoint': 'teacher'}

@@ -28,6 +28,7 @@ from mmvitlin.engine.config import config_of_run, load_config
 from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_libraries, check_whole
 from mmvitlin.errors import ConfigError, in_words
+from mmvitlin.precision import warn_of_imitation
 
 _RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
 _LEAVING_OUT = ('skip_unreadable', 'ignore_empty')  # here each file's error is told
@@ -127,6 +128,7 @@ class Inferencer(metaclass=ABCMeta):
         self.model.load_state_dict(check_whole(self.model, checkpoint), strict=False)
         self.model.to(self.device).eval()
         self.dtype = PRECISIONS[precision]
+        warn_of_imitation(f'precision={precision}', self.dtype, self.device)
         self.load, self.prepare = self._pipeline(dataset.pipeline, scale)
         self.classes, self.palette = self._names_and_colours(dataset)
         self._made_of = (type(self), config, checkpoint, str(self.device), precision, cfg_options)

@@ -14,7 +14,6 @@ from mmengine.runner import Runner
 
 from mmvitlin.engine import checkpoints, distributed, sharding
 from mmvitlin.engine.hooks import FirstTimesHook, clean_exit
-from mmvitlin.engine.precision import half_dtype
 from mmvitlin.engine.preflight import (
     LOADERS,
     check_start,
@@ -23,6 +22,7 @@ from mmvitlin.engine.preflight import (
     preflight,
 )
 from mmvitlin.errors import ConfigError, UserError, in_words
+from mmvitlin.precision import half_dtype
 
 _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
           'mmvitlin.FiniteLossHook', 'mmvitlin.AverageBuffersHook', 'mmvitlin.FirstTimesHook')
@@ -99,7 +99,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
         cfg: From :func:`mmvitlin.engine.config.load_config`.
         resume: True for the newest checkpoint of the work directory that can be read (none: as the
             config starts), or a file.
-        amp: Mixed precision, in :func:`mmvitlin.engine.precision.half_dtype`; float32 where
+        amp: Mixed precision, in :func:`mmvitlin.precision.half_dtype`; float32 where
             there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """

@@ -11,9 +11,9 @@ from mmengine.registry import MODELS
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.launch import augment_tests, train
 from mmvitlin.engine.optim import CPUAmpOptimWrapper
-from mmvitlin.engine.precision import half_dtype
 from mmvitlin.engine.preflight import preflight
 from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.precision import half_dtype, warn_of_imitation
 from tests.conftest import ROOT
 
 CITYSCAPES = 'configs/seg/cityscapes_1024.py'
@@ -324,7 +324,15 @@ def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch)
     monkeypatch.setattr('platform.machine', lambda: 'x86_64')
     for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
         monkeypatch.setattr(torch.cpu, name, lambda name=name: name == cpu)
-    assert half_dtype() == (torch.bfloat16 if has else None)
+    assert half_dtype() == half_dtype('cpu') == (torch.bfloat16 if has else None)
+    said = []
+    monkeypatch.setattr('mmvitlin.precision.print_log', lambda text, **_: said.append(text))
+    warn_of_imitation('the teacher', None, 'cpu')
+    warn_of_imitation('the teacher', torch.bfloat16, 'cuda')
+    warn_of_imitation('the teacher', torch.bfloat16, 'cpu')
+    assert said == ([] if has else [
+        'the teacher: this processor has no bfloat16 instructions; bfloat16 is imitated and many '
+        'times slower than float32'])
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.distillers.feature_cache import FeatureCache
 from mmvitlin.models.distillers.mm_tokens import MMBackboneTokens
 from mmvitlin.models.utils import read_state_dict
+from mmvitlin.precision import warn_of_imitation
 from mmvitlin.registry import MODELS
 
 _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -108,6 +109,8 @@ class FrozenTeacher(FrozenNetwork):
             raise ValueError('teacher: shard=True is for a mmvitlin.TimmViT with softmax attention '
                              'that is neither compiled nor cached')
         dtype = _HALF.get(precision)
+        if not torch.cuda.is_available():
+            warn_of_imitation(f'model.teacher.precision={precision}', dtype, 'cpu')
         super().__init__(network.to(dtype=dtype))
         self._dtype, self._shard = dtype, shard
         self.__dict__['cache'] = _make_cache(cache)
