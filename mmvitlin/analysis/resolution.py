@@ -17,22 +17,26 @@ from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process, is_out_o
 from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.size_iou import GROUPS, SizeIoU
 from mmvitlin.datasets.checking import READING_STEPS
+from mmvitlin.datasets.loading import LENIENCIES
 from mmvitlin.errors import UnreadableFileError, UserError
 
 
 def labelled_images(cfg: Config) -> Iterator[tuple[str, np.ndarray]]:
-    """(image file, labels (H, W)) of a config's test set, at the labels' own size."""
+    """(image file, labels (H, W)) of a config's test set, at the labels' own size; what its
+    evaluator leaves out is 255."""
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
-    load = Compose([{k: v for k, v in s.items() if k != 'skip_unreadable'}
+    load = Compose([{k: v for k, v in s.items() if k not in LENIENCIES}
                     for s in cfg.test_dataloader.dataset.pipeline
                     if s['type'].split('.')[-1] in READING_STEPS])
+    ignored = _ignored_label(cfg)
     for n in range(len(dataset)):
         sample = load(dataset.get_data_info(n))
-        yield sample['img_path'], sample['gt_seg_map']
+        labels = sample['gt_seg_map']
+        yield sample['img_path'], np.where(labels == ignored, 255, labels)
 
 
-def ignored_label(cfg: Config) -> int:
+def _ignored_label(cfg: Config) -> int:
     """Label that the evaluator of a config leaves out, or else its test set; 255 if neither."""
     evaluators = cfg.get('test_evaluator') or []
     for part in (*([evaluators] if isinstance(evaluators, dict) else evaluators),
@@ -77,7 +81,7 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
     for scale in scales:
         made_of = (config, checkpoint, device, precision, scale)
         infer = SegInferencer(*made_of, cfg_options=options)
-        counts = SizeIoU(len(infer.classes), thin, small, ignored_label(infer.cfg))
+        counts = SizeIoU(len(infer.classes), thin, small)
         try:
             seen = _evaluate(infer, counts, limit)
         except UnreadableFileError:  # no scale would do

@@ -22,7 +22,7 @@ from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
 from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_sides
 from mmvitlin.apis.sources import Source, list_inputs
 from mmvitlin.datasets.checking import LABEL_STEPS
-from mmvitlin.datasets.loading import LoadImage, any_size
+from mmvitlin.datasets.loading import LENIENCIES, LoadImage, any_size
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.config import config_of_run, load_config
 from mmvitlin.engine.launch import without_initial_weights
@@ -31,7 +31,6 @@ from mmvitlin.errors import ConfigError, in_words
 from mmvitlin.precision import warn_of_imitation
 
 _RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
-_LEAVING_OUT = ('skip_unreadable', 'ignore_empty')  # here each file's error is told
 _LARGE = 4 * 2**20  # pixels from which memory is looked at first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -183,7 +182,7 @@ class Inferencer(metaclass=ABCMeta):
     @classmethod
     def _pipeline(cls, steps: Sequence[dict], scale) -> tuple[Compose, Compose]:
         """How a file is read, and what follows."""
-        steps = [{k: v for k, v in s.items() if k not in _LEAVING_OUT}
+        steps = [{k: v for k, v in s.items() if k not in LENIENCIES}
                  for s in steps if s['type'].split('.')[-1] not in LABEL_STEPS]
         if scale is not None:
             if isinstance(scale, (int, float)) and not isinstance(scale, bool) and scale > 0:

@@ -14,6 +14,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvitlin.datasets.annotations import annotations_by_image, faults
+from mmvitlin.datasets.loading import LENIENCIES
 
 LABEL_STEPS = ('LoadAnnotations', 'LoadSegLabels', 'LoadPanoptic', 'LoadPanopticAnnotations')
 READING_STEPS = ('LoadImage', 'LoadImageFromFile', *LABEL_STEPS)
@@ -70,7 +71,7 @@ def _datasets(cfg: Config) -> Iterator[tuple[str, object, Compose]]:
                 if step['type'].split('.')[-1] == 'LoadImageFromFile':
                     step.update(type='mmvitlin.LoadImage')  # OpenCV does not notice a cut file
                     step.pop('imdecode_backend', None)
-                for leniency in ('skip_unreadable', 'ignore_empty'):
+                for leniency in LENIENCIES:
                     step.pop(leniency, None)
             yield split, DATASETS.build(dict(settings, pipeline=[])), Compose(steps)
 

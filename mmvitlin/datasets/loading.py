@@ -20,6 +20,7 @@ from mmvitlin.registry import TRANSFORMS
 
 _PNG = b'\x89PNG'
 _LOCK = threading.Lock()
+LENIENCIES = ('skip_unreadable', 'ignore_empty')  # arguments of steps that may leave files out
 _usual_limit, _without_limit = Image.MAX_IMAGE_PIXELS, 0
 
 
