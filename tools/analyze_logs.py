@@ -3,7 +3,6 @@
     python tools/analyze_logs.py plot_curve work_dirs/a work_dirs/b --keys loss mIoU --out a.png
     python tools/analyze_logs.py cal_train_time work_dirs/a
 """
-import argparse
 from pathlib import Path
 
 from rich.console import Console
@@ -11,22 +10,21 @@ from rich.table import Table
 
 from mmvitlin.analysis.figures import curves, logged_rows, read_scalars
 from mmvitlin.analysis.logs import train_time
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.errors import ConfigError
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     tasks = parser.add_subparsers(dest='task', required=True)
     plot = tasks.add_parser('plot_curve', help='logged scalars against iterations')
-    plot.add_argument('runs', nargs='+', type=Path)
-    plot.add_argument('--keys', nargs='+', default=['loss'])
+    plot.add_argument('runs', nargs='+', type=Path, help='work directories')
+    plot.add_argument('--keys', nargs='+', default=['loss'], help='logged names')
     plot.add_argument('--legend', nargs='+', help='a name for each run')
     plot.add_argument('--out', type=Path, default=Path('work_dirs/curves.png'))
     times = tasks.add_parser('cal_train_time', help='seconds an iteration')
-    times.add_argument('runs', nargs='+', type=Path)
+    times.add_argument('runs', nargs='+', type=Path, help='work directories')
     args = parser.parse_args()
     logged = {run: read_scalars(run) for run in args.runs}
     for run, series in logged.items():

@@ -7,12 +7,11 @@
 A network is the work directory of a finished run, or CONFIG,CHECKPOINT, either with a name before
 an equals sign. Segmentors only.
 """
-import argparse
 from pathlib import Path
 
 from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.web import SideBySide, build_page
-from mmvitlin.engine.cli import friendly, split_name
+from mmvitlin.engine.cli import Parser, friendly, split_name
 from mmvitlin.errors import ConfigError
 
 
@@ -34,11 +33,10 @@ def network(text: str, device: str | None, precision: str) -> tuple[str, SegInfe
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('networks', nargs='+', metavar='[NAME=]NETWORK')
     parser.add_argument('--width', type=int, default=512, help='of the image, at first')
-    parser.add_argument('--widest', type=int, default=2048)
+    parser.add_argument('--widest', type=int, default=2048, help='pixels')
     parser.add_argument('--device')
     parser.add_argument('--precision', default='fp32')
     parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0 lets other machines in')

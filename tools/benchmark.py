@@ -19,6 +19,7 @@ import json
 import sys
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -35,7 +36,7 @@ from mmvitlin.analysis.trends import (
     series,
 )
 from mmvitlin.engine.checkpoints import write_whole
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.errors import ConfigError
 
@@ -49,22 +50,24 @@ def shape(text: str) -> tuple[int, int]:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('subjects', nargs='+')
+    parser = Parser(description=__doc__)
+    parser.add_argument('subjects', nargs='+', help='see above')
     parser.add_argument('--twins', action='store_true', help='add softmax twins of the first '
                         "subject: fused, materialised, ViTDet's windows")
     parser.add_argument('--peers', action='store_true', help=f"add {', '.join(PEERS)} of timm")
     parser.add_argument('--shapes', type=shape, nargs='+', metavar='HxW',
-                        default=[(512, 512), (1024, 1024), (1024, 2048)])
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1])
-    parser.add_argument('--precisions', nargs='+', choices=DTYPES, default=['fp32'])
-    parser.add_argument('--part', choices=PARTS, default='backbone')
-    parser.add_argument('--mode', choices=MODES, default='inference')
+                        default=[(512, 512), (1024, 1024), (1024, 2048)], help='height and width '
+                        'of the images, or one side of a square (default: 512 1024 1024x2048)')
+    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1], help='images at once')
+    parser.add_argument('--precisions', nargs='+', choices=DTYPES, default=['fp32'],
+                        help='each is a column')
+    parser.add_argument('--part', choices=PARTS, default='backbone', help='what is timed')
+    parser.add_argument('--mode', choices=MODES, default='inference', help='without or with the '
+                        'backward pass')
     parser.add_argument('--compile', action='store_true', help='also through torch.compile')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device')
     parser.add_argument('--threads', type=int)
-    parser.add_argument('--rounds', type=int, default=20)
+    parser.add_argument('--rounds', type=int, default=20, help='times each is measured, in turn')
     parser.add_argument('--seconds', type=float, default=10., help='of counting a cell')
     parser.add_argument('--time-limit', type=float, default=120., help='seconds; what takes '
                         'longer is run once, and given up after six times as long')
@@ -72,7 +75,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--scores', nargs='+', default=[], metavar='NAME=FILE',
                         help='result.json of a run (or FILE:KEY for another metric than mIoU) '
                         'whose score is drawn against the time of the network NAME')
-    parser.add_argument('--no-memory', action='store_true')
+    parser.add_argument('--no-memory', action='store_true', help='time alone')
     parser.add_argument('--compare', type=Path, metavar='OLD.json',
                         help='print what changed beyond the spread')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
@@ -164,9 +167,10 @@ def main() -> None:
     old = json.loads(args.compare.read_text()) if args.compare else None
     if old is not None and not all('status' in row for row in old.get('rows', {'': {}}).values()):
         raise ConfigError(f'--compare: {args.compare} was not written by this tool')
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     grid = Grid(subjects, args.shapes, args.batch_sizes, args.precisions, args.part, args.mode,
-                args.compile, args.device, args.threads, args.rounds, args.seconds,
-                args.time_limit, not args.no_memory, args.again)
+                args.compile, device, args.threads, args.rounds, args.seconds, args.time_limit,
+                not args.no_memory, args.again)
     console = Console(width=None if sys.stdout.isatty() else 160)
 
     def tell(text: str) -> None:

@@ -2,22 +2,20 @@
 
     python tools/browse_dataset.py configs/seg/cityscapes_1024.py --split train --number 20
 """
-import argparse
 import itertools
 from pathlib import Path
 
 from PIL import Image
 
 from mmvitlin.analysis.browsing import browse
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders, check_libraries
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('--split', '--phase', '-p', default='train', help='train, val or test')
     parser.add_argument('--number', '-n', type=int, default=10, help='of samples')

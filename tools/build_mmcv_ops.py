@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import torch
 
+from mmvitlin.engine.cli import Parser
 from mmvitlin.shipped import cache
 
 
@@ -25,6 +26,7 @@ def has_ops() -> bool:
 
 
 def main() -> None:
+    Parser(description=__doc__).parse_args()
     mmcv = version('onedl-mmcv')
     tag = sysconfig.get_platform().replace('-', '_')
     key = f"torch{version('torch')}-{platform.python_implementation().lower()[:2]}" \

@@ -6,7 +6,6 @@ Reports what is missing, unreadable, truncated, of another size than its image, 
 classes, labelled with nothing, or there twice; and boxes without area, outside of their image, or
 beside their mask. Exit status 1 if anything was found.
 """
-import argparse
 import json
 import os
 import sys
@@ -19,15 +18,14 @@ from rich.progress import track
 from rich.table import Table
 
 from mmvitlin.datasets.checking import check, count_samples, duplicates, lonely_labels
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders, check_libraries
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     parser.add_argument('--show', type=int, default=20, help='problems listed on the screen')

@@ -17,16 +17,15 @@ from mmvitlin.analysis.side_by_side import (
     token_map,
 )
 from mmvitlin.apis import SegInferencer
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     for who in ('teacher', 'student'):
-        parser.add_argument(f'{who}_config')
-        parser.add_argument(f'{who}_checkpoint')
+        parser.add_argument(f'{who}_config', help='with the same test set')
+        parser.add_argument(f'{who}_checkpoint', help='what a run of it wrote')
     parser.add_argument('--images', type=int, default=4)
     parser.add_argument('--skip', type=int, default=0, help='images of the set to leave out first')
     parser.add_argument('--token', type=float, nargs=2, default=(0.6, 0.5), metavar=('Y', 'X'),

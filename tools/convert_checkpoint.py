@@ -1,13 +1,12 @@
 """Convert released Adventurer or Mamba-Reg weights to an OpenMMLab checkpoint."""
-import argparse
 
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.models.utils import convert_released
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('source', help='released file')
     parser.add_argument('target', help='checkpoint to write')
     args = parser.parse_args()

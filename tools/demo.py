@@ -1,5 +1,4 @@
 """The main job on drawn street scenes: teacher, distillation, fine-tuning, comparison, speed."""
-import argparse
 import itertools
 import json
 import os
@@ -18,10 +17,10 @@ from mmvitlin.analysis.resolution import labelled_images
 from mmvitlin.analysis.side_by_side import difference_figure, predictions
 from mmvitlin.apis import SegInferencer
 from mmvitlin.datasets.streets import write_streets
-from mmvitlin.engine.cli import friendly
+from mmvitlin.device import half_dtype
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.recipe import load_recipe, load_report, run_recipe
-from mmvitlin.precision import half_dtype
 
 RECIPES = Path(__file__).parents[1] / 'configs' / 'recipes'
 SHAPES = ((512, 512), (1024, 1024), (1024, 2048), (2048, 2048))
@@ -33,11 +32,13 @@ def say(text: str) -> None:
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--recipe', type=Path, default=RECIPES / 'streets_demo.py')
+    parser = Parser(description=__doc__)
+    parser.add_argument('--recipe', type=Path, default=RECIPES / 'streets_demo.py',
+                        help='what is run')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--scenes', type=int, nargs=2, default=(240, 60), metavar=('TRAIN', 'VAL'))
+    parser.add_argument('--scenes', type=int, nargs=2, default=(240, 60), metavar=('TRAIN', 'VAL'),
+                        help='drawn')
     args = parser.parse_args()
     start, out = time.perf_counter(), args.work_dir
     recipe, told = load_recipe(args.recipe), load_report(args.recipe)

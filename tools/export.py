@@ -3,18 +3,16 @@
     python tools/export.py CONFIG CHECKPOINT student.onnx
     python tools/export.py CONFIG CHECKPOINT student.pt2 --to aot --size 1024 2048
 """
-import argparse
 from pathlib import Path
 
 from mmvitlin.apis.export import SUFFIXES, export, load_trained
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='of a segmentor, a classifier, or a distillation (its '
                         'student is written)')
     parser.add_argument('checkpoint')
@@ -24,7 +22,8 @@ def main() -> None:
     parser.add_argument('--size', type=int, nargs=2, default=(224, 224), metavar=('H', 'W'),
                         help='traced at')
     parser.add_argument('--fixed', action='store_true', help='only this size, batch 1')
-    parser.add_argument('--tolerance', type=float, default=1e-4)
+    parser.add_argument('--tolerance', type=float, default=1e-4,
+                        help='largest relative difference from the network here')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
     args = parser.parse_args()
     by_suffix = {suffix: kind for kind, suffix in reversed(SUFFIXES.items())}

@@ -16,7 +16,7 @@ from rich.progress import track
 from mmvitlin.apis import DetInferencer, inferencer_for
 from mmvitlin.apis.inferencer import PRECISIONS
 from mmvitlin.apis.sources import count_inputs
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.errors import ConfigError
 
@@ -31,8 +31,7 @@ def size(text: str) -> str | float | tuple[int, int]:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('inputs', nargs='+', help='images, folders, videos')

@@ -1,27 +1,27 @@
 """Draw street scenes in the Cityscapes layout, with COCO instances and single objects."""
-import argparse
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmvitlin.datasets.streets import write_streets
 from mmvitlin.datasets.streets.classes import OBJECTS
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.errors import ConfigError
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('root', help='folder to write')
-    parser.add_argument('--train', type=int, default=200, help='scenes (default 200)')
-    parser.add_argument('--val', type=int, default=50)
-    parser.add_argument('--test', type=int, default=0)
-    parser.add_argument('--size', type=int, nargs=2, default=(512, 1024), metavar=('H', 'W'))
+    parser.add_argument('--train', type=int, default=200, help='scenes')
+    parser.add_argument('--val', type=int, default=50, help='scenes')
+    parser.add_argument('--test', type=int, default=0, help='scenes')
+    parser.add_argument('--size', type=int, nargs=2, default=(512, 1024), metavar=('H', 'W'),
+                        help='height and width')
     parser.add_argument('--objects', type=int, default=0, metavar='N',
                         help='training images a class for classification; a quarter for val')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=2)
+    parser.add_argument('--workers', type=int, default=2, help='processes that draw')
     args = parser.parse_args()
     try:
         Path(args.root).mkdir(parents=True, exist_ok=True)

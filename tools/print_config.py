@@ -3,16 +3,15 @@
 Configs are Python, and reading one executes it. --no-exec prints the files of the chain as they
 are, base by base, and runs nothing.
 """
-import argparse
 
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.config_source import chain
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('--no-exec', action='store_true', help='show the sources, run nothing')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},

@@ -2,17 +2,15 @@
 
     python tools/publish_model.py work_dirs/cityscapes_1024/iter_80000.pth adventurer-base_city
 """
-import argparse
 from pathlib import Path
 
 from mmvitlin.engine.checkpoints import publish
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('checkpoint')
     parser.add_argument('target', type=Path, help='name to write; -<hash>.pth is appended')
     args = parser.parse_args()

@@ -8,7 +8,6 @@ curves, what tools/benchmark.py left in the folders and the figures (*.png) ther
 --teacher and --student, their predictions under a slider. The page needs no network and no other
 file.
 """
-import argparse
 import itertools
 from pathlib import Path
 
@@ -16,15 +15,14 @@ from mmvitlin.analysis.report_page import Page, find_runs, find_speeds, samples_
 from mmvitlin.analysis.resolution import labelled_images
 from mmvitlin.analysis.side_by_side import predictions
 from mmvitlin.apis import SegInferencer
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.errors import ConfigError
 
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folders', nargs='+', type=Path)
+    parser = Parser(description=__doc__)
+    parser.add_argument('folders', nargs='+', type=Path, help='work directories')
     parser.add_argument('--teacher', type=Path, help='work directory of a segmentor')
     parser.add_argument('--student', type=Path, help='likewise')
     parser.add_argument('--images', type=int, default=4, help='under sliders')

@@ -17,18 +17,18 @@ from rich.table import Table
 
 from mmvitlin.analysis.latency import machine
 from mmvitlin.analysis.resolution import curve_figure, resolution_curve
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
-    parser.add_argument('--scales', type=float, nargs='+', default=[0.5, 1., 2.])
+    parser.add_argument('--scales', type=float, nargs='+', default=[0.5, 1., 2.],
+                        help='factors on the images\' own size')
     parser.add_argument('--limit', type=int, help='images at most')
     parser.add_argument('--device')
     parser.add_argument('--precision', default='fp32')

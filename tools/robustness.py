@@ -7,7 +7,6 @@ Fifteen corruptions at five severities, four input scales, three cuts from the m
 the same pixels of whole images; every network sees the same pictures. Goes on where it was stopped;
 scores that another checkpoint, config or number of images gave are refused.
 """
-import argparse
 import json
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,7 +26,7 @@ from mmvitlin.analysis.robustness import (
     summarise,
 )
 from mmvitlin.engine.checkpoints import write_whole
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.errors import ConfigError
@@ -41,15 +40,16 @@ def now() -> str:
 
 @friendly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('--net', nargs=3, action='append', required=True,
                         metavar=('NAME', 'CONFIG', 'CHECKPOINT'))
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS)
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS,
+                        help='of shifts')
     parser.add_argument('--corruptions', nargs='+', help='default: the fifteen common ones')
-    parser.add_argument('--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5])
-    parser.add_argument('--limit', type=int, help='images')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5],
+                        help='of the corruptions')
+    parser.add_argument('--limit', type=int, help='images at most')
+    parser.add_argument('--device')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/robustness.json'))
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
     args = parser.parse_args()

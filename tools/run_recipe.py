@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmvitlin.analysis.latency import machine
 from mmvitlin.engine.checkpoints import write_whole
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.recipe import finished, folder_of, load_recipe, run_recipe
@@ -26,7 +26,7 @@ from mmvitlin.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('recipe', help='such as configs/recipes/camvid_linearizer.py')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--stages', nargs='+', help='only these')

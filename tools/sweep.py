@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.recipe import run_recipe
@@ -19,14 +19,13 @@ from mmvitlin.engine.sweep import grid_stages
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('--grid', nargs='+', action=ConfigOptions, required=True,
                         metavar='KEY=VALUE,VALUE')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
-    parser.add_argument('--amp', action='store_true')
+    parser.add_argument('--amp', action='store_true', help='mixed precision in every run')
     parser.add_argument('--metric', default='mIoU')
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/sweep_<config>')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},

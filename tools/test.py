@@ -1,13 +1,13 @@
 """Evaluate a checkpoint with the test set of any config."""
 import argparse
 
-from mmvitlin.engine.cli import friendly
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.launch import evaluate, local_rank_from
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
     parser.add_argument('--work-dir', help='where the log and result.json go')

@@ -24,17 +24,17 @@ from mmvitlin.analysis.transfer import (
     transferred,
     unseen_images,
 )
-from mmvitlin.engine.cli import friendly, split_name
+from mmvitlin.engine.cli import Parser, friendly, split_name
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('teacher')
-    parser.add_argument('students', nargs='+', metavar='[NAME=]RUN[:TUNED_RUN]')
+    parser = Parser(description=__doc__)
+    parser.add_argument('teacher', help='folder of its run')
+    parser.add_argument('students', nargs='+', metavar='[NAME=]RUN[:TUNED_RUN]',
+                        help='folders of distillations, and of the fine-tuning whose score counts')
     parser.add_argument('--untrained', action='store_true',
                         help='add the first student as it was before any training')
     parser.add_argument('--stages', type=int, help='equal parts of the depths; all layers if not '

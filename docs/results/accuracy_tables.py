@@ -44,10 +44,10 @@ def interval(student: dict, other: dict) -> tuple[float, float] | None:
 
 
 def beside(student: dict, other: dict) -> str:
-    """'better than', 'worse than', or neither where the interval holds 0."""
+    """'better than', 'worse than', or 'level with' where the interval holds 0."""
     found = interval(student, other)
     if found is None or found[0] <= 0 <= found[1]:
-        return 'not told apart from'
+        return 'level with'
     return 'better than' if found[0] > 0 else 'worse than'
 
 

@@ -1,10 +1,30 @@
 """The project's README on its results: which method, which network, from which image on."""
 import statistics
 
-from accuracy_tables import ROOT, beside, gap, load_report, score
-from commands import commands, ending
-from speed_tables import by_area, detector_times, in_seconds, measured, on, overtakes, parameters
+from accuracy_tables import ROOT, beside, gap, gaps_of, load_report, score
+from commands import commands
+from speed_tables import (
+    SUBJECTS,
+    by_area,
+    detector_times,
+    in_seconds,
+    measured,
+    on,
+    overtakes,
+    parameters,
+)
 from trust_table import survived
+
+READY = dict(
+    camvid_ablation='the ablation of ViT-Linearizer on CamVid (recipe `camvid_ablation.py`)',
+    cifar10_ablation='the same on CIFAR-10 (`cifar10_ablation.py`)',
+    camvid_few_labels='fewer labelled images (`camvid_few_labels.py`)',
+    students_camvid='ConvNeXt, MLP-Mixer and other students (`camvid_students.py`)',
+    teachers_camvid='teachers in half precision or read from disk (`camvid_teachers.py`)',
+    detection_streets='detectors on drawn streets (`streets_detection.py`)',
+    highres_camvid='CamVid at full size and twice it (`camvid_highres.py`)',
+    robustness='corruptions (`tools/robustness.py`)',
+    transfer='what was transferred (`tools/transfer.py`)')
 
 
 def lines(files: dict[str, dict]) -> list[str]:
@@ -15,7 +35,7 @@ def lines(files: dict[str, dict]) -> list[str]:
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
     if 'speed_cpu' in files:
-        told += speed(files['speed_cpu'])
+        told += speed(files['speed_cpu'], files.get('detection_speed'))
     if 'highres_memory' in files:
         told += large_images(files['highres_memory'], files.get('resolution_streets'))
     if 'detection_streets' in files:
@@ -23,6 +43,9 @@ def lines(files: dict[str, dict]) -> list[str]:
     if 'reliability' in files:
         told += trust(files['reliability'])
     gpus = any(name in files for name in ('ops_gpu', 'speed_gpu'))
+    waiting = [words for name, words in READY.items() if name not in files]
+    if waiting:
+        told += [f"Ready to run, not measured yet: {'; '.join(waiting)}.", '']
     return [*told, 'Every table with its machine and date: '
             '[docs/results](docs/results/README.md).' +
             ('' if gpus else ' Nothing was measured on a GPU yet.'), '']
@@ -32,6 +55,7 @@ def advice(camvid: dict, adala: dict, timed: dict) -> list[str]:
     """Which method, which student, from which image on, as far as it was measured."""
     a, b, rows = camvid['stages'], adala['stages'], measured(timed)
 
+
     def times(name: str, size: str) -> str:
         ours, theirs = (rows[n, size, 'fp32']['ms']['median'] for n in (name, 'vit-base'))
         return f'1/{theirs / ours:.1f}'
@@ -39,34 +63,39 @@ def advice(camvid: dict, adala: dict, timed: dict) -> list[str]:
     size = '1024x2048'
     faster = {k: overtakes(timed, f'{k}-base', 'vit-base', 'fp32')
               for k in ('linear-vit', 'adventurer')}
+    long, student = b['no_alignment_long'], b['both_stages']
+    wins = sum(g > 0 for g in gaps_of(long, student))
     told = [
         '### Which one?', '',
         'What the tables below say, with small networks on CamVid for accuracy and base networks '
         'on two CPU cores for time; other data and a GPU may say otherwise. Differences in mIoU, '
-        f"with the 95% interval of {len(camvid['seeds'])} seeds:", '',
-        f"- *You have a ViT, and little time to train with labels*: make it linear. With both "
-        f"stages of ViT-AdaLA it is {beside(b['both_stages'], b['softmax_finetuned'])} the same "
-        f"ViT with softmax under the same fine-tuning "
-        f"({gap(b['both_stages'], b['softmax_finetuned'])}), and "
-        f"{beside(b['both_stages'], b['no_alignment'])} one that was not aligned "
-        f"({gap(b['both_stages'], b['no_alignment'])}). At {size.replace('x', '×')} it takes "
-        f"{times('linear-vit-base', size)} of the time."]
+        f"with the 95% interval of {len(camvid['seeds'])} seeds; where it holds 0, they are "
+        'called level: no difference was shown.', '',
+        "- *You have a ViT that does your task, and little time to train with labels*: make it "
+        f"linear. The ViT here had had {a['teacher']['iterations']} iterations with the same "
+        f"labels. Turned linear by both stages of ViT-AdaLA and fine-tuned for "
+        f"{student['iterations']}, it is {beside(student, b['softmax_finetuned'])} the same ViT "
+        f"with softmax and the same fine-tuning ({gap(student, b['softmax_finetuned'])}), "
+        f"{beside(student, b['no_alignment'])} one without alignment "
+        f"({gap(student, b['no_alignment'])}), and {gap(student, b['teacher'])} beside the ViT "
+        f"as it was. Feature alignment alone is {beside(b['stage2_only'], student)} both stages "
+        f"({gap(b['stage2_only'], student)}), and simpler. At {size.replace('x', '×')} the "
+        f"backbone takes {times('linear-vit-base', size)} of the time."]
     if 'distilled_l2' in a:
         told.append(
-            f"- *You want a scan*: distil it. An Adventurer by "
-            f"ViT-Linearizer is {beside(a['distilled'], a['scratch'])} one from scratch "
-            f"({gap(a['distilled'], a['scratch'])}) and "
-            f"{beside(a['distilled'], a['distilled_l2'])} one by plain L2 on final features "
-            f"({gap(a['distilled'], a['distilled_l2'])}), which is the simpler thing to do. It "
+            f"- *You want a Mamba-style student (Adventurer)*: distil it. By ViT-Linearizer it is "
+            f"{beside(a['distilled'], a['scratch'])} one from scratch with the same labels "
+            f"({gap(a['distilled'], a['scratch'])}), {gap(a['distilled'], a['teacher'])} beside "
+            f"its teacher, and {beside(a['distilled'], a['distilled_l2'])} one by plain L2 on final "
+            f"features ({gap(a['distilled'], a['distilled_l2'])}), which is simpler. Its backbone "
             f"takes {times('adventurer-base', size)} of the ViT's time.")
     return [
         *told,
         '- *You can train with labels for all of the budget*: do. An Adventurer with labels '
         f"throughout is {beside(a['scratch_long'], a['distilled'])} the distilled one "
-        f"({gap(a['scratch_long'], a['distilled'])}), a linear ViT "
-        f"{beside(b['no_alignment_long'], b['both_stages'])} the aligned one "
-        f"({gap(b['no_alignment_long'], b['both_stages'])}).",
-        "- *Small images*: keep the softmax. A linear ViT-B is faster from "
+        f"({gap(a['scratch_long'], a['distilled'])}); a linear ViT, in {wins} of "
+        f"{len(b['teacher']['values'])} seeds, than the aligned one ({gap(long, student)}).",
+        f"- *Small images*: keep the softmax. A linear ViT-B is faster from "
         f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}.", '']
 
 
@@ -99,12 +128,12 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         'Learning rates of ViT-AdaLA are the best of three by the loss without labels, those of '
         'the others were not searched. When these were measured the Adventurers were distilled '
         'on the very batches of their fine-tuning, and small schedules decayed their norms; the '
-        'configs have since parted the batches and exempted the norms. Fewer labelled images, '
-        'and teachers that saw more than the student can, were not measured.', '',
+        'configs have since parted the batches and exempted the norms. Teachers that '
+        'saw more than the student can, such as CLIP, were not measured.', '',
         *commands(camvid, adala)]
 
 
-def speed(results: dict) -> list[str]:
+def speed(results: dict, windows: dict | None) -> list[str]:
     """Base networks by size of image, and where each overtakes."""
     rows = measured(results)
     told = [
@@ -127,18 +156,37 @@ def speed(results: dict) -> list[str]:
               for name in ('vit-base', 'linear-vit-base', 'adventurer-base')]
         if None not in of:
             peaks.append(f"{size.replace('x', '×')} {of[0]:,.0f}, {of[1]:,.0f} and {of[2]:,.0f}")
-    words = []
-    for kind, prefix in (('a linear ViT', 'linear-vit-'), ('an Adventurer', 'adventurer-')):
-        words.append(f'{kind} ' + ', '.join(
-            f"{overtakes(results, prefix + w, f'vit-{w}', 'fp32')} ({w})"
-            for w in ('tiny', 'small', 'base')))
-    return [*told, '', f"Faster than the ViT of its name, from: {'; '.join(words)}. Below that, "
-            f'keep the softmax. {parameters(rows)}', '',
+    told += ['', 'Faster than the ViT of its name, in float32, from images of:', '',
+             '| | tiny | small | base |', '| --- | --- | --- | --- |']
+    for kind, prefix in (('linear ViT', 'linear-vit-'), ('Adventurer', 'adventurer-')):
+        cells = [overtakes(results, prefix + w, f'vit-{w}', 'fp32')
+                 for w in ('tiny', 'small', 'base')]
+        told.append(f"| {kind} | {' | '.join(cells)} |")
+    return [*told, '', f'Below that, keep the softmax. {parameters(rows)}', '',
+            *(against_windows(windows) if windows else []),
             'Peak memory above the loaded network in MiB, ViT-B, linear ViT-B and Adventurer-B: '
             f"{'; '.join(peaks)}.", '',
             '![time against tokens](docs/results/speed_cpu_latency.png)', '',
             '![memory against tokens](docs/results/speed_cpu_memory.png)', '',
-            *ending(results)]
+            *commands(results, windows),
+            *([results['note'], ''] if results.get('note') else [])]
+
+
+def against_windows(results: dict) -> list[str]:
+    """The opponent that a user of large images would really pick."""
+    rows = measured(results, 'features')
+
+    def seconds(name: str) -> float:
+        return rows[name, '1024x1024', 'fp32']['ms']['median'] / 1e3
+
+    words = []
+    for name, told in SUBJECTS.items():
+        windows = seconds(f'windowed ViT twin of {name}')
+        words.append(f'{told} {seconds(name):.1f} s, {seconds(name) / windows:.2f} of the '
+                     f'{windows:.1f} s of the windows beside it')
+    return ["The nearest opponent is no global attention but ViTDet's windows (14×14, four global "
+            f"blocks). Backbone and pyramid at 1024×1024: {'; '.join(words)}. What windows cost in "
+            'accuracy was not measured.', '']
 
 
 def large_images(memory: dict, curve: dict | None) -> list[str]:

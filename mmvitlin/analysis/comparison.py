@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from mmvitlin.engine.recipe import Report
 
+_NOISE = 2.0  # mIoU that one seed is no evidence of
+
 
 def report(results: dict, told: Report) -> str:
     """The report as Markdown; what came out worse is said to be worse.
@@ -47,5 +49,8 @@ def report(results: dict, told: Report) -> str:
 
 def _verdict(miou: dict[str, float], student: str, other: str) -> str:
     gap = miou[student] - miou[other]
-    word = 'better than' if gap > 0 else 'worse than' if gap < 0 else 'equal to'
-    return f'- `{student}` is {abs(gap):.2f} mIoU {word} `{other}`.'
+    if abs(gap) < _NOISE:
+        return f'- `{student}` against `{other}`: {gap:+.2f} mIoU, which one seed cannot tell '\
+            'from 0.'
+    word = 'better' if gap > 0 else 'worse'
+    return f'- `{student}` is {abs(gap):.2f} mIoU {word} than `{other}`.'

@@ -17,6 +17,7 @@ from mmengine.structures import BaseDataElement, PixelData
 
 from mmvitlin.analysis.figures import COLOURS, plt, save
 from mmvitlin.datasets.shifts import Corrupt, corruption_names, middle
+from mmvitlin.device import usable_device
 from mmvitlin.engine.config import load_config
 from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_whole
@@ -146,7 +147,7 @@ def evaluate_shifts(config: str,
                     shifts: dict[str, dict],
                     options: dict | None = None,
                     limit: int | None = None,
-                    device: str = 'cpu',
+                    device: str | None = None,
                     done: dict[str, float] | None = None,
                     progress: Callable[[str, float], None] = lambda name, score: None
                     ) -> dict[str, float]:
@@ -158,7 +159,7 @@ def evaluate_shifts(config: str,
         shifts: From :func:`conditions`.
         options: ``--cfg-options``.
         limit: Images at most.
-        device: Where.
+        device: See :func:`mmvitlin.device.usable_device`.
         done: Scores that are there already.
         progress: Told each result.
 
@@ -173,7 +174,7 @@ def evaluate_shifts(config: str,
         cfg.model.data_preprocessor = cfg.data_preprocessor
     model = MODELS.build(cfg.model)
     model.load_state_dict(check_whole(model, checkpoint), strict=False)
-    model.to(device).eval()
+    model.to(usable_device(device)).eval()
     scores = dict(done or {})
     for name, shift in shifts.items():
         if name not in scores:

@@ -92,8 +92,8 @@ def faster_from(pair: dict) -> str:
     if pair['always']:
         return 'every size'
     if pair['level']:
-        return f"{pair['since']}, level at {pair['level']}".replace('x', '×')
-    return f"{pair['tokens']:,} tokens, {pair['side']}×{pair['side']} pixels"
+        return f"{pair['since']} (level at {pair['level']})".replace('x', '×')
+    return f"about {pair['side']}×{pair['side']} ({pair['tokens']:,} tokens)"
 
 
 def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:

@@ -23,12 +23,12 @@ from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_
 from mmvitlin.apis.sources import Source, list_inputs
 from mmvitlin.datasets.checking import LABEL_STEPS
 from mmvitlin.datasets.loading import LENIENCIES, LoadImage, any_size
+from mmvitlin.device import usable_device, warn_of_imitation
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.config import config_of_run, load_config
 from mmvitlin.engine.launch import without_initial_weights
 from mmvitlin.engine.preflight import check_libraries, check_whole
-from mmvitlin.errors import ConfigError, in_words
-from mmvitlin.precision import warn_of_imitation
+from mmvitlin.errors import ConfigError
 
 _RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
 _LARGE = 4 * 2**20  # pixels from which memory is looked at first
@@ -117,7 +117,7 @@ class Inferencer(metaclass=ABCMeta):
                  check_memory: bool = True):
         if precision not in PRECISIONS:
             raise ConfigError(f"precision must be one of {sorted(PRECISIONS)}, got '{precision}'")
-        self.device = _device(device)
+        self.device = usable_device(device)
         cfg = self.cfg = load_config(config, cfg_options)
         dataset = _test_set(cfg, config)
         check_libraries(cfg)
@@ -345,23 +345,6 @@ class Inferencer(metaclass=ABCMeta):
                 f'{name}: {size[0]}x{size[1]} pixels need about {needed / 1024:.1f} GiB, and '
                 f'{there / 1024:.1f} GiB are free; let the network see less (scale=0.5, --scale '
                 f'0.5){self.other_remedy}')
-
-
-def _device(name: str | None) -> torch.device:
-    """A device that works.
-
-    Raises:
-        ConfigError: torch does not know it, or it is not there.
-    """
-    name = str(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except Exception as error:  # of many types, one for each kind of device
-        reason = in_words(error).splitlines()[0]
-        raise ConfigError(f"the device '{name}' cannot be used ({reason}); choose 'cpu', or 'cuda' "
-                          'where torch sees a GPU') from error
-    return device
 
 
 def _test_set(cfg: Config, path: str) -> dict:

@@ -1,4 +1,6 @@
 """CamVid in the SegNet split."""
+from pathlib import Path
+
 from mmseg.datasets import BaseSegDataset
 
 from mmvitlin.registry import DATASETS
@@ -8,9 +10,9 @@ from mmvitlin.registry import DATASETS
 class CamVidDataset(BaseSegDataset):
     """CamVid road scenes, 11 classes, 367/101/233 frames of 480×360.
 
-    Layout: ``images/{train,val,test}/*.jpg``, ``labels/{train,val,test}/*.png`` with class
-    numbers in the order of ``METAINFO`` and 11 for void, which
-    ``LoadSegLabels(void_labels=[11])`` turns into the ignored label.
+    Layout: ``images/{train,val,test}/*.jpg`` (or ``.png``, as SegNet has them) and
+    ``labels/{train,val,test}/*.png`` with class numbers in the order of ``METAINFO`` and 11 for
+    void, which ``LoadSegLabels(void_labels=[11])`` turns into the ignored label.
 
     Source: Brostow et al. 2008; split and classes of SegNet (arXiv 1511.00561).
     """
@@ -21,5 +23,12 @@ class CamVidDataset(BaseSegDataset):
                  [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
                  [0, 128, 192]])
 
-    def __init__(self, img_suffix: str = '.jpg', seg_map_suffix: str = '.png', **kwargs):
+    def __init__(self, img_suffix: str | None = None, seg_map_suffix: str = '.png', **kwargs):
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Images and labels; without ``img_suffix`` the images are what there is."""
+        if self.img_suffix is None:
+            folder = Path(self.data_prefix['img_path'])
+            self.img_suffix = '.png' if next(folder.glob('*.png'), None) else '.jpg'
+        return super().load_data_list()

@@ -1,6 +1,7 @@
 """What every command line shares."""
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import sys
@@ -34,6 +35,50 @@ def friendly(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(2)
 
     return wrapped
+
+
+_HELP = {  # of what several tools take
+    'config': 'file, or mmvitlin:: and its place under configs/',
+    'checkpoint': 'what a run of the config wrote',
+    '--batch-size': 'images at once',
+    '--cfg-options': 'keys of the config to set, such as data_root=FOLDER',
+    '--device': 'such as cpu or cuda:1; a GPU where there is one',
+    '--images': 'how many',
+    '--launcher': 'who started the processes',
+    '--metric': 'of the table',
+    '--out': 'file to write',
+    '--out-dir': 'folder to write to',
+    '--precision': 'fp32, bf16 or fp16',
+    '--seed': 'of everything random',
+    '--seeds': 'one run of everything for each',
+    '--threads': 'of the CPU; all of them',
+    '--work-dir': 'folder of the runs',
+}
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The module's text as it is, and every default that says something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or '', action.default
+        silent = default in (None, False, argparse.SUPPRESS, '') or default in ([], (), {})
+        if silent or not action.option_strings or 'default' in text:
+            return text
+        told = ' '.join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
+        return f"{text} (default: {told.replace('%', '%%')})".strip()
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments of a tool; its ``--help`` tells the defaults, and what several tools share."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{'formatter_class': _Formatter, **kwargs})
+
+    def add_argument(self, *names, **kwargs) -> argparse.Action:
+        """As ``argparse`` does; options that several tools have need no help of their own."""
+        if (known := _HELP.get(names[0])) and 'help' not in kwargs:
+            kwargs['help'] = known
+        return super().add_argument(*names, **kwargs)
 
 
 def split_name(text: str, is_whole: Callable[[str], bool] = lambda text: False

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmvitlin.device import half_dtype
 from mmvitlin.engine import checkpoints, distributed, sharding
 from mmvitlin.engine.hooks import FirstTimesHook, clean_exit
 from mmvitlin.engine.preflight import (
@@ -22,7 +23,6 @@ from mmvitlin.engine.preflight import (
     preflight,
 )
 from mmvitlin.errors import ConfigError, UserError, in_words
-from mmvitlin.precision import half_dtype
 
 _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHook',
           'mmvitlin.FiniteLossHook', 'mmvitlin.AverageBuffersHook', 'mmvitlin.FirstTimesHook')
@@ -99,7 +99,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
         cfg: From :func:`mmvitlin.engine.config.load_config`.
         resume: True for the newest checkpoint of the work directory that can be read (none: as the
             config starts), or a file.
-        amp: Mixed precision, in :func:`mmvitlin.precision.half_dtype`; float32 where
+        amp: Mixed precision, in :func:`mmvitlin.device.half_dtype`; float32 where
             there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """

@@ -184,7 +184,7 @@ def test_crossovers():
             for p in found] == [('fast', 'slow', 252, 254, False, '400'),
                                 ('first', 'fast', None, None, True, '100'),
                                 ('first', 'slow', None, None, True, '100')]
-    assert [faster_from(p) for p in found] == ['252 tokens, 254×254 pixels'] + 2 * ['every size']
+    assert [faster_from(p) for p in found] == ['about 254×254 (252 tokens)'] + 2 * ['every size']
     assert pairs({'fast · b': fast, 'other · c': slow}) == []
 
 
@@ -196,10 +196,10 @@ def test_networks_that_are_level_do_not_overtake():
 
     slow = rows(10., 20., 40.)
     found, = pairs({'a · b': rows(9.5, 10., 20.), 'slow · b': slow})
-    assert faster_from(found) == '400×1, level at 100×1'
+    assert faster_from(found) == '400×1 (level at 100×1)'
     assert found['tokens'] is None
     found, = pairs({'a · b': rows(30., 20.5, 20.), 'slow · b': slow})
-    assert faster_from(found) == '1600×1, level at 400×1'
+    assert faster_from(found) == '1600×1 (level at 400×1)'
     assert pairs({'a · b': rows(5., 10., 39.), 'slow · b': slow}) == []
     found, = pairs({'a · b': rows(5., 10., 30.), 'slow · b': slow})
     assert faster_from(found) == 'every size'
@@ -361,6 +361,6 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
         assert panel.xaxis.get_tick_params()['labelbottom']
     told = [t.get_text() for t in panels[0].get_legend().get_texts()]
     assert told == ['1: a-tiny faster than b-tiny from 500 tokens',
-                    '2: a-base faster than b-base from 1024×1024, level at 512×512',
+                    '2: a-base faster than b-base from 1024×1024 (level at 512×512)',
                     '1 more pair in the results file']
     assert drawn[0]._suptitle.get_text() == 'backbone · batch 1'

@@ -8,12 +8,12 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
+from mmvitlin.device import half_dtype, warn_of_imitation
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.launch import augment_tests, train
 from mmvitlin.engine.optim import CPUAmpOptimWrapper
 from mmvitlin.engine.preflight import preflight
 from mmvitlin.errors import CheckpointError, ConfigError
-from mmvitlin.precision import half_dtype, warn_of_imitation
 from tests.conftest import ROOT
 
 CITYSCAPES = 'configs/seg/cityscapes_1024.py'
@@ -326,7 +326,7 @@ def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch)
         monkeypatch.setattr(torch.cpu, name, lambda name=name: name == cpu)
     assert half_dtype() == half_dtype('cpu') == (torch.bfloat16 if has else None)
     said = []
-    monkeypatch.setattr('mmvitlin.precision.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('mmvitlin.device.print_log', lambda text, **_: said.append(text))
     warn_of_imitation('the teacher', None, 'cpu')
     warn_of_imitation('the teacher', torch.bfloat16, 'cuda')
     warn_of_imitation('the teacher', torch.bfloat16, 'cpu')

@@ -39,6 +39,28 @@ def test_the_page_from_top_to_bottom(tmp_path):
     assert list(tmp_path.glob('my-student-*.pth'))
 
 
+def test_a_published_vit_teaches_with_its_own_normalisation(tmp_path, monkeypatch):
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmvitlin.engine.config import load_config
+    for kind, text in BLOCKS:
+        if kind == 'python':
+            (tmp_path / re.match(r'# (\S+\.py)\n', text)[1]).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config('distill_clip.py')
+    name = 'vit_base_patch16_clip_quickgelu_224.openai'
+    assert cfg.model.teacher.backbone.to_dict() == dict(
+        type='mmvitlin.TimmViT', model_name=name, pretrained=True)
+    import timm
+    real = timm.create_model
+    monkeypatch.setattr(timm, 'create_model',  # there may be no network
+                        lambda *a, pretrained=False, **k: real(*a, pretrained=False, **k))
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    assert [len(model.teacher.network.blocks()), model.teacher.network.embed_dims] == [12, 768]
+    assert [round(float(v), 1) for v in model.teacher.norm[0]] == [122.8, 116.7, 104.1]
+
+
 def test_tools_by_name():
     def call(*words):
         return subprocess.run([sys.executable, '-m', 'mmvitlin', *words], cwd=ROOT, text=True,

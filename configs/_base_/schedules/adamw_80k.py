@@ -1,4 +1,5 @@
 # 80k iterations of AdamW with layer decay, linear warm-up and poly decay
+# meant for 8 images a step; auto_scale_lr.enable=True fits the rate to another number
 max_iters = 80000
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -9,6 +10,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
     dict(type='PolyLR', power=1.0, eta_min=0., by_epoch=False, begin=1500, end=max_iters),
 ]
+auto_scale_lr = dict(enable=False, base_batch_size=8)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=8000)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

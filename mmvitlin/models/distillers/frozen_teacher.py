@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from mmengine.dist import get_world_size
 from torch import Tensor
 
+from mmvitlin.device import warn_of_imitation
 from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.distillers.feature_cache import FeatureCache
 from mmvitlin.models.distillers.mm_tokens import MMBackboneTokens
 from mmvitlin.models.utils import read_state_dict
-from mmvitlin.precision import warn_of_imitation
 from mmvitlin.registry import MODELS
 
 _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}

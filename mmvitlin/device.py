@@ -1,8 +1,30 @@
-"""Which half precision a machine computes in, rather than imitates."""
+"""What a machine computes on, and in which half precision."""
 import platform
 
 import torch
 from mmengine.logging import print_log
+
+from mmvitlin.errors import ConfigError, in_words
+
+
+def usable_device(name: torch.device | str | None = None) -> torch.device:
+    """A device that works.
+
+    Args:
+        name: None for a GPU where there is one.
+
+    Raises:
+        ConfigError: torch does not know it, or it is not there.
+    """
+    name = str(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:  # of many types, one for each kind of device
+        reason = in_words(error).splitlines()[0]
+        raise ConfigError(f"the device '{name}' cannot be used ({reason}); choose 'cpu', or 'cuda' "
+                          'where torch sees a GPU') from error
+    return device
 
 
 def half_dtype(device: torch.device | str | None = None) -> torch.dtype | None:
@@ -17,9 +39,7 @@ def half_dtype(device: torch.device | str | None = None) -> torch.dtype | None:
         float32 element by element: one step of a small Mask R-CNN took 12 times as long in
         bfloat16 as in float32 on a processor that ends at AVX2.
     """
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    if torch.device(device).type == 'cuda':
+    if usable_device(device).type == 'cuda':
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if platform.machine().lower() in ('aarch64', 'arm64'):
         return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None

@@ -1,0 +1,11 @@
+# cityscapes_1024.py with Adventurer-L
+_base_ = ['./cityscapes_1024.py']
+model = dict(
+    backbone=dict(
+        arch='large',
+        drop_path_rate=0.3,
+        out_indices=(5, 11, 17, 23),
+        init_cfg=dict(checkpoint='work_dirs/linearizer_adventurer-large_in1k-224/student.pth')),
+    neck=dict(in_channels=1024),
+    decode_head=dict(in_channels=[1024, 1024, 1024, 1024]),
+    auxiliary_head=dict(in_channels=1024))
