@@ -1,6 +1,7 @@
 """SimpleFPN: strides, sizes, refusals."""
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mmvitlin.models import SimpleFPN
 
@@ -21,6 +22,39 @@ def test_levels_are_contiguous(out):
     """mmcv's RoIAlign reads any other layout as this one."""
     x = torch.randn(2, 16, 6, 8).to(memory_format=torch.channels_last)
     assert all(level.is_contiguous() for level in SimpleFPN(16, out)([x]))
+
+
+def test_values_are_those_of_vitdet():
+    """Written out once more: the pyramid of detectron2's ViTDet, its last level a max pooling."""
+    torch.manual_seed(0)
+    neck, x = SimpleFPN(16, 24), torch.randn(2, 16, 5, 7)
+    state = neck.state_dict()
+
+    def norm(y, key):
+        y = (y - y.mean(1, keepdim=True)) / (y.var(1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+        return y * state[f'{key}.weight'][:, None, None] + state[f'{key}.bias'][:, None, None]
+
+    def up(y, key):
+        return F.conv_transpose2d(y, state[f'{key}.weight'], state[f'{key}.bias'], stride=2)
+
+    raw = [up(F.gelu(norm(up(x, 'levels.0.0'), 'levels.0.1')), 'levels.0.3'), up(x, 'levels.1.0'),
+           x, F.max_pool2d(x, 2, ceil_mode=True)]
+    want = []
+    for n, (y, at) in enumerate(zip(raw, (4, 1, 0, 1), strict=True)):
+        key = f'levels.{n}'
+        y = norm(F.conv2d(y, state[f'{key}.{at}.weight']), f'{key}.{at + 1}')
+        want.append(norm(F.conv2d(y, state[f'{key}.{at + 2}.weight'], padding=1),
+                         f'{key}.{at + 3}'))
+    want.append(F.max_pool2d(want[-1], 1, stride=2))
+    for level, expected in zip(neck([x]), want, strict=True):
+        torch.testing.assert_close(level, expected, atol=1e-4, rtol=1e-4)
+    assert not any(key.startswith('levels.4') for key in state)
+
+
+def test_a_level_without_its_half_is_made_of_the_map():
+    neck = SimpleFPN(16, 24, strides=(16, 64))
+    assert [tuple(x.shape[-2:]) for x in neck([torch.randn(1, 16, 5, 7)])] == [(5, 7), (2, 2)]
+    assert len(neck.levels) == 2
 
 
 def test_one_map_for_each_level():

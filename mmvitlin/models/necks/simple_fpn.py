@@ -17,7 +17,8 @@ class SimpleFPN(BaseModule):
 
     Each level is upsampled by transposed convolutions (stride 2 each) or downsampled by
     max pooling, then passes a 1×1 and a 3×3 convolution, each with a layer norm over
-    channels. Levels are independent.
+    channels. Levels are independent, but for those beyond twice ``in_stride``: with half their
+    stride among the levels they are every other place of that one.
 
     Args:
         in_channels: C of the incoming maps.
@@ -40,8 +41,10 @@ class SimpleFPN(BaseModule):
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.strides = tuple(strides)
-        self.levels = nn.ModuleList(
-            self._level(in_channels, out_channels, s, in_stride) for s in self.strides)
+        self.halves = {s: s // 2 for s in self.strides
+                       if s > 2 * in_stride and s // 2 in self.strides[:self.strides.index(s)]}
+        self.levels = nn.ModuleList(self._level(in_channels, out_channels, s, in_stride)
+                                    for s in self.strides if s not in self.halves)
 
     @staticmethod
     def _level(channels: int, out: int | None, stride: int, in_stride: int) -> nn.Sequential:
@@ -66,7 +69,7 @@ class SimpleFPN(BaseModule):
         """Maps to a pyramid.
 
         Args:
-            maps: One map (B, C, h, w) for all levels, or one for each.
+            maps: One map (B, C, h, w) for all levels, or one for each that is made of a map.
 
         Returns:
             One map for each stride.
@@ -75,9 +78,14 @@ class SimpleFPN(BaseModule):
             ValueError: another number of maps.
         """
         if len(maps) not in (1, len(self.levels)):
-            raise ValueError(f'SimpleFPN with {len(self.levels)} strides takes 1 or '
+            raise ValueError(f'SimpleFPN with {len(self.levels)} strides of their own takes 1 or '
                              f'{len(self.levels)} maps, got {len(maps)}; set out_indices of '
                              'the backbone')
         maps = list(maps) * (len(self.levels) if len(maps) == 1 else 1)
         # LayerNorm2d gives channels-last maps, which mmcv's RoIAlign would take for contiguous ones
-        return tuple(level(x).contiguous() for level, x in zip(self.levels, maps, strict=True))
+        made = iter(level(x).contiguous() for level, x in zip(self.levels, maps, strict=True))
+        found: dict[int, Tensor] = {}
+        for stride in self.strides:
+            half = self.halves.get(stride)
+            found[stride] = next(made) if half is None else found[half][..., ::2, ::2].contiguous()
+        return tuple(found.values())
