@@ -34,13 +34,13 @@ def network(text: str, device: str | None, precision: str) -> tuple[str, SegInfe
 @friendly
 def main() -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument('networks', nargs='+', metavar='[NAME=]NETWORK')
+    parser.add_argument('networks', nargs='+', metavar='[NAME=]NETWORK', help='see above')
     parser.add_argument('--width', type=int, default=512, help='of the image, at first')
     parser.add_argument('--widest', type=int, default=2048, help='pixels')
     parser.add_argument('--device')
     parser.add_argument('--precision', default='fp32')
     parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0 lets other machines in')
-    parser.add_argument('--port', type=int, default=7860)
+    parser.add_argument('--port', type=int, default=7860, help='of the page')
     args = parser.parse_args()
     networks: dict[str, SegInferencer] = {}
     for text in args.networks:

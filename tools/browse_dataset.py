@@ -20,7 +20,8 @@ def main() -> None:
     parser.add_argument('--split', '--phase', '-p', default='train', help='train, val or test')
     parser.add_argument('--number', '-n', type=int, default=10, help='of samples')
     parser.add_argument('--original', action='store_true', help='before any transform')
-    parser.add_argument('--output-dir', '-o', type=Path, default=Path('work_dirs/browse'))
+    parser.add_argument('--output-dir', '-o', type=Path, default=Path('work_dirs/browse'),
+                        help='folder to write to')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
                         metavar='KEY=VALUE')
     args = parser.parse_args()

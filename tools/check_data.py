@@ -27,7 +27,7 @@ from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument('config')
-    parser.add_argument('--workers', type=int, default=os.cpu_count())
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
     parser.add_argument('--show', type=int, default=20, help='problems listed on the screen')
     parser.add_argument('--out', type=Path, help='JSON file of all problems')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},

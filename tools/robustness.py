@@ -42,7 +42,8 @@ def now() -> str:
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument('--net', nargs=3, action='append', required=True,
-                        metavar=('NAME', 'CONFIG', 'CHECKPOINT'))
+                        metavar=('NAME', 'CONFIG', 'CHECKPOINT'), help='once for each network; '
+                        'seeds of one as NAME/0, NAME/1')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS,
                         help='of shifts')
     parser.add_argument('--corruptions', nargs='+', help='default: the fifteen common ones')

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('--grid', nargs='+', action=ConfigOptions, required=True,
-                        metavar='KEY=VALUE,VALUE')
+                        metavar='KEY=VALUE,VALUE', help='every combination is a run')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
     parser.add_argument('--amp', action='store_true', help='mixed precision in every run')

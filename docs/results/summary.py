@@ -86,9 +86,9 @@ def advice(camvid: dict, adala: dict, timed: dict) -> list[str]:
             f"- *You want a Mamba-style student (Adventurer)*: distil it. By ViT-Linearizer it is "
             f"{beside(a['distilled'], a['scratch'])} one from scratch with the same labels "
             f"({gap(a['distilled'], a['scratch'])}), {gap(a['distilled'], a['teacher'])} beside "
-            f"its teacher, and {beside(a['distilled'], a['distilled_l2'])} one by plain L2 on final "
-            f"features ({gap(a['distilled'], a['distilled_l2'])}), which is simpler. Its backbone "
-            f"takes {times('adventurer-base', size)} of the ViT's time.")
+            f"its teacher, and {beside(a['distilled'], a['distilled_l2'])} one by plain L2 on "
+            f"final features ({gap(a['distilled'], a['distilled_l2'])}), which is simpler. Its "
+            f"backbone takes {times('adventurer-base', size)} of the ViT's time.")
     return [
         *told,
         '- *You can train with labels for all of the budget*: do. An Adventurer with labels '

@@ -12,6 +12,15 @@ from tests.apis.test_seg_inferencer import picture, trained  # noqa: F401
 from tests.conftest import ROOT
 
 
+def test_a_report_of_one_seed_calls_small_differences_by_their_name():
+    from mmvitlin.analysis.comparison import _verdict
+    miou = dict(student=14.6, scratch=14.1, teacher=20., weak=10.)
+    assert _verdict(miou, 'student', 'scratch') == (
+        '- `student` against `scratch`: +0.50 mIoU, which one seed cannot tell from 0.')
+    assert _verdict(miou, 'student', 'teacher') == '- `student` is 5.40 mIoU worse than `teacher`.'
+    assert _verdict(miou, 'student', 'weak') == '- `student` is 4.60 mIoU better than `weak`.'
+
+
 def test_verdicts():
     labels = np.array([[0, 1, 2, 3, 255]])
     teacher = np.array([[0, 0, 2, 0, 0]])

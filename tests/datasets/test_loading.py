@@ -138,6 +138,17 @@ def test_camvid_split_and_void(camvid):
     assert sizes == dict(train=367, val=101, test=233)
 
 
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_camvid_images_of_either_kind(suffix, tmp_path):
+    for folder, name in (('images', f'a{suffix}'), ('labels', 'a.png')):
+        (tmp_path / folder / 'train').mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / 'train' / name), np.zeros((4, 6, 3), np.uint8))
+    told = dict(type='mmvitlin.CamVidDataset', data_root=str(tmp_path), pipeline=[],
+                data_prefix=dict(img_path='images/train', seg_map_path='labels/train'))
+    (info, ) = DATASETS.build(told).load_data_list()
+    assert info['img_path'].endswith(f'images/train/a{suffix}')
+
+
 def test_a_label_that_claims_to_be_huge_is_not_decoded(tmp_path):
     from tests.fuzzing import _claims_to_be_huge
     path = tmp_path / 'label.png'
