@@ -46,6 +46,12 @@ def in_seconds(row: dict) -> str:
     return f"{row['ms']['median'] / 1e3:.3g}" + ('' if row['ms']['rounds'] > 1 else '*')
 
 
+def rounds(rows: dict) -> str:
+    """How often cells were measured that were measured more than once."""
+    found = {row['ms']['rounds'] for row in rows.values()} - {1}
+    return str(min(found)) if len(found) == 1 else f'{min(found)} to {max(found)}'
+
+
 def speed(results: dict) -> list[str]:
     """Backbones of three widths, from small images to large, and where one overtakes another."""
     rows = measured(results)
@@ -53,8 +59,8 @@ def speed(results: dict) -> list[str]:
     words = dict(fp32='float32', bf16='bfloat16', fp16='float16')
     kinds = {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
     lines = ['### Three widths, 224² to 2048×4096', '',
-             f'Backbones at batch 1 on {on(results)}, in turn but for what is marked *, which ran '
-             'once, alone; seconds, and beside them how many times faster than the ViT of that '
+             f'Backbones at batch 1 on {on(results)}, medians of {rounds(rows)} rounds in turn, but '
+             'for what is marked *, which ran once, alone; seconds, and beside them how many times faster than the ViT of that '
              f'name with fused attention. {parameters(rows)}', '',
              '| | image | ' + ' | '.join(f'{kind}, {words[p]}' for p in precisions
                                          for kind in kinds.values()) + ' |',

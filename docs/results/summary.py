@@ -12,6 +12,7 @@ from speed_tables import (
     on,
     overtakes,
     parameters,
+    rounds,
 )
 from trust_table import survived
 
@@ -35,7 +36,7 @@ def lines(files: dict[str, dict]) -> list[str]:
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
     if 'speed_cpu' in files:
-        told += speed(files['speed_cpu'], files.get('detection_speed'))
+        told += speed(files['speed_cpu'], files.get('detection_speed'), files.get('ops_cpu'))
     if 'highres_memory' in files:
         told += large_images(files['highres_memory'], files.get('resolution_streets'))
     if 'detection_streets' in files:
@@ -133,13 +134,14 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         *commands(camvid, adala)]
 
 
-def speed(results: dict, windows: dict | None) -> list[str]:
+def speed(results: dict, windows: dict | None, ops: dict | None) -> list[str]:
     """Base networks by size of image, and where each overtakes."""
     rows = measured(results)
     told = [
         '### Time', '',
-        f'Base networks at batch 1, float32, on {on(results)}, the ViT with fused '
-        'attention; seconds, in turn but for what is marked *, which ran once, alone:', '',
+        f'Base networks at batch 1, float32, on {on(results)}, the ViT with fused attention; '
+        f'seconds, medians of {rounds(rows)} rounds in turn, but for what is marked *, which ran '
+        'once, alone:', '',
         '| image | ViT-B | linear ViT-B | Adventurer-B |',
         '| --- | --- | --- | --- |']
     for size in by_area(s for _, s, _ in rows):
@@ -156,6 +158,11 @@ def speed(results: dict, windows: dict | None) -> list[str]:
               for name in ('vit-base', 'linear-vit-base', 'adventurer-base')]
         if None not in of:
             peaks.append(f"{size.replace('x', '×')} {of[0]:,.0f}, {of[1]:,.0f} and {of[2]:,.0f}")
+    if ops:
+        again = [f"{ops['rows'][name]['ratio']:.1f}×" for name in (
+            'linear ViT fp32 2048x4096', 'fp32 2048x4096')]
+        told += ['', 'The largest ratios hang on that one run of the ViT; measured another time '
+                 f"([ops_cpu.json](docs/results/ops_cpu.json)) they are {' and '.join(again)}."]
     told += ['', 'Faster than the ViT of its name, in float32, from images of:', '',
              '| | tiny | small | base |', '| --- | --- | --- | --- |']
     for kind, prefix in (('linear ViT', 'linear-vit-'), ('Adventurer', 'adventurer-')):
