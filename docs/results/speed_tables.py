@@ -59,9 +59,10 @@ def speed(results: dict) -> list[str]:
     words = dict(fp32='float32', bf16='bfloat16', fp16='float16')
     kinds = {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
     lines = ['### Three widths, 224² to 2048×4096', '',
-             f'Backbones at batch 1 on {on(results)}, medians of {rounds(rows)} rounds in turn, but '
-             'for what is marked *, which ran once, alone; seconds, and beside them how many times faster than the ViT of that '
-             f'name with fused attention. {parameters(rows)}', '',
+             f'Backbones at batch 1 on {on(results)}, medians of {rounds(rows)} rounds in turn, '
+             'but for what is marked *, which ran once, alone; seconds, and beside them how many '
+             'times faster than the ViT of that name with fused attention. '
+             f'{parameters(rows)}', '',
              '| | image | ' + ' | '.join(f'{kind}, {words[p]}' for p in precisions
                                          for kind in kinds.values()) + ' |',
              '| --- |' + ' --- |' * (1 + 3 * len(precisions))]
