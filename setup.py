@@ -5,7 +5,6 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
-from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent
 SHIPPED = [p.relative_to(ROOT) for folder in ('configs', 'tools')
@@ -29,14 +28,6 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(ROOT / path, target)
 
 
-class SdistWithConfigs(sdist):
-    """Takes configs and tools along, which are no packages."""
-
-    def add_defaults(self):
-        super().add_defaults()
-        self.filelist.extend(str(path) for path in SHIPPED)
-
-
 setup(
     name='mmvitlin',
     version=VERSION,
@@ -47,7 +38,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmvitlin', 'mmvitlin.*']),
-    cmdclass=dict(build_py=BuildWithConfigs, sdist=SdistWithConfigs),
+    cmdclass=dict(build_py=BuildWithConfigs),
     install_requires=[
         'torch>=2.4',
         'torchvision>=0.19',

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -112,12 +113,16 @@ def test_the_hub_has_our_configs():
     assert hub.get_config('mmseg::_base_/default_runtime.py').default_scope == 'mmseg'
 
 
+def _copy(target):
+    """The checkout without what a build leaves behind, or git keeps."""
+    return shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(
+        '.*', 'work_dirs', 'build', 'data', '*.egg-info', '__pycache__'))
+
+
 @pytest.mark.slow
 def test_the_wheel_carries_configs_and_tools(tmp_path):
     pip = [sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check']
-    source = tmp_path / 'source'  # the build leaves folders behind
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns('.*', 'work_dirs', 'build', 'data',
-                                                                'docs', '*.egg-info'))
+    source = _copy(tmp_path / 'source')
     subprocess.run([*pip, 'wheel', '--no-deps', '--no-build-isolation', '-w', tmp_path, source],
                    check=True, capture_output=True)
     wheel, = tmp_path.glob('mmvitlin-*.whl')
@@ -128,3 +133,19 @@ def test_the_wheel_carries_configs_and_tools(tmp_path):
     told = read_by_a_stranger(tmp_path, PYTHONPATH=str(tmp_path / 'site'))
     assert told.startswith(str(tmp_path / 'site'))
     assert told.endswith(' 5 (1024, 1024)')
+
+
+def test_the_sdist_carries_what_its_tests_need(tmp_path):
+    done = subprocess.run([sys.executable, 'setup.py', '-q', 'sdist', '-d', tmp_path],
+                          cwd=_copy(tmp_path / 'source'), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    archive, = tmp_path.glob('mmvitlin-*.tar.gz')
+    with tarfile.open(archive) as tar:
+        names = {name.partition('/')[2] for name in tar.getnames()}
+    kinds = ('.py', '.sh', '.yml', '.md', '.json', '.txt')
+    for folder in ('mmvitlin', 'configs', 'tools', 'tests', 'docs', 'requirements'):
+        wanted = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob('*')
+                  if path.is_file() and path.suffix in kinds}
+        assert wanted - names == set()
+    assert {'Makefile', 'LICENSE', 'README.md', 'model-index.yml', 'pyproject.toml'} <= names
+    assert not any('__pycache__' in name for name in names)
