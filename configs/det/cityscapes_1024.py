@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/mask-rcnn_adventurer-base.py',
     '../_base_/datasets/cityscapes_instances_1024.py', '../_base_/runtime_det.py',
-    '../_base_/schedules/det_100e.py'
+    '../_base_/schedules/det_100e.py', '../_base_/switches/ema.py'
 ]
 model = dict(
     backbone=dict(

@@ -8,7 +8,7 @@ model = dict(
         attention='linear',
         img_size=(1024, 1024),
         model_kwargs=dict(patch_size=16),
-        drop_path_rate=0.3,
+        drop_path_rate=0.4,
         init_cfg=dict(
             type='Pretrained',
             checkpoint='work_dirs/adala-feature_dinov2-large_in1k/student.pth',

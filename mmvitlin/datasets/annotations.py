@@ -1,12 +1,16 @@
-"""What can be wrong with the COCO annotations of one image, beyond what stops a run at once."""
+"""What can be wrong with COCO annotations, told without mmdet."""
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 _SLACK = 2.  # pixels by which a box may differ from its mask's: polygons are rounded
+_LEAST = 6  # numbers of a polygon
 
 
 def annotations_by_image(path: str | Path) -> dict[int, list[dict]]:
@@ -18,9 +22,83 @@ def annotations_by_image(path: str | Path) -> dict[int, list[dict]]:
     return found
 
 
+def is_number(value) -> bool:
+    """Whether a value of a file is a finite number."""
+    return (isinstance(value, (int, float)) and not isinstance(value, bool)
+            and math.isfinite(value))
+
+
+def is_id(value) -> bool:
+    """Whether a value of a file can name an image or a category."""
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def is_box(box) -> bool:
+    """Whether a value of a file is four finite numbers."""
+    return isinstance(box, (list, tuple)) and len(box) == 4 and all(map(is_number, box))
+
+
 def has_no_area(annotation: dict) -> bool:
     """Whether mmdet leaves the annotation out as too small: below one pixel, or of no area."""
     return min(annotation['bbox'][2:]) < 1 or annotation.get('area', 1) <= 0
+
+
+def is_outside(annotation: dict, height: int, width: int) -> bool:
+    """Whether mmdet leaves the annotation out as its box lies beside the image."""
+    x, y, w, h = annotation['bbox']
+    return x >= width or y >= height or x + w <= 0 or y + h <= 0
+
+
+def is_mask(segmentation) -> bool:
+    """Whether a value of a file has the form of polygons or of a run-length mask."""
+    if isinstance(segmentation, dict):
+        size = segmentation.get('size')
+        return (isinstance(segmentation.get('counts'), (list, str))
+                and isinstance(size, (list, tuple)) and len(size) == 2)
+    return isinstance(segmentation, list) and all(
+        isinstance(p, list) and all(map(is_number, p[:1])) for p in segmentation)
+
+
+def short_polygons(segmentation) -> int:
+    """Polygons that mmdet leaves out: without three points, or with half of one."""
+    if isinstance(segmentation, dict):
+        return 0
+    return sum(len(p) < _LEAST or len(p) % 2 for p in segmentation)
+
+
+def covers(segmentation, height: int, width: int) -> bool:
+    """Whether a run-length mask can be decoded and has as many pixels as its image.
+
+    Polygons pass.
+    """
+    if not isinstance(segmentation, dict):
+        return True
+    counts = segmentation['counts']
+    if isinstance(counts, str):
+        runs = _runs(counts.encode())
+    else:
+        runs = np.array(counts) if all(isinstance(n, int) for n in counts) else None
+    return runs is not None and bool((runs >= 0).all()) and runs.sum() == height * width
+
+
+def _runs(text: bytes) -> np.ndarray | None:
+    """Lengths of the runs in pycocotools' packed form, None where it is broken.
+
+    A byte less 48 holds five bits, lowest first; 32 says that another follows, and 16 in the last
+    that the number is negative. From the fourth run on they are differences to the last but one.
+    """
+    parts = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if not len(parts) or parts.min() < 0 or parts.max() > 63 or parts[-1] & 32:
+        return None
+    last = np.flatnonzero(parts & 32 == 0)
+    first = np.append(0, last[:-1] + 1)
+    place = np.arange(len(parts)) - np.repeat(first, last - first + 1)
+    if place.max() > 6:  # more than 32 bits
+        return None
+    runs = np.add.reduceat((parts & 31) << 5 * place, first)
+    runs -= np.where(parts[last] & 16, 1 << 5 * (place[last] + 1), 0)
+    runs[1::2], runs[2::2] = np.cumsum(runs[1::2]), np.cumsum(runs[2::2])
+    return runs
 
 
 def faults(annotations: list[dict], height: int, width: int) -> Iterator[tuple[str, str]]:
@@ -28,12 +106,12 @@ def faults(annotations: list[dict], height: int, width: int) -> Iterator[tuple[s
     seen: dict[tuple, int] = {}
     for annotation in annotations:
         name, box = annotation.get('id'), annotation['bbox']
-        x, y, w, h = box
+        w, h = box[2:]
         if has_no_area(annotation):
             yield 'box without area', (f'annotation {name} is {w:g}x{h:g} pixels with an area of '
                                        f"{annotation.get('area', w * h):g}; it is left out")
             continue
-        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        if is_outside(annotation, height, width):
             yield 'box outside', (f'annotation {name}, {[round(v, 1) for v in box]}, lies outside '
                                   f'of {width}x{height} pixels; it is left out')
             continue

@@ -116,7 +116,7 @@ def _look(split: str, dataset, read: Compose, boxes: dict[int, list[dict]], numb
         for kind, words in faults(boxes.get(info.get('img_id'), []), *size):
             complain(kind, f'{dataset.ann_file}: {words} ({file})')
     try:
-        sample = read(dict(info))
+        sample = read({k: v for k, v in info.items() if k not in ('height', 'width')})
         seen.digest = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
     except FileNotFoundError as error:
         complain('missing', str(error))

@@ -1,15 +1,15 @@
-"""Reading images, with errors that name the file."""
+"""Reading images, with errors that name the file, and padding them."""
 from __future__ import annotations
 
 import io
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import mmcv
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmengine import fileio
 from mmengine.logging import print_log
 from PIL import Image, ImageOps
@@ -43,7 +43,8 @@ class LoadImage(LoadImageFromFile):
 
     Raises:
         FileNotFoundError: no such file.
-        UnreadableFileError: the file cannot be decoded whole.
+        UnreadableFileError: the file cannot be decoded whole, or has another size than its
+            annotations are for.
     """
 
     def __init__(self, skip_unreadable: int = 0, max_pixels: int | None = 178_956_970, **kwargs):
@@ -69,6 +70,12 @@ class LoadImage(LoadImageFromFile):
         content = fileio.get(path, backend_args=self.backend_args)
         with decoding(f'image {path}'):
             image = self._decode(content)
+        told = results.get('height'), results.get('width')  # of mmdet's annotations
+        if None not in told and image.shape[:2] != told:
+            raise UnreadableFileError(
+                f"image {path} (id {results.get('img_id')}) is {image.shape[0]}x{image.shape[1]} "
+                f'pixels, and its annotations are for {told[0]}x{told[1]}: boxes and masks would '
+                "lie elsewhere. Mend the annotations' height and width, or the image")
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
@@ -94,6 +101,31 @@ class LoadImage(LoadImageFromFile):
         if image is None:
             raise ValueError(f'{self.imdecode_backend} does not know the format')
         return image
+
+
+@TRANSFORMS.register_module()
+class PadCanvas(BaseTransform):
+    """Pad below and to the right to at least a size, and let the image keep its own.
+
+    mmdet's ``Pad`` calls the padding a part of the image, so that boxes may lie in it and masks
+    are stretched over it; here ``img_shape`` stays, as where a batch is padded.
+
+    Args:
+        size: (height, width); a larger image is left as it is.
+        value: Of the padding, B, G, R. What the mean of the normalisation is becomes 0, which
+            ``BatchFixedSizePad`` pads with in training.
+    """
+
+    def __init__(self, size: tuple[int, int], value: Sequence[float] = (0, 0, 0)):
+        self.size, self.value = tuple(size), tuple(value)
+
+    def transform(self, results: dict) -> dict:
+        """Pad 'img' (H, W, 3)."""
+        height, width = results['img'].shape[:2]
+        shape = max(height, self.size[0]), max(width, self.size[1])
+        results['img'] = mmcv.impad(results['img'], shape=shape, pad_val=self.value)
+        results['pad_shape'] = shape
+        return results
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Panoptic labels in COCO's form, without panopticapi, which no registry has. Needs mmdet."""
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 from mmdet.datasets.transforms import LoadAnnotations
@@ -14,7 +16,8 @@ from mmvitlin.registry import TRANSFORMS
 IGNORED = 255
 
 
-def read_segments(path: str, shape: tuple[int, int] | None = None) -> np.ndarray:
+def read_segments(path: str, shape: tuple[int, int] | None = None,
+                  listed: Iterable[int] = ()) -> np.ndarray:
     """Numbers of the segments of a panoptic PNG, (H, W) int32; 0 is unlabelled.
 
     A pixel's number is red + 256 · green + 256² · blue.
@@ -22,9 +25,10 @@ def read_segments(path: str, shape: tuple[int, int] | None = None) -> np.ndarray
     Args:
         path: File.
         shape: (H, W) that it must have.
+        listed: Numbers that it must have.
 
     Raises:
-        UnreadableFileError: it cannot be decoded, or has another size.
+        UnreadableFileError: it cannot be decoded, has another size, or lacks segments.
     """
     content = fileio.get(path)
     with decoding(f'panoptic labels {path}'):
@@ -36,7 +40,11 @@ def read_segments(path: str, shape: tuple[int, int] | None = None) -> np.ndarray
         raise UnreadableFileError(f'panoptic labels {path} are {picture.shape[:2]} pixels, their '
                                   f'image {tuple(shape)}')
     blue, green, red = (picture[..., n].astype(np.int32) for n in range(3))
-    return red + 256 * green + 65536 * blue
+    numbers = red + 256 * green + 65536 * blue
+    if lost := sorted(set(listed).difference(np.unique(numbers).tolist()) if listed else ()):
+        raise UnreadableFileError(f'panoptic labels {path} have no segment {lost}, which the '
+                                  'annotations list; mend the annotations, or write the file again')
+    return numbers
 
 
 @TRANSFORMS.register_module()
@@ -52,7 +60,8 @@ class LoadPanoptic(LoadAnnotations):
         with_seg: Whether to add ``gt_seg_map``, (H, W) int64 classes, 255 for what is unlabelled.
 
     Raises:
-        UnreadableFileError: the PNG cannot be decoded or has another size than the image.
+        UnreadableFileError: the PNG cannot be decoded, has another size than the image, or lacks
+            a segment that is listed.
     """
 
     def __init__(self, with_bbox: bool = True, with_mask: bool = True, with_seg: bool = True):
@@ -67,7 +76,8 @@ class LoadPanoptic(LoadAnnotations):
         if not (self.with_mask or self.with_seg) or results.get('seg_map_path') is None:
             return results
         shape = results['ori_shape']
-        segments = read_segments(results['seg_map_path'], shape)
+        segments = read_segments(results['seg_map_path'], shape,
+                                 [s['id'] for s in results['segments_info']])
         labels, masks = np.full(shape, IGNORED, np.int64), []
         for segment in results['segments_info']:
             mask = segments == segment['id']

@@ -3,11 +3,12 @@ import warnings
 from importlib.util import find_spec
 
 from mmvitlin import compat
-from mmvitlin.datasets.loading import LoadImage
+from mmvitlin.datasets.loading import LoadImage, PadCanvas
 from mmvitlin.datasets.seeding import SeededInfiniteSampler, SeededSampler
 from mmvitlin.datasets.shifts import CentreShare, Corrupt
 
-__all__ = ['CentreShare', 'Corrupt', 'LoadImage', 'SeededInfiniteSampler', 'SeededSampler']
+__all__ = ['CentreShare', 'Corrupt', 'LoadImage', 'PadCanvas', 'SeededInfiniteSampler',
+           'SeededSampler']
 
 if find_spec('mmseg') is not None:  # classification needs none of these
     from mmvitlin.datasets.camvid import CamVidDataset
@@ -17,7 +18,8 @@ if find_spec('mmseg') is not None:  # classification needs none of these
 if not compat.lacking_for_detection():
     try:
         from mmvitlin.datasets.coco_instances import CocoInstances
+        from mmvitlin.datasets.coco_panoptic import CocoPanoptic
         from mmvitlin.datasets.panoptic import LoadPanoptic
-        __all__ += ['CocoInstances', 'LoadPanoptic']
+        __all__ += ['CocoInstances', 'CocoPanoptic', 'LoadPanoptic']
     except (ImportError, AssertionError) as error:  # an mmdet that does not fit its mmcv
         warnings.warn(f'detection is left out: mmdet cannot be imported ({error})', stacklevel=1)

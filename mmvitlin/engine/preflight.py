@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def preflight(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
     if cfg.get('load_from'):
         _look_for(cfg.load_from, 'load_from')
     check_classes(cfg, loaders)
+    check_strides(cfg)
     for key, path in checkpoints_of(cfg.get('model', {}), 'model'):
         _look_for(path, key)
     _check_start(cfg)
@@ -165,6 +167,32 @@ def check_classes(cfg: Config, loaders: tuple[str, ...]) -> None:
                 raise ConfigError(f'model.{name}.num_classes is {count}, but {loader}.dataset.'
                                   f'pipeline.{n} (LoadSegLabels) has num_classes={theirs}; make '
                                   'them equal')
+
+
+def check_strides(cfg: Config) -> None:
+    """The pyramid must count from the stride at which the backbone gives its maps.
+
+    Boxes would otherwise be looked for at other places and sizes than the maps show.
+
+    Raises:
+        ConfigError: patches of another size than ``neck.in_stride``; names both keys.
+    """
+    model = cfg.get('model', {})
+    neck, backbone = model.get('neck') or {}, model.get('backbone') or {}
+    if str(neck.get('type')).rsplit('.', 1)[-1] != 'SimpleFPN':
+        return
+    more = backbone.get('model_kwargs') or {}
+    named = re.search(r'_patch(\d+)_', str(backbone.get('model_name')))
+    key, patch = next(((k, v) for k, v in (
+        ('patch_size', backbone.get('patch_size')),
+        ('model_kwargs.patch_size', more.get('patch_size')),
+        ('model_name', named and int(named[1]))) if v), ('patch_size', None))
+    stride = neck.get('in_stride', 16)
+    if patch is not None and patch != stride:
+        told = f' ({backbone.model_name})' if key == 'model_name' else ''
+        raise ConfigError(f'model.backbone.{key} is {patch}{told}, but model.neck.in_stride is '
+                          f'{stride}, so every level would have another stride than it is taken '
+                          'for; make them equal')
 
 
 def _heads(model: dict) -> dict[str, dict]:

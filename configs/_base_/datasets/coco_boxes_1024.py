@@ -18,6 +18,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='mmvitlin.LoadImage'),
     dict(type='Resize', scale=image_size, keep_ratio=True),
+    dict(type='mmvitlin.PadCanvas', size=image_size, value=(104, 116, 124)),  # the mean
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',

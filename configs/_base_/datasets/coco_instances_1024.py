@@ -1,4 +1,5 @@
 # COCO's things: large-scale jitter (0.1 to 2) into 1024x1024 in training, 1024 on the longer side
+# and padded to the same square in the test: one grid of positions in both
 dataset_type = 'mmvitlin.CocoInstances'
 data_root = 'data/coco'
 image_size = (1024, 1024)
@@ -19,6 +20,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='mmvitlin.LoadImage'),
     dict(type='Resize', scale=image_size, keep_ratio=True),
+    dict(type='mmvitlin.PadCanvas', size=image_size, value=(104, 116, 124)),  # the mean
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',

@@ -1,5 +1,5 @@
 # COCO's things and stuff: large-scale jitter (0.1 to 2) into 1024x1024 in training
-dataset_type = 'CocoPanopticDataset'
+dataset_type = 'mmvitlin.CocoPanoptic'
 data_root = 'data/coco'
 image_size = (1024, 1024)
 train_pipeline = [
@@ -17,7 +17,8 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='mmvitlin.LoadImage'),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(type='Resize', scale=image_size, keep_ratio=True),
+    dict(type='mmvitlin.PadCanvas', size=image_size, value=(104, 116, 124)),  # the mean
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',

@@ -1,4 +1,6 @@
-# mask-rcnn_adventurer-base.py with three box heads of rising quality
+# mask-rcnn_adventurer-base.py with three box heads of rising quality, as in ViTDet: losses,
+# proposals and weights are Mask R-CNN's. detectron2 lets a third of each box head's gradient into
+# the pyramid besides; mmdet all of it.
 _base_ = ['./mask-rcnn_adventurer-base.py']
 norm_cfg = dict(type='mmpretrain.LN2d', requires_grad=True)
 box_heads = [
@@ -16,8 +18,9 @@ box_heads = [
         bbox_coder=dict(
             type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.], target_stds=deviations),
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
-        loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=1.0))
-    for deviations in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
+        loss_bbox=dict(type='L1Loss', loss_weight=1.0))
+    for deviations in ([1 / 10] * 2 + [1 / 5] * 2, [1 / 20] * 2 + [1 / 10] * 2,
+                       [1 / 30] * 2 + [1 / 15] * 2)
 ]
 stages = [
     dict(
@@ -33,9 +36,6 @@ stages = [
 ]
 model = dict(
     type='CascadeRCNN',
-    rpn_head=dict(
-        loss_bbox=dict(_delete_=True, type='SmoothL1Loss', beta=1.0 / 9.0, loss_weight=1.0)),
     roi_head=dict(
-        type='CascadeRoIHead', num_stages=3, stage_loss_weights=[1, 0.5, 0.25],
-        bbox_head=box_heads),
-    train_cfg=dict(rpn_proposal=dict(max_per_img=2000), rcnn=stages))
+        type='CascadeRoIHead', num_stages=3, stage_loss_weights=[1, 1, 1], bbox_head=box_heads),
+    train_cfg=dict(rcnn=stages))

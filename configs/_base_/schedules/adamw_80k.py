@@ -5,7 +5,11 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-5, betas=(0.9, 0.999), weight_decay=0.01),
     constructor='mmvitlin.LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay_rate=0.9, norm_decay_mult=0., flat_decay_mult=0.))
+    paramwise_cfg=dict(
+        layer_decay_rate=0.9, norm_decay_mult=0., flat_decay_mult=0.,
+        custom_keys=dict(
+            pos_embed=dict(decay_mult=0.), cls_token=dict(decay_mult=0.),
+            reg_token=dict(decay_mult=0.))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
     dict(type='PolyLR', power=1.0, eta_min=0., by_epoch=False, begin=1500, end=max_iters),

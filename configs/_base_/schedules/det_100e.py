@@ -4,7 +4,11 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),
     constructor='mmvitlin.LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay_rate=0.7, norm_decay_mult=0., flat_decay_mult=0.))
+    paramwise_cfg=dict(
+        layer_decay_rate=0.7, norm_decay_mult=0., flat_decay_mult=0.,
+        custom_keys=dict(
+            pos_embed=dict(decay_mult=0.), cls_token=dict(decay_mult=0.),
+            reg_token=dict(decay_mult=0.))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=250),
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=[89, 96],

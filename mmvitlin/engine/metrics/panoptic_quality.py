@@ -100,7 +100,7 @@ class PanopticQuality(BaseMetric):
             # mmdet tells a crowd as a segment of a thing's class that is no thing
             told = {s['id']: (s['category'], not s['is_thing'] and s['category'] < num_things)
                     for s in sample['segments_info']}
-            labelled = read_segments(sample['seg_map_path'], predicted.shape)
+            labelled = read_segments(sample['seg_map_path'], predicted.shape, told)
             self.results.append(match_segments(predicted, found, labelled, told, num_classes))
 
     def _classes(self) -> tuple[int, int]:

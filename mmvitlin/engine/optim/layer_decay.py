@@ -16,8 +16,12 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
     model for ``get_layer_depth``, which only its classifiers have; mmseg's own guesses from
     parameter names and gives every parameter the same group for unknown names.
 
+    ``paramwise_cfg`` takes ``backbone_lr_mult`` besides, a factor on every rate of the backbone.
+    mmengine's own constructor has it as ``custom_keys=dict(backbone=dict(lr_mult=…))`` alone,
+    which puts ``norm_decay_mult`` and ``flat_decay_mult`` out of force for the whole backbone.
+
     Raises:
-        TypeError: the model's backbone has no ``get_layer_depth``.
+        TypeError: the rates decay, and the model's backbone has no ``get_layer_depth``.
     """
 
     def add_params(self, params, module: nn.Module, prefix: str = '', get_layer_depth=None,
@@ -25,11 +29,17 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
         """See mmpretrain."""
         if get_layer_depth is None:
             backbone = getattr(module, 'backbone', None)
-            if not hasattr(backbone, 'get_layer_depth'):
+            decays = self.paramwise_cfg.get('layer_decay_rate', 1.) != 1
+            if decays and not hasattr(backbone, 'get_layer_depth'):
                 raise TypeError(f'layer decay needs a backbone with get_layer_depth; '
                                 f'{type(module).__name__} has {type(backbone).__name__}')
 
             def get_layer_depth(name: str) -> tuple[int, int]:
-                return backbone.get_layer_depth(name, 'backbone.')
+                return backbone.get_layer_depth(name, 'backbone.') if decays else (0, 1)
 
         super().add_params(params, module, prefix, get_layer_depth, **kwargs)
+        if not prefix:
+            for group in params:
+                if group['param_name'].startswith('backbone.'):
+                    factor = self.paramwise_cfg.get('backbone_lr_mult', 1.)
+                    group.update(lr=group['lr'] * factor, lr_scale=group['lr_scale'] * factor)
