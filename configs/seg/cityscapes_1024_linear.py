@@ -1,4 +1,4 @@
-# cityscapes_1024.py with a linear head: what the features alone give
+# cityscapes_1024.py with a linear head, fine-tuned; cityscapes_1024_linear_frozen.py is the probe
 _base_ = [
     '../_base_/models/linear_adventurer-base.py', '../_base_/datasets/cityscapes_1024x1024.py',
     '../_base_/runtime_seg.py', '../_base_/schedules/adamw_80k.py'

@@ -1,7 +1,7 @@
-# cityscapes_1024.py with Mask2Former; needs make setup-full
+# cityscapes_1024.py with Mask2Former and its own schedule (8 GPUs); needs make setup-full
 _base_ = [
     '../_base_/models/mask2former_adventurer-base.py', '../_base_/datasets/cityscapes_1024x1024.py',
-    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_80k.py'
+    '../_base_/runtime_seg.py', '../_base_/schedules/mask2former_90k.py'
 ]
 model = dict(
     backbone=dict(

@@ -1,4 +1,5 @@
-# cityscapes_1024.py with Segmenter's mask transformer
+# cityscapes_1024.py with Segmenter's mask transformer; the schedule is that of all heads here, so
+# that heads are compared, not the one it was published with
 _base_ = [
     '../_base_/models/segmenter_adventurer-base.py', '../_base_/datasets/cityscapes_1024x1024.py',
     '../_base_/runtime_seg.py', '../_base_/schedules/adamw_80k.py'

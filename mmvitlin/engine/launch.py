@@ -17,6 +17,7 @@ from mmvitlin.engine import checkpoints, distributed, sharding
 from mmvitlin.engine.hooks import FirstTimesHook, clean_exit
 from mmvitlin.engine.preflight import (
     LOADERS,
+    check_schedule,
     check_start,
     check_whole,
     checkpoints_of,
@@ -37,8 +38,20 @@ def _set_amp(cfg: Config) -> None:
     elif torch.cuda.is_available():
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('dtype', str(dtype).removeprefix('torch.'))
+        if wrapper.dtype == 'bfloat16':  # has float32's range; a scaler would hide bad gradients
+            wrapper.setdefault('loss_scale', dict(enabled=False))
     else:
         wrapper.type = 'mmvitlin.CPUAmpOptimWrapper'
+
+
+def _count_accumulation(cfg: Config) -> None:
+    """Learning rates follow the images of a whole update; mmengine counts those of a step."""
+    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    scaling = cfg.get('auto_scale_lr') or {}
+    if counts > 1 and scaling.get('enable'):
+        scaling.base_batch_size /= counts
+        print_log(f'auto_scale_lr: {counts} steps make an update, so the learning rate is '
+                  f'{counts} times that of one step', logger='current')
 
 
 def _prepare_distributed(cfg: Config) -> None:
@@ -117,6 +130,8 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
             cfg.resume, cfg.load_from = True, str(found)
     if amp:
         _set_amp(cfg)
+    _count_accumulation(cfg)
+    check_schedule(cfg)
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
     if cfg.get('load_from') and not cfg.get('resume') and isinstance(runner.model, torch.nn.Module):
         check_start(runner.model, cfg.load_from)

@@ -223,6 +223,25 @@ def _look_for(path: str, key: str) -> None:
                           f'--cfg-options {key}=FILE')
 
 
+def check_schedule(cfg: Config) -> None:
+    """Say where a schedule of learning rates does not end with the run, as after a change of its
+    length alone."""
+    length, by_epoch = (cfg.get('train_cfg') or {}).get('max_iters'), False
+    if length is None:
+        length, by_epoch = (cfg.get('train_cfg') or {}).get('max_epochs'), True
+    parts = cfg.get('param_scheduler') or []
+    parts = [parts] if isinstance(parts, dict) else parts
+    parts = parts if all(isinstance(part, dict) for part in parts) else []
+    ends = [part.end for part in parts
+            if part.get('by_epoch', True) == by_epoch and part.get('end') is not None]
+    if length is not None and ends and max(ends) != length:
+        key, unit = ('max_epochs', 'epochs') if by_epoch else ('max_iters', 'iterations')
+        print_log('the learning rates of this config (param_scheduler) are planned for '
+                  f'{max(ends)} {unit}, the run has {length} (train_cfg.{key}); give '
+                  'param_scheduler the same length, or the rates stop on their way',
+                  logger='current', level=30)
+
+
 def check_start(model: torch.nn.Module, checkpoint: str) -> None:
     """Refuse to train on from a checkpoint of another backbone; heads may differ.
 

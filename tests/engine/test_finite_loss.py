@@ -1,6 +1,9 @@
 """A loss that is no number stops the run or is skipped, with the culprit named."""
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 
 from mmvitlin.engine.launch import train
 from mmvitlin.errors import NonFiniteLossError
@@ -103,3 +106,48 @@ def test_bad_action():
     from mmvitlin.engine import FiniteLossHook
     with pytest.raises(ValueError, match="action must be 'stop' or 'skip'"):
         FiniteLossHook('ignore')
+
+
+class Scaled(OptimWrapper):
+    """As mmengine's for float16, whose scaler leaves out steps without finite gradients."""
+
+    def __init__(self, enabled, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_scaler = torch.amp.GradScaler('cpu', enabled=enabled)
+
+    def step(self, **kwargs):
+        self.loss_scaler.step(self.optimizer)
+        self.loss_scaler.update()
+
+
+@pytest.mark.parametrize(('enabled', 'at', 'words'), [
+    (False, 1, 'the norm of the gradient is nan'),
+    (True, 31, 'no gradient was finite for 31 steps, the loss scale fell to')])
+def test_a_scaler_does_not_hide_gradients_that_are_never_finite(enabled, at, words):
+    from mmvitlin.engine.hooks import FiniteLossHook
+    model = torch.nn.Linear(2, 1)
+    wrapper = Scaled(enabled, optimizer=torch.optim.SGD(model.parameters(), 0.1))
+    runner = SimpleNamespace(optim_wrapper=wrapper, model=model, iter=0, rank=0)
+    hook = FiniteLossHook()
+    hook._culprit = lambda runner: 'no module'
+    hook.before_train(runner)
+
+    def step(finite):
+        loss = wrapper.loss_scaler.scale(model(torch.ones(1, 2)).sum())
+        loss.backward()
+        if not finite:
+            model.weight.grad.fill_(float('nan'))
+        wrapper.step()
+        wrapper.zero_grad()
+
+    before = model.weight.clone()
+    step(True)
+    assert not torch.equal(model.weight, before)
+    for _ in range(at - 1):
+        step(False)
+    step(True)  # the count starts anew
+    for _ in range(at - 1):
+        step(False)
+    with pytest.raises(NonFiniteLossError, match=words):
+        step(False)
+    assert torch.isfinite(model.weight).all()

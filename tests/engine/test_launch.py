@@ -10,9 +10,9 @@ from mmengine.registry import MODELS
 
 from mmvitlin.device import half_dtype, warn_of_imitation
 from mmvitlin.engine.config import ConfigOptions, load_config
-from mmvitlin.engine.launch import augment_tests, train
+from mmvitlin.engine.launch import _count_accumulation, _set_amp, augment_tests, train
 from mmvitlin.engine.optim import CPUAmpOptimWrapper
-from mmvitlin.engine.preflight import preflight
+from mmvitlin.engine.preflight import check_schedule, preflight
 from mmvitlin.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
 
@@ -225,8 +225,33 @@ def test_layer_decay_decays():
                            ('backbone.layers.0.mlp.w1.weight', 4),
                            ('backbone.patch_embed.proj.weight', 5), ('backbone.pos_embed', 5)):
         assert rates[name][0] == pytest.approx(base * 0.9**distance), name
-    assert rates['backbone.layers.1.mixer.A_log'][1] == 0
+    for name in ('layers.1.mixer.A_log', 'pos_embed', 'cls_token'):
+        assert rates[f'backbone.{name}'][1] == 0
     assert rates['backbone.layers.1.mixer.in_proj.weight'][1] == 0.01
+
+
+def test_a_pyramid_that_counts_from_another_stride_than_its_map_has(streets):
+    options = {'data_root': str(streets), 'model.backbone.init_cfg': None}
+    told = {'model.neck.in_stride': 8}
+    with pytest.raises(ConfigError, match=r'backbone.patch_size is 16, but model.neck.in_stride is '
+                                          '8'):
+        preflight(load_config('configs/seg/cityscapes_1024.py', {**options, **told}))
+    vit = 'configs/seg/cityscapes_1024_vit-large.py'
+    with pytest.raises(ConfigError, match=r'model_kwargs.patch_size is 14, but model.neck.in_stri'):
+        preflight(load_config(vit, {**options, 'model.backbone.model_kwargs.patch_size': 14}))
+    with pytest.raises(ConfigError, match=r'model_name is 14 \(vit_large_patch14.*in_stride is 16'):
+        preflight(load_config(vit, {**options, 'model.backbone.model_kwargs.patch_size': None}))
+    preflight(load_config(vit, {**options, 'model.backbone.model_kwargs.patch_size': None,
+                                'model.neck.in_stride': 14}))
+
+
+def test_a_rate_that_layer_decay_passes_over_is_refused():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"the lr_mult of \['head'\] has no effect"):
+        build_optim_wrapper(model, dict(
+            optimizer=dict(type='AdamW', lr=1.), type='OptimWrapper',
+            constructor='mmvitlin.LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10.)))))
 
 
 def test_layer_decay_of_a_model_without_depth():
@@ -341,3 +366,48 @@ def test_an_unknown_config_key_of_ours_is_named(streets, tmp_path):
     cfg.model.backbone.patchsize = 8
     with pytest.raises(ConfigError, match='cannot be built.*patchsize'):
         train(cfg)
+
+
+@pytest.mark.parametrize(('dtype', 'told'), [
+    (torch.bfloat16, dict(dtype='bfloat16', loss_scale=dict(enabled=False))),
+    (torch.float16, dict(dtype='float16'))])
+def test_only_float16_scales_its_loss(dtype, told, monkeypatch):
+    """bfloat16 has float32's range, and a scaler leaves out steps without a word."""
+    monkeypatch.setattr('mmvitlin.engine.launch.half_dtype', lambda: dtype)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    _set_amp(cfg)
+    assert cfg.optim_wrapper.to_dict() == dict(type='AmpOptimWrapper', **told)
+
+
+def test_learning_rates_follow_the_images_of_an_update():
+    cfg = Config(dict(optim_wrapper=dict(accumulative_counts=8),
+                      auto_scale_lr=dict(enable=True, base_batch_size=1024)))
+    _count_accumulation(cfg)
+    assert cfg.auto_scale_lr.base_batch_size == 128  # 128 images a step are 1,024 an update
+    for change in (dict(optim_wrapper=dict()), dict(auto_scale_lr=dict(enable=False))):
+        plain = Config(dict(optim_wrapper=dict(accumulative_counts=8),
+                            auto_scale_lr=dict(enable=True, base_batch_size=64)) | change)
+        before = plain.to_dict()
+        _count_accumulation(plain)
+        assert plain.to_dict() == before
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    ({}, None),
+    ({'train_cfg.max_iters': 1000}, 'planned for 80000 iterations, the run has 1000 (train_cfg'),
+    ({'param_scheduler': []}, None)])
+def test_a_schedule_that_does_not_end_with_the_run_is_told(options, words, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmvitlin.engine.preflight.print_log', lambda text, **_: said.append(text))
+    check_schedule(load_config(CITYSCAPES, options))
+    assert len(said) == (words is not None)
+    assert not words or words in said[0]
+
+
+def test_schedules_end_with_their_runs(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmvitlin.engine.preflight.print_log', lambda text, **_: said.append(text))
+    for path in sorted((ROOT / 'configs').glob('[dsc]*/*.py')):
+        check_schedule(load_config(str(path)))
+        assert said == [], path.name

@@ -1,4 +1,5 @@
-# ADE20K's training images without labels: for dense distillation
+# ADE20K's training images without labels: for dense distillation. None is smaller
+# than the crop: here nothing marks what would be padded
 data_root = 'data/ade/ADEChallengeData2016'
 train_dataloader = dict(
     batch_size=4,
@@ -11,7 +12,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path='images/training'),
         pipeline=[
             dict(type='mmvitlin.LoadImage'),
-            dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
+            dict(type='RandomResize', scale=(2048, 512), ratio_range=(1.0, 2.0), keep_ratio=True),
             dict(type='RandomCrop', crop_size=(512, 512)),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PhotoMetricDistortion'),

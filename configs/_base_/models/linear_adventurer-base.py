@@ -1,4 +1,4 @@
-# batch norm and a 1x1 convolution on the last map of Adventurer-B: what the features alone give
+# batch norm and a 1x1 convolution on the last map of Adventurer-B
 _base_ = ['./upernet_adventurer-base.py']
 model = dict(
     backbone=dict(out_indices=-1),

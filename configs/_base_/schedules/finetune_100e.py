@@ -12,7 +12,7 @@ optim_wrapper = dict(
             reg_token=dict(decay_mult=0.))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, begin=0, end=5, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=5, end=max_epochs,
+    dict(type='CosineAnnealingLR', eta_min_ratio=2e-3, begin=5, end=max_epochs,
          convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)

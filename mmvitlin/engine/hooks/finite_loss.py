@@ -17,6 +17,7 @@ from mmvitlin.errors import NonFiniteLossError
 from mmvitlin.registry import HOOKS
 
 _SHOWN = 8
+_HALVINGS = 30  # from 65,536 to 6e-5
 
 
 @HOOKS.register_module()
@@ -26,7 +27,8 @@ class FiniteLossHook(Hook):
     Before the optimiser sees it: weights are never touched by such a step, and running statistics
     are put back. The batch's files are named, and the module whose output first went non-finite
     when the step is computed again with the same randomness; of several processes, those that
-    met it. (A loss scaler of float16 training looks after gradients itself.)
+    met it. A loss scaler of float16 training skips such steps itself and halves its scale; the run
+    ends where it did nothing else for 30 steps.
 
     Args:
         action: 'stop' or 'skip'.
@@ -63,9 +65,18 @@ class FiniteLossHook(Hook):
             else:
                 self._refuse(runner, f'the norm of the gradient is {float(norm):g}', norm)
 
+        def watched_step(*args, **kwargs) -> None:
+            before = scaler.get_scale()
+            step(*args, **kwargs)
+            self.skipped = self.skipped + 1 if scaler.get_scale() < before else 0
+            if self.skipped > _HALVINGS:
+                raise NonFiniteLossError(self._describe(
+                    runner, f'no gradient was finite for {self.skipped} steps, the loss scale fell '
+                    f'to {scaler.get_scale():g}', torch.tensor(float('nan'))))
+
+        scaler = getattr(wrapper, 'loss_scaler', None)
         wrapper.update_params = guarded_update
-        if not hasattr(wrapper, 'loss_scaler'):
-            wrapper.step = guarded_step
+        wrapper.step = watched_step if scaler is not None and scaler.is_enabled() else guarded_step
 
     def _refuse(self, runner: Runner, what: str, value: Tensor) -> None:
         """Leave the step out, or end the run."""

@@ -22,11 +22,18 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
 
     Raises:
         TypeError: the rates decay, and the model's backbone has no ``get_layer_depth``.
+        ValueError: ``custom_keys`` hold an ``lr_mult``, which mmpretrain's constructor passes over.
     """
 
     def add_params(self, params, module: nn.Module, prefix: str = '', get_layer_depth=None,
                    **kwargs) -> None:
         """See mmpretrain."""
+        passed_over = [key for key, told in self.paramwise_cfg.get('custom_keys', {}).items()
+                       if 'lr_mult' in told]
+        if passed_over:
+            raise ValueError(f'paramwise_cfg.custom_keys: the lr_mult of {passed_over} has no '
+                             'effect with layer decay; give backbone_lr_mult, or take '
+                             "constructor='DefaultOptimWrapperConstructor'")
         if get_layer_depth is None:
             backbone = getattr(module, 'backbone', None)
             decays = self.paramwise_cfg.get('layer_decay_rate', 1.) != 1
