@@ -4,7 +4,11 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.))
+    paramwise_cfg=dict(
+        norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.,
+        custom_keys=dict(
+            pos_embed=dict(decay_mult=0.), cls_token=dict(decay_mult=0.),
+            reg_token=dict(decay_mult=0.), mask_token=dict(decay_mult=0.))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=40),
     dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=40, end=max_iters),
