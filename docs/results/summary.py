@@ -128,8 +128,8 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
           for text, stage, without in rows if stage), '',
         'Learning rates of ViT-AdaLA are the best of three by the loss without labels, those of '
         'the others were not searched. When these were measured the Adventurers were distilled '
-        'on the very batches of their fine-tuning, and small schedules decayed norms, positions and '
-        'tokens; the configs have since parted the batches and exempted these. Teachers that '
+        'on the very batches of their fine-tuning, and small schedules decayed norms, positions '
+        'and tokens; the configs have since parted the batches and exempted these. Teachers that '
         'saw more than the student can, such as CLIP, were not measured.', '',
         *commands(camvid, adala)]
 
