@@ -117,14 +117,111 @@ def test_a_distillation_has_batches_of_its_own(path, monkeypatch):
     assert sampler.get('salt', 0) > 0, sampler
 
 
-def test_small_schedules_decay_neither_norms_nor_the_scan_s_own():
-    from mmengine.optim import build_optim_wrapper
+SMALL = {
+    'Adventurer': dict(arch=dict(embed_dims=32, num_layers=2), img_size=32, patch_size=16),
+    'MambaReg': dict(arch=dict(embed_dims=32, num_layers=2, num_registers=2, reduce=2),
+                     img_size=32, patch_size=16),
+    'TimmViT': dict(model_name='vit_tiny_patch16_224.augreg_in21k', img_size=(32, 32),
+                    model_kwargs=dict(embed_dim=32, depth=2, num_heads=2)),
+    'TimmBackbone': dict(model_name='convnext_atto'),
+}
 
-    from mmvitlin.models import Adventurer
-    cfg = load_config(str(ROOT / 'configs/seg/camvid_adventurer-nano.py'))
-    net = Adventurer(dict(embed_dims=32, num_layers=2), 32, 16)
-    wrapper = build_optim_wrapper(net, cfg.optim_wrapper)
-    decay = {id(p): g['weight_decay'] for g in wrapper.param_groups for p in g['params']}
-    for name, parameter in net.named_parameters():
-        if name.endswith(('norm.weight', 'norm_f.weight', 'A_log', '.D', 'dt_bias')):
-            assert decay[id(parameter)] == 0, name
+
+class Model(torch.nn.Module):
+    """A small backbone below a head, as every model of a config has it."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        with torch.device('meta'):
+            self.backbone = MODELS.build(dict(type=f'mmvitlin.{kind}', **SMALL[kind]))
+        self.head = torch.nn.Linear(2, 2)
+
+
+def _optimisers():
+    """(a config, its wrapper, kind of its backbone), one config for each pair."""
+    found = {}
+    for path in CONFIGS:
+        cfg = load_config(str(ROOT / path))
+        backbone = cfg.model.get('backbone') or {}
+        wrapper = cfg.get('optim_wrapper')
+        if wrapper and 'mmvitlin.' in str(backbone.get('type')):
+            kind = backbone.type.removeprefix('mmvitlin.')
+            found.setdefault((repr(wrapper.to_dict()), kind), (path, wrapper, kind))
+    return list(found.values())
+
+
+def test_no_schedule_decays_norms_places_or_the_scan_s_own():
+    from mmengine.optim import build_optim_wrapper
+    found = _optimisers()
+    assert {kind for *_, kind in found} == set(SMALL)
+    for path, wrapper, kind in found:
+        net = Model(kind)
+        groups = build_optim_wrapper(net, wrapper).param_groups
+        decay = {id(p): g['weight_decay'] for g in groups for p in g['params']}
+        norms = {f'{name}.{n}' for name, module in net.named_modules()
+                 if 'Norm' in type(module).__name__ for n, _ in module.named_parameters()}
+        assert norms
+        for name, parameter in net.backbone.named_parameters(prefix='backbone'):
+            alone = name.endswith(('A_log', 'A_b_log', '.D', '.D_b', 'dt_bias', '.bias'))
+            place = name.endswith(('pos_embed', 'cls_token'))
+            if name in norms or alone or place:
+                assert decay[id(parameter)] == 0, (path, name)
+            elif parameter.ndim == 2:
+                assert decay[id(parameter)] == wrapper.optimizer.weight_decay, (path, name)
+
+
+def test_mask2former_trains_its_backbone_at_a_tenth():
+    from mmengine.optim import build_optim_wrapper
+    wrapper = load_config(str(ROOT / 'configs/det/coco_1024_mask2former.py')).optim_wrapper
+    net = Model('Adventurer')
+    net.query_embed = torch.nn.Embedding(2, 2)
+    told = {g['param_name']: (g['lr'], g['weight_decay'])
+            for g in build_optim_wrapper(net, wrapper).optimizer.param_groups}
+    assert told['backbone.layers.0.mixer.in_proj.weight'] == (pytest.approx(1e-5), 0.05)
+    assert told['backbone.layers.1.norm.weight'] == (pytest.approx(1e-5), 0)
+    assert told['head.weight'] == (1e-4, 0.05)
+    assert told['query_embed.weight'] == (1e-4, 0)
+
+
+DETECTORS = [p for p in CONFIGS if p.startswith('configs/det/c')]  # of COCO and Cityscapes
+
+
+def test_the_cascade_is_vitdet_s():
+    """As detectron2's cascade_mask_rcnn_vitdet_b_100ep: heads and matchers alone are others."""
+    plain = load_config(str(ROOT / 'configs/det/coco_1024.py')).model
+    model = load_config(str(ROOT / 'configs/det/coco_1024_cascade.py')).model
+    assert model.rpn_head == plain.rpn_head
+    assert model.train_cfg.rpn_proposal == plain.train_cfg.rpn_proposal
+    assert model.train_cfg.rpn_proposal.max_per_img == 1000
+    assert model.roi_head.stage_loss_weights == [1, 1, 1]
+    assert [h.loss_bbox.type for h in model.roi_head.bbox_head] == ['L1Loss'] * 3
+    for head, (x, w) in zip(model.roi_head.bbox_head, ((10, 5), (20, 10), (30, 15)), strict=True):
+        assert head.bbox_coder.target_stds == pytest.approx([1 / x, 1 / x, 1 / w, 1 / w])
+        assert head.reg_class_agnostic
+    assert [stage.assigner.pos_iou_thr for stage in model.train_cfg.rcnn] == [0.5, 0.6, 0.7]
+
+
+@pytest.mark.parametrize('path', DETECTORS)
+def test_detectors_drop_and_average_as_their_sizes_do(path):
+    cfg = load_config(str(ROOT / path))
+    large = 'vit_large' in cfg.model.backbone.get('model_name', '')
+    assert cfg.model.backbone.drop_path_rate == (0.4 if large else 0.1)  # ViTDet's
+    if 'mask2former' not in path:
+        assert [h.type for h in cfg.custom_hooks] == ['EMAHook']
+        assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == (0.8 if large else 0.7)
+
+
+def test_every_linear_detector_has_a_softmax_twin():
+    """Which differs in nothing but the backbone and what its weights have seen."""
+    pairs = [(p, p.replace('linear-vit-large', 'vit-large')) for p in DETECTORS
+             if 'linear-vit-large' in p]
+    pairs += [(p, p.replace('.py', '_vit-base.py')) for p in DETECTORS
+              if 'vit-' not in p and 'mask2former' not in p]
+    assert len(pairs) == 12
+    for linear, softmax in pairs:
+        assert softmax in DETECTORS
+        ours, twin = (load_config(str(ROOT / p)).to_dict() for p in (linear, softmax))
+        assert twin['model']['backbone'].get('attention', 'softmax') == 'softmax'
+        for cfg in (ours, twin):
+            del cfg['work_dir'], cfg['model']['backbone'], cfg['model']['data_preprocessor']
+        assert ours == twin, softmax

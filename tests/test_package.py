@@ -115,6 +115,8 @@ def test_the_hub_has_our_configs():
 
 def _copy(target):
     """The checkout without what a build leaves behind, or git keeps."""
+    if not (ROOT / 'mmvitlin').is_dir():
+        pytest.skip('the tests of an installed package: there is no source to build')
     return shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(
         '.*', 'work_dirs', 'build', 'data', '*.egg-info', '__pycache__'))
 

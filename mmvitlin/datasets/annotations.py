@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 _SLACK = 2.  # pixels by which a box may differ from its mask's: polygons are rounded
 _LEAST = 6  # numbers of a polygon
+_FAR = 10  # sides of its image that a polygon may reach beyond it
 
 
 def annotations_by_image(path: str | Path) -> dict[int, list[dict]]:
@@ -25,7 +25,7 @@ def annotations_by_image(path: str | Path) -> dict[int, list[dict]]:
 def is_number(value) -> bool:
     """Whether a value of a file is a finite number."""
     return (isinstance(value, (int, float)) and not isinstance(value, bool)
-            and math.isfinite(value))
+            and abs(value) < 1e15)  # neither NaN, nor what a tensor has no place for
 
 
 def is_id(value) -> bool:
@@ -55,8 +55,19 @@ def is_mask(segmentation) -> bool:
         size = segmentation.get('size')
         return (isinstance(segmentation.get('counts'), (list, str))
                 and isinstance(size, (list, tuple)) and len(size) == 2)
-    return isinstance(segmentation, list) and all(
-        isinstance(p, list) and all(map(is_number, p[:1])) for p in segmentation)
+    try:  # one sum tells of letters, None and NaN among thousands of numbers
+        return isinstance(segmentation, list) and all(
+            isinstance(p, list) and is_number(sum(p)) for p in segmentation)
+    except TypeError:
+        return False
+
+
+def reaches_far(segmentation, height: int, width: int) -> bool:
+    """Whether a polygon goes so far beyond its image that drawing it takes all memory."""
+    if isinstance(segmentation, dict):
+        return False
+    most = _FAR * max(height, width)
+    return any(p and (max(p) > most or min(p) < -most) for p in segmentation)
 
 
 def short_polygons(segmentation) -> int:

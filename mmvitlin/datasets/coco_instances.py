@@ -20,6 +20,7 @@ from mmvitlin.datasets.annotations import (
     is_mask,
     is_number,
     is_outside,
+    reaches_far,
     short_polygons,
 )
 from mmvitlin.errors import ConfigError, UnreadableFileError
@@ -111,7 +112,8 @@ class CheckedFile:
                     [i['id'] for i in images if not is_id(i['id'])], 'images')
         self.refuse_doubles('images', [i['id'] for i in images])
         self.refuse('whose file_name is no name',
-                    [i['id'] for i in images if not isinstance(i['file_name'], str)], 'images')
+                    [i['id'] for i in images
+                     if not isinstance(i['file_name'], str) or not i['file_name']], 'images')
         self.refuse('whose height and width are no positive whole numbers',
                     [i['id'] for i in images if not all(
                         is_number(i[k]) and i[k] >= 1 and i[k] == int(i[k])
@@ -238,6 +240,8 @@ class CocoInstances(CheckedFile, CocoDataset):
                lambda a: not a.get('segmentation'))
         refuse('whose segmentation is neither a list of polygons nor a run-length mask',
                lambda a: not is_mask(a['segmentation']))
+        refuse('with polygons far outside of their image',
+               lambda a: reaches_far(a['segmentation'], *sizes[a['image_id']]))
         refuse('whose run-length mask has another size than its image',
                lambda a: isinstance(a['segmentation'], dict) and tuple(
                    a['segmentation']['size']) != sizes[a['image_id']])

@@ -91,6 +91,33 @@ def test_categories_in_any_order(tmp_path):
     assert values['coco/bbox_AP50_ordinary_person'] == 0.
 
 
+@pytest.mark.parametrize('kind', ['mmvitlin.InstanceMetric', 'CocoMetric'])
+def test_annotations_numbered_from_zero_count_like_others(kind, tmp_path):
+    """pycocotools takes the id 0 for none; mmdet's converter of Cityscapes starts with it."""
+    from mmengine.registry import init_default_scope
+
+    from mmvitlin.registry import METRICS
+    init_default_scope('mmdet')
+    boxes = [[10, 10, 20, 20], [60, 60, 30, 30]], [[10, 10, 200, 200]]
+    content = dict(images=[dict(id=0, file_name='a', height=100, width=100),
+                           dict(id=1, file_name='b', height=400, width=400)],
+                   categories=[dict(id=1, name='car')],
+                   annotations=[annotation(0, 0, 1, boxes[0][0]), annotation(1, 0, 1, boxes[0][1]),
+                                annotation(2, 1, 1, boxes[1][0])])
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+    built = METRICS.build(dict(type=kind, metric=['bbox', 'segm'],
+                               ann_file=str(tmp_path / 'truth.json')))
+    built.dataset_meta = dict(classes=('car', ))
+    values = see(built, {n: [(box, 0, 0.9) for box in found] for n, found in enumerate(boxes)})
+    for name in ('bbox', 'segm'):
+        assert values[f'coco/{name}_mAP'] == 1.
+        if kind != 'CocoMetric':
+            assert values[f'coco/{name}_AP50_ordinary'] == pytest.approx(1.)
+    ids = [a['id'] for a in built._coco_api.dataset['annotations']]
+    assert len(set(ids)) == 3
+    assert 0 not in ids
+
+
 def test_half_of_the_union_decides(metric):
     for box, expected in (([10, 10, 20, 11], 1.), ([10, 10, 20, 9], 0.)):
         values = see(metric(), {0: [(box, 0, 0.9)], 1: []})

@@ -1,6 +1,7 @@
 """Every detector of the configs, made small, on drawn streets: a step, a prediction, bad files."""
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -80,8 +81,83 @@ def test_a_run_leaves_what_every_run_leaves(trained):
 @needs_mmdet
 @pytest.mark.slow
 def test_mixed_precision(streets, tmp_path):
-    runner = train(small(streets, tmp_path), amp=True)
+    # one step: a processor without bfloat16 imitates it slowly, and --amp would leave it out
+    runner = train(small(streets, tmp_path, **{
+        'optim_wrapper.type': 'mmvitlin.CPUAmpOptimWrapper', 'train_dataloader.batch_size': 1,
+        'model.train_cfg.rcnn.sampler.num': 16, 'model.train_cfg.rpn_proposal.max_per_img': 20,
+        'train_cfg.max_iters': 1, 'train_cfg.val_interval': 5}))
+    assert type(runner.optim_wrapper).__name__ == 'CPUAmpOptimWrapper'
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+
+
+def crowded_corner() -> tuple[torch.Tensor, torch.Tensor]:
+    """(100, 4) boxes: 20 objects far from the corner, five times each; (100, ) scores."""
+    generator = torch.Generator().manual_seed(1)
+    corner = torch.cartesian_prod(torch.arange(5) * 200., torch.arange(4) * 220.)
+    side = 50 + 40 * torch.rand(20, 2, generator=generator)
+    boxes = torch.cat([corner, corner + side], dim=1).repeat_interleave(5, 0)
+    shake = (2 * torch.randn(100, 4, generator=generator)).clamp(-4, 4)
+    return (boxes + shake).clamp(0, 1023), torch.rand(100, generator=generator)
+
+
+@needs_mmdet
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_keeps_the_boxes_of_the_last_class(dtype):
+    """NMS moves class 79 by 79 images, where bfloat16 has one number for 512 pixels."""
+    compat.prepare_detection('this test')
+    from mmcv.ops import batched_nms as by_package
+    from mmdet.models.layers.bbox_nms import batched_nms as by_name
+    boxes, scores = crowded_corner()
+    labels, how = torch.full((100, ), 79), dict(type='nms', iou_threshold=0.5)
+    want = by_name(boxes.to(dtype).float(), scores, labels, how)
+    assert len(want[1]) == 20
+    for suppress in (by_name, by_package):
+        for given in (scores, scores.to(dtype)):
+            found, kept = suppress(boxes.to(dtype), given, labels, how)
+            assert found.dtype == torch.float32
+            if given is scores:
+                assert kept.tolist() == want[1].tolist()
+            assert len(kept) == 20
+
+
+@needs_mmdet
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_moves_no_box(dtype):
+    """Priors, decoded proposals and the regions that features are cut from stay in float32."""
+    compat.prepare_detection('this test')
+    init_default_scope('mmdet')
+    model = tiny('configs/det/coco_1024.py')
+    every = model.test_cfg.rpn
+    every.update(nms_pre=-1, max_per_img=100_000, nms=dict(type='nms', iou_threshold=1.))
+    rpn = MODELS.build(dict(model.rpn_head, train_cfg=None, test_cfg=every)).eval()
+    generator = torch.Generator().manual_seed(0)
+    scores, deltas = ([torch.randn(1, 3 * n, 1024 // s, 1024 // s, generator=generator).to(dtype)
+                       / 4 for s in (32, 64)] for n in (1, 4))
+    rpn.prior_generator = type(rpn.prior_generator)(strides=[32, 64], ratios=[0.5, 1., 2.],
+                                                    scales=[8])
+    meta = dict(img_shape=(1024, 1024), scale_factor=(1., 1.))
+    half, full = (rpn.predict_by_feat([x.to(t) for x in scores], [x.to(t) for x in deltas],
+                                      batch_img_metas=[meta])[0]
+                  for t in (dtype, torch.float32))
+    assert half.bboxes.dtype == torch.float32
+    assert len(full) == len(half) > 3000  # in another order, as scores become equal
+    apart = torch.cdist(half.bboxes, full.bboxes, compute_mode='donot_use_mm_for_euclid_dist')
+    assert apart.min(dim=1).values.max() < 1e-3
+
+    extractor = MODELS.build(model.roi_head.bbox_roi_extractor)
+    maps = [torch.randn(1, 256, 1024 // s, 1024 // s, generator=generator).to(dtype)
+            for s in (4, 8, 16, 32)]
+    rois = torch.tensor([[0., 901.3, 843.7, 938.9, 880.1]])
+    torch.testing.assert_close(extractor(maps, rois).float(),
+                               extractor([m.float() for m in maps], rois), atol=0.02, rtol=0.02)
+
+    points = MODELS.build(dict(tiny('configs/det/coco_1024_fcos.py').bbox_head, strides=[8, ],
+                               regress_ranges=((-1, 1e8), ))).prior_generator
+    for made in (points, rpn.prior_generator):
+        sizes = [(128, 128), (64, 64)][:made.num_levels]
+        for level in made.grid_priors(sizes, dtype=dtype, device='cpu'):
+            assert level.dtype == torch.float32
+        assert made.sparse_priors(torch.arange(3), sizes[0], 0, dtype, 'cpu').dtype == torch.float32
 
 
 @needs_mmdet
@@ -151,8 +227,16 @@ def tiny(path: str) -> dict:
 @pytest.mark.parametrize('name', ['coco_1024', 'coco_1024_cascade', 'coco_1024_fcos',
                                   'coco_1024_mask2former', 'coco_1024_mask2former-panoptic'])
 def test_each_head_trains_and_predicts(name):
+    compat.prepare_detection('this test')
     init_default_scope('mmdet')
-    net = MODELS.build(tiny(f'configs/det/{name}.py'))
+    model = tiny(f'configs/det/{name}.py')
+    if 'rcnn' in (model.get('test_cfg') or {}):  # nobody has trained it: no score is high
+        model.test_cfg.rcnn.update(score_thr=0., max_per_img=5)
+        model.test_cfg.rpn.max_per_img = model.train_cfg.rpn_proposal.max_per_img = 20
+        stages = model.train_cfg.rcnn
+        for stage in stages if isinstance(stages, list) else [stages]:
+            stage.sampler.num = 32
+    net = MODELS.build(model)
     from mmvitlin.analysis.subjects import _detected
     images = torch.randn(2, 3, 64, 128)
     samples = [_detected(image) for image in images]
@@ -169,10 +253,87 @@ def test_each_head_trains_and_predicts(name):
         found = net(torch.randn(1, 3, 70, 100), [_detected(torch.zeros(3, 70, 100))],
                     mode='predict')[0]
     assert 'pred_instances' in found
+    if 'fcos' not in name:
+        assert len(found.pred_instances) > 0
     if 'panoptic' in name:
         assert found.pred_panoptic_seg.sem_seg.shape == (1, 70, 100)
     elif 'fcos' not in name:
         assert found.pred_instances.masks.shape[1:] == (70, 100)
+
+
+COCO = sorted(p.name for p in (ROOT / 'configs/det').glob('coco_*.py'))
+
+
+@pytest.mark.parametrize('name', COCO)
+def test_images_of_coco_are_padded_to_one_square_in_training_and_test(name):
+    cfg = load_config(str(ROOT / 'configs/det' / name))
+    side, = {tuple(a.size) for a in cfg.model.data_preprocessor.batch_augments}
+    resize, pad = cfg.test_dataloader.dataset.pipeline[1:3]
+    assert (resize.type, pad.type) == ('Resize', 'mmvitlin.PadCanvas')
+    assert side == tuple(pad.size) == tuple(resize.scale) == tuple(cfg.model.backbone.img_size)
+    mean = cfg.model.data_preprocessor.mean
+    assert np.abs(np.array(pad.value[::-1]) - mean).max() < 1.5  # of 255: what training calls 0
+    assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
+
+
+@needs_mmdet
+def test_one_grid_in_training_and_test():
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.dataset import Compose
+    from mmengine.structures import InstanceData
+    cfg = load_config(str(ROOT / 'configs/det/coco_1024.py'))
+    check_libraries(cfg)
+    init_default_scope('mmdet')
+    prepare = Compose([s for s in cfg.test_dataloader.dataset.pipeline
+                       if s.type.startswith(('Resize', 'mmvitlin.Pad', 'Pack'))])
+    image = np.full((40, 64, 3), 200, np.uint8)
+    data = prepare(dict(img=image, img_path='a', img_id=1, img_shape=(40, 64), ori_shape=(40, 64)))
+    assert data['data_samples'].img_shape == (640, 1024)
+    preprocess = MODELS.build(cfg.model.data_preprocessor)
+    tested = preprocess(pseudo_collate([copy.deepcopy(data)]), False)
+    data['inputs'] = data['inputs'][:, :640]  # as it comes out of the crop in training
+    data['data_samples'].gt_instances = InstanceData(
+        masks=BitmapMasks(np.zeros((0, 640, 1024), np.uint8), 640, 1024))
+    trained = preprocess(pseudo_collate([data]), True)
+    assert tested['inputs'].shape == trained['inputs'].shape == (1, 3, 1024, 1024)
+    torch.testing.assert_close(tested['inputs'], trained['inputs'], atol=0.02, rtol=0)
+    for key in ('img_shape', 'pad_shape', 'batch_input_shape', 'scale_factor'):
+        assert tested['data_samples'][0].get(key) == trained['data_samples'][0].get(key), key
+
+
+@needs_mmdet
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['coco_1024', 'coco_1024_fcos', 'coco_1024_mask2former-panoptic'])
+def test_nothing_is_found_in_the_padding(name):
+    from mmengine.dataset import Compose
+    compat.prepare_detection('this test')
+    init_default_scope('mmdet')
+    model = tiny(f'configs/det/{name}.py')
+    model.data_preprocessor.pad_size_divisor = 1
+    if 'panoptic' not in name:
+        rules = model.test_cfg.get('rcnn', model.test_cfg)
+        rules.update(score_thr=0., max_per_img=20)
+    if 'rpn' in model.test_cfg:
+        model.test_cfg.rpn.max_per_img = 20
+    net = MODELS.build(model).eval()
+    keys = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')
+    prepare = Compose([dict(type='Resize', scale=(128, 128), keep_ratio=True),
+                       dict(type='mmvitlin.PadCanvas', size=(128, 128), value=(104, 116, 124)),
+                       dict(type='PackDetInputs', meta_keys=keys)])
+    image = np.random.default_rng(0).integers(0, 255, (20, 64, 3), np.uint8)
+    data = prepare(dict(img=image, img_id=1, img_shape=(20, 64), ori_shape=(20, 64)))
+    assert data['inputs'].shape == (3, 128, 128)
+    with torch.inference_mode():
+        found, = net.test_step(pseudo_collate([data]))
+    boxes = found.pred_instances.bboxes
+    assert len(boxes) > 0
+    assert (boxes >= 0).all()
+    assert boxes[:, 2].max() <= 64
+    assert boxes[:, 3].max() <= 20
+    if 'fcos' not in name:
+        assert found.pred_instances.masks.shape[1:] == (20, 64)
+    if 'panoptic' in name:
+        assert found.pred_panoptic_seg.sem_seg.shape == (1, 20, 64)
 
 
 @pytest.fixture
@@ -221,6 +382,64 @@ def _no_area(content):
     del content['annotations'][2]['area']
 
 
+def _image_twice(content):
+    content['images'][2]['id'] = 1
+
+
+def _annotation_twice(content):
+    content['annotations'][2]['id'] = content['annotations'][3]['id']
+
+
+def _id_of_letters(content):
+    content['annotations'][2]['id'] = 'a3'
+
+
+def _area_of_letters(content):
+    content['annotations'][2]['area'] = '12'
+    content['annotations'][3]['area'] = None
+
+
+def _image_of_letters(content):
+    content['images'][1] = 'streets/0.png'
+
+
+def _no_file_name(content):
+    content['images'][1]['file_name'] = None
+
+
+def _no_height(content):
+    content['images'][1]['height'] = 0
+
+
+def _list_of_categories(content):
+    content['annotations'][2]['category_id'] = [1]
+
+
+def _mask_of_letters(content):
+    content['annotations'][2]['segmentation'] = 'a mask'
+
+
+def _one_flat_polygon(content):
+    content['annotations'][2]['segmentation'] = [1, 1, 9, 1, 9, 9]
+
+
+def _polygon_of_nothing(content):
+    content['annotations'][2]['segmentation'] = [[1, 1, 9, None, 9, 9]]
+
+
+def _endless_polygon(content):
+    content['annotations'][2]['segmentation'] = [[1, 1, 1e9, 1, 9, 9]]
+
+
+def _broken_mask(content):
+    content['annotations'][2]['segmentation']['counts'] = '!!zz'
+
+
+def _mask_of_half_the_image(content):
+    mask = content['annotations'][2]['segmentation']
+    mask['counts'] = [mask['size'][0] * mask['size'][1] // 2]
+
+
 def _fewer_categories(content):
     content['categories'] = content['categories'][:3]
 
@@ -237,12 +456,63 @@ def _another_order(content):
     (_no_mask, r'without a segmentation, and the pipeline loads masks \(ids 3\)'),
     (_mask_of_another_size, r'run-length mask has another size than its image \(ids 3\)'),
     (_no_area, r"annotations number 2 \(id 3\) has no \['area'\]"),
+    (_image_twice, r'1 images whose id others have too \(ids 1\)'),
+    (_annotation_twice, r'1 annotations whose id others have too \(ids 4\)'),
+    (_id_of_letters, r'1 annotations whose id is no whole number \(ids a3\)'),
+    (_area_of_letters, r'2 annotations whose area is no finite number \(ids 3, 4\)'),
+    (_image_of_letters, r"images number 1 is no object but 'streets/0.png'"),
+    (_no_file_name, r'1 images whose file_name is no name \(ids 1\)'),
+    (_no_height, r'1 images whose height and width are no positive .* \(ids 1\)'),
+    (_list_of_categories, r'1 annotations of categories that it does not list \(ids 3\)'),
+    (_mask_of_letters, r'neither a list of polygons nor a run-length mask \(ids 3\)'),
+    (_one_flat_polygon, r'neither a list of polygons nor a run-length mask \(ids 3\)'),
+    (_polygon_of_nothing, r'neither a list of polygons nor a run-length mask \(ids 3\)'),
+    (_endless_polygon, r'with polygons far outside of their image \(ids 3\)'),
+    (_broken_mask, r'cannot be decoded, or does not fill its image \(ids 3\)'),
+    (_mask_of_half_the_image, r'cannot be decoded, or does not fill its image \(ids 3\)'),
     (_fewer_categories, "has no category truck, bus.* it has .*'person', 'rider', 'car'"),
     (_another_order, r"in the order \['bicycle'.*metainfo=dict\(classes"),
 ])
 def test_a_bad_annotation_file_is_refused_by_name_and_id(annotations, change, words):
     with pytest.raises(ConfigError, match=f'(?s)changed.json.*{words}'):
         annotations(change)
+
+
+def test_what_is_left_out_is_counted(annotations, monkeypatch):
+    from mmvitlin.datasets import coco_instances
+    told = []
+    monkeypatch.setattr(coco_instances, 'print_log', lambda text, **_: told.append(text))
+
+    def change(content):
+        first, second, third = content['annotations'][:3]
+        first['bbox'] = [5000, 5000, 20, 20]
+        second['segmentation'] = [[1, 1, 5, 5]]
+        third['segmentation'] = [[1, 1, 5, 5], [1, 1, 9, 1, 9, 9]]
+
+    whole, data = annotations(lambda _: None), annotations(change)
+    log = ' '.join(told)
+    for words in (r'1 annotations have boxes outside of their image and are left out \(ids 1\)',
+                  r'1 annotations have no polygon of three points or more .* \(ids 2\)',
+                  r'1 annotations have polygons of fewer than three points beside .* \(ids 3\)'):
+        assert re.search(words, log), words
+    counts = [sum(len(d.get_data_info(n)['instances']) for n in range(6)) for d in (whole, data)]
+    assert counts[0] - counts[1] == 1
+    with pytest.raises(ConfigError, match=r'2 annotations with polygons of fewer .*\(ids 2, 3\)'):
+        annotations(change, test_mode=True)
+
+
+def test_an_image_of_another_size_than_its_annotations(annotations):
+    def change(content):
+        content['images'][1]['height'] *= 2
+        for one in content['annotations']:
+            if one['image_id'] == content['images'][1]['id']:
+                one['segmentation'] = [[1, 1, 9, 1, 9, 9]]
+
+    data = annotations(change)
+    number = next(n for n in range(6) if data.get_data_info(n)['img_id'] == 1)
+    with pytest.raises(UnreadableFileError, match=r'\(id 1\) is 64x128 pixels, and its annotations '
+                                                  'are for 128x128'):
+        data[number]
 
 
 def test_what_only_evaluation_asks_for(annotations):
@@ -259,13 +529,17 @@ def test_what_only_evaluation_asks_for(annotations):
     assert len(annotations(unlabelled, test_mode=True)) == 6  # images that nobody may see
 
 
-def test_an_annotation_that_evaluation_takes_for_none(annotations):
+def test_annotations_numbered_from_zero_are_read(annotations):
+    """As mmdet's converter of Cityscapes writes them; the evaluator is tested with the metrics."""
     def from_zero(content):
-        content['annotations'][0]['id'] = 0
+        for n, annotation in enumerate(content['annotations']):
+            annotation['id'] = n
 
-    assert len(annotations(from_zero)) == 6
-    with pytest.raises(ConfigError, match='an annotation with the id 0'):
-        annotations(from_zero, test_mode=True)
+    for test_mode in (False, True):
+        data = annotations(from_zero, test_mode=test_mode)
+        assert sum(len(data.get_data_info(n)['instances']) for n in range(6)) == sum(
+            len(again.get_data_info(n)['instances']) for again in [annotations(lambda _: None)]
+            for n in range(6))
 
 
 @pytest.mark.parametrize('text', ['{"images": [', '[]', '{"images": [], "annotations": []}'])
@@ -344,6 +618,13 @@ def test_the_inferencer_goes_on_and_writes(trained, streets, tmp_path):
         a.save(tmp_path, ['labels'])
     with pytest.raises(ConfigError, match='no panoptic segments'):
         a.save(tmp_path, ['segments'])
+    # the same network in bfloat16
+    half, = DetInferencer(config, str(trained / 'iter_2.pth'), score=0., precision='bf16')(
+        folder / 'a.png')
+    assert half.error is None
+    assert half.boxes.dtype == half.scores.dtype == np.float32
+    assert half.masks.shape == (len(half.boxes), 50, 90)
+    assert len(half.boxes) > 0
     # nothing above the score, and another size of the network's image
     strict = DetInferencer(config, str(trained / 'iter_2.pth'), score=1.1, scale='original')
     nothing, = strict(np.zeros((64, 64, 3), np.uint8))

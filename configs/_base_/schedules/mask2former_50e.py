@@ -10,7 +10,7 @@ optim_wrapper = dict(
         layer_decay_rate=1.0, backbone_lr_mult=0.1, norm_decay_mult=0., flat_decay_mult=0.,
         custom_keys=dict(
             pos_embed=plain, cls_token=plain, reg_token=plain, query_embed=plain,
-            query_feat=plain, level_embed=plain)),
+            query_feat=plain, level_embed=plain, level_encoding=plain)),
     clip_grad=dict(max_norm=0.01, norm_type=2))
 param_scheduler = dict(
     type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=[44, 48], gamma=0.1)

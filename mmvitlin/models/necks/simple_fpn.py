@@ -8,7 +8,6 @@ from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
 from torch import Tensor
 
-from mmvitlin.errors import CheckpointError
 from mmvitlin.registry import MODELS
 
 
@@ -27,12 +26,9 @@ class SimpleFPN(BaseModule):
             convolutions away (what UPerNet wants, which has laterals of its own).
         strides: Strides to make; each a power of two times or part of ``in_stride``.
         in_stride: Stride of the incoming maps.
-        pooled_top: Whether levels beyond twice ``in_stride`` come from others. False makes each of
-            the map, as checkpoints need that were written before this was ViTDet's way.
 
     Raises:
         ValueError: a stride that is not reached by powers of two.
-        CheckpointError: while weights are loaded: they are of levels that are made of others here.
 
     Source: ViTDet (arXiv 2203.16527), simple feature pyramid.
     """
@@ -42,23 +38,13 @@ class SimpleFPN(BaseModule):
                  out_channels: int | None = 256,
                  strides: Sequence[int] = (4, 8, 16, 32, 64),
                  in_stride: int = 16,
-                 pooled_top: bool = True,
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.strides = tuple(strides)
         self.halves = {s: s // 2 for s in self.strides
-                       if pooled_top and s > 2 * in_stride and s // 2 in self.strides[:self.strides.index(s)]}
+                       if s > 2 * in_stride and s // 2 in self.strides[:self.strides.index(s)]}
         self.levels = nn.ModuleList(self._level(in_channels, out_channels, s, in_stride)
                                     for s in self.strides if s not in self.halves)
-        self._register_load_state_dict_pre_hook(self._refuse_more_levels)
-
-    def _refuse_more_levels(self, state: dict, prefix: str, *_) -> None:
-        # most loaders take a key too many for no error, and the head would see another level
-        beyond = [f'{prefix}levels.{n}.' for n in range(len(self.levels), len(self.strides))]
-        if any(key.startswith(tuple(beyond)) for key in state):
-            raise CheckpointError(
-                f'the checkpoint has weights of {beyond[0]}*, a level that now comes from the one '
-                f"before it; to use it, give --cfg-options model.{prefix or 'neck.'}pooled_top=False")
 
     @staticmethod
     def _level(channels: int, out: int | None, stride: int, in_stride: int) -> nn.Sequential:

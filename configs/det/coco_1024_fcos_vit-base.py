@@ -1,0 +1,12 @@
+# the softmax twin of coco_1024_fcos.py: FCOS on CLIP ViT-B/16, global attention
+_base_ = ['./coco_1024_fcos.py']
+model = dict(
+    data_preprocessor=dict(
+        mean=[122.7709, 116.7460, 104.0937], std=[68.5005, 66.6322, 70.3232]),
+    backbone=dict(
+        _delete_=True,
+        type='mmvitlin.TimmViT',
+        model_name='vit_base_patch16_clip_quickgelu_224.openai',
+        pretrained=True,
+        img_size=(1024, 1024),
+        drop_path_rate=0.1))
