@@ -35,9 +35,8 @@ def half_dtype(device: torch.device | str | None = None) -> torch.dtype | None:
 
     Returns:
         On a GPU bfloat16, or float16 where it has no bfloat16. On a CPU bfloat16 if it has
-        instructions for it (AVX512-BF16, AMX, Arm's BF16); None for others, which go through
-        float32 element by element: one step of a small Mask R-CNN took 12 times as long in
-        bfloat16 as in float32 on a processor that ends at AVX2.
+        instructions for it (AVX512-BF16, AMX, Arm's BF16); None for others, such as those that
+        end at AVX2, whose products go through float32 and are slower than those of float32.
     """
     if usable_device(device).type == 'cuda':
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
@@ -57,5 +56,5 @@ def warn_of_imitation(what: str, dtype: torch.dtype | None, device: torch.device
     """
     if dtype is not None and torch.device(device).type == 'cpu' and half_dtype('cpu') != dtype:
         name = str(dtype).removeprefix('torch.')
-        print_log(f'{what}: this processor has no {name} instructions; {name} is imitated and many '
-                  'times slower than float32', logger='current', level=30)
+        print_log(f'{what}: this processor has no {name} instructions; {name} is imitated and '
+                  'slower than float32', logger='current', level=30)

@@ -32,7 +32,7 @@ _HOOKS = ('mmvitlin.ResultHook', 'mmvitlin.StepSeedHook', 'mmvitlin.CleanExitHoo
 def _set_amp(cfg: Config) -> None:
     wrapper, dtype = cfg.optim_wrapper, half_dtype()
     if dtype is None:
-        print_log('--amp: this processor has no bfloat16 instructions and would be many times '
+        print_log('--amp: this processor has no bfloat16 instructions and would be '
                   'slower with it, so the run is in float32 (bfloat16 all the same: --cfg-options '
                   'optim_wrapper.type=mmvitlin.CPUAmpOptimWrapper)', logger='current', level=30)
     elif torch.cuda.is_available():

@@ -356,8 +356,8 @@ def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch)
     warn_of_imitation('the teacher', torch.bfloat16, 'cuda')
     warn_of_imitation('the teacher', torch.bfloat16, 'cpu')
     assert said == ([] if has else [
-        'the teacher: this processor has no bfloat16 instructions; bfloat16 is imitated and many '
-        'times slower than float32'])
+        'the teacher: this processor has no bfloat16 instructions; bfloat16 is imitated and '
+        'slower than float32'])
 
 
 @pytest.mark.slow
