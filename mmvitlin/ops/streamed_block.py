@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.ops.fast_linear import linear
-from mmvitlin.ops.ssd.chunked import scan_segment
+from mmvitlin.ops.ssd.chunked import even_chunk, scan_segment
 
 TILE = 1024
 CHUNK = 64
@@ -143,7 +143,8 @@ class Mixer:
         B, C = (t.unflatten(-1, (w.groups, -1)) for t in (B, C))
         raw = dt.to(w.A.dtype) + w.dt_bias
         dt = F.softplus(raw)
-        y, starts, after = scan_segment(x, dt, w.A, B, C, state, CHUNK)
+        y, starts, after = scan_segment(x, dt, w.A, B, C, state,
+                                        even_chunk(x.shape[1], CHUNK))
         y = torch.addcmul(y, x, w.D[:, None]).flatten(2)
         return dict(z=z, longer=longer, conv=conv, x=x, B=B, C=C, raw=raw, dt=dt, y=y,
                     starts=starts, after=after)

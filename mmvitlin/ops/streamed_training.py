@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.ops.precision import no_autocast
-from mmvitlin.ops.ssd.chunked import scan_segment_backward
+from mmvitlin.ops.ssd.chunked import even_chunk, scan_segment_backward
 from mmvitlin.ops.streamed_block import (
     CHUNK,
     TILE,
@@ -107,7 +107,8 @@ class _MixerBackward:
         length, taps = x.shape[1], len(w.conv)
         dy = dy.unflatten(-1, (self.mixer.heads, -1))
         d_x, d_dt, d_A, d_B, d_C, before = scan_segment_backward(
-            dy, x, t['dt'], w.A, t['B'], t['C'], t['starts'], after, CHUNK)
+            dy, x, t['dt'], w.A, t['B'], t['C'], t['starts'], after,
+            even_chunk(length, CHUNK))
         sums.add('A', d_A)
         sums.add('D', (dy * x).sum((0, 1, 3), dtype=sums.acc))
         d_conv = torch.cat([(d_x + dy * w.D[:, None]).flatten(2).to(x.dtype),

@@ -1,4 +1,6 @@
 """CPU inference tile by tile against the plain forward pass."""
+from collections import Counter
+
 import pytest
 import torch
 
@@ -94,13 +96,19 @@ def test_several_groups_share_b_and_c():
 
 
 def test_bfloat16_gradients_stay_near_float32():
-    block = build().layers[0]
-    x = torch.randn(1, 300, 64)
-    want = gradients(block(x), block)
-    got = gradients(block.trained(x, torch.bfloat16), block)
-    for (name, _), a, b in zip(block.named_parameters(), got, want, strict=True):
-        assert a.dtype == torch.float32
-        assert ((a - b).norm() / b.norm()).item() < 5e-2, name
+    wrong, whole = Counter(), Counter()
+    for seed in range(8):  # one draw of a vector of two may cancel to almost nothing
+        torch.manual_seed(seed)
+        block = build().layers[0]
+        x = torch.randn(1, 300, 64)
+        want = gradients(block(x), block)
+        got = gradients(block.trained(x, torch.bfloat16), block)
+        for (name, _), a, b in zip(block.named_parameters(), got, want, strict=True):
+            assert a.dtype == torch.float32
+            wrong[name] += (a - b).square().sum().item()
+            whole[name] += b.square().sum().item()
+    for name in whole:
+        assert (wrong[name] / whole[name])**0.5 < 4e-2, name
 
 
 def test_stochastic_depth_draws_as_the_modules_do():

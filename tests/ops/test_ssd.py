@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmvitlin.ops import available_backends, ssd, ssd_reference
+from mmvitlin.ops.ssd.chunked import even_chunk
 
 
 def inputs(length, groups=1, heads=4, width=8, state=6, batch=2, dtype=torch.float32, seed=0):
@@ -104,6 +105,15 @@ def test_it_is_causal_and_remembers():
     z = ssd(*changed, backend='torch')
     assert torch.equal(y[:, :70], z[:, :70])
     assert (y[:, 70] != z[:, 70]).any()
+
+
+@given(st.integers(1, 3000), st.integers(1, 80))
+def test_even_chunks_are_as_few_and_pad_less_than_one_token_each(length, longest):
+    chunk = even_chunk(length, longest)
+    count = -(-length // longest)
+    assert chunk <= longest
+    assert -(-length // chunk) == count
+    assert chunk * count - length < count
 
 
 @settings(max_examples=30, deadline=None)

@@ -75,6 +75,15 @@ def _cut(x, dt, A, B, C, chunk: int) -> _Segment:
         torch.cumsum(dt * A.to(acc).view(groups, -1), dim=2))
 
 
+def even_chunk(length: int, longest: int) -> int:
+    """Tokens in a chunk when ``length`` of them are cut into as few chunks as may be.
+
+    66 tokens in chunks of at most 64 are two of 33, where one of 64 and one of padding would take
+    twice the work. For CPUs: a GPU's matrix units want 64.
+    """
+    return -(-length // -(-length // longest))
+
+
 def _pad(tensors, pad: int) -> list[Tensor]:
     """Append ``pad`` tokens of zeros; steps of size zero change nothing."""
     if not pad:
@@ -303,9 +312,11 @@ def ssd_chunked(x: Tensor,
     (``mmvitlin::ssd_chunked``), so compiling and exporting see no graph break.
 
     Args:
-        chunk_size: Tokens in a chunk (default 64).
+        chunk_size: Tokens in a chunk (default 64; fewer on a CPU where that pads less).
     """
-    chunk = min(chunk_size or DEFAULT_CHUNK, x.shape[1])
+    length = x.shape[1]
+    even = x.device.type == 'cpu' and chunk_size is None
+    chunk = even_chunk(length, DEFAULT_CHUNK) if even else min(chunk_size or DEFAULT_CHUNK, length)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, dt, A, B, C))
     y, _ = torch.ops.mmvitlin.ssd_chunked(x, dt, A, B, C, chunk, keep)
     return y if D is None else torch.addcmul(y, x, D.to(x.dtype)[:, None])
