@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.engine.config import load_config
 from mmvitlin.engine.preflight import check_classes, check_libraries
 from mmvitlin.errors import ConfigError
@@ -34,7 +34,7 @@ def test_it_builds(path, monkeypatch):
     cfg = load_config(path)
     without_weights(cfg.model)
     if 'mask2former' in path or '/det/' in path:
-        if compat.lacking_for_detection():
+        if detection.lacking():
             with pytest.raises(ConfigError, match='compiled ops.* missing: run `make setup-full`'):
                 check_libraries(cfg)
             pytest.skip('needs mmdet and the compiled ops: make setup-full')

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.datasets.annotations import (
     covers,
     has_no_area,
@@ -28,7 +28,7 @@ from mmvitlin.registry import DATASETS
 
 _SHOWN = 5
 
-compat.count_annotations_from_one()
+detection.count_annotations_from_one()
 
 
 def some(found: Sequence) -> str:

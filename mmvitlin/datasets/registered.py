@@ -2,7 +2,7 @@
 import warnings
 from importlib.util import find_spec
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.datasets.loading import LoadImage, PadCanvas
 from mmvitlin.datasets.seeding import SeededInfiniteSampler, SeededSampler
 from mmvitlin.datasets.shifts import CentreShare, Corrupt
@@ -15,7 +15,7 @@ if find_spec('mmseg') is not None:  # classification needs none of these
     from mmvitlin.datasets.seg_loading import LoadSegLabels
     __all__ += ['CamVidDataset', 'LoadSegLabels']
 
-if not compat.lacking_for_detection():
+if not detection.lacking():
     try:
         from mmvitlin.datasets.coco_instances import CocoInstances
         from mmvitlin.datasets.coco_panoptic import CocoPanoptic

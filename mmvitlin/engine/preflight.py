@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models.utils.checkpoint import read_description, read_meta, read_state_dict
 from mmvitlin.shipped import locate
@@ -55,7 +55,7 @@ def check_libraries(cfg: Config) -> None:
         ConfigError: the config is of mmdet, or names something of it, and detection is not set up.
     """
     if cfg.get('default_scope') == 'mmdet' or "'mmdet." in repr(cfg.get('model')):
-        compat.prepare_detection(cfg.filename or 'this config')
+        detection.prepare(cfg.filename or 'this config')
 
 
 def preflight(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.datasets.checking import count_samples, lonely_labels
 from mmvitlin.engine.config import load_config
 from tests.conftest import ROOT
@@ -77,7 +77,7 @@ def test_every_kind_of_problem(streets, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(compat.lacking_for_detection()),
+@pytest.mark.skipif(bool(detection.lacking()),
                     reason='needs mmdet and the compiled ops: make setup-full')
 def test_boxes_and_masks(streets, tmp_path):
     done = call(streets, config=DETECTOR)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.engine.metrics.panoptic_quality import PanopticQuality, match_segments, quality
 from mmvitlin.errors import ConfigError, UnreadableFileError
 
@@ -73,7 +73,7 @@ def test_things_and_stuff_apart():
 
 
 def test_panoptic_pngs(tmp_path):
-    if compat.lacking_for_detection():
+    if detection.lacking():
         pytest.skip('needs mmdet and the compiled ops: make setup-full')
     from mmvitlin.datasets.panoptic import LoadPanoptic, read_segments
     numbers = np.array([[0, 5, 300], [70_000, 5, 5]])
@@ -131,10 +131,10 @@ CATEGORIES = [dict(id=3, name='car', isthing=1), dict(id=4, name='person', isthi
 @pytest.fixture
 def panoptic(tmp_path):
     """A function that writes a changed panoptic file of two images and builds its data set."""
-    if compat.lacking_for_detection():
+    if detection.lacking():
         pytest.skip('needs mmdet and the compiled ops: make setup-full')
     from mmengine.registry import DATASETS, init_default_scope
-    compat.prepare_detection('this test')
+    detection.prepare('this test')
     init_default_scope('mmdet')
     numbers = np.zeros((20, 30), np.uint8)
     numbers[2:8, 2:8], numbers[10:] = 5, 7

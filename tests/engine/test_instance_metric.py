@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from mmvitlin import compat
+from mmvitlin import detection
 
-pytestmark = pytest.mark.skipif(bool(compat.lacking_for_detection()),
+pytestmark = pytest.mark.skipif(bool(detection.lacking()),
                                 reason="needs mmdet and mmcv's compiled ops: make setup-full")
 
 

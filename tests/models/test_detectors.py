@@ -1,7 +1,6 @@
-"""Every detector of the configs, made small, on drawn streets: a step, a prediction, bad files."""
+"""Every detector of the configs, made small, on drawn streets: a step, a prediction."""
 import copy
 import json
-import re
 
 import numpy as np
 import pytest
@@ -9,54 +8,23 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.engine.config import load_config
 from mmvitlin.engine.launch import train
-from mmvitlin.engine.preflight import check_libraries, preflight
-from mmvitlin.errors import ConfigError, UnreadableFileError, UserError
+from mmvitlin.engine.preflight import check_libraries
+from mmvitlin.errors import ConfigError, UserError
 from tests.conftest import ROOT
-
-needs_mmdet = pytest.mark.skipif(bool(compat.lacking_for_detection()),
-                                 reason='needs mmdet and the compiled ops: make setup-full')
-ANNOTATIONS = 'annotations/instancesonly_filtered_gtFine_train.json'
-STREETS = str(ROOT / 'configs/det/streets_adventurer-nano.py')
-SMALL = {
-    'model.backbone.arch': dict(embed_dims=32, num_layers=2), 'model.backbone.img_size': (64, 128),
-    'model.neck.in_channels': 32,
-    'model.data_preprocessor.batch_augments.0.size': (64, 128),
-    'train_dataloader.dataset.pipeline.3.scale': (128, 64),
-    'train_dataloader.dataset.pipeline.4.crop_size': (128, 64),
-    'val_dataloader.dataset.pipeline.1.scale': (128, 64),
-    'test_dataloader.dataset.pipeline.1.scale': (128, 64),
-    'train_dataloader.batch_size': 2, 'train_dataloader.num_workers': 0,
-    'train_dataloader.persistent_workers': False, 'val_dataloader.num_workers': 0,
-    'val_dataloader.persistent_workers': False, 'test_dataloader.num_workers': 0,
-    'test_dataloader.persistent_workers': False, 'default_hooks.logger.interval': 1,
-    'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2,
-    'default_hooks.checkpoint.interval': 2,
-}
-
-
-def small(streets, work_dir, **options):
-    return load_config(STREETS, {**SMALL, 'data_root': str(streets), **options}, str(work_dir))
+from tests.detecting import ANNOTATIONS, SMALL, STREETS, needs_mmdet, small, tiny
 
 
 @pytest.fixture(scope='module')
 def trained(streets, tmp_path_factory):
     """A two-iteration run of the small Mask R-CNN."""
-    if compat.lacking_for_detection():
+    if detection.lacking():
         pytest.skip('needs mmdet and the compiled ops: make setup-full')
     work = tmp_path_factory.mktemp('det')
     train(small(streets, work))
     return work
-
-
-@pytest.mark.parametrize('missing', [['mmdet'], ["mmcv's compiled ops"]])
-def test_what_is_missing_is_told_in_one_line(monkeypatch, streets, missing):
-    monkeypatch.setattr(compat, 'lacking_for_detection', lambda: missing)
-    for path in (STREETS, str(ROOT / 'configs/seg/cityscapes_1024_mask2former.py')):
-        with pytest.raises(ConfigError, match=r'py needs mmdet .*missing: run `make setup-full`'):
-            preflight(load_config(path, {'data_root': str(streets)}))
 
 
 def test_one_option_moves_the_evaluator_too():
@@ -90,94 +58,6 @@ def test_mixed_precision(streets, tmp_path):
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
 
 
-def crowded_corner() -> tuple[torch.Tensor, torch.Tensor]:
-    """(100, 4) boxes: 20 objects far from the corner, five times each; (100, ) scores."""
-    generator = torch.Generator().manual_seed(1)
-    corner = torch.cartesian_prod(torch.arange(5) * 200., torch.arange(4) * 220.)
-    side = 50 + 40 * torch.rand(20, 2, generator=generator)
-    boxes = torch.cat([corner, corner + side], dim=1).repeat_interleave(5, 0)
-    shake = (2 * torch.randn(100, 4, generator=generator)).clamp(-4, 4)
-    return (boxes + shake).clamp(0, 1023), torch.rand(100, generator=generator)
-
-
-@needs_mmdet
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_half_precision_keeps_the_boxes_of_the_last_class(dtype):
-    """NMS moves class 79 by 79 images, where bfloat16 has one number for 512 pixels."""
-    compat.prepare_detection('this test')
-    from mmcv.ops import batched_nms as by_package
-    from mmdet.models.layers.bbox_nms import batched_nms as by_name
-    boxes, scores = crowded_corner()
-    labels, how = torch.full((100, ), 79), dict(type='nms', iou_threshold=0.5)
-    want = by_name(boxes.to(dtype).float(), scores, labels, how)
-    assert len(want[1]) == 20
-    for suppress in (by_name, by_package):
-        for given in (scores, scores.to(dtype)):
-            found, kept = suppress(boxes.to(dtype), given, labels, how)
-            assert found.dtype == torch.float32
-            if given is scores:
-                assert kept.tolist() == want[1].tolist()
-            assert len(kept) == 20
-
-
-@needs_mmdet
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_half_precision_moves_no_box(dtype):
-    """Priors, decoded proposals and the regions that features are cut from stay in float32."""
-    compat.prepare_detection('this test')
-    init_default_scope('mmdet')
-    model = tiny('configs/det/coco_1024.py')
-    every = model.test_cfg.rpn
-    every.update(nms_pre=-1, max_per_img=100_000, nms=dict(type='nms', iou_threshold=1.))
-    rpn = MODELS.build(dict(model.rpn_head, train_cfg=None, test_cfg=every)).eval()
-    generator = torch.Generator().manual_seed(0)
-    scores, deltas = ([torch.randn(1, 3 * n, 1024 // s, 1024 // s, generator=generator).to(dtype)
-                       / 4 for s in (32, 64)] for n in (1, 4))
-    rpn.prior_generator = type(rpn.prior_generator)(strides=[32, 64], ratios=[0.5, 1., 2.],
-                                                    scales=[8])
-    meta = dict(img_shape=(1024, 1024), scale_factor=(1., 1.))
-    half, full = (rpn.predict_by_feat([x.to(t) for x in scores], [x.to(t) for x in deltas],
-                                      batch_img_metas=[meta])[0]
-                  for t in (dtype, torch.float32))
-    assert half.bboxes.dtype == torch.float32
-    assert len(full) == len(half) > 3000  # in another order, as scores become equal
-    apart = torch.cdist(half.bboxes, full.bboxes, compute_mode='donot_use_mm_for_euclid_dist')
-    assert apart.min(dim=1).values.max() < 1e-3
-
-    extractor = MODELS.build(model.roi_head.bbox_roi_extractor)
-    maps = [torch.randn(1, 256, 1024 // s, 1024 // s, generator=generator).to(dtype)
-            for s in (4, 8, 16, 32)]
-    rois = torch.tensor([[0., 901.3, 843.7, 938.9, 880.1]])
-    torch.testing.assert_close(extractor(maps, rois).float(),
-                               extractor([m.float() for m in maps], rois), atol=0.02, rtol=0.02)
-
-    points = MODELS.build(dict(tiny('configs/det/coco_1024_fcos.py').bbox_head, strides=[8, ],
-                               regress_ranges=((-1, 1e8), ))).prior_generator
-    for made in (points, rpn.prior_generator):
-        sizes = [(128, 128), (64, 64)][:made.num_levels]
-        for level in made.grid_priors(sizes, dtype=dtype, device='cpu'):
-            assert level.dtype == torch.float32
-        assert made.sparse_priors(torch.arange(3), sizes[0], 0, dtype, 'cpu').dtype == torch.float32
-
-
-@needs_mmdet
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_layout_and_type_do_not_change_what_roi_align_reads(dtype):
-    compat.prepare_detection('this test')
-    from mmcv.ops import RoIAlign
-    maps = torch.randn(2, 8, 16, 16)
-    rois = torch.tensor([[0, 4., 4, 40, 40], [1, 0, 10, 30, 60]])
-    align, weight = RoIAlign(7, 0.25, 0), torch.randn(2, 8, 7, 7)
-    found = []
-    for x in (maps, maps.to(dtype).to(memory_format=torch.channels_last)):
-        x = x.clone(memory_format=torch.preserve_format).requires_grad_()
-        out = align(x, rois)
-        (out.float() * weight).sum().backward()
-        found.append((out.float(), x.grad.float()))
-    tolerance = dict(rtol=1e-6, atol=1e-6) if dtype == torch.float32 else dict(rtol=0.02, atol=0.05)
-    torch.testing.assert_close(found[1], found[0], **tolerance)
-
-
 @needs_mmdet
 @pytest.mark.slow
 def test_two_scenes_are_learnt_by_heart(streets, tmp_path):
@@ -205,29 +85,12 @@ def test_two_scenes_are_learnt_by_heart(streets, tmp_path):
     assert np.mean(history[-5:]) < 0.33 < 0.6 < history[0]  # noise in their place: 0.4
 
 
-def tiny(path: str) -> dict:
-    """The model of a config with small backbone and neck, and all its heads as they are."""
-    cfg = load_config(str(ROOT / path))
-    model = cfg.model
-    pyramid = model.neck.get('out_channels', 256)
-    model.backbone = dict(type='mmvitlin.Adventurer', arch=dict(embed_dims=32, num_layers=2),
-                          img_size=(64, 128), patch_size=16,
-                          out_indices=(0, 0, 1, 1) if pyramid is None else -1)
-    model.neck.in_channels = 32
-    model.data_preprocessor.batch_augments = None
-    if 'panoptic_head' in model:
-        model.panoptic_head.in_channels = [32] * 4
-        model.panoptic_head.num_queries = 10
-        model.train_cfg.num_points = 64
-    return model
-
-
 @needs_mmdet
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['coco_1024', 'coco_1024_cascade', 'coco_1024_fcos',
                                   'coco_1024_mask2former', 'coco_1024_mask2former-panoptic'])
 def test_each_head_trains_and_predicts(name):
-    compat.prepare_detection('this test')
+    detection.prepare('this test')
     init_default_scope('mmdet')
     model = tiny(f'configs/det/{name}.py')
     if 'rcnn' in (model.get('test_cfg') or {}):  # nobody has trained it: no score is high
@@ -306,7 +169,7 @@ def test_one_grid_in_training_and_test():
 @pytest.mark.parametrize('name', ['coco_1024', 'coco_1024_fcos', 'coco_1024_mask2former-panoptic'])
 def test_nothing_is_found_in_the_padding(name):
     from mmengine.dataset import Compose
-    compat.prepare_detection('this test')
+    detection.prepare('this test')
     init_default_scope('mmdet')
     model = tiny(f'configs/det/{name}.py')
     model.data_preprocessor.pad_size_divisor = 1
@@ -334,257 +197,6 @@ def test_nothing_is_found_in_the_padding(name):
         assert found.pred_instances.masks.shape[1:] == (20, 64)
     if 'panoptic' in name:
         assert found.pred_panoptic_seg.sem_seg.shape == (1, 20, 64)
-
-
-@pytest.fixture
-def annotations(streets, tmp_path):
-    """A function that writes a changed annotation file and builds its data set."""
-    if compat.lacking_for_detection():
-        pytest.skip('needs mmdet and the compiled ops: make setup-full')
-    content = json.loads((streets / ANNOTATIONS).read_text())
-    init_default_scope('mmdet')
-
-    def build(change, **kwargs):
-        path = tmp_path / 'changed.json'
-        path.write_text(change if isinstance(change, str) else json.dumps(change(content)
-                                                                          or content))
-        cfg = load_config(STREETS, {'data_root': str(streets)}).train_dataloader.dataset
-        return DATASETS.build({**cfg, 'ann_file': str(path), 'filter_cfg': None, **kwargs})
-
-    return build
-
-
-def _lose_an_image(content):
-    content['images'][1]['file_name'] = 'streets/gone.png'
-
-
-def _unknown_category(content):
-    content['annotations'][2]['category_id'] = 99
-
-
-def _unknown_image(content):
-    content['annotations'][2]['image_id'] = 99
-
-
-def _not_a_number(content):
-    content['annotations'][2]['bbox'] = [0, 0, float('nan'), 4]
-
-
-def _no_mask(content):
-    content['annotations'][2]['segmentation'] = []
-
-
-def _mask_of_another_size(content):
-    content['annotations'][2]['segmentation']['size'] = [10, 10]
-
-
-def _no_area(content):
-    del content['annotations'][2]['area']
-
-
-def _image_twice(content):
-    content['images'][2]['id'] = 1
-
-
-def _annotation_twice(content):
-    content['annotations'][2]['id'] = content['annotations'][3]['id']
-
-
-def _id_of_letters(content):
-    content['annotations'][2]['id'] = 'a3'
-
-
-def _area_of_letters(content):
-    content['annotations'][2]['area'] = '12'
-    content['annotations'][3]['area'] = None
-
-
-def _image_of_letters(content):
-    content['images'][1] = 'streets/0.png'
-
-
-def _no_file_name(content):
-    content['images'][1]['file_name'] = None
-
-
-def _no_height(content):
-    content['images'][1]['height'] = 0
-
-
-def _list_of_categories(content):
-    content['annotations'][2]['category_id'] = [1]
-
-
-def _mask_of_letters(content):
-    content['annotations'][2]['segmentation'] = 'a mask'
-
-
-def _one_flat_polygon(content):
-    content['annotations'][2]['segmentation'] = [1, 1, 9, 1, 9, 9]
-
-
-def _polygon_of_nothing(content):
-    content['annotations'][2]['segmentation'] = [[1, 1, 9, None, 9, 9]]
-
-
-def _endless_polygon(content):
-    content['annotations'][2]['segmentation'] = [[1, 1, 1e9, 1, 9, 9]]
-
-
-def _broken_mask(content):
-    content['annotations'][2]['segmentation']['counts'] = '!!zz'
-
-
-def _mask_of_half_the_image(content):
-    mask = content['annotations'][2]['segmentation']
-    mask['counts'] = [mask['size'][0] * mask['size'][1] // 2]
-
-
-def _fewer_categories(content):
-    content['categories'] = content['categories'][:3]
-
-
-def _another_order(content):
-    content['categories'] = content['categories'][::-1]
-
-
-@pytest.mark.parametrize(('change', 'words'), [
-    (_lose_an_image, r'lists 6 images, 1 of which are not in .*: streets/gone.png \(id 1\)'),
-    (_unknown_category, r'1 annotations of categories that it does not list \(ids 3\)'),
-    (_unknown_image, r'1 annotations of images that it does not list \(ids 3\)'),
-    (_not_a_number, r'bbox is not four finite numbers .* \(ids 3\)'),
-    (_no_mask, r'without a segmentation, and the pipeline loads masks \(ids 3\)'),
-    (_mask_of_another_size, r'run-length mask has another size than its image \(ids 3\)'),
-    (_no_area, r"annotations number 2 \(id 3\) has no \['area'\]"),
-    (_image_twice, r'1 images whose id others have too \(ids 1\)'),
-    (_annotation_twice, r'1 annotations whose id others have too \(ids 4\)'),
-    (_id_of_letters, r'1 annotations whose id is no whole number \(ids a3\)'),
-    (_area_of_letters, r'2 annotations whose area is no finite number \(ids 3, 4\)'),
-    (_image_of_letters, r"images number 1 is no object but 'streets/0.png'"),
-    (_no_file_name, r'1 images whose file_name is no name \(ids 1\)'),
-    (_no_height, r'1 images whose height and width are no positive .* \(ids 1\)'),
-    (_list_of_categories, r'1 annotations of categories that it does not list \(ids 3\)'),
-    (_mask_of_letters, r'neither a list of polygons nor a run-length mask \(ids 3\)'),
-    (_one_flat_polygon, r'neither a list of polygons nor a run-length mask \(ids 3\)'),
-    (_polygon_of_nothing, r'neither a list of polygons nor a run-length mask \(ids 3\)'),
-    (_endless_polygon, r'with polygons far outside of their image \(ids 3\)'),
-    (_broken_mask, r'cannot be decoded, or does not fill its image \(ids 3\)'),
-    (_mask_of_half_the_image, r'cannot be decoded, or does not fill its image \(ids 3\)'),
-    (_fewer_categories, "has no category truck, bus.* it has .*'person', 'rider', 'car'"),
-    (_another_order, r"in the order \['bicycle'.*metainfo=dict\(classes"),
-])
-def test_a_bad_annotation_file_is_refused_by_name_and_id(annotations, change, words):
-    with pytest.raises(ConfigError, match=f'(?s)changed.json.*{words}'):
-        annotations(change)
-
-
-def test_what_is_left_out_is_counted(annotations, monkeypatch):
-    from mmvitlin.datasets import coco_instances
-    told = []
-    monkeypatch.setattr(coco_instances, 'print_log', lambda text, **_: told.append(text))
-
-    def change(content):
-        first, second, third = content['annotations'][:3]
-        first['bbox'] = [5000, 5000, 20, 20]
-        second['segmentation'] = [[1, 1, 5, 5]]
-        third['segmentation'] = [[1, 1, 5, 5], [1, 1, 9, 1, 9, 9]]
-
-    whole, data = annotations(lambda _: None), annotations(change)
-    log = ' '.join(told)
-    for words in (r'1 annotations have boxes outside of their image and are left out \(ids 1\)',
-                  r'1 annotations have no polygon of three points or more .* \(ids 2\)',
-                  r'1 annotations have polygons of fewer than three points beside .* \(ids 3\)'):
-        assert re.search(words, log), words
-    counts = [sum(len(d.get_data_info(n)['instances']) for n in range(6)) for d in (whole, data)]
-    assert counts[0] - counts[1] == 1
-    with pytest.raises(ConfigError, match=r'2 annotations with polygons of fewer .*\(ids 2, 3\)'):
-        annotations(change, test_mode=True)
-
-
-def test_an_image_of_another_size_than_its_annotations(annotations):
-    def change(content):
-        content['images'][1]['height'] *= 2
-        for one in content['annotations']:
-            if one['image_id'] == content['images'][1]['id']:
-                one['segmentation'] = [[1, 1, 9, 1, 9, 9]]
-
-    data = annotations(change)
-    number = next(n for n in range(6) if data.get_data_info(n)['img_id'] == 1)
-    with pytest.raises(UnreadableFileError, match=r'\(id 1\) is 64x128 pixels, and its annotations '
-                                                  'are for 128x128'):
-        data[number]
-
-
-def test_what_only_evaluation_asks_for(annotations):
-    def without(content):
-        for a in content['annotations']:
-            a.pop('iscrowd', None)
-
-    def unlabelled(content):
-        content.pop('annotations', None)
-
-    assert len(annotations(without)) == 6
-    with pytest.raises(ConfigError, match="has no .'iscrowd'."):
-        annotations(without, test_mode=True)
-    assert len(annotations(unlabelled, test_mode=True)) == 6  # images that nobody may see
-
-
-def test_annotations_numbered_from_zero_are_read(annotations):
-    """As mmdet's converter of Cityscapes writes them; the evaluator is tested with the metrics."""
-    def from_zero(content):
-        for n, annotation in enumerate(content['annotations']):
-            annotation['id'] = n
-
-    for test_mode in (False, True):
-        data = annotations(from_zero, test_mode=test_mode)
-        assert sum(len(data.get_data_info(n)['instances']) for n in range(6)) == sum(
-            len(again.get_data_info(n)['instances']) for again in [annotations(lambda _: None)]
-            for n in range(6))
-
-
-@pytest.mark.parametrize('text', ['{"images": [', '[]', '{"images": [], "annotations": []}'])
-def test_a_file_that_is_no_coco_file(annotations, text):
-    with pytest.raises(UnreadableFileError, match='changed.json is no'):
-        annotations(text)
-
-
-def test_a_head_of_other_classes(streets):
-    if compat.lacking_for_detection():
-        pytest.skip('needs mmdet and the compiled ops: make setup-full')
-    cfg = load_config(STREETS, {'data_root': str(streets),
-                                'model.roi_head.bbox_head.num_classes': 7,
-                                'model.roi_head.mask_head.num_classes': 7})
-    with pytest.raises(ConfigError, match='roi_head.bbox_head.num_classes is 7, but train.* has 8'):
-        preflight(cfg)
-    cfg.model.roi_head.mask_head.num_classes = 8
-    with pytest.raises(ConfigError, match='the heads count different classes'):
-        preflight(cfg)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('kind', ['empty', 'flat', 'crowd'])
-def test_awkward_images_are_trained_through(streets, tmp_path, annotations, kind, caplog):
-    """An image without annotations, boxes without area, nothing but crowds."""
-    def change(content):
-        if kind == 'empty':
-            content['annotations'] = [a for a in content['annotations'] if a['image_id'] > 2]
-        for a in content['annotations']:
-            if kind == 'flat':
-                a['bbox'][2] = 0
-            elif kind == 'crowd':
-                a['iscrowd'] = 1
-
-    data = annotations(change)
-    assert len(data) == 6
-    if kind != 'crowd':
-        assert data.get_data_info(0)['instances'] == []
-    cfg = small(streets, tmp_path / 'run', **{
-        'train_dataloader.dataset.ann_file': str(tmp_path / 'changed.json'),
-        'train_dataloader.dataset.filter_cfg': None, 'train_dataloader.batch_size': 6,
-        'train_cfg.max_iters': 1, 'train_cfg.val_interval': 5})
-    runner = train(cfg)
-    assert runner.iter == 1
-    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
 
 
 @pytest.mark.slow

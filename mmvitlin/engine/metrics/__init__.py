@@ -1,12 +1,12 @@
 """Metrics; scope ``mmvitlin``."""
 import warnings
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.engine.metrics.panoptic_quality import PanopticQuality
 
 __all__ = ['PanopticQuality']
 
-if not compat.lacking_for_detection():
+if not detection.lacking():
     try:
         from mmvitlin.engine.metrics.instance_metric import InstanceMetric
         __all__ += ['InstanceMetric']

@@ -9,10 +9,10 @@ from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 
-from mmvitlin import compat
+from mmvitlin import detection
 from mmvitlin.registry import METRICS
 
-compat.count_annotations_from_one()
+detection.count_annotations_from_one()
 
 
 class _BySize(COCOeval):
