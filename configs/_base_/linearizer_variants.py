@@ -41,7 +41,7 @@ report = dict(
         'distilled-lambda_3': 'λ 3',
         'distilled-plain_l2': 'plain L2 on final features',
         'logits': 'class probabilities of the teacher (T = 2)',
-        'scratch': 'no distillation',
-        'scratch_long': 'no distillation, labels for the whole budget',
+        'supervised': 'no distillation',
+        'supervised_long': 'no distillation, labels for the whole budget',
         'teacher': 'the teacher itself',
     })

@@ -21,8 +21,8 @@ stages = [
         name='logits',
         config=tuned,
         inputs={'model.backbone.init_cfg.checkpoint': 'distill_logits'}),
-    dict(name='scratch', config='configs/seg/camvid_adventurer-nano_short.py'),
-    dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_600.py'),
+    dict(name='supervised', config='configs/seg/camvid_adventurer-nano_short.py'),
+    dict(name='supervised_long', config='configs/seg/camvid_adventurer-nano_600.py'),
 ]
 report = dict(
     title='Ablation of ViT-Linearizer on CamVid (120×160 crops, patch 8, width 128, 8 blocks)')

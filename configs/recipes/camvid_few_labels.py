@@ -1,7 +1,8 @@
 # For whom distillation pays: CamVid with the labels of one frame in ten (37 of 367), all images
 # without labels, and a teacher that has seen all labels, as a published ViT has seen more than its
 # user has labelled. Controls as in camvid_linearizer.py, whose first stages these are.
-#   python tools/run_recipe.py configs/recipes/camvid_few_labels.py --seeds 0 1 2 --amp --jobs 2
+#   python tools/run_recipe.py configs/recipes/camvid_few_labels.py --seeds 0 1 2 --amp --jobs 2 \
+#       --work-dir work_dirs/camvid
 few = {'train_dataloader.dataset.indices': list(range(0, 367, 10))}
 start = 'model.backbone.init_cfg.checkpoint'
 teacher = {'model.teacher.checkpoint': 'teacher'}
@@ -18,19 +19,19 @@ stages = [
         config='configs/distill/l2_adventurer-nano_camvid.py',
         inputs=teacher,
         output='student.pth'),
-    dict(name='distilled', config=tuned, inputs={start: 'distill'}, options=few),
-    dict(name='distilled_l2', config=tuned, inputs={start: 'distill_l2'}, options=few),
-    dict(name='scratch', config='configs/seg/camvid_adventurer-nano.py', options=few),
-    dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_long.py', options=few),
+    dict(name='few_distilled', config=tuned, inputs={start: 'distill'}, options=few),
+    dict(name='few_distilled_l2', config=tuned, inputs={start: 'distill_l2'}, options=few),
+    dict(name='few_scratch', config='configs/seg/camvid_adventurer-nano.py', options=few),
+    dict(name='few_scratch_long', config='configs/seg/camvid_adventurer-nano_long.py', options=few),
 ]
 report = dict(
     title='Few labels: CamVid with one labelled frame in ten',
     teacher='teacher',
-    student='distilled',
+    student='few_distilled',
     unlabelled=['distill'],
     rows=dict(
         teacher='softmax ViT, trained with all labels (the teacher)',
-        distilled='Adventurer, distilled on all images, fine-tuned with few labels',
-        distilled_l2='Adventurer, plain L2 on final features, fine-tuned with few labels',
-        scratch='Adventurer, the same fine-tuning from scratch',
-        scratch_long='Adventurer from scratch, few labels for the whole budget'))
+        few_distilled='Adventurer, distilled on all images, fine-tuned with few labels',
+        few_distilled_l2='Adventurer, plain L2 on final features, fine-tuned with few labels',
+        few_scratch='Adventurer, the same fine-tuning from scratch',
+        few_scratch_long='Adventurer from scratch, few labels for the whole budget'))

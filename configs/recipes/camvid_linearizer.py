@@ -1,6 +1,9 @@
 # ViT-Linearizer on CamVid: the same fine-tuning budget from a distilled and from a random
 # start. Controls: plain L2 on the final features in place of the two objectives, and labels for
-# the whole budget of distillation and fine-tuning
+# the whole budget of distillation and fine-tuning.
+#   python tools/run_recipe.py configs/recipes/camvid_linearizer.py --seeds 0 1 2 --amp --jobs 2 \
+#       --work-dir work_dirs/camvid
+# All recipes of CamVid may run in one work directory: what one has done, the others have too.
 stages = [
     dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
     dict(

@@ -1,7 +1,8 @@
 # Does a cheaper teacher change the student? CamVid, the same student and budgets as in
 # camvid_linearizer.py: features computed anew for every image, read back from disk for four views
 # of each, computed in bfloat16 throughout. Without --amp: it would put every teacher in bfloat16.
-#   python tools/run_recipe.py configs/recipes/camvid_teachers.py --seeds 0 1 2 --jobs 2
+#   python tools/run_recipe.py configs/recipes/camvid_teachers.py --seeds 0 1 2 --jobs 2 \
+#       --work-dir work_dirs/camvid
 distill = 'configs/distill/linearizer_adventurer-nano_camvid.py'
 distilled = 'configs/seg/camvid_adventurer-nano_distilled.py'
 teacher = {'model.teacher.checkpoint': 'teacher'}
@@ -11,7 +12,7 @@ stages = [
     dict(name='distill', config=distill, inputs=teacher, output='student.pth'),
     dict(name='distilled', config=distilled, inputs={start: 'distill'}),
     dict(name='distill_cached', config=distill, inputs=teacher, output='student.pth',
-         options={'model.teacher.cache': 'work_dirs/camvid_teachers/cache',
+         options={'model.teacher.cache': 'work_dirs/camvid/cache',
                   'train_dataloader.sampler.views': 4}),
     dict(name='distilled_cached', config=distilled, inputs={start: 'distill_cached'}),
     dict(name='distill_bf16', config=distill, inputs=teacher, output='student.pth',

@@ -22,8 +22,8 @@ stages = [
         name='logits',
         config=tuned,
         inputs={'model.backbone.init_cfg.checkpoint': 'distill_logits'}),
-    dict(name='scratch', config='configs/cls/cifar10_adventurer-nano.py'),
-    dict(name='scratch_long', config='configs/cls/cifar10_adventurer-nano_long.py'),
+    dict(name='supervised', config='configs/cls/cifar10_adventurer-nano.py'),
+    dict(name='supervised_long', config='configs/cls/cifar10_adventurer-nano_long.py'),
 ]
 report = dict(
     title='Ablation of ViT-Linearizer on CIFAR-10 (32×32, patch 4, width 128, 8 blocks)')

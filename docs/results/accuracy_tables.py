@@ -88,7 +88,7 @@ def comparison(results: dict) -> list[str]:
 
 HYPOTHESES = {  # the order that the paper found, best first
     'objectives': ['distilled-both', 'distilled-activation_only', 'distilled-mask_only',
-                   'scratch'],
+                   'supervised'],
     # the class token, second in the paper, was not trained in these teachers
     'scope of the activation matching': ['distilled-both', 'distilled-scope_all']}
 

@@ -67,8 +67,7 @@ class Found:
         written = []
         for kind in what or list(self.KINDS)[:2]:
             if kind not in self.KINDS:
-                raise ConfigError(f"cannot save '{kind}' of a {type(self).__name__.lower()}; "
-                                  f"choose from {', '.join(self.KINDS)}")
+                raise ConfigError(f"cannot save '{kind}'; choose from {', '.join(self.KINDS)}")
             path = Path(folder) / kind / f'{self.name}{self.KINDS[kind]}'
             path.parent.mkdir(parents=True, exist_ok=True)
             self._write(kind, path)

@@ -226,7 +226,7 @@ def test_the_inferencer_goes_on_and_writes(trained, streets, tmp_path):
         assert len(entries) == len(found.boxes)
         assert entries[0]['category'] in infer.classes
         assert entries[0]['segmentation']['size'] == list(shape)
-    with pytest.raises(ConfigError, match="cannot save 'labels' of a detections; choose from"):
+    with pytest.raises(ConfigError, match="cannot save 'labels'; choose from"):
         a.save(tmp_path, ['labels'])
     with pytest.raises(ConfigError, match='no panoptic segments'):
         a.save(tmp_path, ['segments'])

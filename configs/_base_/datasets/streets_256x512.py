@@ -1,13 +1,13 @@
-# the built-in street scenes, drawn at 256x512 by tools/make_streets.py; crops of 192x384
+# the built-in street scenes, drawn at 256x512 by tools/make_streets.py, whole: crops of them do not
+# tell a small network what it sees
 _base_ = ['./cityscapes_1024x1024.py']
 data_root = 'work_dirs/demo/streets'
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
     {{_base_.load_labels}},
-    dict(type='RandomResize', scale=(512, 256), ratio_range=(1.0, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(192, 384)),
+    dict(type='RandomResize', scale=(512, 256), ratio_range=(1.0, 1.25), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(256, 512)),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
