@@ -6,13 +6,13 @@ _base_ = [
 model = dict(
     type='mmvitlin.FeatureAlignment',
     backbone=dict(
-        img_size=(256, 512),
+        img_size=(192, 384),
         model_kwargs=dict(patch_size=16),
         init_cfg=dict(
             type='Pretrained',
             checkpoint='work_dirs/adala-attention_vit-nano_streets/student.pth',
             prefix='backbone.')),
     teacher=dict(
-        backbone=dict(img_size=(256, 512), model_kwargs=dict(patch_size=16)),
-        checkpoint='work_dirs/streets_vit-nano/iter_400.pth'))
+        backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
+        checkpoint='work_dirs/streets_vit-nano/iter_600.pth'))
 train_dataloader = dict(sampler=dict(salt=2))  # other batches than stage 1

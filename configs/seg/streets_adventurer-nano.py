@@ -4,6 +4,6 @@ _base_ = [
     '../_base_/runtime_seg.py', '../_base_/schedules/adamw_200.py'
 ]
 model = dict(
-    data_preprocessor=dict(size=(256, 512), test_cfg=dict(size_divisor=16)),
-    backbone=dict(img_size=(256, 512), patch_size=16),
+    data_preprocessor=dict(size=(192, 384), test_cfg=dict(size_divisor=16)),
+    backbone=dict(img_size=(192, 384), patch_size=16),
     decode_head=dict(num_classes=19))

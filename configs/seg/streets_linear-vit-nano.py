@@ -4,9 +4,9 @@ _base_ = [
     '../_base_/runtime_seg.py', '../_base_/schedules/adamw_200.py'
 ]
 model = dict(
-    data_preprocessor=dict(size=(256, 512), test_cfg=dict(size_divisor=16)),
+    data_preprocessor=dict(size=(192, 384), test_cfg=dict(size_divisor=16)),
     backbone=dict(
-        img_size=(256, 512),
+        img_size=(192, 384),
         model_kwargs=dict(patch_size=16),
         init_cfg=dict(
             type='Pretrained',

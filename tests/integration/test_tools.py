@@ -61,7 +61,7 @@ def test_browsing(streets, original):
     name, _, picture = rows[0]
     assert name.endswith('_leftImg8bit.png')
     assert any('road' in c for _, c, _ in rows)
-    height, width = (64, 128) if original else (256, 512)
+    height, width = (64, 128) if original else (192, 384)
     assert picture.shape == (height, 2 * width, 3)
     if original:
         file = next(streets.rglob(name))
@@ -74,7 +74,7 @@ def test_browsing_from_the_command_line(streets, tmp_path):
     python('tools/browse_dataset.py', 'configs/distill/linearizer_adventurer-nano_streets.py',
            '-n', '2', '-o', tmp_path, '--cfg-options', f'data_root={streets}',
            'model.teacher.checkpoint=None')
-    assert [Image.open(p).size for p in sorted(tmp_path.iterdir())] == [(512, 256)] * 2
+    assert [Image.open(p).size for p in sorted(tmp_path.iterdir())] == [(384, 192)] * 2
 
 
 @pytest.fixture

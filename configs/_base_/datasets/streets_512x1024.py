@@ -1,14 +1,13 @@
 # The built-in street scenes, drawn at 512x1024 by tools/make_streets.py and trained across scales:
-# crops of 256x512 from images at half to twice their size.
+# crops of 256x512 from images at half to their whole size.
 _base_ = ['./streets_256x512.py']
 data_root = 'data/streets'
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
     {{_base_.load_labels}},
-    dict(type='RandomResize', scale=(1024, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(type='RandomResize', scale=(1024, 512), ratio_range=(0.5, 1.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(256, 512)),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [

@@ -3,8 +3,8 @@ _base_ = ['./cityscapes_images_1024x1024.py']
 data_root = 'work_dirs/demo/streets'
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
-    dict(type='RandomResize', scale=(512, 256), ratio_range=(1.0, 1.25), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(256, 512)),
+    dict(type='RandomResize', scale=(384, 192), ratio_range=(1.0, 1.25), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(192, 384)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
