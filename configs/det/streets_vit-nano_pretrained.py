@@ -4,5 +4,5 @@ model = dict(
     backbone=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/streets_512_vit-nano/iter_1000.pth',
+            checkpoint='work_dirs/streets_512_vit-nano/iter_2000.pth',
             prefix='backbone.')))

@@ -1,5 +1,5 @@
 # Mask R-CNN on drawn street scenes: what distillation without labels is worth to a detector.
-# One teacher has learnt to segment the same scenes; the detectors have 1,200 iterations each.
+# One teacher has learnt to segment the same scenes; the detectors have 2,400 iterations each.
 #   python tools/make_streets.py data/streets --train 400 --val 60
 #   python tools/run_recipe.py configs/recipes/streets_detection.py --seeds 0 1 2 --amp --jobs 2 \
 #       --metric coco/bbox_AP50_ordinary
