@@ -8,7 +8,7 @@ load_labels = dict(type='mmvitlin.LoadSegLabels', num_classes=num_classes, void_
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
     load_labels,
-    dict(type='RandomResize', scale=(160, 120), ratio_range=(1.0, 1.75), keep_ratio=True),
+    dict(type='RandomResize', scale=(160, 120), ratio_range=(1.0, 1.25), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),

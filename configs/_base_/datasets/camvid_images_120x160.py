@@ -3,7 +3,7 @@ data_root = 'data/camvid'
 crop_size = (120, 160)
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
-    dict(type='RandomResize', scale=(160, 120), ratio_range=(1.0, 1.75), keep_ratio=True),
+    dict(type='RandomResize', scale=(160, 120), ratio_range=(1.0, 1.25), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
