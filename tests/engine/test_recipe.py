@@ -246,6 +246,15 @@ def test_the_recipes_of_the_repository_name_existing_configs():
             load_config(stage.config, stage.options)  # refuses those that would change nothing
 
 
+def test_recipes_of_camvid_agree_on_the_stages_they_share():
+    """They may run in one work directory, where a stage of another recipe is taken as done."""
+    seen = {}
+    for path in sorted((ROOT / 'configs' / 'recipes').glob('camvid_*.py')):
+        for stage in recipe.load_recipe(path):
+            assert seen.setdefault(stage.name, stage) == stage, f'{path.name}: {stage.name}'
+    assert {'teacher', 'distill', 'distilled', 'few_scratch', 'supervised'} <= seen.keys()
+
+
 def test_a_recipe_of_the_package_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for stage in recipe.load_recipe('mmvitlin::recipes/streets_adala.py'):
