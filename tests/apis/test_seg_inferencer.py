@@ -154,27 +154,34 @@ def test_half_precision_changes_little(infer, trained):
     assert np.mean(a.labels != b.labels) < 0.1
 
 
-def test_an_image_beyond_memory_is_refused_with_a_number(infer, monkeypatch):
+def at_scale_of_config(config, width=200, height=120):
+    from mmcv import rescale_size
+    resize = next(t for t in Config.fromfile(config).test_pipeline if t['type'] == 'Resize')
+    return rescale_size((width, height), resize['scale'])
+
+
+def test_an_image_beyond_memory_is_refused_with_a_number(infer, trained, monkeypatch):
     from mmvitlin.apis.memory import MemoryLaw
     monkeypatch.setattr('mmvitlin.apis.inferencer._LARGE', 64 * 64)
     infer._law = MemoryLaw(100., 1000.)
-    seen = 256 * 427  # the config's scale of the picture
-    needed = 100 + seen / 1000
+    wide, high = at_scale_of_config(trained[0])
+    needed = 100 + wide * high / 1000
     for there, refused in ((needed - 1, True), (needed + 1, False)):
         monkeypatch.setattr('mmvitlin.apis.inferencer.free_mebibytes', lambda d, t=there: t)
         result, = infer(picture(120, 200))
         assert (result.error is not None) == refused, result.error
         if refused:
             assert isinstance(result.error, ConfigError)
-            assert 'image: 256x427 pixels need about 0.2 GiB' in str(result.error)
+            assert f'image: {high}x{wide} pixels need about 0.2 GiB' in str(result.error)
             assert 'model.test_cfg.mode=slide' in str(result.error)
 
 
-def test_a_batch_is_no_larger_than_memory(infer, monkeypatch):
+def test_a_batch_is_no_larger_than_memory(infer, trained, monkeypatch):
     from mmvitlin.apis.memory import MemoryLaw
     monkeypatch.setattr('mmvitlin.apis.inferencer._LARGE', 64 * 64)
     infer._law = MemoryLaw(100., 1000.)
-    each = 256 * 427 / 1000  # MiB, at the config's scale of the picture
+    wide, high = at_scale_of_config(trained[0])
+    each = wide * high / 1000  # MiB
     usual, sizes = infer.outputs, []
     monkeypatch.setattr(infer, 'outputs', lambda data: sizes.append(len(data)) or usual(data))
     for count, want in ((1.5, [1] * 4), (2.5, [2, 2]), (4.5, [4])):

@@ -101,8 +101,10 @@ def test_augmented_tests(streets, tmp_path):
     assert scores[0] != scores[1]
     cfg = nano(streets, tmp_path)
     augment_tests(cfg, (0.5, 1.))
+    dataset = load_config('configs/seg/streets_adventurer-nano.py').test_dataloader.dataset
+    wide, high = next(t['scale'] for t in dataset.pipeline if t['type'] == 'Resize')
     views = cfg.test_dataloader.dataset.pipeline[1]['transforms']
-    assert [v['scale'] for v in views[0]] == [(256, 128), (512, 256)]
+    assert [v['scale'] for v in views[0]] == [(wide // 2, high // 2), (wide, high)]
     assert len(views[1]) == 2
 
 
