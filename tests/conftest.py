@@ -42,6 +42,25 @@ def streets(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope='session')
+def segmentor(tmp_path_factory):
+    """A small segmentor of streets with random weights: its config and checkpoint."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+    folder = tmp_path_factory.mktemp('model')
+    cfg = Config.fromfile(ROOT / 'configs/seg/streets_adventurer-nano.py')
+    cfg.model.backbone.update(arch=dict(embed_dims=32, num_layers=2))
+    cfg.model.decode_head.update(in_channels=32, channels=16)
+    cfg.dump(folder / 'config.py')
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    net = MODELS.build(cfg.model)
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    torch.save(dict(state_dict=net.state_dict()), folder / 'iter_1.pth')
+    return str(folder / 'config.py'), str(folder / 'iter_1.pth')
+
+
 @pytest.fixture
 def camvid():
     """Folder of the real CamVid images."""

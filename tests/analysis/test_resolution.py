@@ -17,7 +17,6 @@ from mmvitlin.analysis.resolution import (
 from mmvitlin.analysis.size_iou import SizeIoU
 from mmvitlin.engine.config import load_config
 from mmvitlin.errors import UnreadableFileError
-from tests.apis.test_seg_inferencer import trained  # noqa: F401
 from tests.conftest import ROOT
 
 
@@ -89,12 +88,12 @@ def test_different_sizes_are_refused():
         SizeIoU(2).add(np.zeros((2, 2)), np.zeros((2, 3)))
 
 
-def test_the_curve(trained, streets, tmp_path):  # noqa: F811
+def test_the_curve(segmentor, streets, tmp_path):
     options = dict(data_root=str(streets))
-    images = list(labelled_images(load_config(trained[0], options)))
+    images = list(labelled_images(load_config(segmentor[0], options)))
     assert len(images) == 3
     assert images[0][1].shape == (64, 128)
-    rows = resolution_curve(*trained, scales=(0.5, 2), options=options, limit=2,
+    rows = resolution_curve(*segmentor, scales=(0.5, 2), options=options, limit=2,
                             progress=lambda text: None)
     assert [r['pixels'] for r in rows] == [32 * 64, 128 * 256]
     assert all(0 <= r['miou'] <= 100 and r['ms'] > 0 and r['images'] == 2 for r in rows)
@@ -105,8 +104,8 @@ def test_the_curve(trained, streets, tmp_path):  # noqa: F811
     assert (ROOT / 'tools/resolution_curve.py').is_file()
 
 
-def test_a_label_of_its_own_is_left_out(trained, streets):  # noqa: F811
-    cfg = load_config(trained[0], dict(data_root=str(streets)))
+def test_a_label_of_its_own_is_left_out(segmentor, streets):
+    cfg = load_config(segmentor[0], dict(data_root=str(streets)))
     plain = [labels for _, labels in labelled_images(cfg)]
     present = np.unique(plain[0])
     first, second = (int(n) for n in present[present < 19][:2])
@@ -121,13 +120,13 @@ def test_a_label_of_its_own_is_left_out(trained, streets):  # noqa: F811
 
 
 def test_a_failed_measurement_of_memory_leaves_the_rest(
-        trained, streets, tmp_path, monkeypatch):  # noqa: F811
+        segmentor, streets, tmp_path, monkeypatch):
     def fail(*args):
         raise MeasurementError('failed: too bad')
 
     told = []
     monkeypatch.setattr('mmvitlin.analysis.resolution.in_fresh_process', fail)
-    row, = resolution_curve(*trained, [1.], dict(data_root=str(streets)), limit=1,
+    row, = resolution_curve(*segmentor, [1.], dict(data_root=str(streets)), limit=1,
                             progress=told.append)
     assert row['peak_mib'] is None
     assert 0 <= row['miou'] <= 100
@@ -135,12 +134,12 @@ def test_a_failed_measurement_of_memory_leaves_the_rest(
     curve_figure([row], tmp_path / 'curve.png')
 
 
-def test_an_unreadable_file_stops_the_curve(trained, streets, tmp_path):  # noqa: F811
+def test_an_unreadable_file_stops_the_curve(segmentor, streets, tmp_path):
     shutil.copytree(streets, tmp_path / 'streets')
     file, = list((tmp_path / 'streets/leftImg8bit/val').rglob('*.png'))[:1]
     file.write_bytes(b'no image')
     with pytest.raises(UnreadableFileError, match=file.name):
-        resolution_curve(*trained, [1.], dict(data_root=str(tmp_path / 'streets')))
+        resolution_curve(*segmentor, [1.], dict(data_root=str(tmp_path / 'streets')))
 
 
 @pytest.mark.parametrize('failed', [False, True])

@@ -19,7 +19,6 @@ from mmvitlin.analysis.robustness import (
 )
 from mmvitlin.engine.config import load_config
 from mmvitlin.errors import CheckpointError, ConfigError
-from tests.apis.test_seg_inferencer import trained  # noqa: F401
 from tests.conftest import ROOT
 
 
@@ -36,15 +35,15 @@ def test_pipelines_under_a_shift():
 
 
 @pytest.mark.slow
-def test_scores_under_each_shift(trained, streets):  # noqa: F811
+def test_scores_under_each_shift(segmentor, streets):
     names = conditions(('resolution', 'context'))
-    scores = evaluate_shifts(*trained, names, dict(data_root=str(streets)), limit=2)
+    scores = evaluate_shifts(*segmentor, names, dict(data_root=str(streets)), limit=2)
     assert list(scores) == ['clean', 'scale 0.5', 'scale 0.75', 'scale 1.5', 'scale 2',
                             'centre 0.75', 'share 0.75', 'centre 0.5', 'share 0.5', 'centre 0.25',
                             'share 0.25']
     told = summarise(dict(net=scores))['net']
     assert told['scale'] == pytest.approx(np.mean([scores[n] for n in list(scores)[1:5]]), abs=0.01)
-    again = evaluate_shifts(*trained, names, dict(data_root=str(streets)), limit=2,
+    again = evaluate_shifts(*segmentor, names, dict(data_root=str(streets)), limit=2,
                             done=dict(scores, clean=-1.))
     assert again['clean'] == -1
 

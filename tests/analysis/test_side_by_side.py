@@ -8,7 +8,7 @@ import torch
 
 from mmvitlin.analysis.side_by_side import VERDICTS, token_map, verdicts
 from mmvitlin.apis import SegInferencer
-from tests.apis.test_seg_inferencer import picture, trained  # noqa: F401
+from tests.apis.pictures import picture
 from tests.conftest import ROOT
 
 
@@ -29,10 +29,10 @@ def test_verdicts():
         'both right', 'only the student', 'only the teacher', 'both wrong', 'unlabelled']
 
 
-def test_the_map_of_a_token(trained, tmp_path):  # noqa: F811
+def test_the_map_of_a_token(segmentor, tmp_path):
     from PIL import Image
     Image.fromarray(picture(64, 96)).save(tmp_path / 'a.png')
-    infer = SegInferencer(*trained, scale='original')
+    infer = SegInferencer(*segmentor, scale='original')
     _, data = infer.read(tmp_path / 'a.png')
     found = token_map(infer, data, (0.5, 0.99))
     assert found.shape == (64, 96)
@@ -50,9 +50,9 @@ def test_the_map_of_a_token(trained, tmp_path):  # noqa: F811
         token_map(infer, data, (10, 20))
 
 
-def test_a_place_in_an_image_that_is_padded(trained):  # noqa: F811
+def test_a_place_in_an_image_that_is_padded(segmentor):
     """70 rows are five tokens of 16, the last reaching beyond the image."""
-    infer = SegInferencer(*trained, scale='original')
+    infer = SegInferencer(*segmentor, scale='original')
     _, data = infer.read(picture(70, 104))
     for row, token in ((0, 0), (47.9, 2), (60, 3), (69, 4), (70, 4)):
         found = token_map(infer, data, (row / 70, 0.))
@@ -62,10 +62,11 @@ def test_a_place_in_an_image_that_is_padded(trained):  # noqa: F811
         assert ones.max(0).values.tolist() == [min(16 * token + 15, 69), 15]
 
 
-def test_the_command_line(trained, streets, tmp_path):  # noqa: F811
-    done = subprocess.run([sys.executable, '-W', 'ignore', 'tools/compare.py', *trained, *trained,
-                           '--images', '2', '--out-dir', str(tmp_path), '--cfg-options',
-                           f'data_root={streets}'], cwd=ROOT, capture_output=True, text=True)
+def test_the_command_line(segmentor, streets, tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', 'tools/compare.py', *segmentor, *segmentor,
+         '--images', '2', '--out-dir', str(tmp_path), '--cfg-options', f'data_root={streets}'],
+        cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert all((tmp_path / f).stat().st_size > 5000 for f in
                ('differences.png', 'token_0.png', 'token_1.png'))

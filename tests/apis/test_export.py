@@ -19,7 +19,6 @@ from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import read_state_dict
 from mmvitlin.models.utils.checkpoint import read_meta
-from tests.apis.test_seg_inferencer import trained  # noqa: F401
 from tests.conftest import ROOT
 
 LONG = pytest.mark.skipif('MMVITLIN_LONG_TESTS' not in os.environ,
@@ -50,11 +49,11 @@ def student(tmp_path_factory):
     return str(folder / 'config.py'), str(folder / 'student.pth')
 
 
-def test_what_would_be_written_as_something_else(student, trained, tmp_path):  # noqa: F811
+def test_what_would_be_written_as_something_else(student, segmentor, tmp_path):
     with pytest.raises(ConfigError, match='of the kind checkpoint; call it net.pth'):
         export(load_trained(*student), tmp_path / 'net.safetensors', 'checkpoint')
     with pytest.raises(ConfigError, match='takes whole images'):
-        load_trained(*trained, {'model.test_cfg': dict(
+        load_trained(*segmentor, {'model.test_cfg': dict(
             mode='slide', crop_size=(64, 64), stride=(32, 32))})
 
 
@@ -90,9 +89,9 @@ def test_a_backbone_as_onnx_at_sizes_it_was_not_traced_at(student, tmp_path):
             assert np.abs(theirs - ours.numpy()).max() < 1e-4 * ours.abs().max()
 
 
-def test_a_segmentor_as_onnx_gives_labels(trained, tmp_path):  # noqa: F811
+def test_a_segmentor_as_onnx_gives_labels(segmentor, tmp_path):
     pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
-    net = load_trained(*trained)
+    net = load_trained(*segmentor)
     image = (255 * torch.rand(1, 3, 150, 210)).round()
     with torch.inference_mode():
         want = net(image)[0]
@@ -121,12 +120,12 @@ def test_a_pyramid_and_its_pooling_at_any_size(tmp_path):
     assert told.label_error < 1e-3
 
 
-def test_its_labels_are_the_segmentors(trained):  # noqa: F811
+def test_its_labels_are_the_segmentors(segmentor):
     from mmvitlin.apis import SegInferencer
     image = np.random.RandomState(0).randint(0, 255, (64, 128, 3)).astype(np.uint8)
-    want = SegInferencer(*trained, scale='original')([image])[0].labels
+    want = SegInferencer(*segmentor, scale='original')([image])[0].labels
     with torch.inference_mode():
-        got = load_trained(*trained)(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0]
+        got = load_trained(*segmentor)(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0]
     assert np.mean(got[0].numpy() != want) < 1e-3
 
 
@@ -156,8 +155,8 @@ def test_as_a_compiled_package(student, tmp_path):
 
 
 @LONG
-def test_a_segmentor_as_a_compiled_package(trained, tmp_path):  # noqa: F811
-    told = export(load_trained(*trained), tmp_path / 'seg.pt2', 'aot', (64, 128))
+def test_a_segmentor_as_a_compiled_package(segmentor, tmp_path):
+    told = export(load_trained(*segmentor), tmp_path / 'seg.pt2', 'aot', (64, 128))
     assert told.error < 1e-4
     assert told.label_error < 1e-3
 
@@ -255,9 +254,9 @@ def test_resizing_and_pooling_at_symbolic_sizes():
             torch.testing.assert_close(ours, want, atol=1e-5, rtol=1e-5)
 
 
-def test_a_segmentor_of_one_size_as_onnx(trained, tmp_path):  # noqa: F811
+def test_a_segmentor_of_one_size_as_onnx(segmentor, tmp_path):
     pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
-    net = load_trained(*trained)
+    net = load_trained(*segmentor)
     told = export(net, tmp_path / 'seg.onnx', 'onnx', (128, 192), dynamic=False)
     assert told.outputs == ('labels', 'scores')
     image = (255 * torch.rand(1, 3, 128, 192)).round()

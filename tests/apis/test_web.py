@@ -7,13 +7,13 @@ import pytest
 from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.web import SideBySide, build_page, table
 from mmvitlin.errors import ConfigError
-from tests.apis.test_seg_inferencer import picture, trained  # noqa: F401
+from tests.apis.pictures import picture
 
 
 @pytest.fixture(scope='module')
-def pair(trained):  # noqa: F811
-    return SideBySide({n: SegInferencer(*trained, scale='original') for n in ('teacher',
-                                                                             'student')})
+def pair(segmentor):
+    return SideBySide({name: SegInferencer(*segmentor, scale='original')
+                       for name in ('teacher', 'student')})
 
 
 def test_maps_times_and_memory(pair):

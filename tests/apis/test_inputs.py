@@ -1,0 +1,153 @@
+"""Images, folders and videos of every kind, size and state."""
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvitlin.apis import SegInferencer
+from mmvitlin.errors import ConfigError, UnreadableFileError
+from tests.apis.pictures import picture
+
+
+def video(path, frames):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5, (100, 60))
+    for n in range(frames):
+        writer.write(picture(seed=n))
+    writer.release()
+
+
+def test_images_of_every_kind(infer, tmp_path):
+    array = picture()
+    rgb = Image.fromarray(array)
+    rgb.save(tmp_path / 'rgb.png')
+    rgb.convert('L').save(tmp_path / 'grey.png')
+    rgb.convert('RGBA').save(tmp_path / 'rgba.png')
+    rgb.convert('CMYK').save(tmp_path / 'cmyk.jpg', quality=100)
+    rgb.quantize(64).save(tmp_path / 'palette.png')
+    wide = np.asarray(rgb.convert('L')).astype(np.uint16) * 257
+    Image.fromarray(wide).save(tmp_path / 'wide.png')
+    turned = rgb.rotate(-90, expand=True)
+    exif = Image.Exif()
+    exif[0x0112] = 8  # to be shown turned by 90 degrees to the left
+    turned.save(tmp_path / 'turned.jpg', exif=exif, quality=100)
+    found = {r.name: r for r in infer(tmp_path)}
+    assert all(r.error is None for r in found.values())
+    assert all(r.labels.shape == (60, 100) for r in found.values())
+    grey = np.asarray(rgb.convert('L'))
+    np.testing.assert_array_equal(found['grey'].image[..., 0], grey)
+    np.testing.assert_array_equal(found['wide'].image[..., 1], grey)
+    np.testing.assert_array_equal(found['rgba'].image, array)
+    for name, bound in (('turned', 15), ('palette', 25), ('cmyk', 25)):
+        gap = np.abs(found[name].image.astype(int) - array).mean()
+        assert gap < bound, (name, gap)
+
+
+def test_sizes(infer, segmentor, tmp_path):
+    shapes = ((1, 1), (5, 300), (333, 40), (17, 16))
+    for shape, result in zip(shapes, infer([picture(*s) for s in shapes], batch_size=2),
+                             strict=True):
+        assert result.error is None
+        assert result.labels.shape == shape
+    seen = []
+    for scale, want in (('original', (60, 100)), (0.5, (30, 50)), ((50, 50), (30, 50))):
+        net = SegInferencer(*segmentor, scale=scale)
+        net.model.backbone.register_forward_pre_hook(lambda m, a: seen.append(a[0].shape[-2:]))
+        assert net(picture())[0].labels.shape == (60, 100)
+        assert tuple(seen[-1]) == tuple(-(-n // 16) * 16 for n in want)  # padded to patches
+    with pytest.raises(ConfigError, match='scale must be'):
+        SegInferencer(*segmentor, scale='large')
+
+
+def test_names_are_all_different(infer, tmp_path):
+    for folder in ('day', 'night'):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(picture()).save(tmp_path / folder / 'a.png')
+        Image.fromarray(picture()).save(tmp_path / folder / 'a.jpg')
+    results = infer([tmp_path / 'day', tmp_path / 'night', picture(), picture()])
+    names = [r.name for r in results]
+    assert names == ['a', 'a_png', 'a_jpg', 'night_a', 'image_0002', 'image_0003']
+
+
+def test_a_video(infer, tmp_path):
+    path = tmp_path / 'drive.avi'
+    video(path, 3)
+    results = list(infer.stream(path))
+    assert [r.name for r in results] == [f'drive_{n:06d}' for n in range(3)]
+    assert all(r.labels.shape == (60, 100) for r in results)
+
+
+def test_a_video_in_a_folder(infer, tmp_path):
+    video(tmp_path / 'drive.avi', 2)
+    from mmvitlin.apis.sources import count_inputs
+    assert [r.name for r in infer(tmp_path)] == ['drive_000000', 'drive_000001']
+    assert count_inputs([tmp_path]) == 2
+
+
+def test_a_folder_with_the_name_of_an_image(infer, tmp_path):
+    from mmvitlin.apis.sources import count_inputs
+    for name in ('x.png', 'y.mp4'):
+        (tmp_path / name).mkdir()
+    Image.fromarray(picture()).save(tmp_path / 'x.png' / 'a.png')
+    result, = infer(tmp_path)
+    assert result.error is None
+    assert count_inputs([tmp_path]) == 1
+
+
+def test_a_corrupt_file_does_not_stop_the_others(infer, tmp_path):
+    for name in 'abc':
+        Image.fromarray(picture()).save(tmp_path / f'{name}.jpg')
+    whole = (tmp_path / 'b.jpg').read_bytes()
+    (tmp_path / 'b.jpg').write_bytes(whole[:len(whole) // 2])
+    results = infer(tmp_path, batch_size=2)
+    assert [r.error is None for r in results] == [True, False, True]
+    assert 'b.jpg' in str(results[1].error)
+    assert results[2].labels is not None
+    with pytest.raises(UnreadableFileError, match='b.jpg'):
+        results[1].save(tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_one_bad_input_does_not_stop_the_others(infer, tmp_path):
+    Image.fromarray(picture()).save(tmp_path / 'good.png')
+    (tmp_path / 'bad.mp4').write_bytes(b'no video')
+    results = infer([tmp_path / 'bad.mp4', tmp_path / 'none.png', np.zeros((4, 4, 4), np.uint8),
+                     tmp_path / 'good.png', np.zeros((2, 3000, 3), np.uint8), tmp_path])
+    errors = [r.error is not None for r in results]
+    assert errors == [True, True, True, False, True, True, False]
+    assert 'gives no frame' in str(results[0].error)
+
+
+def test_a_truncated_video_says_so(infer, tmp_path):
+    from mmvitlin.apis.sources import list_inputs
+    video(tmp_path / 'cut.avi', 8)
+    assert len(infer(tmp_path / 'cut.avi')) == 8
+    whole = (tmp_path / 'cut.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(whole[:len(whole) // 2])
+    *frames, (_, last) = list_inputs(tmp_path / 'cut.avi')
+    assert 0 < len(frames) < 8
+    assert isinstance(last, UnreadableFileError)
+    assert f'cut.avi gives {len(frames)} of 8 frames' in str(last)
+    results = infer(tmp_path)
+    assert [r.error is None for r in results] == [True] * len(frames) + [False]
+
+
+def test_a_video_is_closed_when_nobody_asks_for_the_rest(tmp_path, monkeypatch):
+    from mmvitlin.apis.sources import list_inputs
+    video(tmp_path / 'a.avi', 3)
+    usual, closed = cv2.VideoCapture, []
+
+    class Watched:
+
+        def __init__(self, path):
+            self.inner = usual(path)
+            self.read, self.get = self.inner.read, self.inner.get
+
+        def release(self):
+            closed.append(self)
+
+    monkeypatch.setattr(cv2, 'VideoCapture', Watched)
+    frames = list_inputs(tmp_path / 'a.avi')
+    next(frames)
+    assert not closed
+    frames.close()
+    assert len(closed) == 1
