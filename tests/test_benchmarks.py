@@ -33,6 +33,17 @@ def test_rows_of_a_trial_do_not_stay(evaluated, tmp_path, monkeypatch, capsys):
     assert 'out of' in capsys.readouterr().out
 
 
+def test_calls_for_single_networks_share_a_file(evaluated, tmp_path, monkeypatch):
+    out = tmp_path / 'a.json'
+    for net in highres_camvid.NETS:
+        monkeypatch.setattr('sys.argv', ['a', '--part', 'scores', '--seeds', '0', '--nets', net,
+                                         '--out', str(out)])
+        highres_camvid.main()
+    results = json.loads(out.read_text())
+    assert {key.split()[0] for key in results['rows']} == set(highres_camvid.NETS)
+    assert len(results['commands']) == 3
+
+
 def test_the_command_of_a_benchmark_is_the_one_that_was_given(tmp_path, monkeypatch):
     row = dict(peak_mib=1., teacher_mib=1.)
     monkeypatch.setattr(cheaper_teacher, 'in_fresh_process', lambda *_, **__: dict(row))

@@ -171,39 +171,46 @@ def whole_number(value: float | None) -> str:
     return '–' if value is None else f'{value:.0f}'
 
 
-def camvid_at_full_size(results: dict) -> list[str]:
-    """Three networks on larger images, whole and in windows."""
+def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
+    """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
     names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
                  linear_vit='linear ViT, aligned')
-    found: dict[tuple, dict[str, list[float]]] = {}
+    found: dict[tuple, list[dict]] = {}
     for key, rows in results['rows'].items():
         net, mode, _ = key.split()
         for row in rows:
             if 'error' in row or row.get('limit') is not None:
                 raise SystemExit(f'highres_camvid.json: {key} was not evaluated on the whole test '
                                  'set; measure it again')
-            cell = found.setdefault((net, mode, row['scale']), {})
-            for name in ('miou', 'thin', 'peak_mib'):
-                cell.setdefault(name, []).append(row[name])
-    seeds = len({key.split()[2] for key in results['rows']})
+            found.setdefault((net, row['scale'], mode), []).append(row)
+    cells = {}
+    for (net, scale, mode), rows in sorted(found.items(), key=lambda f: (
+            list(names).index(f[0][0]), f[0][1], f[0][2] == 'slide')):
+        timed = results['times'].get(f'{scale:g}', {}).get(f'{net} {mode}')
+        scores = [row['miou'] for row in rows]
+        peaks = [row['peak_mib'] for row in rows if row['peak_mib'] is not None]
+        cells[names[net], scale, mode] = dict(
+            miou=statistics.mean(scores), thin=statistics.mean(row['thin'] for row in rows),
+            std=statistics.stdev(scores) if len(scores) > 1 else None,
+            ms=timed and timed['median'], peak=statistics.median(peaks) if peaks else None)
+    return cells
+
+
+def camvid_at_full_size(results: dict) -> list[str]:
+    """Three networks on larger images, whole and in windows."""
     before, more = (load_config(str(ROOT / 'configs/seg' / name)).train_cfg.max_iters
                     for name in ('camvid_vit-nano.py', 'camvid_linear-vit-nano.py'))
     lines = ['### CamVid at full size and twice it', '',
              'Trained on crops of 240×320 from networks that had seen labels on smaller crops, the '
              f'softmax ViT (the teacher) for {before} iterations, the others for {more}; '
-             f'{seeds} seeds, the whole test set; times of one image, '
-             'in turn; memory above the loaded network:', '',
+             f"{over({key.split()[2] for key in results['rows']})}, the whole test set; times of "
+             'one image, in turn; memory above the loaded network:', '',
              '| network | image | | mIoU | thin objects | ms | MiB |',
              '| --- | --- | --- | --- | --- | --- | --- |']
-    for (net, mode, scale), cell in sorted(found.items(), key=lambda f: (
-            list(names).index(f[0][0]), f[0][2], f[0][1] == 'slide')):
-        spread = f" ± {statistics.stdev(cell['miou']):.1f}" if len(cell['miou']) > 1 else ''
-        timed = results['times'].get(f'{scale:g}', {}).get(f'{net} {mode}')
-        ms = f"{timed['median']:.0f}" if timed else ''
-        peaks = [peak for peak in cell['peak_mib'] if peak is not None]
+    for (net, scale, mode), cell in camvid_cells(results).items():
+        spread = '' if cell['std'] is None else f" ± {cell['std']:.1f}"
         lines.append(
-            f"| {names[net]} | {360 * scale:.0f}×{480 * scale:.0f} | {mode} | "
-            f"{statistics.mean(cell['miou']):.1f}{spread} | {statistics.mean(cell['thin']):.1f} | "
-            f"{ms} | "
-            f"{whole_number(statistics.median(peaks) if peaks else None)} |")
+            f"| {net} | {360 * scale:.0f}×{480 * scale:.0f} | {mode} "
+            f"| {cell['miou']:.1f}{spread} | {cell['thin']:.1f} "
+            f"| {whole_number(cell['ms'])} | {whole_number(cell['peak'])} |")
     return [*lines, '', *ending(results)]

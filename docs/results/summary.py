@@ -1,7 +1,16 @@
 """The project's README on its results: which method, which network, from which image on."""
 import statistics
 
-from accuracy_tables import ROOT, beside, gap, gaps_of, load_report, score
+from accuracy_tables import (
+    ROOT,
+    beside,
+    camvid_cells,
+    gap,
+    gaps_of,
+    load_report,
+    over,
+    score,
+)
 from commands import commands
 from speed_tables import (
     SUBJECTS,
@@ -38,7 +47,8 @@ def lines(files: dict[str, dict]) -> list[str]:
     if 'speed_cpu' in files:
         told += speed(files['speed_cpu'], files.get('detection_speed'), files.get('ops_cpu'))
     if 'highres_memory' in files:
-        told += large_images(files['highres_memory'], files.get('resolution_streets'))
+        told += large_images(files['highres_memory'], files.get('resolution_streets'),
+                             files.get('highres_camvid'))
     if 'detection_streets' in files:
         told += detection(files['detection_streets'], files.get('detection_speed'))
     if 'reliability' in files:
@@ -196,8 +206,8 @@ def against_windows(results: dict) -> list[str]:
             'accuracy was not measured.', '']
 
 
-def large_images(memory: dict, curve: dict | None) -> list[str]:
-    """Memory of labels; what resolution buys."""
+def large_images(memory: dict, curve: dict | None, camvid: dict | None) -> list[str]:
+    """Memory of labels; what resolution buys; whole images against windows."""
     told = ['### Large images', '']
     told += [f"- {name}: from the head's scores to labels {row['ours']['peak_mib']:,.0f} MiB and "
              f"{row['ours']['seconds']:.1f} s, {row['mmseg']['peak_mib']:,.0f} MiB and "
@@ -215,7 +225,23 @@ def large_images(memory: dict, curve: dict | None) -> list[str]:
                                           ('large ones', 'large'))
                         if None not in (first[key], last[key])) +
                     f", {last['ms'] / first['ms']:.1f} times the time.")
-    return [*told, '', *commands(memory, curve)]
+    if camvid:
+        told += whole_or_windows(camvid)
+    return [*told, '', *commands(memory, curve, camvid)]
+
+
+def whole_or_windows(results: dict) -> list[str]:
+    """mIoU and time of whole images beside windows of the same networks."""
+    cells, told = camvid_cells(results), []
+    for scale in sorted({scale for _, scale, _ in cells}):
+        words = []
+        for net in dict.fromkeys(net for net, *_ in cells):
+            whole, slide = cells[net, scale, 'whole'], cells[net, scale, 'slide']
+            times = f"; {whole['ms'] / slide['ms']:.2f} of the time" if whole['ms'] else ''
+            words.append(f"{net} {whole['miou']:.1f} whole, {slide['miou']:.1f} in windows{times}")
+        told.append(f'- CamVid at {360 * scale:.0f}×{480 * scale:.0f}, mIoU, '
+                    f"{over({key.split()[2] for key in results['rows']})}: {' · '.join(words)}.")
+    return told
 
 
 def detection(results: dict, timed: dict | None) -> list[str]:

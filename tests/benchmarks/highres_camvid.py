@@ -6,9 +6,9 @@
 
 The networks are those of the recipe, trained on crops of 240×320. A window is as large as a crop
 and two thirds of it apart from the next, as is usual. Scores are of the whole test set, and may be
-taken beside other work; a seed that has them, at these scales and of as many images, is not
-evaluated again. Times are those of the first seed's networks on one image, in turn: they want a
-machine that does nothing else.
+taken beside other work, with --nets in several calls at once into one file; a seed that has them,
+at these scales and of as many images, is not evaluated again. Times are those of the first seed's
+networks on one image, in turn: they want a machine that does nothing else.
 """
 import argparse
 import itertools
@@ -42,37 +42,28 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/camvid_highres'))
     parser.add_argument('--data', default='data/camvid')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--nets', nargs='+', choices=list(NETS), default=list(NETS))
     parser.add_argument('--scales', type=float, nargs='+', default=[1., 2.])
     parser.add_argument('--limit', type=int, help='images at most, for a trial')
     parser.add_argument('--part', choices=['scores', 'times'], required=True)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/highres_camvid.json'))
     args = parser.parse_args()
-    results = json.loads(args.out.read_text()) if args.out.is_file() else dict(
-        rows={}, times={}, commands={})
-    results['commands'][args.part] = command_line()
-
-    def keep() -> None:
-        results.update(machine=machine(), versions=versions(),
-                       date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
-
     if args.part == 'times':
-        results['times'] = {f'{scale:g}': times(args, scale) for scale in args.scales}
-        keep()
+        keep(args, times={f'{scale:g}': times(args, scale) for scale in args.scales})
     else:
-        for seed, (net, config), (mode, options) in itertools.product(
-                args.seeds, NETS.items(), MODES.items()):
+        for seed, net, (mode, options) in itertools.product(
+                args.seeds, args.nets, MODES.items()):
             name = f'{net} {mode} seed{seed}'
-            there = {(row['scale'], row.get('limit')) for row in results['rows'].get(name, [])}
+            there = {(row['scale'], row.get('limit'))
+                     for row in measured(args.out)['rows'].get(name, [])}
             if there >= {(scale, args.limit) for scale in args.scales}:
                 continue
             print(name)
-            found = resolution_curve(config, checkpoint(args.work_dir, seed, net), args.scales,
+            found = resolution_curve(NETS[net], checkpoint(args.work_dir, seed, net), args.scales,
                                      dict(options, data_root=args.data), args.limit)
-            results['rows'][name] = [{k: v for k, v in dict(row, limit=args.limit).items()
-                                      if k != 'ms'} for row in found]
-            keep()
+            keep(args, rows={name: [{k: v for k, v in dict(row, limit=args.limit).items()
+                                     if k != 'ms'} for row in found]})
+    results = measured(args.out)
     table = Table('network', 'scale', 'mIoU', 'thin', 'ms', 'peak MiB')
     for name, rows in results['rows'].items():
         for row in rows:
@@ -90,6 +81,25 @@ def main() -> None:
 def checkpoint(work_dir: Path, seed: int, net: str) -> str:
     """What the recipe left for a network."""
     return str(last_checkpoint(work_dir / f'seed{seed}' / net))
+
+
+def measured(path: Path) -> dict:
+    """What is in the file by now, from this call or another."""
+    if path.is_file():
+        return json.loads(path.read_text())
+    return dict(rows={}, times={}, commands={})
+
+
+def keep(args: argparse.Namespace, **parts: dict) -> None:
+    """Add to the file, in which a call beside this one may have written."""
+    results = measured(args.out)
+    for name, part in parts.items():
+        results[name].update(part)
+    results['commands'][' '.join([args.part, *args.nets])] = command_line()
+    results.update(machine=machine(), versions=versions(),
+                   date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
 
 
 def times(args: argparse.Namespace, scale: float) -> dict[str, dict]:
