@@ -1,5 +1,5 @@
-# the built-in streets at 512x1024: the softmax ViT of streets_512_vit-nano.py made linear and trained
-# on at half to twice the size, for tools/resolution_curve.py
+# the built-in streets at 512x1024: the softmax ViT of streets_512_vit-nano.py, made linear and
+# trained further at half to twice the size, for tools/resolution_curve.py
 _base_ = [
     '../_base_/models/fcn_linear-vit-nano.py', '../_base_/datasets/streets_512x1024_scales.py',
     '../_base_/runtime_seg.py', '../_base_/schedules/adamw_600.py'

@@ -25,6 +25,7 @@ from speed_tables import (
 )
 from trust_table import survived
 
+MODES = dict(whole='whole', slide='in windows')
 READY = dict(
     camvid_ablation='the ablation of ViT-Linearizer on CamVid (recipe `camvid_ablation.py`)',
     cifar10_ablation='the same on CIFAR-10 (`cifar10_ablation.py`)',
@@ -232,16 +233,21 @@ def large_images(memory: dict, curve: dict | None, camvid: dict | None) -> list[
 
 def whole_or_windows(results: dict) -> list[str]:
     """mIoU and time of whole images beside windows of the same networks."""
-    cells, told = camvid_cells(results), []
-    for scale in sorted({scale for _, scale, _ in cells}):
-        words = []
-        for net in dict.fromkeys(net for net, *_ in cells):
-            whole, slide = cells[net, scale, 'whole'], cells[net, scale, 'slide']
-            times = f"; {whole['ms'] / slide['ms']:.2f} of the time" if whole['ms'] else ''
-            words.append(f"{net} {whole['miou']:.1f} whole, {slide['miou']:.1f} in windows{times}")
-        told.append(f'- CamVid at {360 * scale:.0f}×{480 * scale:.0f}, mIoU, '
-                    f"{over({key.split()[2] for key in results['rows']})}: {' · '.join(words)}.")
-    return told
+    cells = camvid_cells(results)
+    columns = sorted({(scale, mode) for _, scale, mode in cells},
+                     key=lambda column: (column[0], list(MODES).index(column[1])))
+    seeds = over({key.split()[2] for key in results['rows']})
+    told = ['', 'CamVid, networks trained on crops of 240×320, whole images against windows of '
+            f'that size, {seeds}, mIoU and time an image:',
+            '', '| | ' + ' | '.join(f'{360 * scale:.0f}×{480 * scale:.0f}, {MODES[mode]}'
+                                    for scale, mode in columns) + ' |',
+            '| --- |' + ' --- |' * len(columns)]
+    for net in dict.fromkeys(net for net, *_ in cells):
+        row = [cells[(net, *column)] for column in columns]
+        told.append(f'| {net} | ' + ' | '.join(
+            f"{cell['miou']:.1f}" + (f", {cell['ms'] / 1000:.2f} s" if cell['ms'] else '')
+            for cell in row) + ' |')
+    return [*told, '', results['note']] if 'note' in results else told
 
 
 def detection(results: dict, timed: dict | None) -> list[str]:

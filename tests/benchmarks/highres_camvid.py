@@ -1,6 +1,7 @@
-"""CamVid at full size and twice it: three networks, whole images against sliding windows.
+r"""CamVid at full size and twice it: three networks, whole images against sliding windows.
 
-    python tools/run_recipe.py configs/recipes/camvid_highres.py --seeds 0 1 2 --amp --jobs 2
+    python tools/run_recipe.py configs/recipes/camvid_highres.py --seeds 0 1 2 --jobs 2 \
+        --work-dir work_dirs/camvid
     python tests/benchmarks/highres_camvid.py --part scores --out docs/results/highres_camvid.json
     python tests/benchmarks/highres_camvid.py --part times --out docs/results/highres_camvid.json
 
@@ -39,7 +40,7 @@ MODES = dict(whole={'model.test_cfg.mode': 'whole'},
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/camvid_highres'))
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/camvid'))
     parser.add_argument('--data', default='data/camvid')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--nets', nargs='+', choices=list(NETS), default=list(NETS))
