@@ -4,7 +4,8 @@
 
 Reports what is missing, unreadable, truncated, of another size than its image, labelled above the
 classes, labelled with nothing, or there twice; and boxes without area, outside of their image, or
-beside their mask. Exit status 1 if anything was found.
+beside their mask. Exit status 1 if anything was found. For label maps also: the share of each class
+in the training data, and weights for decode_head.loss_decode.class_weight that make up for it.
 """
 import json
 import os
@@ -17,7 +18,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmvitlin.datasets.checking import check, count_samples, duplicates, lonely_labels
+from mmvitlin.datasets.checking import (
+    check,
+    class_shares,
+    count_samples,
+    duplicates,
+    lonely_labels,
+)
 from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders, check_libraries
@@ -49,6 +56,12 @@ def main() -> None:
         found = ', '.join(f'{n} {kind}' for (s, kind), n in sorted(kinds.items()) if s == split)
         table.add_row(split, f'{count:,}', found or 'none')
     console.print(table)
+    if shares := class_shares(cfg, checked):
+        table = Table('class', 'images', 'pixels, %', 'weight', title='training labels')
+        for c in shares:
+            table.add_row(c.name, f'{c.images:,}', f'{c.share:.2f}',
+                          '–' if c.weight is None else f'{c.weight:.2f}')
+        console.print(table)
     for problem in problems[:args.show]:
         console.print(f'{problem.split}, {problem.kind}: {problem.detail}', markup=False)
     if len(problems) > args.show:

@@ -3,8 +3,8 @@
     python tools/resolution_curve.py CONFIG CHECKPOINT --scales 0.5 1 2 --cfg-options data_root=…
 
 Evaluates one checkpoint at several input sizes: mIoU over all objects and over large, small and
-thin ones, time and memory; a table, curve.json and curve.png. The exit status is 1 if one of the
-sizes could not be run.
+thin ones, the IoU of each class, time and memory; tables, curve.json and curve.png. The exit status
+is 1 if one of the sizes could not be run.
 """
 import argparse
 import json
@@ -42,6 +42,22 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def class_table(rows: list[dict]) -> Table | None:
+    """IoU of each class at each scale, those first that gain the most; None if no scale ran."""
+    rows = [row for row in rows if 'error' not in row]
+    if not rows:
+        return None
+    table = Table('class', *(f"{row['scale']:g}×" for row in rows), title='IoU, %')
+    scores = {name: [row['classes'][name] for row in rows] for name in rows[0]['classes']}
+
+    def gain(name: str) -> float:
+        return (scores[name][-1] or 0) - (scores[name][0] or 0)
+
+    for name in sorted(scores, key=gain, reverse=True):
+        table.add_row(name, *('–' if iou is None else f'{iou:.1f}' for iou in scores[name]))
+    return table
+
+
 @friendly
 def main() -> None:
     args = parse_args()
@@ -66,7 +82,10 @@ def main() -> None:
         table.add_row(*('–' if v is None else f'{v:.{d}f}' for v, d in (
             (row['scale'], 2), (row['pixels'] / 1e6, 2), (row['miou'], 1), (row['large'], 1),
             (row['small'], 1), (row['thin'], 1), (row['ms'], 0), (row['peak_mib'], 0))))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if classes := class_table(rows):
+        console.print(classes)
     print(f'written to {args.out_dir}')
     sys.exit(any('error' in row for row in rows))
 

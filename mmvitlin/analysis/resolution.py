@@ -68,10 +68,11 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
 
     Returns:
         For each scale: 'scale', 'miou', 'large', 'small', 'thin' (percent, None where there is no
-        such object), 'per_class', 'ms' (median of an image, reading it left out), 'peak_mib' (above
-        the loaded model, largest image, fresh process; None where that failed), 'pixels' (median,
-        of what the network sees) and 'images'; or 'scale' and 'error' for one that could not be
-        run.
+        such object), 'classes' (IoU by name, None for one in neither labels nor prediction),
+        'per_class' (of each the IoU of its large, small and thin objects), 'ms' (median of an
+        image, reading it left out), 'peak_mib' (above the loaded model, largest image, fresh
+        process; None where that failed), 'pixels' (median, of what the network sees) and 'images';
+        or 'scale' and 'error' for one that could not be run.
 
     Raises:
         UnreadableFileError: a file of the test set cannot be read.
@@ -117,7 +118,8 @@ def _evaluate(infer, counts: SizeIoU, limit: int | None) -> dict:
         sizes.append(int(np.prod(data['inputs'].shape[-2:])))
         largest = path if sizes[-1] == max(sizes) else largest
     groups = {name: None if np.isnan(value) else value for name, value in counts.result().items()}
-    return dict(miou=counts.overall(), **groups, per_class=counts.per_class(),
+    return dict(miou=counts.overall(), **groups, per_class=counts.by_size(),
+                classes=dict(zip(infer.classes, counts.classes(), strict=True)),
                 ms=round(float(np.median(times)), 1), pixels=int(np.median(sizes)),
                 images=len(times), largest=largest)
 

@@ -78,11 +78,17 @@ class SizeIoU:
 
     def overall(self) -> float:
         """mIoU over all sizes in percent, as IoUMetric counts it."""
-        hits, labelled, wrong = self.counts.sum(1).T.astype(float)
-        there = labelled + wrong > 0
-        return round(100 * float(np.mean(hits[there] / (labelled + wrong)[there])), 2)
+        return round(float(np.mean([iou for iou in self._classes() if iou is not None])), 2)
 
-    def per_class(self) -> list[list[float | None]]:
+    def classes(self) -> list[float | None]:
+        """IoU of each class over all sizes in percent; None where it is in neither."""
+        return [None if iou is None else round(iou, 2) for iou in self._classes()]
+
+    def _classes(self) -> list[float | None]:
+        return [100 * hits / (labelled + wrong) if labelled + wrong else None
+                for hits, labelled, wrong in self.counts.sum(1).tolist()]
+
+    def by_size(self) -> list[list[float | None]]:
         """(C, groups) IoU in percent; None where no object was labelled."""
         return [[round(100 * hits / (labelled + wrong), 2) if labelled else None
                  for hits, labelled, wrong in row] for row in self.counts.tolist()]

@@ -41,11 +41,29 @@ class Problem:
 
 @dataclass
 class Checked:
-    """One sample that was looked at."""
+    """One sample that was looked at; 'pixels' has a number for each label of its label map."""
     split: str
     file: str
     digest: str | None
     problems: list[Problem] = field(default_factory=list)
+    pixels: dict[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """How much of the training data is of a class.
+
+    Attributes:
+        name: The class.
+        images: That show it.
+        share: Of the pixels that count, percent.
+        weight: √(median frequency / frequency), frequency being the share of a class in the images
+            that show it (Eigen & Fergus 2015, without the root); None if no image does.
+    """
+    name: str
+    images: int
+    share: float
+    weight: float | None
 
 
 def count_samples(cfg: Config) -> dict[str, int]:
@@ -128,9 +146,29 @@ def _look(split: str, dataset, read: Compose, boxes: dict[int, list[dict]], numb
         complain('other size', '{0} is {2}x{3} pixels, and its annotations in {1} are for {4}x{5}'
                  .format(file, dataset.ann_file, *sample['ori_shape'][:2], *size))
     labels = sample.get('gt_seg_map')
-    if labels is not None and np.all(labels == getattr(dataset, 'ignore_index', 255)):
-        complain('all ignored', f"{info['seg_map_path']} holds no label that counts")
+    if labels is not None:
+        found, counts = np.unique(labels, return_counts=True)
+        seen.pixels = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        if set(seen.pixels) == {getattr(dataset, 'ignore_index', 255)}:
+            complain('all ignored', f"{info['seg_map_path']} holds no label that counts")
     return seen
+
+
+def class_shares(cfg: Config, checked: list[Checked]) -> list[ClassShare]:
+    """Of each class in the training labels, in order; empty where there are none."""
+    names = next((dataset.metainfo.get('classes') for split, dataset, _ in _datasets(cfg)
+                  if split == 'train'), None) or ()
+    maps = [sample.pixels for sample in checked if sample.split == 'train' and sample.pixels]
+    if not maps:
+        return []
+    counts = np.array([[pixels.get(c, 0) for c in range(len(names))] for pixels in maps], float)
+    shown, pixels = counts > 0, counts.sum(0)
+    beside = (shown * counts.sum(1, keepdims=True)).sum(0)
+    with np.errstate(invalid='ignore'):
+        frequency = pixels / beside
+        weight = np.sqrt(np.nanmedian(frequency) / frequency) if pixels.any() else frequency
+    return [ClassShare(name, int(shown[:, c].sum()), 100 * float(pixels[c] / max(pixels.sum(), 1)),
+                       float(weight[c]) if pixels[c] else None) for c, name in enumerate(names)]
 
 
 def duplicates(checked: list[Checked]) -> list[Problem]:

@@ -60,10 +60,12 @@ def test_misses_and_false_objects_count_for_their_own_size():
     predicted[100:105, 100:105] = 1  # a small object that is not there
     iou = SizeIoU(2)
     iou.add(predicted, labels)
-    got = iou.per_class()[1]
+    got = iou.by_size()[1]
     np.testing.assert_allclose(got, [100., 50., 50.], atol=0.01)
+    union = 1600 + 25 + 110 + 25
+    assert iou.classes()[1] == pytest.approx(100 * (1600 + 25 + 55) / union, abs=0.01)
     result = iou.result()
-    background = iou.per_class()[0]
+    background = iou.by_size()[0]
     assert result['small'] == 50.  # the background is large
     assert result['large'] == pytest.approx((100 + background[0]) / 2, abs=0.01)
 
@@ -98,6 +100,10 @@ def test_the_curve(segmentor, streets, tmp_path):
     assert [r['pixels'] for r in rows] == [32 * 64, 128 * 256]
     assert all(0 <= r['miou'] <= 100 and r['ms'] > 0 and r['images'] == 2 for r in rows)
     assert all(r['peak_mib'] >= 0 for r in rows)
+    for row in rows:
+        there = [iou for iou in row['classes'].values() if iou is not None]
+        assert len(row['classes']) == 19
+        assert np.mean(there) == pytest.approx(row['miou'], abs=0.01)
     path = curve_figure(rows, tmp_path / 'curve.png')
     assert path.stat().st_size > 10000
     json.dumps(rows)
@@ -143,14 +149,21 @@ def test_an_unreadable_file_stops_the_curve(segmentor, streets, tmp_path):
 
 
 @pytest.mark.parametrize('failed', [False, True])
-def test_the_exit_status(tmp_path, monkeypatch, failed):
+def test_the_tool(tmp_path, monkeypatch, capsys, failed):
+    """What it prints, and its exit status."""
     monkeypatch.syspath_prepend(ROOT / 'tools')
     tool = importlib.import_module('resolution_curve')
     row = dict(scale=1., miou=50., large=50., small=None, thin=50., ms=1., pixels=64,
-               peak_mib=None)
-    rows = [row, dict(scale=2., error='too large')] if failed else [row]
+               peak_mib=None, classes=dict(road=60., pole=10., train=None))
+    rows = [row, dict(row, scale=1.5, classes=dict(road=62., pole=20.5, train=None))]
+    rows += [dict(scale=2., error='too large')] if failed else []
     monkeypatch.setattr(tool, 'resolution_curve', lambda *args, **kwargs: rows)
     monkeypatch.setattr(sys, 'argv', ['tool', 'config.py', 'a.pth', '--out-dir', str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         tool.main()
     assert int(ended.value.code) == failed
+    told = [line.replace('│', ' ').split() for line in capsys.readouterr().out.splitlines()]
+    assert ['1.00', '0.00', '50.0', '50.0', '–', '50.0', '1', '–'] in told
+    assert (['2.00', 'failed'] in told) == failed
+    classes = [line for line in told if line and line[0] in row['classes']]
+    assert classes == [['pole', '10.0', '20.5'], ['road', '60.0', '62.0'], ['train', '–', '–']]

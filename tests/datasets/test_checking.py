@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmvitlin import detection
-from mmvitlin.datasets.checking import count_samples, lonely_labels
+from mmvitlin.datasets.checking import check, class_shares, count_samples, lonely_labels
 from mmvitlin.engine.config import load_config
 from tests.conftest import ROOT
 
@@ -46,6 +46,32 @@ def test_a_list_tells_what_belongs_to_a_split(streets, tmp_path):
     dataset.ann_file = str(tmp_path / 'one.txt')
     assert count_samples(cfg)['train'] == 1
     assert len(lonely_labels(cfg)) == 0
+
+
+def test_shares_and_weights_of_classes(streets, tmp_path):
+    """Twice as rare where it is shown is the square root of two times the weight."""
+    root = tmp_path / 'streets'
+    shutil.copytree(streets, root)
+    labels = sorted((root / 'gtFine/train').rglob('*_labelTrainIds.png'))
+    for n, path in enumerate(labels):  # all road; a pole and a car in every other, one row ignored
+        content = np.zeros((64, 128), np.uint8)
+        content[0] = 255
+        if n % 2:
+            content[1:3], content[4:8] = 5, 13
+        Image.fromarray(content).save(path)
+    cfg = load_config(str(ROOT / CONFIG), {'data_root': str(root)})
+    shares = {c.name: c for c in class_shares(cfg, list(check(cfg)))}
+    assert list(shares)[:2] == ['road', 'sidewalk']
+    assert len(shares) == 19
+    assert [shares[name].images for name in ('road', 'pole', 'car', 'bus')] == [6, 3, 3, 0]
+    assert shares['pole'].share == pytest.approx(100 * 2 / 63 / 2)
+    frequencies = dict(road=(63 + 57) / 126, pole=2 / 63, car=4 / 63)  # the median is the car's
+    for name, frequency in frequencies.items():
+        assert shares[name].weight == pytest.approx((4 / 63 / frequency)**0.5)
+    assert shares['bus'].weight is None
+    detector = load_config(str(ROOT / CONFIG), {'data_root': str(root)})
+    del detector.train_dataloader.dataset.pipeline[:]
+    assert class_shares(detector, list(check(detector))) == []
 
 
 def test_every_kind_of_problem(streets, tmp_path):
