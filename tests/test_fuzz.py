@@ -16,7 +16,7 @@ from mmvitlin.models import (
 )
 from mmvitlin.ops import cosine_map_distance, linear_attention, ssd, ssd_reference
 from tests import fuzzing
-from tests.engine.test_launch import nano
+from tests.engine.nano import nano
 
 FEW = settings(max_examples=25, deadline=None)
 DTYPES = st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64])

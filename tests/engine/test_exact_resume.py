@@ -20,7 +20,7 @@ from mmvitlin.engine.launch import train
 from mmvitlin.errors import CheckpointError, DiskFullError, UserError
 from mmvitlin.models.utils import read_state_dict
 from tests.conftest import ROOT
-from tests.engine.test_launch import nano
+from tests.engine.nano import nano
 
 
 def test_the_sampler_keeps_the_order_and_adds_seeds():

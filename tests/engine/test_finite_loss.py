@@ -8,8 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmvitlin.engine.launch import train
 from mmvitlin.errors import NonFiniteLossError
 from mmvitlin.models import Adventurer
-from tests.conftest import ROOT
-from tests.engine.test_launch import nano
+from tests.engine.nano import nano
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +86,6 @@ def test_a_gradient_that_is_no_number(streets, tmp_path, monkeypatch, action):
 
 def test_a_teacher_is_named(streets, tmp_path, monkeypatch):
     from tests.engine.test_hooks import distill_config
-    monkeypatch.chdir(ROOT)
     cfg = distill_config(streets, tmp_path)
     from mmvitlin.models import FrozenTeacher
     build = FrozenTeacher.__init__

@@ -25,12 +25,6 @@ def distill_config(streets, work_dir, **options):
     }, str(work_dir))
 
 
-@pytest.fixture(autouse=True)
-def _in_the_repository(monkeypatch):
-    from tests.conftest import ROOT
-    monkeypatch.chdir(ROOT)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('ema', [False, True])
 def test_what_a_distillation_leaves(streets, tmp_path, ema):

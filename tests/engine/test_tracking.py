@@ -2,15 +2,13 @@
 import pytest
 
 from mmvitlin.engine.launch import train
-from tests.conftest import ROOT
-from tests.engine.test_launch import nano
+from tests.engine.nano import nano
 
 
 @pytest.fixture
-def followed(streets, tmp_path, monkeypatch):
+def followed(streets, tmp_path):
     """Trains four steps under a visual backend and returns the folder it writes to."""
     from mmseg.visualization import SegLocalVisualizer
-    monkeypatch.chdir(ROOT)
     SegLocalVisualizer._instance_dict.clear()  # there is one of a name in a process
 
     def run(**backend):

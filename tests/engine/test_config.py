@@ -1,0 +1,113 @@
+"""Config files and the options of a command line."""
+import argparse
+
+import pytest
+
+from mmvitlin.engine.config import ConfigOptions, load_config
+from mmvitlin.errors import ConfigError
+from tests.conftest import ROOT
+
+CITYSCAPES = 'configs/seg/cityscapes_1024.py'
+
+
+def test_one_option_moves_every_data_set():
+    cfg = load_config(CITYSCAPES, {'data_root': 'elsewhere'})
+    roots = {cfg[f'{s}_dataloader'].dataset.data_root for s in ('train', 'val', 'test')}
+    assert roots == {'elsewhere'}
+    assert cfg.work_dir == 'work_dirs/cityscapes_1024'
+    assert load_config(CITYSCAPES, work_dir='x').work_dir == 'x'
+
+
+def test_bases_of_other_libraries_resolve(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text("_base_ = ['mmseg::_base_/datasets/cityscapes.py']\n")
+    assert load_config(str(path)).dataset_type == 'CityscapesDataset'
+
+
+def test_a_config_of_a_library_by_name():
+    cfg = load_config('mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py')
+    assert cfg.model.backbone.type == 'MixVisionTransformer'
+
+
+def test_an_option_that_would_change_nothing():
+    for key, words in {'modell.backbone.arch': r"has no 'modell'; do you mean 'model'\?",
+                       'objectives.mask': r'it is in model: model.objectives.mask',
+                       'whatever': r"has no 'whatever'; if something of yours reads it"}.items():
+        with pytest.raises(ConfigError, match=f'--cfg-options {key}: .*{words}'):
+            load_config('configs/distill/linearizer_adventurer-nano_streets.py', {key: 1})
+    path = 'configs/seg/cityscapes_1024.py'
+    before = load_config(path)
+    with pytest.raises(ConfigError, match=r"crop_size: 'crop_size' is a variable of .*; set what "
+                                          r"is made of it, such as .*pipeline.*crop_size"):
+        load_config(path, {'crop_size': (512, 512)})
+    assert load_config(path, {'model.backbone.drop_path_rate': 0.}).keys() == before.keys()
+    for key, words in {'vis_backends.0.type': r"'vis_backends' (is a variable|; do)",
+                       'data_preprocessor.mean': 'set model.data_preprocessor.mean',
+                       'launcher': 'give it as --launcher',
+                       'env_cfg.cudn_benchmark': r"env_cfg has \['cudnn_benchmark'"}.items():
+        with pytest.raises(ConfigError, match=f'--cfg-options {key}: .*{words}'):
+            load_config('mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py', {key: 1})
+    for key in ('find_unused_parameters', 'default_hooks.logger.interval', 'visualizer.name',
+                'param_scheduler.0.begin', 'env_cfg.mp_cfg.mp_start_method'):
+        load_config(path, {key: 1})
+    with pytest.raises(ConfigError, match='param_scheduler.7.begin.* do not fit'):
+        load_config(path, {'param_scheduler.7.begin': 1})
+    moved = load_config(path, {'data_root': 'a', 'val_dataloader.dataset.data_root': 'b'})
+    assert (moved.train_dataloader.dataset.data_root, moved.val_dataloader.dataset.data_root) == \
+        ('a', 'b')
+
+
+def test_options_without_a_value(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'a=1', 'data_root'])
+    assert '--cfg-options data_root: give it as data_root=VALUE' in capsys.readouterr().err
+    assert parser.parse_args(['--cfg-options', 'a=1']).cfg_options == {'a': 1}
+
+
+def test_switches_are_merged_over_a_config(tmp_path):
+    path = 'configs/distill/linearizer_adventurer-nano_streets.py'
+    plain = load_config(path)
+    cfg = load_config(path, {'switches': ['ema', 'save_memory', 'fsdp'],
+                             'custom_hooks.0.priority': 'LOW'})
+    assert cfg.model.backbone.with_cp
+    assert cfg.model.objectives == plain.model.objectives
+    assert [h.type for h in cfg.custom_hooks] == [
+        *(h.type for h in plain.get('custom_hooks', [])), 'EMAHook']
+    assert cfg.custom_hooks[0].priority == 'LOW'
+    assert cfg.strategy.type == 'mmvitlin.ShardedStrategy'
+    assert 'switches' not in cfg  # a dumped config is whole
+    again = load_config('configs/det/coco_1024.py', {'switches': 'ema'})  # has it of itself
+    assert sum(h.type == 'EMAHook' for h in again.custom_hooks) == 1
+    (tmp_path / 'own.py').write_text('model = dict(backbone=dict(drop_path_rate=0.3))')
+    (tmp_path / 'child.py').write_text(
+        f"_base_ = '{ROOT}/{path}'\nswitches = ['save_memory', '{tmp_path}/own.py']")
+    child = load_config(str(tmp_path / 'child.py'))
+    assert child.model.backbone.with_cp
+    assert child.model.backbone.drop_path_rate == 0.3
+    for off in ([], '', None):
+        assert not load_config(str(tmp_path / 'child.py'), {'switches': off}).model.backbone.get(
+            'with_cp')
+    (tmp_path / 'child.py').write_text(f"_base_ = '{ROOT}/{path}'\nswitches = ['own.py']")
+    assert load_config(str(tmp_path / 'child.py')).model.backbone.drop_path_rate == 0.3
+    with pytest.raises(ConfigError, match="'fsdp' and 'deepspeed' both give a strategy"):
+        load_config(path, {'switches': ['fsdp', 'deepspeed']})
+    with pytest.raises(ConfigError, match='a list of names is wanted, got 3'):
+        load_config(path, {'switches': 3})
+    with pytest.raises(ConfigError, match=r"no 'emma'; take one of \['deepspeed', 'ema', 'fsdp'"):
+        load_config(path, {'switches': ['emma']})
+
+
+def test_a_file_that_is_no_config(tmp_path):
+    for text, words in (('model = dict(', "was never closed"),
+                        ("_base_ = ['./gone.py']", 'gone.py'),
+                        ('a = 1 / 0', 'ZeroDivisionError')):
+        (tmp_path / 'a.py').write_text(text)
+        with pytest.raises(ConfigError, match=f'a.py is no config: .*{words}'):
+            load_config(str(tmp_path / 'a.py'))
+
+
+def test_no_such_config():
+    with pytest.raises(ConfigError, match='no config file at configs/typo.py'):
+        load_config('configs/typo.py')

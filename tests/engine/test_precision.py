@@ -1,0 +1,58 @@
+"""Half precision, where the machine computes in it."""
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmvitlin.device import half_dtype, warn_of_imitation
+from mmvitlin.engine.launch import _set_amp, train
+from mmvitlin.engine.optim import CPUAmpOptimWrapper
+from tests.engine.nano import nano
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('has_bfloat16', [True, False])
+def test_mixed_precision_on_the_cpu(has_bfloat16, streets, tmp_path, monkeypatch):
+    """A processor that would imitate bfloat16 trains in float32, and says so."""
+    monkeypatch.setattr('mmvitlin.engine.launch.half_dtype',
+                        lambda: torch.bfloat16 if has_bfloat16 else None)
+    said = []
+    monkeypatch.setattr('mmvitlin.engine.launch.print_log', lambda text, **_: said.append(text))
+    runner = train(nano(streets, tmp_path), amp=True)
+    assert isinstance(runner.optim_wrapper, CPUAmpOptimWrapper) == has_bfloat16
+    assert ['has no bfloat16' in text for text in said] == ([] if has_bfloat16 else [True])
+    assert json.loads((tmp_path / 'result.json').read_text())['precision'] == (
+        'bfloat16' if has_bfloat16 else 'float32')
+    assert all(p.dtype == torch.float32 for p in runner.model.parameters())
+    assert runner.message_hub.get_scalar('train/loss').current() > 0
+
+
+@pytest.mark.parametrize(('cpu', 'has'), [('_is_avx512_bf16_supported', True),
+                                          ('_is_amx_tile_supported', True), (None, False)])
+def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+    for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == cpu)
+    assert half_dtype() == half_dtype('cpu') == (torch.bfloat16 if has else None)
+    said = []
+    monkeypatch.setattr('mmvitlin.device.print_log', lambda text, **_: said.append(text))
+    warn_of_imitation('the teacher', None, 'cpu')
+    warn_of_imitation('the teacher', torch.bfloat16, 'cuda')
+    warn_of_imitation('the teacher', torch.bfloat16, 'cpu')
+    assert said == ([] if has else [
+        'the teacher: this processor has no bfloat16 instructions; bfloat16 is imitated and '
+        'slower than float32'])
+
+
+@pytest.mark.parametrize(('dtype', 'told'), [
+    (torch.bfloat16, dict(dtype='bfloat16', loss_scale=dict(enabled=False))),
+    (torch.float16, dict(dtype='float16'))])
+def test_only_float16_scales_its_loss(dtype, told, monkeypatch):
+    """bfloat16 has float32's range, and a scaler leaves out steps without a word."""
+    monkeypatch.setattr('mmvitlin.engine.launch.half_dtype', lambda: dtype)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    _set_amp(cfg)
+    assert cfg.optim_wrapper.to_dict() == dict(type='AmpOptimWrapper', **told)
