@@ -26,8 +26,10 @@ from speed_tables import (
 from trust_table import survived
 
 MODES = dict(whole='whole', slide='in windows')
+THIN = ('pole', 'traffic light', 'traffic sign')
 READY = dict(
     camvid_ablation='the ablation of ViT-Linearizer on CamVid (recipe `camvid_ablation.py`)',
+    resolution_streets='what resolution buys on drawn streets (`tools/resolution_curve.py`)',
     cifar10_ablation='the same on CIFAR-10 (`cifar10_ablation.py`)',
     camvid_few_labels='fewer labelled images (`camvid_few_labels.py`)',
     students_camvid='ConvNeXt, MLP-Mixer and other students (`camvid_students.py`)',
@@ -217,18 +219,26 @@ def large_images(memory: dict, curve: dict | None, camvid: dict | None) -> list[
              f"{row['mmseg']['total_mib']:,.0f} MiB."
              for name, row in memory['rows'].items() if 'memory_ratio' in row]
     if curve:
-        whole = [row for row in curve['rows'] if 'miou' in row]
-        first, last = whole[0], whole[-1]
-        told.append(f"- {curve.get('note', '')} From {first['scale']:g}× to {last['scale']:g}× the "
-                    'scale: ' + ', '.join(
-                        f'{name} {first[key]:.1f} → {last[key]:.1f}'
-                        for name, key in (('mIoU', 'miou'), ('thin objects', 'thin'),
-                                          ('large ones', 'large'))
-                        if None not in (first[key], last[key])) +
-                    f", {last['ms'] / first['ms']:.1f} times the time.")
+        told += what_resolution_buys(curve)
     if camvid:
         told += whole_or_windows(camvid)
     return [*told, '', *commands(memory, curve, camvid)]
+
+
+def what_resolution_buys(curve: dict) -> list[str]:
+    """mIoU, the IoU of thin classes, time and memory at every scale."""
+    lines = ['', f'Drawn streets, {curve["rows"][0]["images"]} held-out images, one network at '
+             'several sizes of its input, IoU:', '',
+             '| input | all classes | ' + ' | '.join(THIN) + ' | the other classes | an image | '
+             'peak |', '| --- |' + ' --- |' * (len(THIN) + 4)]
+    for row in (row for row in curve['rows'] if 'miou' in row):
+        rest = statistics.mean(iou for name, iou in row['classes'].items()
+                               if name not in THIN and iou is not None)
+        scores = [row['miou'], *(row['classes'][name] for name in THIN), rest]
+        lines.append(f"| {row['scale']:g}×, {row['pixels'] / 1e6:.2g} MP | " +
+                     ' | '.join(f'{s:.1f}' for s in scores) +
+                     f" | {row['ms'] / 1000:.2f} s | {row['peak_mib']:.0f} MiB |")
+    return [*lines, '', curve['note']]
 
 
 def whole_or_windows(results: dict) -> list[str]:
