@@ -37,7 +37,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, default=1, help='stages side by side, each with its '
                         'share of the cores')
     parser.add_argument('--metric', help='default: mIoU, or loss where no stage has that')
-    parser.add_argument('--out', help='results file; default: results.json in the work directory')
+    parser.add_argument('--out', help='results file; default: <name of the recipe>.json in '
+                        'the work directory')
     parser.add_argument('--add', nargs='+', default=[], metavar='FILE', help='results files of '
                         'other seeds, of earlier calls or other machines, to join')
     return parser.parse_args()
@@ -51,7 +52,8 @@ def main() -> None:
         raise ConfigError(f'--stages: {unknown} are none of {[s.name for s in stages]}')
     work_dir = Path(args.work_dir or Path('work_dirs') / Path(args.recipe).stem)
     others = {file: read_results(file) for file in args.add}
-    out = Path(args.out or work_dir / 'results.json')
+    tables = work_dir / Path(args.recipe).stem  # recipes may share a work directory
+    out = Path(args.out or tables.with_suffix('.json'))
     if args.out and out.is_file() and str(out) not in args.add:
         others_seeds = sorted(set(read_results(out)['seeds']) - set(args.seeds))
         if others_seeds:
@@ -71,8 +73,8 @@ def main() -> None:
     results['stages'] = summarise(results['runs'], metric, [s.name for s in stages if s.shared])
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole((json.dumps(results, indent=2) + '\n').encode(), out)
-    (work_dir / 'results.md').write_text(as_markdown(results['stages'], metric))
-    (work_dir / 'results.csv').write_text(as_csv(results['stages'], metric))
+    tables.with_suffix('.md').write_text(as_markdown(results['stages'], metric))
+    tables.with_suffix('.csv').write_text(as_csv(results['stages'], metric))
     for name, row in results['stages'].items():
         print(f"{name:24s} {metric} {score(row):15s}  {row['iterations']:6d} iterations "
               f"{row['seconds']:7.0f} s")

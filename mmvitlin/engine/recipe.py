@@ -202,8 +202,9 @@ def run_recipe(stages: Sequence[Stage],
         Seed → stage → its ``result.json``.
 
     Raises:
-        ConfigError: a stage failed; names its log. Stages beside it are ended. Or a stage lies
-            there that was run with other settings, or an option sets the seed.
+        ConfigError: stages failed; names their logs, after everything that does not stand on them
+            was run. Or a stage lies there that was run with other settings, or an option sets the
+            seed.
     """
     work_dir, by_name = Path(work_dir), {s.name: s for s in stages}
 
@@ -234,6 +235,7 @@ def run_recipe(stages: Sequence[Stage],
     runs = {folder(s, seed): (s, seed) for seed in seeds for s in wanted}
     waiting = {f: run for f, run in runs.items() if not (f / 'result.json').is_file()}
     left = set(waiting)
+    failed: dict[Path, str] = {}
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
     with ThreadPoolExecutor(jobs) as pool, _Children() as children:
         running: dict[Future, Path] = {}
@@ -256,11 +258,16 @@ def run_recipe(stages: Sequence[Stage],
                 target = running.pop(future)
                 code, last = future.result()
                 if code:
-                    raise ConfigError(f"stage '{target.name}' ended with status {code}: {last} "
-                                      f"(the whole log is {target / 'train.log'}). The same "
-                                      'command goes on from here.')
+                    failed[target] = (f"stage '{target.name}' ended with status {code}: {last} "
+                                      f"(the whole log is {target / 'train.log'})")
+                    print(f'    {failed[target]}', flush=True)
+                    waiting = {f: run for f, run in waiting.items() if target not in needed(*run)}
+                    continue
                 left.discard(target)
                 compare_done(target)
+    if failed:
+        raise ConfigError('; '.join(failed.values()) + '. All else that could be run is done; the '
+                          'same command goes on from here.')
     return finished(wanted, work_dir, seeds)
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmvitlin.device import half_dtype
 from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.config import load_config
 from mmvitlin.errors import ConfigError
@@ -19,12 +20,17 @@ _WITHOUT_INFLUENCE = ('work_dir', 'data_root', 'num_workers', 'persistent_worker
 
 
 def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> dict:
-    """Everything that the outcome of a stage follows from, but its seed and the data's place."""
+    """Everything that the outcome of a stage follows from, but its seed and the data's place.
+
+    'amp' is the precision that ``--amp`` means on this machine, False where it means none.
+    """
     options = {k: v for k, v in {**options, **stage.options}.items()
                if k.split('.')[-1] not in _WITHOUT_INFLUENCE}
     files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
              for k, v in given.items() if Path(v).is_file()}
     cfg = load_config(stage.config).to_dict() if stage.there() else {}
+    half = half_dtype() if amp else None
+    amp = str(half).removeprefix('torch.') if half else False
     return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp,
                                       inputs=files), default=str))
 

@@ -9,8 +9,9 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 
-from mmvitlin.engine import recipe
+from mmvitlin.engine import recipe, stage_record
 from mmvitlin.engine.config import load_config
 from mmvitlin.engine.results import summarise
 from mmvitlin.engine.sweep import grid_stages
@@ -51,6 +52,7 @@ def ran(monkeypatch):
 
     run.failing, run.threads = {}, {}
     monkeypatch.setattr(recipe, '_run', run)
+    monkeypatch.setattr(stage_record, 'half_dtype', lambda: torch.bfloat16)
     return commands, run
 
 
@@ -77,6 +79,16 @@ def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages
     with pytest.raises(ConfigError, match="stage 'b' in .* was run with another inputs"):
         recipe.run_recipe(stages, tmp_path, options={'data_root': 'd'})
     assert len(commands) == 3
+
+
+def test_mixed_precision_is_what_it_means_on_the_machine(stages, ran, tmp_path, monkeypatch):
+    recipe.run_recipe(stages, tmp_path, amp=True)
+    monkeypatch.setattr(stage_record, 'half_dtype', lambda: torch.float16)
+    with pytest.raises(ConfigError, match='another amp'):
+        recipe.run_recipe(stages, tmp_path, amp=True)
+    monkeypatch.setattr(stage_record, 'half_dtype', lambda: None)
+    recipe.run_recipe(stages, tmp_path / 'w', amp=True)
+    recipe.run_recipe(stages, tmp_path / 'w')  # float32 either way
 
 
 def test_what_stands_on_a_stage_that_had_to_run_again_is_compared_with_it(stages, ran, tmp_path):
@@ -160,16 +172,29 @@ def test_side_by_side_no_stage_starts_before_its_inputs(stages, ran, tmp_path):
     assert names.index('a') < names.index('b')
 
 
-def test_a_failed_stage_is_named_and_taken_up_again(stages, ran, tmp_path):
+@pytest.mark.parametrize('jobs', [1, 2])
+def test_a_failed_stage_is_named_and_taken_up_again(jobs, stages, ran, tmp_path):
+    """What does not stand on it is run first."""
     commands, run = ran
     run.failing['b'] = 3
+    chain = [*stages[:2], recipe.Stage('d', 'd.py', inputs={'k': 'b'}),
+             recipe.Stage('e', 'e.py', inputs={'k': 'd'}), stages[2]]
     with pytest.raises(ConfigError, match="stage 'b' ended with status 3.*disk is full.*goes on"):
-        recipe.run_recipe(stages, tmp_path)
+        recipe.run_recipe(chain, tmp_path, jobs=jobs)
+    assert list(recipe.finished(chain, tmp_path, (0, ))[0]) == ['a', 'c']
     run.failing.clear()
-    recipe.run_recipe(stages, tmp_path)
+    recipe.run_recipe(chain, tmp_path)
     names = [c[c.index('--work-dir') + 1].rsplit('/', 1)[-1] for c in commands]
-    assert names == ['a', 'b', 'b', 'c']
-    assert '--resume' in commands[2]
+    assert sorted(names[:3]) == ['a', 'b', 'c']
+    assert names[3:] == ['b', 'd', 'e']
+    assert '--resume' in commands[3]
+
+
+def test_every_failed_stage_is_named(stages, ran, tmp_path):
+    ran[1].failing.update(a=3, c=4)
+    with pytest.raises(ConfigError, match="'a' ended with status 3.*'c' ended with status 4"):
+        recipe.run_recipe(stages, tmp_path)
+    assert len(ran[0]) == 2
 
 
 def test_no_stage_outlives_a_killed_recipe(tmp_path):
@@ -204,10 +229,10 @@ def test_the_metric_of_the_command_line(ran, tmp_path, monkeypatch, capsys):
     command = ['r', str(tmp_path / 'r.py'), '--work-dir', str(tmp_path / 'w')]
     monkeypatch.setattr('sys.argv', [*command, '--stages', 'a'])  # no stage has labels yet
     main()
-    assert json.loads((tmp_path / 'w' / 'results.json').read_text())['metric'] == 'loss'
+    assert json.loads((tmp_path / 'w' / 'r.json').read_text())['metric'] == 'loss'
     monkeypatch.setattr('sys.argv', command)
     main()
-    assert json.loads((tmp_path / 'w' / 'results.json').read_text())['metric'] == 'mIoU'
+    assert json.loads((tmp_path / 'w' / 'r.json').read_text())['metric'] == 'mIoU'
     assert 'b                        mIoU 30.00  ' in capsys.readouterr().out  # of one seed
     monkeypatch.setattr('sys.argv', [*command, '--metric', 'miou'])
     with pytest.raises(SystemExit):
