@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('--scales', type=float, nargs='+', default=[0.5, 1., 2.],
                         help='factors on the images\' own size')
-    parser.add_argument('--limit', type=int, help='images at most')
+    parser.add_argument('--limit', type=int, help='images at most, evenly spread')
     parser.add_argument('--device')
     parser.add_argument('--precision', default='fp32')
     parser.add_argument('--thin', type=float, default=8 / 1024,

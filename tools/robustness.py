@@ -4,8 +4,10 @@
         --out work_dirs/robustness.json
 
 Fifteen corruptions at five severities, four input scales, three cuts from the middle, held against
-the same pixels of whole images; every network sees the same pictures. Goes on where it was stopped;
-scores that another checkpoint, config or number of images gave are refused.
+the same pixels of whole images; every network sees the same pictures. An image is corrupted as it
+is read, before it is resized. The severities are those of images of 224 pixels; on far smaller ones
+they are harsher, and not those of CIFAR-10-C. Goes on where it was stopped; scores that another
+checkpoint, config or number of images gave are refused.
 """
 import json
 from datetime import datetime, timezone
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument('--corruptions', nargs='+', help='default: the fifteen common ones')
     parser.add_argument('--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5],
                         help='of the corruptions')
-    parser.add_argument('--limit', type=int, help='images at most')
+    parser.add_argument('--limit', type=int, help='images at most, evenly spread over the test set')
     parser.add_argument('--device')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/robustness.json'))
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
@@ -71,17 +73,14 @@ def main() -> None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
 
-    for who, config, checkpoint in args.net:
-        scores = results['nets'][who]
+    def told(who: str, name: str, score: float) -> None:
+        results['nets'][who][name] = score
+        results.setdefault('commands', {})[start] = command_line()
+        print(f'{who}, {name}: {score:.2f}', flush=True)
+        keep()
 
-        def told(name: str, score: float, scores=scores, who=who) -> None:
-            scores[name] = score
-            results.setdefault('commands', {})[start] = command_line()
-            print(f'{who}, {name}: {score:.2f}', flush=True)
-            keep()
-
-        evaluate_shifts(config, checkpoint, shifts, args.cfg_options, args.limit, args.device,
-                        scores, told)
+    evaluate_shifts({who: made for who, *made in args.net}, shifts, args.cfg_options, args.limit,
+                    args.device, results['nets'], told)
     keep()
     table = Table('network', 'clean', *(f'{k}: mean, lost' for k in ('corruption', 'scale',
                                                                      'share')),

@@ -1,11 +1,14 @@
 """How near students' token-similarity maps come to their teacher's, layer by layer.
 
     python tools/transfer.py TEACHER_RUN STUDENT_RUN... --untrained --images 50
-    python tools/transfer.py work/teacher both=work/distill:work/distilled mask=work/m:work/m_tuned
+    python tools/transfer.py 'work/seed{seed}/teacher' --seeds 0 1 2 \\
+        'both=work/seed{seed}/distill:work/seed{seed}/distilled' 'mask=work/seed{seed}/m:…'
 
 Runs are work directories. A student is [NAME=]RUN, or [NAME=]RUN:TUNED_RUN, whose score then stands
 beside the maps of RUN; with three scores and more the table says whether one goes with the other.
-Images are of the teacher's test set. Writes transfer.json and transfer.png.
+With --seeds every {seed} is each of them in turn, and a student is held against its own seed's
+teacher. Images are of the teacher's test set, evenly spread over it. Writes transfer.json and
+transfer.png.
 """
 import argparse
 import json
@@ -39,6 +42,7 @@ def parse_args() -> argparse.Namespace:
                         help='add the first student as it was before any training')
     parser.add_argument('--stages', type=int, help='equal parts of the depths; all layers if not '
                         'given')
+    parser.add_argument('--seeds', type=int, nargs='+', help='what {seed} stands for')
     parser.add_argument('--images', type=int, default=50)
     parser.add_argument('--metric', default='mIoU')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/transfer'))
@@ -54,46 +58,63 @@ def read_student(text: str) -> tuple[str | None, str, str]:
     return name, run, tuned
 
 
+def of_seed(args: argparse.Namespace, seed: int | None) -> list[dict]:
+    """Rows of the table: the students of one seed beside their teacher."""
+    def place(text: str) -> str:
+        return text if seed is None else text.replace('{seed}', str(seed))
+
+    teacher = RunBackbone.of_run(place(args.teacher), options=args.cfg_options)
+    images = list(unseen_images(teacher.cfg, args.images))
+    students, tuned_ones = [], []
+    for text in args.students:
+        name, run, tuned = read_student(place(text))
+        students.append(RunBackbone.of_run(run, name, metric=args.metric))
+        tuned_ones.append(bool(tuned))
+        if tuned:
+            students[-1].score = score_of(tuned, args.metric)
+    if args.untrained:
+        _, run, _ = read_student(place(args.students[0]))
+        students.insert(0, RunBackbone.of_run(run, 'untrained', trained=False))
+        tuned_ones.insert(0, False)
+    # one number of stages for all, or their means could not be held against each other
+    stages = args.stages or min(e.backbone.num_layers for e in (teacher, *students))
+    return [dict(name=student.name if seed is None else f'{student.name}/{seed}',
+                 score=student.score, tuned=tuned, matched=student.matched, images=len(images),
+                 **transferred(teacher, student, images, stages))
+            for student, tuned in zip(students, tuned_ones, strict=True)]
+
+
 @friendly
 def main() -> None:
     args = parse_args()
+    if (args.seeds is None) == any('{seed}' in text for text in (args.teacher, *args.students)):
+        raise ConfigError('--seeds gives {seed} its values: both or neither')
     if args.images < 1:
         raise ConfigError(f'--images must be at least 1, got {args.images}')
-    teacher = RunBackbone.of_run(args.teacher, options=args.cfg_options)
-    images = list(unseen_images(teacher.cfg, args.images))
-    rows, students = [], []
-    for text in args.students:
-        name, run, tuned = read_student(text)
-        student = RunBackbone.of_run(run, name, metric=args.metric)
-        if tuned:
-            student.score = score_of(tuned, args.metric)
-        students.append(student)
-    if args.untrained:
-        students.insert(0, RunBackbone.of_run(read_student(args.students[0])[1], 'untrained',
-                                       trained=False))
-        students[0].score = None
-    # one number of stages for all, or their means could not be held against each other
-    stages = args.stages or min(e.backbone.num_layers for e in (teacher, *students))
+    rows: list[dict] = []
+    for seed in args.seeds or [None]:
+        rows += of_seed(args, seed)
     table = Table('student', 'distance of maps, by stage', 'mean', 'CKA, by stage', 'mean',
                   args.metric)
-    for student in students:
-        row = transferred(teacher, student, images, stages)
-        rows.append(dict(name=student.name, score=student.score, **row))
+    for row in rows:
         cells = [text for key in ('distance', 'cka') for text in (
             ' '.join(f'{v:.2f}' for v in row[key]), f'{sum(row[key]) / len(row[key]):.3f}')]
-        table.add_row(student.name, *cells, '' if student.score is None
-                      else f'{student.score:.1f}')
+        table.add_row(row['name'], *cells, '' if row['score'] is None else f"{row['score']:.1f}")
     found = correlations(rows)
     args.out_dir.mkdir(parents=True, exist_ok=True)
     (args.out_dir / 'transfer.json').write_text(json.dumps(dict(
-        teacher=args.teacher, images=len(images), rows=rows, correlations=found,
+        teacher=args.teacher, seeds=args.seeds, images=rows[0]['images'], rows=rows,
+        correlations=found,
         command=command_line(), machine=machine(), versions=versions(),
         date=datetime.now(timezone.utc).isoformat(timespec='seconds')), indent=1) + '\n')
     transfer_figure(rows, args.out_dir / 'transfer.png', args.metric)
     Console().print(table)
-    if found:
-        print(f"rank correlation with {args.metric} over {found['runs']} runs: distance "
-              f"{found['distance']:+.2f}, CKA {found['cka']:+.2f}")
+    for group, row in found.items():
+        told = ', '.join(f"{name} {row[key]['rho']:+.2f} (p {row[key]['p']:.2g})"
+                         for key, name in (('distance', 'distance'), ('cka', 'CKA')))
+        print(f"rank correlation with {args.metric} within seeds, "
+              f"{group.replace('not matched', 'without those trained on the distance')}, "
+              f"{row['runs']} runs: {told}")
     print(f'written to {args.out_dir}')
 
 

@@ -51,7 +51,17 @@ def transfer(results: dict) -> list[str]:
             f"{_told([statistics.mean(row['distance']) for row in rows], 3)} | "
             f"{_told([statistics.mean(row['cka']) for row in rows], 3)} | "
             f"{_told(scores) if scores else ''} |")
-    found = results['correlations']
-    words = [f"Rank correlation with the score over {found['runs']} runs: distance "
-             f"{found['distance']:+.2f}, CKA {found['cka']:+.2f}.", ''] if found else []
-    return [*lines, '', *words, *ending(results)]
+    return [*lines, '', *correlated(results['correlations']), *ending(results)]
+
+
+def correlated(found: dict) -> list[str]:
+    """Whether nearness to the teacher goes with the score."""
+    words = []
+    for group, row in found.items():
+        runs = '–'.join(str(n) for n in sorted({min(row['runs']), max(row['runs'])}))
+        who = 'all students' if group == 'all' else 'those not trained on the distance itself'
+        words.append(f"{who} ({runs} runs in each of {len(row['runs'])} seeds): distance "
+                     f"{row['distance']['rho']:+.2f} (p = {row['distance']['p']:.2g}), CKA "
+                     f"{row['cka']['rho']:+.2f} (p = {row['cka']['p']:.2g})")
+    return [f"Rank correlation with the score within a seed, mean over seeds, p by random orders: "
+            f"{'; '.join(words)}.", ''] if words else []

@@ -1,7 +1,6 @@
 """What more resolution buys, and what it costs."""
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -18,19 +17,20 @@ from mmvitlin.analysis.latency import peak_memory
 from mmvitlin.analysis.size_iou import GROUPS, SizeIoU
 from mmvitlin.datasets.checking import READING_STEPS
 from mmvitlin.datasets.loading import LENIENCIES
+from mmvitlin.datasets.subset import evenly
 from mmvitlin.errors import UnreadableFileError, UserError
 
 
-def labelled_images(cfg: Config) -> Iterator[tuple[str, np.ndarray]]:
+def labelled_images(cfg: Config, limit: int | None = None) -> Iterator[tuple[str, np.ndarray]]:
     """(image file, labels (H, W)) of a config's test set, at the labels' own size; what its
-    evaluator leaves out is 255."""
+    evaluator leaves out is 255. With a limit as many, evenly spread."""
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
     load = Compose([{k: v for k, v in s.items() if k not in LENIENCIES}
                     for s in cfg.test_dataloader.dataset.pipeline
                     if s['type'].split('.')[-1] in READING_STEPS])
     ignored = _ignored_label(cfg)
-    for n in range(len(dataset)):
+    for n in evenly(len(dataset), limit):
         sample = load(dataset.get_data_info(n))
         labels = sample['gt_seg_map']
         yield sample['img_path'], np.where(labels == ignored, 255, labels)
@@ -58,7 +58,7 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
         checkpoint: What training with it wrote.
         scales: Factors on each image's own size.
         options: ``--cfg-options``.
-        limit: Images at most.
+        limit: Images at most, evenly spread over the test set.
         device: See :class:`mmvitlin.apis.SegInferencer`.
         precision: Likewise.
         thin: See :class:`SizeIoU`.
@@ -107,7 +107,7 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
 def _evaluate(infer, counts: SizeIoU, limit: int | None) -> dict:
     """Scores and times of a test set, and its largest file."""
     times, sizes, largest = [], [], None
-    for path, labels in itertools.islice(labelled_images(infer.cfg), limit):
+    for path, labels in labelled_images(infer.cfg, limit):
         _, data = infer.read(path)
         if not times:  # the first call also sets things up
             infer.predict(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from mmengine.structures import BaseDataElement, PixelData
 
 from mmvitlin.analysis.figures import COLOURS, plt, save
 from mmvitlin.datasets.shifts import Corrupt, corruption_names, middle
+from mmvitlin.datasets.subset import evenly
 from mmvitlin.device import usable_device
 from mmvitlin.engine.config import load_config
 from mmvitlin.engine.launch import without_initial_weights
@@ -142,74 +143,131 @@ def scores_of(results: dict, who: str, made: dict) -> dict[str, float]:
     return scores
 
 
-def evaluate_shifts(config: str,
-                    checkpoint: str,
+class _Network:
+    """A trained network, and what its test set goes through."""
+
+    def __init__(self, config: str, checkpoint: str, options: dict | None,
+                 device: torch.device):
+        self.cfg = cfg = load_config(config, options)
+        without_initial_weights(cfg)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        if cfg.get('data_preprocessor') and 'data_preprocessor' not in cfg.model:
+            cfg.model.data_preprocessor = cfg.data_preprocessor
+        self.model = MODELS.build(cfg.model)
+        self.model.load_state_dict(check_whole(self.model, checkpoint), strict=False)
+        self.model.to(device).eval()
+        self.data = cfg.test_dataloader.dataset
+
+    def predict(self, sample: dict) -> list[BaseDataElement]:
+        """Of one sample, which is left as it is."""
+        init_default_scope(self.cfg.get('default_scope', 'mmengine'))
+        return self.model.test_step(pseudo_collate([copy.deepcopy(sample)]))
+
+
+class _Score:
+    """Collects the predictions of a network under one condition."""
+
+    def __init__(self, net: _Network, shift: dict, classes: dict | None):
+        self.centre = shift.get('centre')
+        self.evaluator = Evaluator(net.cfg.test_evaluator)
+        self.evaluator.dataset_meta = classes
+
+    def add(self, samples: list[BaseDataElement], batch: dict) -> None:
+        if self.centre:
+            samples = [_middle_of(sample, self.centre) for sample in samples]
+        self.evaluator.process(data_samples=samples, data_batch=batch)
+
+    def result(self, images: int) -> float:
+        metrics = self.evaluator.evaluate(images)
+        for key in ('mIoU', 'accuracy/top1'):
+            if key in metrics:
+                return round(float(metrics[key]), 3)
+        raise ConfigError(f'the test metric gives {sorted(metrics)}; mIoU or accuracy/top1 is '
+                          'needed')
+
+
+def evaluate_shifts(nets: Mapping[str, tuple[str, str]],
                     shifts: dict[str, dict],
                     options: dict | None = None,
                     limit: int | None = None,
                     device: str | None = None,
-                    done: dict[str, float] | None = None,
-                    progress: Callable[[str, float], None] = lambda name, score: None
-                    ) -> dict[str, float]:
-    """Score of a checkpoint under each condition.
+                    done: Mapping[str, dict[str, float]] | None = None,
+                    progress: Callable[[str, str, float], None] = lambda *_: None
+                    ) -> dict[str, dict[str, float]]:
+    """Scores of checkpoints under each condition.
+
+    A shifted image is drawn once for all networks with the same test set.
 
     Args:
-        config: Of a segmentor or classifier; its test set and metric are used.
-        checkpoint: What training with it wrote.
+        nets: Name → config of a segmentor or classifier, whose test set and metric are used, and
+            checkpoint that training with it wrote.
         shifts: From :func:`conditions`.
         options: ``--cfg-options``.
-        limit: Images at most.
+        limit: Images at most, evenly spread over the test set.
         device: See :func:`mmvitlin.device.usable_device`.
-        done: Scores that are there already.
-        progress: Told each result.
+        done: Scores that are there already, by network.
+        progress: Told network, condition and score.
 
     Returns:
-        Condition → mIoU or top-1 accuracy, in percent.
+        Network → condition → mIoU or top-1 accuracy, in percent.
     """
-    cfg = load_config(config, options)
-    check_shifts(cfg, shifts)
-    without_initial_weights(cfg)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    if cfg.get('data_preprocessor') and 'data_preprocessor' not in cfg.model:
-        cfg.model.data_preprocessor = cfg.data_preprocessor
-    model = MODELS.build(cfg.model)
-    model.load_state_dict(check_whole(model, checkpoint), strict=False)
-    model.to(usable_device(device)).eval()
-    scores = dict(done or {})
-    for name, shift in shifts.items():
-        if name not in scores:
-            scores[name] = _score(model, cfg, shift, limit)
-            progress(name, scores[name])
+    for config, _ in nets.values():
+        check_shifts(load_config(config, options), shifts)
+    place = usable_device(device)
+    scores = {who: dict((done or {}).get(who, {})) for who in nets}
+    built = {who: _Network(*made_of, options, place) for who, made_of in nets.items()
+             if shifts.keys() - scores[who].keys()}
+    for alike in _grouped(list(built), lambda who: str(built[who].data)):
+        data = built[alike[0]].data
+        images = {name: str(shifted(data.pipeline, shift)) for name, shift in shifts.items()}
+        for names in _grouped(list(shifts), images.get):  # 'clean' and 'centre' have the same
+            todo = {who: [n for n in names if n not in scores[who]] for who in alike}
+            told = _score(built, todo, shifts, data, limit)
+            for who, name in ((who, n) for who, left in todo.items() for n in left):
+                scores[who][name] = told[who, name]
+                progress(who, name, told[who, name])
     return scores
 
 
+def _grouped(names: Sequence[str], key: Callable[[str], str]) -> list[list[str]]:
+    """Names with one key together, in order."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(key(name), []).append(name)
+    return list(found.values())
+
+
 @torch.inference_mode()
-def _score(model: torch.nn.Module, cfg: Config, shift: dict, limit: int | None) -> float:
-    settings = cfg.test_dataloader.dataset
-    dataset = DATASETS.build(dict(settings, pipeline=shifted(settings.pipeline, shift)))
-    evaluator = Evaluator(cfg.test_evaluator)
-    evaluator.dataset_meta = getattr(dataset, 'metainfo', None)
-    count = min(len(dataset), limit or len(dataset))
-    for number in range(count):
-        batch = pseudo_collate([dataset[number]])
-        samples = model.test_step(batch)
-        if 'centre' in shift:
-            for sample in samples:
-                _keep_middle(sample, shift['centre'])
-        evaluator.process(data_samples=samples, data_batch=batch)
-    metrics = evaluator.evaluate(count)
-    for key in ('mIoU', 'accuracy/top1'):
-        if key in metrics:
-            return round(float(metrics[key]), 3)
-    raise ConfigError(f'the test metric gives {sorted(metrics)}; mIoU or accuracy/top1 is needed')
+def _score(built: Mapping[str, _Network], todo: Mapping[str, list[str]], shifts: dict[str, dict],
+           data: dict, limit: int | None) -> dict[tuple[str, str], float]:
+    """(network, condition) → score, of conditions that share their images."""
+    names = [name for left in todo.values() for name in left]
+    if not names:
+        return {}
+    first = next(who for who, left in todo.items() if left)
+    init_default_scope(built[first].cfg.get('default_scope', 'mmengine'))
+    dataset = DATASETS.build(dict(data, pipeline=shifted(data.pipeline, shifts[names[0]])))
+    classes = getattr(dataset, 'metainfo', None)
+    found = {(who, name): _Score(built[who], shifts[name], classes)
+             for who, left in todo.items() for name in left}
+    numbers = evenly(len(dataset), limit)
+    for number in numbers:
+        sample = dataset[number]
+        for who, left in todo.items():
+            samples = built[who].predict(sample) if left else []
+            for name in left:
+                found[who, name].add(samples, pseudo_collate([sample]))
+    return {key: score.result(len(numbers)) for key, score in found.items()}
 
 
-def _keep_middle(sample: BaseDataElement, share: float) -> None:
-    """Leave the middle of prediction and labels; an image's class is that of the whole image."""
+def _middle_of(sample: BaseDataElement, share: float) -> BaseDataElement:
+    """The middle of prediction and labels; an image's class is that of the whole image."""
+    sample = sample.clone()
     for key in ('pred_sem_seg', 'gt_sem_seg'):
         if (found := getattr(sample, key, None)) is not None:
             place = middle(*found.data.shape[-2:], share)
             setattr(sample, key, PixelData(data=found.data[(..., *place)]))
+    return sample
 
 
 def shared_conditions(results: dict[str, dict[str, float]]) -> list[str]:

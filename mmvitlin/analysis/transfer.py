@@ -1,7 +1,6 @@
 """What a student took over from its teacher: their token-similarity maps, layer by layer."""
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from torch import Tensor
 
 from mmvitlin.analysis.figures import plt, save
 from mmvitlin.datasets.checking import LABEL_STEPS, READING_STEPS
+from mmvitlin.datasets.subset import evenly
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.config import config_of_run, load_config
 from mmvitlin.engine.launch import without_initial_weights
@@ -37,12 +37,14 @@ class RunBackbone:
         preprocess: OpenMMLab data preprocessor.
         cfg: The run's config.
         score: mIoU of the run, None where it has none.
+        matched: Whether it was trained by activation matching, whose distance this is.
     """
     name: str
     backbone: TokenBackbone
     preprocess: nn.Module
     cfg: Config
     score: float | None = None
+    matched: bool = False
 
     @classmethod
     def of_run(cls, folder: str | Path, name: str | None = None, trained: bool = True,
@@ -74,8 +76,9 @@ class RunBackbone:
             backbone.load_weights(str(file), 'backbone.')
         preprocess = dict(cfg.model.get('data_preprocessor') or cfg.data_preprocessor)
         preprocess.setdefault('type', 'mmpretrain.ClsDataPreprocessor')
+        matched = trained and bool((cfg.model.get('objectives') or {}).get('activation'))
         return cls(name or folder.name, backbone.eval(), MODELS.build(preprocess), cfg,
-                   score_of(folder, metric))
+                   score_of(folder, metric) if trained else None, matched)
 
     @torch.inference_mode()
     def tokens(self, image: Tensor, layers: Sequence[int]) -> list:
@@ -92,7 +95,8 @@ def score_of(folder: str | Path, metric: str = 'mIoU') -> float | None:
 
 
 def unseen_images(cfg: Config, limit: int | None = None) -> Iterator[Tensor]:
-    """(3, H, W) uint8 BGR images of a config's test set at the size of its test pipeline."""
+    """(3, H, W) uint8 BGR images of a config's test set at the size of its test pipeline; with a
+    limit as many, evenly spread."""
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
     steps = [s for s in cfg.test_dataloader.dataset.pipeline
@@ -101,7 +105,7 @@ def unseen_images(cfg: Config, limit: int | None = None) -> Iterator[Tensor]:
     if first not in READING_STEPS:
         raise ConfigError(f'the test pipeline starts with {first}, which reads no image')
     pipeline = Compose(steps)
-    for n in itertools.islice(range(len(dataset)), limit):
+    for n in evenly(len(dataset), limit):
         info = {k: v for k, v in dataset.get_data_info(n).items() if k != 'seg_map_path'}
         yield pipeline(info)['inputs']
 
@@ -164,25 +168,57 @@ def transferred(teacher: RunBackbone, student: RunBackbone, images: Iterable[Ten
     return {name: np.mean(values, axis=0).round(5).tolist() for name, values in rows.items()}
 
 
-def correlations(rows: Sequence[dict]) -> dict[str, float]:
-    """Rank correlation (Spearman) of mean distance and mean CKA with the scores over runs.
+def correlations(rows: Sequence[dict], draws: int = 10000) -> dict[str, dict]:
+    """Rank correlation (Spearman) of mean distance and mean CKA with the scores, within seeds.
+
+    Students of one seed have one teacher; students of several are not ranked together, because a
+    better teacher alone would move all of them.
 
     Args:
-        rows: With 'distance', 'cka' (lists) and 'score'; those without a score are left out.
+        rows: With 'name', that of one seed NAME/SEED, 'distance', 'cka' (lists), 'score', 'tuned'
+            (whether the score is that of a later run) and 'matched' (whether the run minimised this
+            distance itself). If any score is of a later run, the others are left out: maps before
+            and after training with labels are not to be mixed.
+        draws: Random orders for the p-value.
 
     Returns:
-        'distance', 'cka' → −1 … 1 (not a number where all runs are equal), and 'runs', their
-        number. Empty below three runs.
+        'all' and 'not matched' (the runs that did not minimise the distance) → 'distance' and 'cka'
+        → 'rho' (−1 … 1, mean over seeds) and 'p' (part of random orders of the scores within each
+        seed whose mean is as far from 0), and 'runs', their number in each seed. Seeds with less
+        than three such runs are left out, and groups without a seed.
     """
     scored = [r for r in rows if r.get('score') is not None]
-    if len(scored) < 3:
-        return {}
+    if any(r.get('tuned') for r in scored):
+        scored = [r for r in scored if r['tuned']]
+    found = {}
+    for group, members in (('all', scored),
+                           ('not matched', [r for r in scored if not r.get('matched')])):
+        seeds: dict[str, list[dict]] = {}
+        for row in members:
+            seeds.setdefault(row['name'].rpartition('/')[2] if '/' in row['name'] else '',
+                             []).append(row)
+        alike = [runs for runs in seeds.values() if len(runs) >= 3]
+        if alike:
+            found[group] = dict(runs=[len(runs) for runs in alike],
+                                **{key: _rank(alike, key, draws) for key in ('distance', 'cka')})
+    return found if found.get('all') != found.get('not matched') else {'all': found['all']} \
+        if found else {}
 
-    scores = [r['score'] for r in scored]
-    found = {name: spearmanr([np.mean(r[name]) for r in scored], scores).statistic
-             for name in ('distance', 'cka')}
-    return dict({name: round(float(value), 3) for name, value in found.items()},
-                runs=len(scored))
+
+def _rank(seeds: Sequence[Sequence[dict]], key: str, draws: int) -> dict[str, float]:
+    pairs = [tuple(_standard_ranks(values) for values in zip(*(
+        (np.mean(row[key]), row['score']) for row in runs), strict=True)) for runs in seeds]
+    rho = np.mean([x @ y for x, y in pairs])
+    rng = np.random.default_rng(0)
+    drawn = np.mean([rng.permuted(np.tile(y, (draws, 1)), axis=1) @ x for x, y in pairs], axis=0)
+    return dict(rho=round(float(rho), 3), p=round(float(np.mean(np.abs(drawn) >= abs(rho) - 1e-9)),
+                                                  4))
+
+
+def _standard_ranks(values: Sequence[float]) -> np.ndarray:
+    """Ranks whose products sum to Spearman's coefficient; zeros where all are equal."""
+    ranks = rankdata(values) - (len(values) + 1) / 2
+    return ranks / max(np.linalg.norm(ranks), 1e-12)
 
 
 def transfer_figure(rows: Sequence[dict], path: str | Path, metric: str = 'mIoU') -> Path:

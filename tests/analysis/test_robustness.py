@@ -17,6 +17,8 @@ from mmvitlin.analysis.robustness import (
     shifted,
     summarise,
 )
+from mmvitlin.datasets.shifts import CentreShare
+from mmvitlin.datasets.subset import evenly
 from mmvitlin.engine.config import load_config
 from mmvitlin.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
@@ -37,15 +39,52 @@ def test_pipelines_under_a_shift():
 @pytest.mark.slow
 def test_scores_under_each_shift(segmentor, streets):
     names = conditions(('resolution', 'context'))
-    scores = evaluate_shifts(*segmentor, names, dict(data_root=str(streets)), limit=2)
-    assert list(scores) == ['clean', 'scale 0.5', 'scale 0.75', 'scale 1.5', 'scale 2',
-                            'centre 0.75', 'share 0.75', 'centre 0.5', 'share 0.5', 'centre 0.25',
-                            'share 0.25']
-    told = summarise(dict(net=scores))['net']
-    assert told['scale'] == pytest.approx(np.mean([scores[n] for n in list(scores)[1:5]]), abs=0.01)
-    again = evaluate_shifts(*segmentor, names, dict(data_root=str(streets)), limit=2,
-                            done=dict(scores, clean=-1.))
-    assert again['clean'] == -1
+    told = []
+    options = dict(data_root=str(streets))
+    scores = evaluate_shifts(dict(net=segmentor), names, options, limit=2,
+                             progress=lambda *call: told.append(call))['net']
+    assert sorted(told) == sorted(('net', *item) for item in scores.items())
+    assert scores.keys() == {
+        'clean', 'scale 0.5', 'scale 0.75', 'scale 1.5', 'scale 2', 'centre 0.75', 'share 0.75',
+        'centre 0.5', 'share 0.5', 'centre 0.25', 'share 0.25'}
+    summary = summarise(dict(net=scores))['net']
+    scaled = [score for name, score in scores.items() if name.startswith('scale')]
+    assert summary['scale'] == pytest.approx(np.mean(scaled), abs=0.01)
+    again = evaluate_shifts(dict(net=segmentor), names, options, limit=2,
+                            done=dict(net=dict(scores, clean=-1.)))
+    assert again['net'] == dict(scores, clean=-1.)
+
+
+@pytest.mark.slow
+def test_networks_side_by_side_score_as_each_alone(segmentor, streets, tmp_path, monkeypatch):
+    """And an image that they share is drawn once."""
+    config, checkpoint = segmentor
+    weights = torch.load(checkpoint, weights_only=True)['state_dict']
+    torch.save(dict(state_dict={k: -v for k, v in weights.items()}), tmp_path / 'other.pth')
+    small = load_config(config)
+    small.test_dataloader.dataset.pipeline[1].scale = (128, 64)
+    small.dump(tmp_path / 'small.py')
+    nets = dict(one=segmentor, two=(config, str(tmp_path / 'other.pth')),
+                small=(str(tmp_path / 'small.py'), checkpoint))
+    drawn = []
+    monkeypatch.setattr('mmvitlin.datasets.shifts.CentreShare.transform',
+                        lambda self, results, f=CentreShare.transform: (
+                            drawn.append(results['img_path']), f(self, results))[1])
+    shifts = {k: v for k, v in conditions(('context', )).items() if '0.25' not in k}
+    options = dict(data_root=str(streets))
+    together = evaluate_shifts(nets, shifts, options)
+    assert len(drawn) == 2 * 2 * 3  # shares, test sets, images
+    assert together['one'] != together['two']
+    for who, net in nets.items():
+        assert evaluate_shifts({who: net}, shifts, options)[who] == together[who]
+
+
+def test_a_part_stands_for_the_whole():
+    assert evenly(6) == evenly(6, 6) == evenly(6, 9) == list(range(6))
+    assert evenly(100, 4) == [12, 37, 62, 87]
+    assert [len({n // 1000 for n in evenly(10000, limit)}) for limit in (10, 1000)] == [10, 10]
+    with pytest.raises(ValueError, match='at least one'):
+        evenly(6, 0)
 
 
 def test_means_are_of_what_all_networks_have():
@@ -62,19 +101,24 @@ def test_less_context_is_held_against_the_same_pixels():
 
     sample = SegDataSample(**{key: PixelData(data=torch.arange(48).view(1, 6, 8))
                               for key in ('pred_sem_seg', 'gt_sem_seg')})
-    robustness._keep_middle(sample, 0.5)
-    for field in (sample.pred_sem_seg, sample.gt_sem_seg):
+    cut = robustness._middle_of(sample, 0.5)
+    assert sample.gt_sem_seg.data.shape == (1, 6, 8)  # the whole one is scored too
+    for field in (cut.pred_sem_seg, cut.gt_sem_seg):
         assert field.data.tolist() == [[[10, 11, 12, 13], [18, 19, 20, 21], [26, 27, 28, 29]]]
 
 
 def test_what_cannot_be_shifted_is_told_before_anything_is_scored(monkeypatch):
     monkeypatch.chdir(ROOT)
-    cfg = load_config('configs/cls/cifar10_vit-nano.py')
+    config = 'configs/cls/cifar10_vit-nano.py'
+    options = {'test_dataloader.dataset.pipeline': [
+        dict(type='mmvitlin.LoadImage'), dict(type='PackInputs')]}
+    check_shifts(load_config(config), conditions(('resolution', 'context')))
+    cfg = load_config(config, options)
     check_shifts(cfg, conditions(('context', )))
     with pytest.raises(ConfigError, match='no Resize .* Leave resolution out of --kinds'):
         check_shifts(cfg, conditions(('resolution', 'context')))
     with pytest.raises(ConfigError, match='no Resize'):  # the checkpoint is not even looked for
-        evaluate_shifts('configs/cls/cifar10_vit-nano.py', 'none.pth', conditions(('resolution', )))
+        evaluate_shifts(dict(net=(config, 'none.pth')), conditions(('resolution', )), options)
 
 
 def test_scores_of_another_network_are_refused(tmp_path, monkeypatch):

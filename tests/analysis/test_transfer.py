@@ -59,12 +59,38 @@ def test_cka():
     assert (by_maps < 0.5).all()
 
 
+def row(name, distance, cka, score, tuned=False, matched=False):
+    return dict(name=name, distance=[distance] * 2, cka=[cka], score=score, tuned=tuned,
+                matched=matched)
+
+
 def test_rank_correlation_over_the_runs_with_a_score():
-    rows = [dict(distance=[d, d], cka=[c], score=s) for d, c, s in (
-        (0.3, 0.5, 20.), (0.2, 0.7, 30.), (0.1, 0.6, 40.))]
-    got = correlations([*rows, dict(distance=[9.], cka=[9.], score=None)])
-    assert got == dict(distance=-1., cka=0.5, runs=3)
+    rows = [row('a', 0.3, 0.5, 20.), row('b', 0.2, 0.7, 30.), row('c', 0.1, 0.6, 40.)]
+    got = correlations([*rows, row('untrained', 9., 9., None)])
+    assert list(got) == ['all']
+    assert got['all']['runs'] == [3]
+    assert got['all']['distance'] == dict(rho=-1., p=pytest.approx(1 / 3, abs=0.02))  # 2 of 6
+    assert got['all']['cka']['rho'] == 0.5
     assert correlations(rows[:2]) == {}
+    assert correlations([]) == {}
+
+
+def test_runs_are_ranked_within_their_seed():
+    """A better teacher lifts all of its students, near or far."""
+    rng = np.random.default_rng(0)
+    rows = [row(f'{n}/{seed}', d, 1 - d, 10 * seed - 5 * d, tuned=True, matched=n < 3)
+            for seed in range(3) for n, d in enumerate(rng.random(6) + seed)]
+    got = correlations([*rows, row('scratch/0', 0., 1., 0.)])  # its maps are those after training
+    assert got['all']['runs'] == [6] * 3
+    assert got['not matched']['runs'] == [3] * 3
+    assert got['all']['distance'] == dict(rho=-1., p=0.)
+    assert got['all']['cka']['rho'] == 1.
+    from scipy.stats import spearmanr
+    noisy = [dict(r, score=r['score'] + 3 * rng.random()) for r in rows]
+    by_hand = np.mean([spearmanr([np.mean(r['distance']) for r in seed],
+                                 [r['score'] for r in seed]).statistic
+                       for seed in (noisy[:6], noisy[6:12], noisy[12:])])
+    assert correlations(noisy)['all']['distance']['rho'] == pytest.approx(by_hand, abs=1e-3)
 
 
 def test_a_network_is_next_to_itself(run):
@@ -109,3 +135,23 @@ def test_the_command_line(run, tmp_path):
                                                                ('two', 40.)]
     assert told['rows'][1]['cka'] == told['rows'][2]['cka'] != told['rows'][0]['cka']
     assert (tmp_path / 'out' / 'transfer.png').stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_each_seed_has_its_own_teacher(run, tmp_path):
+    for seed in (0, 1):
+        (tmp_path / f's{seed}').mkdir()
+        run(f's{seed}/teacher', 40., seed=seed)
+        run(f's{seed}/student', 30. + seed, seed=2)
+    command = [sys.executable, '-W', 'ignore', 'tools/transfer.py', f'{tmp_path}/s{{seed}}/teacher',
+               f'same={tmp_path}/s{{seed}}/teacher', f'other={tmp_path}/s{{seed}}/student',
+               '--images', '2', '--out-dir', str(tmp_path / 'out')]
+    done = subprocess.run([*command, '--seeds', '0', '1'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads((tmp_path / 'out' / 'transfer.json').read_text())['rows']
+    assert [(r['name'], r['score']) for r in rows] == [('same/0', 40.), ('other/0', 30.),
+                                                       ('same/1', 40.), ('other/1', 31.)]
+    assert max(rows[0]['distance'] + rows[2]['distance']) < 1e-4 < min(rows[1]['distance'])
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert '--seeds gives {seed} its values' in done.stderr

@@ -12,7 +12,11 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='mmvitlin.LoadImage'), dict(type='PackInputs')]
+test_pipeline = [
+    dict(type='mmvitlin.LoadImage'),
+    dict(type='Resize', scale=(32, 32)),  # their size; for tools that test at others
+    dict(type='PackInputs'),
+]
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,
