@@ -37,6 +37,8 @@ class Stage:
         config: Config file.
         inputs: Config key → earlier stage whose checkpoint it gets.
         options: More ``--cfg-options``.
+        by_seed: Config key → values, of which each seed takes its own: seed N that at N modulo
+            their number.
         output: File in the stage's folder that later stages take; '' for the last
             checkpoint.
         shared: Run once and used by every seed, as a downloaded teacher would be.
@@ -47,6 +49,11 @@ class Stage:
     options: dict[str, object] = field(default_factory=dict)
     output: str = ''
     shared: bool = False
+    by_seed: dict[str, list] = field(default_factory=dict)
+
+    def options_of(self, seed: int) -> dict[str, object]:
+        """What a seed is run with."""
+        return {**self.options, **{k: v[seed % len(v)] for k, v in self.by_seed.items()}}
 
     def there(self) -> bool:
         """Whether the config is a file."""
@@ -77,6 +84,9 @@ def load_recipe(path: str | Path) -> list[Stage]:
                               f'{list(Stage.__dataclass_fields__)}') from error
         if not Path(stage.config).is_file() and (_SHIPPED / stage.config).is_file():
             stage.config = f"mmvitlin::{stage.config.removeprefix('configs/')}"
+        if stage.by_seed and (stage.shared or not all(stage.by_seed.values())):
+            raise ConfigError(f"{path}: stage '{stage.name}': by_seed needs a list of values for "
+                              'each key, and a stage that is not shared')
         names = [s.name for s in stages]
         if stage.name in names:
             raise ConfigError(f"{path}: two stages are called '{stage.name}'")
@@ -224,10 +234,11 @@ def run_recipe(stages: Sequence[Stage],
             target = folder(stage, seed)
             if (target / 'result.json').is_file() and (
                     after is None or after in needed(stage, seed)):
-                compare(stage, target, options or {}, _inputs(stage, by_name, work_dir, seed), amp)
+                compare(stage, target, options or {}, _inputs(stage, by_name, work_dir, seed), amp,
+                        seed)
 
     for stage in stages:
-        if 'randomness.seed' in {**(options or {}), **stage.options}:
+        if 'randomness.seed' in {**(options or {}), **stage.options, **stage.by_seed}:
             raise ConfigError(f"stage '{stage.name}' has the option randomness.seed, which --seeds "
                               'overwrites; give the seeds there')
     compare_done()
@@ -249,7 +260,7 @@ def run_recipe(stages: Sequence[Stage],
                 given = {k: str(checkpoint_of(by_name[source], folder(by_name[source], seed)))
                          for k, source in stage.inputs.items()}
                 command = _command(stage, target, seed, {**(options or {}), **given}, amp)
-                remember(stage, target, options or {}, given, amp)
+                remember(stage, target, options or {}, given, amp, seed)
                 label = stage.name if len(seeds) == 1 else f'{stage.name} {seed}'
                 print(f'[{label}] {shlex.join(command[1:])}', flush=True)
                 running[pool.submit(_run, command, target / 'train.log', label,
@@ -283,7 +294,7 @@ def _inputs(stage: Stage, by_name: dict[str, Stage], work_dir: Path, seed: int) 
 
 def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
              amp: bool) -> list[str]:
-    settings = {**settings, **stage.options}
+    settings = {**settings, **stage.options_of(seed)}
     command = [sys.executable, os.path.relpath(_TRAIN), stage.config, '--work-dir', str(folder),
                '--seed', str(0 if stage.shared else seed)]
     if settings:

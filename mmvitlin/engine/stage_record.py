@@ -19,7 +19,8 @@ _WITHOUT_INFLUENCE = ('work_dir', 'data_root', 'num_workers', 'persistent_worker
                       'vis_backends', 'launcher', 'max_keep_ckpts')
 
 
-def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool) -> dict:
+def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool, seed: int = 0
+                ) -> dict:
     """Everything that the outcome of a stage follows from, but its seed and the data's place.
 
     'amp' is the precision that ``--amp`` means on this machine, False where it means none.
@@ -31,8 +32,9 @@ def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool) -
     cfg = load_config(stage.config).to_dict() if stage.there() else {}
     half = half_dtype() if amp else None
     amp = str(half).removeprefix('torch.') if half else False
-    return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp,
-                                      inputs=files), default=str))
+    own = dict(by_seed={k: v for k, v in stage.options_of(seed).items() if k in stage.by_seed})
+    return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp, inputs=files,
+                                      **(own if stage.by_seed else {})), default=str))
 
 
 def _telling(node):
@@ -41,18 +43,19 @@ def _telling(node):
     return [_telling(v) for v in node] if isinstance(node, (list, tuple)) else node
 
 
-def remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
+def remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool,
+             seed: int = 0) -> None:
     """Write down what a stage is run with; one that goes on must be run with the same."""
     if any(folder.glob('*.pth')):
-        compare(stage, folder, options, given, amp)
+        compare(stage, folder, options, given, amp, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole((json.dumps(settings_of(stage, options, given, amp), indent=1) + '\n').encode(),
-                folder / 'stage.json')
+    told = json.dumps(settings_of(stage, options, given, amp, seed), indent=1)
+    write_whole(f'{told}\n'.encode(), folder / 'stage.json')
 
 
 def made_of(settings: dict) -> str:
-    """Digest of :func:`settings_of`, without the inputs, which differ from seed to seed."""
-    told = {k: v for k, v in settings.items() if k != 'inputs'}
+    """Digest of :func:`settings_of`, without what differs from seed to seed."""
+    told = {k: v for k, v in settings.items() if k not in ('inputs', 'by_seed')}
     return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -62,12 +65,13 @@ def record_of(folder: Path) -> dict | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool) -> None:
+def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool,
+            seed: int = 0) -> None:
     """Refuse a folder that was made with other settings; one that does not say is taken."""
-    before, now = record_of(folder), settings_of(stage, options, given, amp)
+    before, now = record_of(folder), settings_of(stage, options, given, amp, seed)
     if before is None:
         return
-    changed = [k for k in now if k != 'inputs' and before.get(k) != now[k]]
+    changed = [k for k in {**before, **now} if k != 'inputs' and before.get(k) != now.get(k)]
     had, has = before.get('inputs', {}), now['inputs']
     changed += [f'inputs ({k})' for k in sorted({*had, *stage.inputs})  # a file may be gone
                 if k not in had or k not in stage.inputs or has.get(k, had[k]) != had[k]]

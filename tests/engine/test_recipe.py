@@ -91,6 +91,25 @@ def test_mixed_precision_is_what_it_means_on_the_machine(stages, ran, tmp_path, 
     recipe.run_recipe(stages, tmp_path / 'w')  # float32 either way
 
 
+def test_each_seed_takes_its_own_value(ran, tmp_path):
+    commands, _ = ran
+    stage = recipe.Stage('a', 'a.py', options={'k': 1}, by_seed={'frames': [[0, 2], [1, 3]]})
+    recipe.run_recipe([stage], tmp_path, (0, 1, 2))
+    assert [[text for text in c if '=' in text] for c in commands] == [
+        ['k=1', 'frames=[0, 2]'], ['k=1', 'frames=[1, 3]'], ['k=1', 'frames=[0, 2]']]
+    of_seed = [stage_record.record_of(tmp_path / f'seed{n}' / 'a') for n in (0, 1)]
+    assert stage_record.made_of(of_seed[0]) == stage_record.made_of(of_seed[1])
+    recipe.run_recipe([stage], tmp_path, (0, 1, 2))
+    for other in (replace(stage, by_seed={'frames': [[0, 2], [1, 5]]}),
+                  replace(stage, by_seed={})):
+        with pytest.raises(ConfigError, match="'a' in .*seed1.* was run with another by_seed"):
+            recipe.run_recipe([other], tmp_path, (1, ))
+    for told in ("by_seed={'k': []}", "by_seed={'k': [1]}, shared=True"):
+        (tmp_path / 'r.py').write_text(f"stages = [dict(name='a', config='a.py', {told})]")
+        with pytest.raises(ConfigError, match='by_seed needs a list'):
+            recipe.load_recipe(tmp_path / 'r.py')
+
+
 def test_what_stands_on_a_stage_that_had_to_run_again_is_compared_with_it(stages, ran, tmp_path):
     commands, _ = ran
     chain = [*stages[:2], recipe.Stage('d', 'd.py', inputs={'k': 'b'})]
