@@ -1,29 +1,40 @@
 # ViT-Linearizer on CamVid: the same fine-tuning budget from a distilled and from a random
-# start. Controls: plain L2 on the final features in place of the two objectives, and labels for
-# the whole budget of distillation and fine-tuning.
-#   python tools/run_recipe.py configs/recipes/camvid_linearizer.py --seeds 0 1 2 --amp --jobs 2 \
+# start. Either objective alone, and controls: plain L2 on the final features in place of both, and
+# labels for the whole budget of distillation and fine-tuning.
+#   python tools/run_recipe.py configs/recipes/camvid_linearizer.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid
 # All recipes of CamVid may run in one work directory: what one has done, the others have too.
+linearizer = 'configs/distill/linearizer_adventurer-nano_camvid.py'
+tuned = 'configs/seg/camvid_adventurer-nano_distilled.py'
+start = 'model.backbone.init_cfg.checkpoint'
 stages = [
     dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
     dict(
         name='distill',
-        config='configs/distill/linearizer_adventurer-nano_camvid.py',
+        config=linearizer,
         inputs={'model.teacher.checkpoint': 'teacher'},
         output='student.pth'),
+    dict(name='distilled', config=tuned, inputs={start: 'distill'}),
     dict(
-        name='distilled',
-        config='configs/seg/camvid_adventurer-nano_distilled.py',
-        inputs={'model.backbone.init_cfg.checkpoint': 'distill'}),
+        name='distill_activation',
+        config=linearizer,
+        inputs={'model.teacher.checkpoint': 'teacher'},
+        options={'model.objectives.mask': None},
+        output='student.pth'),
+    dict(name='distilled_activation', config=tuned, inputs={start: 'distill_activation'}),
+    dict(
+        name='distill_mask',
+        config=linearizer,
+        inputs={'model.teacher.checkpoint': 'teacher'},
+        options={'model.objectives.activation': None},
+        output='student.pth'),
+    dict(name='distilled_mask', config=tuned, inputs={start: 'distill_mask'}),
     dict(
         name='distill_l2',
         config='configs/distill/l2_adventurer-nano_camvid.py',
         inputs={'model.teacher.checkpoint': 'teacher'},
         output='student.pth'),
-    dict(
-        name='distilled_l2',
-        config='configs/seg/camvid_adventurer-nano_distilled.py',
-        inputs={'model.backbone.init_cfg.checkpoint': 'distill_l2'}),
+    dict(name='distilled_l2', config=tuned, inputs={start: 'distill_l2'}),
     dict(name='scratch', config='configs/seg/camvid_adventurer-nano.py'),
     dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_long.py'),
 ]
@@ -35,6 +46,8 @@ report = dict(
     rows=dict(
         teacher='softmax ViT, trained with labels (the teacher)',
         distilled='Adventurer, distilled without labels, then fine-tuned',
+        distilled_activation='activation matching alone',
+        distilled_mask='masked prediction alone',
         distilled_l2='Adventurer, plain L2 on final features without labels, then fine-tuned',
         scratch='Adventurer, the same fine-tuning from scratch',
         scratch_long='Adventurer from scratch, labels for the whole budget'))

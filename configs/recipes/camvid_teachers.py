@@ -1,6 +1,8 @@
 # Does a cheaper teacher change the student? CamVid, the same student and budgets as in
 # camvid_linearizer.py: features computed anew for every image, read back from disk for four views
-# of each, computed in bfloat16 throughout. Without --amp: it would put every teacher in bfloat16.
+# of each (they are the same features: what differs is that there are four views), computed in
+# bfloat16 throughout, and by the compiled teacher. Without --amp, which would put every teacher in
+# half precision where the machine has it.
 #   python tools/run_recipe.py configs/recipes/camvid_teachers.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid
 distill = 'configs/distill/linearizer_adventurer-nano_camvid.py'
@@ -18,6 +20,9 @@ stages = [
     dict(name='distill_bf16', config=distill, inputs=teacher, output='student.pth',
          options={'model.teacher.precision': 'bf16'}),
     dict(name='distilled_bf16', config=distilled, inputs={start: 'distill_bf16'}),
+    dict(name='distill_compiled', config=distill, inputs=teacher, output='student.pth',
+         options={'model.teacher.compiled': True}),
+    dict(name='distilled_compiled', config=distilled, inputs={start: 'distill_compiled'}),
 ]
 report = dict(
     title='A cheaper teacher on CamVid (120×160 crops, patch 8, width 128, 8 blocks)',
@@ -27,4 +32,5 @@ report = dict(
     rows=dict(
         distilled='features computed for every image',
         distilled_cached='four views of each image, features read back',
-        distilled_bf16='teacher in bfloat16'))
+        distilled_bf16='teacher in bfloat16',
+        distilled_compiled='teacher compiled'))

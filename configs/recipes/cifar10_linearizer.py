@@ -1,6 +1,6 @@
 # ViT-Linearizer on CIFAR-10: teacher, distillation, and the same student with and without it
-#   python tools/run_recipe.py configs/recipes/cifar10_linearizer.py --seeds 0 1 2 --amp --jobs 2 \
-#       --metric accuracy/top1
+#   python tools/run_recipe.py configs/recipes/cifar10_linearizer.py --seeds 0 1 2 --jobs 2 \
+#       --work-dir work_dirs/cifar10 --metric accuracy/top1
 stages = [
     dict(name='teacher', config='configs/cls/cifar10_vit-nano.py', shared=True),
     dict(
