@@ -1,6 +1,6 @@
 # For whom distillation pays: CamVid with the labels of one frame in ten (37 of 367; each seed has
 # frames of its own) and all images without labels. Two teachers: one that has seen all labels, as a
-# published ViT has seen more than its user has labelled, and one that has seen only those of the 37.
+# published ViT has seen more than its user has labelled, and one that has seen the few alone.
 # Controls as in camvid_linearizer.py, whose first stages these are, and class probabilities.
 #   python tools/run_recipe.py configs/recipes/camvid_few_labels.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid
@@ -31,9 +31,15 @@ stages = [
         output='student.pth'),
     dict(name='few_distilled', config=tuned, inputs={start: 'distill'}, by_seed=few),
     dict(name='few_distilled_l2', config=tuned, inputs={start: 'distill_l2'}, by_seed=few),
-    dict(name='few_logits', config=scratch, inputs={'load_from': 'distill_logits_long'}, by_seed=few),
     dict(
-        name='few_distilled_few', config=tuned, inputs={start: 'distill_few_teacher'},
+        name='few_logits',
+        config=scratch,
+        inputs={'load_from': 'distill_logits_long'},
+        by_seed=few),
+    dict(
+        name='few_distilled_few',
+        config=tuned,
+        inputs={start: 'distill_few_teacher'},
         by_seed=few),
     dict(name='few_scratch', config=scratch, by_seed=few),
     dict(name='few_scratch_long', config='configs/seg/camvid_adventurer-nano_long.py', by_seed=few),

@@ -1,5 +1,5 @@
 # Which student? The same teacher distilled by ViT-Linearizer into five networks of about the same
-# size, 1,000 iterations without labels and 400 with, and each of them from scratch with the same 400;
+# size, 1,000 iterations without labels and 400 with, and each of them from scratch with those 400;
 # teacher and Adventurer are those of camvid_linearizer.py.
 #   python tools/run_recipe.py configs/recipes/camvid_students.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid

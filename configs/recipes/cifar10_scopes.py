@@ -1,6 +1,6 @@
 # Which tokens activation matching compares, with a teacher whose class token was trained: CIFAR-10,
-# a ViT that classifies by it, 400 iterations without labels and 200 with, as in cifar10_ablation.py,
-# whose teachers pool their patches and leave the class token of the last layer untrained.
+# a ViT that classifies by it, 400 iterations without labels and 200 with as in cifar10_ablation.py,
+# whose teacher pools its patches and leaves the class token of the last layer untrained.
 #   python tools/run_recipe.py configs/recipes/cifar10_scopes.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/cifar10 --metric accuracy/top1
 stages = [

@@ -31,6 +31,7 @@ READY = dict(
     camvid_ablation='the ablation of ViT-Linearizer on CamVid (recipe `camvid_ablation.py`)',
     resolution_streets='what resolution buys on drawn streets (`tools/resolution_curve.py`)',
     cifar10_ablation='the same on CIFAR-10 (`cifar10_ablation.py`)',
+    cifar10_scopes='tokens that activation matching compares (`cifar10_scopes.py`)',
     camvid_few_labels='fewer labelled images (`camvid_few_labels.py`)',
     students_camvid='ConvNeXt, MLP-Mixer and other students (`camvid_students.py`)',
     teachers_camvid='teachers in half precision or read from disk (`camvid_teachers.py`)',
@@ -122,6 +123,10 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         ('linear ViT, feature alignment alone', b['stage2_only'],
          b['align_feature_only']['iterations']),
         ('Adventurer by ViT-Linearizer', a['distilled'], a['distill']['iterations']),
+        ('activation matching alone', a.get('distilled_activation'),
+         a.get('distill_activation', {}).get('iterations')),
+        ('masked prediction alone', a.get('distilled_mask'),
+         a.get('distill_mask', {}).get('iterations')),
         ('linear ViT, weights inherited, no alignment', b['no_alignment'], 0),
         ('Adventurer by plain L2 on final features', a.get('distilled_l2'),
          a.get('distill_l2', {}).get('iterations')),
@@ -140,10 +145,10 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         *(f"| {text} | {without or ''} | {stage['iterations']} | {score(stage)} |"
           for text, stage, without in rows if stage), '',
         'Learning rates of ViT-AdaLA are the best of three by the loss without labels, those of '
-        'the others were not searched. When these were measured the Adventurers were distilled '
-        'on the very batches of their fine-tuning, and small schedules decayed norms, positions '
-        'and tokens; the configs have since parted the batches and exempted these. Teachers that '
-        'saw more than the student can, such as CLIP, were not measured.', '',
+        'the others were not searched. ' +
+        ''.join(f'{words} ' for words in dict.fromkeys(
+            file['predates'] for file in (camvid, adala) if 'predates' in file)) +
+        'Teachers that saw more than the student can, such as CLIP, were not measured.', '',
         *commands(camvid, adala)]
 
 

@@ -23,11 +23,13 @@ RESULTS = Path(__file__).parent
 ROOT = RESULTS.parents[1]
 WRITERS = {
     'Do the methods work': dict(
-        camvid=accuracy.comparison, camvid_few_labels=accuracy.comparison,
+        camvid=accuracy.ablation, camvid_few_labels=accuracy.comparison,
         camvid_ablation=accuracy.ablation,
         cifar10_linearizer=accuracy.comparison, cifar10_ablation=accuracy.ablation,
+        cifar10_scopes=accuracy.ablation,
         streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,
-        adala_rates=accuracy.rates, students_camvid=accuracy.comparison,
+        adala_rates=accuracy.rates, rates_camvid=accuracy.rates,
+        students_camvid=accuracy.comparison,
         teachers_camvid=accuracy.comparison, transfer=evidence.transfer,
         robustness=evidence.robustness, cheaper_teacher=speed.teachers),
     'Time and memory': dict(speed_cpu=speed.speed, ops_cpu=speed.ops),
