@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmvitlin.analysis.latency import machine
-from mmvitlin.analysis.resolution import curve_figure, resolution_curve
+from mmvitlin.analysis.resolution import curve_figure, gains, resolution_curve
 from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
@@ -43,19 +43,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def class_table(rows: list[dict]) -> Table | None:
-    """IoU of each class at each scale, those first that gain the most; None if no scale ran."""
-    rows = [row for row in rows if 'error' not in row]
-    if not rows:
-        return None
-    table = Table('class', *(f"{row['scale']:g}×" for row in rows), title='IoU, %')
-    scores = {name: [row['classes'][name] for row in rows] for name in rows[0]['classes']}
-
-    def gain(name: str) -> float:
-        return (scores[name][-1] or 0) - (scores[name][0] or 0)
-
-    for name in sorted(scores, key=gain, reverse=True):
-        table.add_row(name, *('–' if iou is None else f'{iou:.1f}' for iou in scores[name]))
-    return table
+    """IoU of each class at each scale; None if no scale ran."""
+    table = Table('class', *(f"{row['scale']:g}×" for row in rows if 'error' not in row),
+                  title='IoU, %')
+    for name, scores in (classes := gains(rows)).items():
+        table.add_row(name, *('–' if iou is None else f'{iou:.1f}' for iou in scores))
+    return table if classes else None
 
 
 @friendly

@@ -6,6 +6,7 @@ from pathlib import Path
 from commands import ending
 from scipy.stats import t
 
+from mmvitlin.analysis.resolution import gains
 from mmvitlin.engine.config import load_config
 from mmvitlin.engine.recipe import load_report
 
@@ -160,7 +161,7 @@ def resolution(results: dict) -> list[str]:
         lines.append(f"| {row['scale']:g}× ({row['pixels'] / 1e6:.2g} MP) | " +
                      ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) +
                      f" | {row['ms']:.0f} | {whole_number(row['peak_mib'])} |")
-    classes = class_scores(results)
+    classes = gains([row for row in results['rows'] if 'miou' in row])
     lines += ['', 'IoU of each class, those first that gain the most:', '',
               '| class | ' + ' | '.join(f"{row['scale']:g}×" for row in results['rows']
                                        if 'miou' in row) + ' |',
@@ -168,13 +169,6 @@ def resolution(results: dict) -> list[str]:
     lines += [f'| {name} | ' + ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) + ' |'
               for name, scores in classes.items()]
     return [*lines, '', *ending(results)]
-
-
-def class_scores(results: dict) -> dict[str, list[float | None]]:
-    """Class → its IoU at every scale that ran, those first that gain the most."""
-    rows = [row for row in results['rows'] if 'miou' in row]
-    scores = {name: [row['classes'][name] for row in rows] for name in rows[0]['classes']}
-    return dict(sorted(scores.items(), key=lambda item: (item[1][0] or 0) - (item[1][-1] or 0)))
 
 
 def whole_number(value: float | None) -> str:

@@ -139,27 +139,46 @@ def _peak(made_of: tuple, options: dict | None, path: str) -> float:
     return round(peak_memory(partial(infer.predict, data), infer.device), 1)
 
 
-def curve_figure(rows: Sequence[dict], path: str | Path) -> Path:
-    """mIoU by size of object, latency and memory against the pixels the network sees."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8))
+def gains(rows: Sequence[dict]) -> dict[str, list[float | None]]:
+    """Class → its IoU at every scale that ran, those first that gain the most by the last."""
+    rows = [row for row in rows if 'error' not in row]
+    scores = {name: [row['classes'][name] for row in rows] for name in rows[0]['classes']} \
+        if rows else {}
+    return dict(sorted(scores.items(), key=lambda item: (item[1][0] or 0) - (item[1][-1] or 0)))
+
+
+def curve_figure(rows: Sequence[dict], path: str | Path, classes: int = 3) -> Path:
+    """mIoU by size of object, the classes that gain and lose the most (so many of each), latency
+    and memory against the pixels the network sees."""
+    figure, axes = plt.subplots(1, 4, figsize=(17, 3.8))
     rows = [row for row in rows if 'error' not in row]
     pixels = [row['pixels'] for row in rows]
     ticks = [f"{row['scale']:g}×\n{row['pixels'] / 1e6:.2g} MP" for row in rows]
+
+    def line(axis, values, **style) -> None:
+        axis.plot(pixels, [np.nan if v is None else v for v in values], 'o-', **style)
+
     for name, colour in (('miou', '#333333'), ('large', '#0072b2'), ('small', '#d55e00'),
                          ('thin', '#009e73')):
-        axes[0].plot(pixels, [np.nan if row[name] is None else row[name] for row in rows], 'o-',
-                     color=colour, label='all' if name == 'miou' else name)
+        line(axes[0], [row[name] for row in rows], color=colour,
+             label='all' if name == 'miou' else name)
     axes[0].set(ylabel='mIoU (%)', title='accuracy by size of object')
-    axes[0].legend()
-    for axis, key, label in ((axes[1], 'ms', 'time of an image (ms)'),
-                             (axes[2], 'peak_mib', 'peak memory (MiB)')):
-        axis.plot(pixels, [np.nan if row[key] is None else row[key] for row in rows], 'o-',
-                  color='#333333')
-        axis.set(yscale='log', ylabel=label, title=label)
+    there = [(name, scores) for name, scores in gains(rows).items() if None not in scores]
+    shown = there if len(there) <= 2 * classes else there[:classes] + there[-classes:]
+    for n, (name, scores) in enumerate(shown):
+        line(axes[1], scores, color=f'C{n}', label=name)
+    axes[1].set(ylabel='IoU (%)', title='classes that gain and lose the most')
+    for axis, key, label in ((axes[2], 'ms', 'time of an image (ms)'),
+                             (axes[3], 'peak_mib', 'peak memory (MiB)')):
+        line(axis, [row[key] for row in rows], color='#333333')
+        axis.set(ylabel=label, title=label)
+        axis.set_ylim(bottom=0)
     for axis in axes:
         axis.set(xscale='log', xlabel='scale and size of the input')
         axis.set_xticks(pixels, ticks, fontsize=8)
         axis.minorticks_off()
         axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=8)
     figure.tight_layout()
     return save(figure, path)
