@@ -27,6 +27,8 @@ from trust_table import survived
 
 MODES = dict(whole='whole', slide='in windows')
 THIN = ('pole', 'traffic light', 'traffic sign')
+EVIDENCE = ('camvid_ablation', 'cifar10_ablation', 'cifar10_scopes', 'camvid_few_labels',
+            'students_camvid', 'teachers_camvid')
 READY = dict(
     camvid_ablation='the ablation of ViT-Linearizer on CamVid (recipe `camvid_ablation.py`)',
     resolution_streets='what resolution buys on drawn streets (`tools/resolution_curve.py`)',
@@ -48,6 +50,7 @@ def lines(files: dict[str, dict]) -> list[str]:
         told += advice(files['camvid'], files['adala_camvid'], files['speed_cpu'])
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
+    told += evidence({name: files[name] for name in EVIDENCE if name in files})
     if 'speed_cpu' in files:
         told += speed(files['speed_cpu'], files.get('detection_speed'), files.get('ops_cpu'))
     if 'highres_memory' in files:
@@ -150,6 +153,26 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
             file['predates'] for file in (camvid, adala) if 'predates' in file)) +
         'Teachers that saw more than the student can, such as CLIP, were not measured.', '',
         *commands(camvid, adala)]
+
+
+def evidence(files: dict[str, dict]) -> list[str]:
+    """What further recipes found: their student beside every other row."""
+    told = []
+    for name, results in files.items():
+        report, stages = load_report(ROOT / results['recipe']), results['stages']
+        student = stages[report.student]
+        rows = {other: text for other, text in report.rows.items()
+                if other != report.student and 'mean' in stages.get(other, {})}
+        found: dict[str, list[str]] = {}
+        for other, text in rows.items():
+            found.setdefault(beside(student, stages[other]), []).append(
+                f'{text} ({gap(student, stages[other])})')
+        told.append(
+            f"- *{report.title}*, {over(results['seeds'])}: {report.rows[report.student]} "
+            f"{score(student)}; " + '; '.join(f"{words} {', '.join(found[words])}" for words in (
+                'better than', 'level with', 'worse than') if words in found) +
+            f". [{name}.json](docs/results/{name}.json)")
+    return ['### Further experiments', '', *told, '', *commands(*files.values())] if told else []
 
 
 def speed(results: dict, windows: dict | None, ops: dict | None) -> list[str]:
