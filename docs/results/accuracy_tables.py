@@ -168,7 +168,8 @@ def resolution(results: dict) -> list[str]:
               '| --- |' + ' --- |' * len(next(iter(classes.values())))]
     lines += [f'| {name} | ' + ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) + ' |'
               for name, scores in classes.items()]
-    return [*lines, '', *ending(results)]
+    figure = '![IoU, time and memory against the size of the input](resolution_streets.png)'
+    return [*lines, '', figure, '', *ending(results)]
 
 
 def whole_number(value: float | None) -> str:

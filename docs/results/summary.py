@@ -266,7 +266,9 @@ def what_resolution_buys(curve: dict) -> list[str]:
         lines.append(f"| {row['scale']:g}×, {row['pixels'] / 1e6:.2g} MP | " +
                      ' | '.join(f'{s:.1f}' for s in scores) +
                      f" | {row['ms'] / 1000:.2f} s | {row['peak_mib']:.0f} MiB |")
-    return [*lines, '', curve['note']]
+    return [*lines, '', curve['note'], '',
+            '![IoU, time and memory against the size of the input]'
+            '(docs/results/resolution_streets.png)']
 
 
 def whole_or_windows(results: dict) -> list[str]:
