@@ -20,6 +20,7 @@ from rich.table import Table
 
 from mmvitlin.analysis.fresh import in_fresh_process
 from mmvitlin.analysis.latency import machine, peak_memory, time_interleaved
+from mmvitlin.device import half_dtype, usable_device
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.models import ViTLinearizer
 
@@ -59,7 +60,7 @@ def memory(name: str, args: dict, folder: str) -> dict:
     run = without_teacher(model, images) if name == WITHOUT else partial(step, model, images)
     run()
     held = sum(p.numel() * p.element_size() for p in model.teacher.network.parameters()) / 2**20
-    return dict(peak_mib=round(peak_memory(run), 1), teacher_mib=round(held, 1))
+    return dict(peak_mib=round(peak_memory(run, args['device']), 1), teacher_mib=round(held, 1))
 
 
 def made(name: str, args: dict, folder: str) -> tuple[ViTLinearizer, torch.Tensor]:
@@ -69,7 +70,8 @@ def made(name: str, args: dict, folder: str) -> tuple[ViTLinearizer, torch.Tenso
     elif 'cache' in how:
         how['cache'] = dict(how['cache'], root=f"{folder}/{how['cache']['root']}")
     images = torch.randn(args['batch'], 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    return build(args['teacher'], args['student'], **how), images
+    device = args['device']
+    return build(args['teacher'], args['student'], **how).to(device), images.to(device)
 
 
 def main() -> None:
@@ -79,8 +81,10 @@ def main() -> None:
     parser.add_argument('--student', default='small')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/cheaper_teacher.json'))
+    parser.add_argument('--device')
     args = parser.parse_args()
-    told = dict(teacher=args.teacher, student=args.student, batch=args.batch)
+    device = str(usable_device(args.device))
+    told = dict(teacher=args.teacher, student=args.student, batch=args.batch, device=device)
     with tempfile.TemporaryDirectory() as folder:
         names = [*VARIANTS, WITHOUT]
         rows = {n: in_fresh_process(memory, n, told, folder, seconds=1200) for n in names}
@@ -89,16 +93,18 @@ def main() -> None:
             model, images = made(name, told, folder)
             calls[name] = (without_teacher(model, images) if name == WITHOUT
                            else partial(step, model, images))
-        times = time_interleaved(calls, 'cpu', 2, 10, 120.)
+        times = time_interleaved(calls, device, 2, 10, 120.)
         stored = {n: sum(p.stat().st_size for p in Path(folder, n).rglob('*.safetensors'))
                   for n in ('cache', 'cache16')}
     for name, row in rows.items():
         row['ms'] = times[name]
+    imitated = '' if half_dtype(device) else (
+        ' This processor has no bfloat16 instructions: that row is an imitation.')
     results = dict(told, rows=rows, kib_an_image={k: round(v / 1024 / args.batch, 1)
                                                   for k, v in stored.items()},
                    machine=machine(), versions=versions(),
                    command=command_line(), note='Features that are read back come from the page '
-                   'cache, as they were just written; from a disk they take longer.',
+                   'cache, as they were just written; from a disk they take longer.' + imitated,
                    date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(results, indent=1) + '\n')
