@@ -1,10 +1,12 @@
 """Scores, as lines of Markdown, of the measured files beside this one."""
 import itertools
+import json
 import statistics
 from pathlib import Path
 
 from commands import ending
 from scipy.stats import t
+from speed_tables import STUDENTS, on, student_cells
 
 from mmvitlin.analysis.resolution import gains
 from mmvitlin.engine.config import load_config
@@ -79,6 +81,28 @@ def comparison(results: dict) -> list[str]:
         'without labels before.' + (f' {told.note}' if told.note else ''), '',
         *ending(results)]
     return lines
+
+
+def students(results: dict) -> list[str]:
+    """Accuracy of several students, distilled and from scratch, beside their size and time."""
+    told, stages = load_report(ROOT / results['recipe']), results['stages']
+    timed = json.loads((Path(__file__).parent / 'students_speed.json').read_text())
+    heads, cells = student_cells(timed)
+    columns = ['mIoU, distilled', 'from scratch', 'gained', *heads]
+    lines = [f'### {told.title}', '',
+             f'mIoU on held-out images in percent, {over(results["seeds"])}, gains with their 95% '
+             f'interval; backbones at batch 1, float32, {on(timed)}:', '',
+             f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns),
+             f"| {STUDENTS['vit']} | {score(stages[told.teacher])} |  |  | "
+             f"{' | '.join(cells['vit'])} |"]
+    for kind in (kind for kind in cells if kind != 'vit'):
+        suffix = '' if kind == 'adventurer' else '_' + kind.replace('-', '_')
+        distilled, scratch = stages[f'distilled{suffix}'], stages[f'scratch{suffix}']
+        lines.append(f'| {STUDENTS[kind]} | {score(distilled)} | {score(scratch)} | '
+                     f"{gap(distilled, scratch)} | {' | '.join(cells[kind])} |")
+    labels, without = (stages[n]['iterations'] for n in (told.student, *told.unlabelled))
+    return [*lines, '', f'{without} iterations without labels and {labels} with, from scratch the '
+            f'{labels} alone.', '', *ending(results)]
 
 
 HYPOTHESES = (  # the order that the paper found, best first

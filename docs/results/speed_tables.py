@@ -127,6 +127,36 @@ KINDS = dict(fused='fused attention', materialised='materialised attention',
              windowed='14×14 windows')
 
 
+STUDENTS = {'vit': 'softmax ViT, the teacher', 'adventurer': 'Adventurer',
+            'linear-vit-elu': 'linear ViT, ELU',
+            'linear-vit-relu': 'linear ViT, ReLU and depthwise convolution',
+            'convnext': 'ConvNeXt, last stride 8', 'mixer': 'MLP-Mixer, built for each size'}
+
+
+def student_cells(results: dict) -> tuple[list[str], dict[str, list[str]]]:
+    """Headings, and by network its parameters and milliseconds at every image size."""
+    rows = measured(results)
+    sizes = by_area(s for _, s, _ in rows)
+    cells = {}
+    for name in dict.fromkeys(n for n, _, _ in rows):
+        of = [rows.get((name, size, 'fp32')) for size in sizes]
+        millions = next(row['parameters'] for row in of if row) / 1e6
+        cells[name] = [f'{millions:.2f}', *(
+            '–' if row is None else f"{row['ms']['median']:.0f}" for row in of)]
+    return ['M parameters', *(f"{s.replace('x', '×')}, ms" for s in sizes)], cells
+
+
+def student_times(results: dict) -> list[str]:
+    """Backbones of about one size at three resolutions."""
+    heads, cells = student_cells(results)
+    return ['### Small students of five kinds', '',
+            f'Backbones at batch 1, float32, {on(results)}, medians of '
+            f'{rounds(measured(results))} rounds in turn:', '',
+            f"| | {' | '.join(heads)} |", '| --- |' + ' --- |' * len(heads),
+            *(f'| {STUDENTS[name]} | {" | ".join(row)} |' for name, row in cells.items()), '',
+            *ending(results)]
+
+
 def detector_speed(results: dict) -> list[str]:
     """Backbone and pyramid of detectors beside their opponents."""
     return ['### Backbone and pyramid of detectors', '', *detector_times(results), '',

@@ -29,10 +29,11 @@ WRITERS = {
         cifar10_scopes=accuracy.ablation,
         streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,
         adala_rates=accuracy.rates, rates_camvid=accuracy.rates,
-        students_camvid=accuracy.comparison,
+        students_camvid=accuracy.students,
         teachers_camvid=accuracy.comparison, transfer=evidence.transfer,
         robustness=evidence.robustness, cheaper_teacher=speed.teachers),
-    'Time and memory': dict(speed_cpu=speed.speed, ops_cpu=speed.ops),
+    'Time and memory': dict(
+        speed_cpu=speed.speed, ops_cpu=speed.ops, students_speed=speed.student_times),
     'Large images': dict(
         highres_memory=speed.highres, highres_camvid=accuracy.camvid_at_full_size,
         resolution_streets=accuracy.resolution),
