@@ -124,7 +124,8 @@ def test_memory_is_measured_where_it_matters(segmentor, monkeypatch):
         'model.test_cfg.mode': 'slide', 'model.test_cfg.crop_size': (128, 128),
         'model.test_cfg.stride': (96, 96)})
     assert windows(picture(120, 200))[0].error is None
-    # for so small a network windows and whole image need the same, and neither grows as a square
+    # for so small a network windows and whole image need about the same, and neither grows as a
+    # square; a page more or less in the probes is tens of per cent of so large an image
     for law in (net._law, windows._law):
         assert law.per_square == 0.
-    assert windows._law(10**8) < 1.5 * net._law(10**8)
+    assert 1 / 3 < windows._law(10**8) / net._law(10**8) < 3
