@@ -147,29 +147,39 @@ def rates(results: dict) -> list[str]:
             *ending(results)]
 
 
+def detector_scores(results: dict, metric: str) -> dict[str, dict]:
+    """Percents of each detector that has them, by row, seeds in order; as ``gap`` takes them."""
+    told = load_report(ROOT / results['recipe'])
+    found = {name: [100 * run[name]['metrics'][f'coco/{metric}'] for run in
+                    results['runs'].values() if name in run] for name in told.rows}
+    return {name: dict(values=v, mean=statistics.mean(v),
+                       std=statistics.stdev(v) if len(v) > 1 else 0.)
+            for name, v in found.items() if v}
+
+
 def detection(results: dict) -> list[str]:
     """Boxes and masks of a recipe's detectors over seeds."""
     told = load_report(ROOT / results['recipe'])
     seeds = results['seeds']
-    columns = {'AP50 of cars': 'coco/bbox_AP50_ordinary_car',
-               'of people': 'coco/bbox_AP50_ordinary_person',
-               'of all eight classes': 'coco/bbox_AP50_ordinary',
-               'masks, all classes': 'coco/segm_AP50_ordinary',
-               'box AP, all sizes': 'coco/bbox_mAP'}
+    columns = {'AP50 of cars': 'bbox_AP50_ordinary_car', 'of people': 'bbox_AP50_ordinary_person',
+               'of all eight classes': 'bbox_AP50_ordinary',
+               'masks, all classes': 'segm_AP50_ordinary', 'box AP, all sizes': 'bbox_mAP'}
+    scores = {key: detector_scores(results, key) for key in columns.values()}
+    of_all = scores['bbox_AP50_ordinary']
     lines = [f'### {told.title}', '',
              f'Held-out scenes, {over(seeds)}, in percent; AP50 of objects of ordinary size (1/300 '
-             'of the image and more, which is where COCO\'s medium objects begin):', '',
-             f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns)]
-    for name, text in told.rows.items():
-        scores = {key: [100 * run[name]['metrics'][key] for run in results['runs'].values()
-                        if name in run] for key in columns.values()}
-        cells = [f'{statistics.mean(v):.1f}' + (f' ± {statistics.stdev(v):.1f}' if len(v) > 1
-                                                else '') for v in scores.values() if v]
-        if cells:
-            lines.append(f"| {text} | {' | '.join(cells)} |")
-    rows = [n for n in told.rows if n in results['stages']]
+             "of the image and more, which is where COCO's medium objects begin); the last column "
+             f'is by how much “{told.rows[told.student]}” is ahead in the AP50 of all classes, '
+             'each seed beside its own' +
+             (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
+             f"| | {' | '.join(columns)} | ahead by |", '| --- |' + ' --- |' * (len(columns) + 1)]
+    for name in of_all:
+        cells = [score(scores[key][name]) for key in columns.values()]
+        ahead = '' if name == told.student else gap(of_all[told.student], of_all[name])
+        lines.append(f"| {told.rows[name]} | {' | '.join(cells)} | {ahead} |")
+    first = results['stages'][next(iter(of_all))]
     return [*lines, '',
-            f"{results['stages'][rows[0]]['iterations']} iterations with boxes and masks each; the "
+            f"{first['iterations']} iterations with boxes and masks each; the "
             f"student had {sum(results['stages'][n]['iterations'] for n in told.unlabelled)} "
             f'iterations without labels before. {told.note}', '',
             *ending(results)]

@@ -5,6 +5,7 @@ from accuracy_tables import (
     ROOT,
     beside,
     camvid_cells,
+    detector_scores,
     gap,
     gaps_of,
     load_report,
@@ -293,16 +294,16 @@ def whole_or_windows(results: dict) -> list[str]:
 def detection(results: dict, timed: dict | None) -> list[str]:
     """Cars and people on drawn streets; time against windows."""
     told = load_report(ROOT / results['recipe'])
-    words = []
-    for name, text in told.rows.items():
-        found = {what: [100 * run[name]['metrics'][f'coco/bbox_AP50_ordinary_{what}']
-                        for run in results['runs'].values() if name in run]
-                 for what in ('car', 'person')}
-        if found['car']:
-            words.append(f'{text}: ' + ', '.join(
-                f'{what} {statistics.mean(values):.0f}' for what, values in found.items()))
-    lines = ['### Detection', '', f"{told.title}, box AP50 of objects of ordinary size, "
-             f"{len(results['seeds'])} seeds. {'; '.join(words)}.", '']
+    kinds = [detector_scores(results, f'bbox_AP50_ordinary{kind}')
+             for kind in ('', '_car', '_person')]
+    words = [f"{told.rows[name]}, " + ', '.join(f"{score(kind[name])} {what}" for kind, what in zip(
+        kinds, ('over all eight classes', 'for cars', 'for people'), strict=True))
+        for name in kinds[0]]
+    ahead = [f'by {gap(kinds[0][told.student], other)} of “{told.rows[name]}”'
+             for name, other in kinds[0].items() if name != told.student]
+    lines = ['### Detection', '', f"{told.title}, box AP50 of objects of ordinary size in percent, "
+             f"{over(results['seeds'])}: {'; '.join(words)}. Over all classes the student is "
+             f"ahead {' and '.join(ahead)}. {told.note}", '']
     return lines + ([*detector_times(timed), ''] if timed else []) + commands(results, timed)
 
 
