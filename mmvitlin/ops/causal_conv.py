@@ -19,7 +19,8 @@ def causal_depthwise_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = Non
         bias: (C,) or None.
 
     Returns:
-        (B, L, C).
+        (B, L, C), in the type of ``x``; sums are kept in the wider of the types of ``x`` and
+        ``weight``, as a fused kernel does in mixed precision.
     """
     taps = weight.shape[-1]
     length = x.shape[1]
@@ -30,4 +31,4 @@ def causal_depthwise_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = Non
         y = y + bias
     for k in range(1, taps):
         y = torch.addcmul(y, padded[:, k:k + length], columns[k])
-    return y
+    return y.to(x.dtype)

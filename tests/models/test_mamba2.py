@@ -1,4 +1,6 @@
 """The mixer against an independent writing-out of its equations."""
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -48,3 +50,23 @@ def test_initial_steps_and_decays_are_in_range():
 def test_width_that_heads_do_not_divide():
     with pytest.raises(ValueError, match='multiple of head_dims=64'):
         Mamba2(48)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_mixed_precision_reaches_the_scan(dtype, monkeypatch):
+    """Values in the half type, steps and decays in float32, and the equations' result."""
+    given = {}
+
+    def spy(x, dt, A, B, C, D, **kwargs):
+        given.update(x=x.dtype, B=B.dtype, C=C.dtype, dt=dt.dtype, A=A.dtype)
+        return ssd_reference(x, dt, A, B, C, D)
+
+    m = Mamba2(32, d_state=16, head_dims=16)
+    u = torch.randn(2, 70, 32)
+    want = by_the_book(m, u)
+    monkeypatch.setattr('mmvitlin.models.layers.mamba2.ssd', spy)
+    with warnings.catch_warnings(), torch.autocast('cpu', dtype):
+        warnings.simplefilter('error')  # torch warns where a norm cannot be fused
+        y = m(u)
+    assert given == dict(x=dtype, B=dtype, C=dtype, dt=torch.float32, A=torch.float32)
+    assert (y - want).norm() < 0.02 * want.norm()

@@ -18,3 +18,10 @@ def test_equals_a_padded_depthwise_convolution(length, bias):
     for a, b in zip(torch.autograd.grad(ours.square().sum(), leaves),
                     torch.autograd.grad(theirs.square().sum(), leaves), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_values_keep_their_type_and_sums_a_wider_one():
+    x = torch.randn(2, 9, 6).bfloat16()
+    weight, bias = torch.randn(6, 1, 4), torch.randn(6)
+    y = causal_depthwise_conv1d(x, weight, bias)
+    assert torch.equal(y, causal_depthwise_conv1d(x.float(), weight, bias).bfloat16())

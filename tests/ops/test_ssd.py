@@ -75,6 +75,18 @@ def test_no_overflow_at_the_limits(dtype, step, backend):
     assert torch.isfinite(y).all()
 
 
+@pytest.mark.parametrize('backend', ['torch', 'plain'])
+def test_autocast_leaves_the_types_as_given(backend):
+    leaves = [t.requires_grad_() for t in inputs(70)]
+    want = ssd(*leaves, backend=backend)
+    wanted = torch.autograd.grad(want.sum(), leaves)
+    with torch.autocast('cpu', torch.bfloat16):
+        y = ssd(*leaves, backend=backend)
+        assert torch.equal(y, want)
+        if backend == 'torch':
+            assert all(map(torch.equal, torch.autograd.grad(y.sum(), leaves), wanted))
+
+
 @pytest.fixture(scope='module')
 def long_sequence():
     """65,536 tokens, dt up to its limits, A to 16, as each type rounds them, and the truth."""

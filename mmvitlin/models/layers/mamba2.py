@@ -84,4 +84,6 @@ class Mamba2(nn.Module):
                 self.D,
                 chunk_size=self.chunk_size,
                 backend=self.backend)
-        return self.out_proj(self.norm(y.flatten(2) * F.silu(z)))
+        y = y.flatten(2) * F.silu(z)
+        scale = self.norm.weight.to(y.dtype)  # of another type there is no fused norm
+        return self.out_proj(F.rms_norm(y, self.norm.normalized_shape, scale, self.norm.eps))

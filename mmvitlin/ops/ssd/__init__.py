@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
 from mmvitlin.ops.ssd import external
 from mmvitlin.ops.ssd.chunked import ssd_chunked
 from mmvitlin.ops.ssd.fused import fused_problem, ssd_fused
@@ -64,7 +65,8 @@ def ssd(x: Tensor,
             only, for export) or 'reference'.
 
     Returns:
-        (B, L, H, P), in the type of ``x``. Decays are float32 in every backend.
+        (B, L, H, P), in the type of ``x``. Decays are float32 in every backend, and products are
+        taken in the type of ``x``, under autocast too.
 
     Raises:
         ValueError: a shape does not fit, or the backend's name is not known.
@@ -83,7 +85,8 @@ def ssd(x: Tensor,
     run, problem = BACKENDS[backend]
     if reason := problem(x):
         raise RuntimeError(f"ssd backend '{backend}' cannot run: {reason}")
-    return run(x, dt, A, B, C, D, chunk_size=chunk_size)
+    with no_autocast(x):
+        return run(x, dt, A, B, C, D, chunk_size=chunk_size)
 
 
 __all__ = ['available_backends', 'ssd', 'ssd_chunked', 'ssd_reference']

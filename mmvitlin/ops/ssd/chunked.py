@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
+
 DEFAULT_CHUNK = 64
 SEGMENT = 512  # tokens that are worked on at a time on a CPU
 _SAFE = 80.  # exp of more overflows float32
@@ -162,12 +164,13 @@ def _scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int,
     length = x.shape[1]
     px, pdt, pB, pC = _pad((x, dt, B, C), -length % chunk)
     out, kept, state = torch.empty_like(px), [], _zero_state(x, B)
-    for a, z in _segments(px.shape[1], chunk, x.device):
-        y, starts, state = _forward_segment(
-            _cut(px[:, a:z], pdt[:, a:z], A, pB[:, a:z], pC[:, a:z], chunk), state)
-        out[:, a:z] = y.reshape(x.shape[0], z - a, *x.shape[2:])
-        if keep:
-            kept.append(starts)
+    with no_autocast(x):
+        for a, z in _segments(px.shape[1], chunk, x.device):
+            y, starts, state = _forward_segment(
+                _cut(px[:, a:z], pdt[:, a:z], A, pB[:, a:z], pC[:, a:z], chunk), state)
+            out[:, a:z] = y.reshape(x.shape[0], z - a, *x.shape[2:])
+            if keep:
+                kept.append(starts)
     states = torch.cat(kept, dim=1) if keep else state.new_empty(0)
     return out[:, :length].contiguous(), states
 
@@ -266,13 +269,14 @@ def _scan_backward(dy: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: T
     grads = [torch.empty_like(t) for t in (x, dt, B, C)]
     d_A = torch.zeros_like(A, dtype=states.dtype)
     after = torch.zeros_like(states[:, 0])
-    for a, z in reversed(list(_segments(length, chunk, x.device))):
-        d_x, d_dt, part, d_B, d_C, after = scan_segment_backward(
-            dy[:, a:z], x[:, a:z], dt[:, a:z], A, B[:, a:z], C[:, a:z],
-            states[:, a // chunk:-(-z // chunk)], after, chunk)
-        d_A += part
-        for grad, value in zip(grads, (d_x, d_dt, d_B, d_C), strict=True):
-            grad[:, a:z] = value
+    with no_autocast(x):
+        for a, z in reversed(list(_segments(length, chunk, x.device))):
+            d_x, d_dt, part, d_B, d_C, after = scan_segment_backward(
+                dy[:, a:z], x[:, a:z], dt[:, a:z], A, B[:, a:z], C[:, a:z],
+                states[:, a // chunk:-(-z // chunk)], after, chunk)
+            d_A += part
+            for grad, value in zip(grads, (d_x, d_dt, d_B, d_C), strict=True):
+                grad[:, a:z] = value
     return (*grads[:2], d_A.to(A.dtype), *grads[2:])
 
 

@@ -1,0 +1,104 @@
+"""Forward passes of the configs on a simulated GPU, plain and under autocast."""
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+
+from mmvitlin.engine.config import load_config
+from mmvitlin.ops.selective_scan import _scan as selective_scan
+from mmvitlin.ops.selective_scan import _scan_backward as selective_scan_backward
+from mmvitlin.ops.ssd.chunked import _scan as ssd
+from mmvitlin.ops.ssd.chunked import _scan_backward as ssd_backward
+from tests.conftest import ROOT
+from tests.simulated_gpu import GPU, move, simulated_gpu
+from tests.test_configs import without_weights
+
+TYPES = [None, torch.bfloat16, torch.float16]
+CONFIGS = [
+    'cls/cifar10_adventurer-nano', 'cls/cifar10_vit-nano',
+    'distill/adala-attention_vit-nano_camvid', 'distill/adala-feature_vit-nano_camvid',
+    'distill/l2_adventurer-nano_camvid',
+    'distill/linearizer_adventurer-nano_camvid', 'distill/linearizer_convnext-nano_camvid',
+    'distill/linearizer_linear-vit-relu-nano_camvid', 'distill/linearizer_mixer-nano_camvid',
+    'distill/logits_adventurer-nano_camvid', 'distill/logits_adventurer-nano_cifar10',
+    'distill/lolcats_vit-nano_camvid', 'seg/camvid_adventurer-nano', 'seg/camvid_linear-vit-nano',
+    'seg/camvid_vit-nano', 'seg/cityscapes_1024_adventurer-tiny'
+]
+
+
+def _samples(kind: str, size, classes: int = 1) -> list:
+    if kind == 'cls':
+        from mmpretrain.structures import DataSample
+        return [DataSample().set_gt_label(torch.zeros(1, dtype=torch.long))]
+    from mmseg.structures import SegDataSample
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, *size, dtype=torch.long)))
+    sample.set_metainfo(dict(img_shape=size, ori_shape=size, pad_shape=size))
+    return [sample]
+
+
+@pytest.mark.parametrize('autocast', TYPES, ids=str)
+@pytest.mark.parametrize('path', CONFIGS)
+def test_forward_passes(path, autocast, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config(f'configs/{path}.py')
+    without_weights(cfg.model)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).train()
+    kind = path.split('/')[0]
+    size = cfg.get('crop_size', (120, 160) if 'camvid' in path else (32, 32))
+    with simulated_gpu(autocast):
+        move(model)
+        batch = dict(inputs=[torch.zeros(3, *size, dtype=torch.uint8)] * 2)
+        if kind != 'distill':
+            batch['data_samples'] = 2 * _samples(kind, size)
+        loss, _ = model.parse_losses(model(**model.data_preprocessor(batch, True), mode='loss'))
+        assert (loss.device, loss.dtype) == (GPU, torch.float32)
+        if kind == 'distill':
+            return
+        model.eval()
+        batch = dict(inputs=batch['inputs'][:1], data_samples=batch['data_samples'][:1])
+        with torch.no_grad():
+            model(**model.data_preprocessor(batch, False), mode='predict')
+
+
+@pytest.mark.parametrize('autocast', TYPES, ids=str)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_scans_and_their_backward_passes(dtype, autocast):
+    """The operators' own code, which fake tensors go past otherwise."""
+    with simulated_gpu(autocast):
+        def make(*shape, dtype=torch.float32):
+            return torch.empty(*shape, dtype=dtype, device=GPU)
+
+        x, B, C = make(2, 70, 4, 16, dtype=dtype), *(make(2, 70, 2, 8, dtype=dtype) for _ in 'BC')
+        dt, A = make(2, 70, 4), make(4)
+        y, states = ssd._init_fn(x, dt, A, B, C, 16, True)
+        grads = ssd_backward._init_fn(y, x, dt, A, B, C, states, 16)
+        for grad, value in zip((y, *grads), (x, x, dt, A, B, C), strict=True):
+            assert (grad.shape, grad.dtype, grad.device) == (value.shape, value.dtype, GPU)
+
+        x, dt, A = make(2, 70, 12), make(2, 70, 12), make(12, 4)
+        B, C = make(2, 70, 4), make(2, 70, 4)
+        y, kept = selective_scan._init_fn(x, dt, A, B, C, 16, True)
+        grads = selective_scan_backward._init_fn(y, x, dt, A, B, C, kept, 16)
+        for grad, value in zip((y, *grads), (x, x, dt, A, B, C), strict=True):
+            assert (grad.shape, grad.dtype, grad.device) == (value.shape, value.dtype, GPU)
+
+
+def test_it_finds_what_is_left_on_the_cpu():
+    net = torch.nn.Linear(3, 4)
+    net.scale = torch.ones(4)  # neither parameter nor buffer
+    with simulated_gpu():
+        move(net)
+        y = net(torch.empty(2, 3, device=GPU))
+        with pytest.raises(RuntimeError, match='device'):
+            y * net.scale
+
+
+@pytest.mark.parametrize('autocast', TYPES[1:], ids=str)
+def test_it_simulates_autocast(autocast):
+    with simulated_gpu(autocast):
+        x = torch.empty(2, 3, device=GPU)
+        assert (x @ x.T).dtype is autocast
+        with torch.autocast('cuda', enabled=False):
+            assert (x @ x.T).dtype is torch.float32
+    assert not torch.is_autocast_enabled('cuda')
