@@ -6,7 +6,7 @@ model = dict(
         type='mmvitlin.TimmViT',
         model_name='vit_large_patch14_dinov2.lvd142m',
         attention='linear',
-        img_size=(1024, 1024),
+        img_size=(1024, 2048),
         model_kwargs=dict(patch_size=16),
         drop_path_rate=0.4,
         init_cfg=dict(

@@ -8,5 +8,5 @@ model = dict(
         type='mmvitlin.TimmViT',
         model_name='vit_base_patch16_clip_quickgelu_224.openai',
         pretrained=True,
-        img_size=(1024, 1024),
+        img_size=(1024, 2048),
         drop_path_rate=0.1))

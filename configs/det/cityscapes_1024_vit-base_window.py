@@ -1,4 +1,5 @@
-# Cityscapes' things: Mask R-CNN on CLIP ViT-B/16 as ViTDet runs it: windows, and four global blocks
+# Cityscapes' things: Mask R-CNN on CLIP ViT-B/16 in ViTDet's windows with four global blocks,
+# without its relative positions
 _base_ = ['./cityscapes_1024.py']
 model = dict(
     data_preprocessor=dict(
@@ -11,5 +12,5 @@ model = dict(
         attend_padding=True,
         attention='window',  # 14x14 patches, the last block of each quarter global
         softmax_layers=(2, 5, 8, 11),
-        img_size=(1024, 1024),
+        img_size=(1024, 2048),
         drop_path_rate=0.1))

@@ -1,7 +1,7 @@
-# coco_1024.py in 12 epochs
+# coco_1024.py in 12 epochs, with the large-scale jitter of the 100: no published schedule
 _base_ = [
     '../_base_/models/mask-rcnn_adventurer-base.py', '../_base_/datasets/coco_instances_1024.py',
-    '../_base_/runtime_det.py', '../_base_/schedules/det_12e.py', '../_base_/switches/ema.py'
+    '../_base_/runtime_det.py', '../_base_/schedules/det_12e.py'
 ]
 model = dict(
     backbone=dict(

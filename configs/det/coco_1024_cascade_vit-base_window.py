@@ -1,4 +1,5 @@
-# Cascade Mask R-CNN on CLIP ViT-B/16 as ViTDet runs it: windows, and four global blocks
+# Cascade Mask R-CNN on CLIP ViT-B/16 in ViTDet's windows with four global blocks, without its
+# relative positions
 _base_ = ['./coco_1024_cascade.py']
 model = dict(
     data_preprocessor=dict(

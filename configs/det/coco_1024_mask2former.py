@@ -10,3 +10,4 @@ model = dict(
             type='Pretrained',
             checkpoint='work_dirs/linearizer_adventurer-base_in1k-224/student.pth',
             prefix='backbone.')))
+default_hooks = dict(checkpoint=dict(save_best='coco/segm_mAP', rule='greater'))

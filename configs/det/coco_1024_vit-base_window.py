@@ -1,4 +1,5 @@
-# Mask R-CNN on CLIP ViT-B/16 as ViTDet runs it: windows, and four global blocks
+# Mask R-CNN on CLIP ViT-B/16 in ViTDet's windows with four global blocks, without its relative
+# positions
 _base_ = ['./coco_1024.py']
 model = dict(
     data_preprocessor=dict(

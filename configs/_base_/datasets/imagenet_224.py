@@ -1,4 +1,5 @@
-# ImageNet-1K classification at 224x224 in the folder layout (train/<class>, val/<class>)
+# ImageNet-1K classification at 224x224 in the folder layout (train/<class>, val/<class>); tests see
+# the whole shorter side, as Adventurer's do, where others cut 224 out of 256
 data_root = 'data/imagenet'
 num_classes = 1000
 data_preprocessor = dict(
@@ -18,19 +19,11 @@ train_pipeline = [
         magnitude_level=9,
         magnitude_std=0.5,
         hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic')),  # the mean, BGR
-    dict(
-        type='RandomErasing',
-        erase_prob=0.25,
-        mode='rand',
-        min_area_ratio=0.02,
-        max_area_ratio=1 / 3,
-        fill_color=[103.53, 116.28, 123.675],
-        fill_std=[57.375, 57.12, 58.395]),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='mmvitlin.LoadImage'),
-    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=224, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]

@@ -12,19 +12,11 @@ train_pipeline = [
         magnitude_level=9,
         magnitude_std=0.5,
         hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic')),  # the mean, BGR
-    dict(
-        type='RandomErasing',
-        erase_prob=0.25,
-        mode='rand',
-        min_area_ratio=0.02,
-        max_area_ratio=1 / 3,
-        fill_color=[103.53, 116.28, 123.675],
-        fill_std=[57.375, 57.12, 58.395]),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='mmvitlin.LoadImage'),
-    dict(type='ResizeEdge', scale=512, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=448, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=448),
     dict(type='PackInputs'),
 ]

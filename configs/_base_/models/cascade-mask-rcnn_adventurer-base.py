@@ -1,6 +1,7 @@
 # mask-rcnn_adventurer-base.py with three box heads of rising quality, as in ViTDet: losses,
 # proposals and weights are Mask R-CNN's. detectron2 lets a third of each box head's gradient into
-# the pyramid besides; mmdet all of it.
+# the pyramid besides; mmdet all of it, and gives each box head a mask head where ViTDet has one
+# in all.
 _base_ = ['./mask-rcnn_adventurer-base.py']
 norm_cfg = dict(type='mmpretrain.LN2d', requires_grad=True)
 box_heads = [

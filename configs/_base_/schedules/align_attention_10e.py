@@ -1,4 +1,6 @@
-# 10 epochs for the projections of attention alignment, batch 128 (8 devices x 16)
+# 10 epochs for the projections of attention alignment, batch 128 (8 devices x 16). Rate and decay
+# are published ones, of another batch: where attention_error in the log stays high or rises, take
+# optim_wrapper.optimizer.lr=1e-3 and weight_decay=0, or AttentionAlignmentLoss(relative=True).
 _base_ = ['./distill_100e.py']
 max_epochs = 10
 optim_wrapper = dict(

@@ -1,4 +1,5 @@
-# 100 epochs of AdamW with layer decay, batch 64: ViTDet's long schedule
+# 100 epochs of AdamW with layer decay, batch 64: ViTDet's long schedule. The averaged
+# copy of the weights that configs add is ours.
 max_epochs = 100
 optim_wrapper = dict(
     type='OptimWrapper',

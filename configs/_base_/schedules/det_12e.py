@@ -1,4 +1,5 @@
-# as det_100e.py, 12 epochs
+# as det_100e.py, 12 epochs; the averaged copy holds about the last 1,000 steps, so that it follows
+# the falls of the rate
 _base_ = ['./det_100e.py']
 max_epochs = 12
 param_scheduler = [
@@ -7,3 +8,4 @@ param_scheduler = [
          gamma=0.1),
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=1)
+custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3)]

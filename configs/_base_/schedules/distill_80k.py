@@ -1,5 +1,5 @@
-# 80k iterations of AdamW for distillation without labels, meant for 16 images a step;
-# auto_scale_lr.enable=True fits the rate to another number
+# 80k iterations of AdamW for distillation without labels, meant for 16 images a step; the rate
+# follows another number in proportion
 max_iters = 80000
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -14,7 +14,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=2000),
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=2000, end=max_iters),
 ]
-auto_scale_lr = dict(enable=False, base_batch_size=16)
+auto_scale_lr = dict(enable=True, base_batch_size=16)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

@@ -1,4 +1,5 @@
-# 100 epochs of supervised fine-tuning, batch 1024, with layer decay and an averaged copy
+# 100 epochs of supervised fine-tuning, batch 1024, with an averaged copy: Adventurer's second stage
+# of three; the layer decay is ours
 max_epochs = 100
 optim_wrapper = dict(
     type='OptimWrapper',
