@@ -39,7 +39,8 @@ def half_dtype(device: torch.device | str | None = None) -> torch.dtype | None:
         end at AVX2, whose products go through float32 and are slower than those of float32.
     """
     if usable_device(device).type == 'cuda':
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has else torch.float16
     if platform.machine().lower() in ('aarch64', 'arm64'):
         return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
     has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
+
 
 def causal_depthwise_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Causal depthwise convolution over tokens, channels last.
@@ -24,11 +26,12 @@ def causal_depthwise_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = Non
     """
     taps = weight.shape[-1]
     length = x.shape[1]
-    padded = F.pad(x, (0, 0, taps - 1, 0))
-    columns = weight[:, 0].t()
-    y = padded[:, :length] * columns[0]
-    if bias is not None:
-        y = y + bias
-    for k in range(1, taps):
-        y = torch.addcmul(y, padded[:, k:k + length], columns[k])
-    return y.to(x.dtype)
+    with no_autocast(x):  # which would keep a widened copy of x for every tap
+        padded = F.pad(x, (0, 0, taps - 1, 0))
+        columns = weight[:, 0].t()
+        y = padded[:, :length] * columns[0]
+        if bias is not None:
+            y = y + bias
+        for k in range(1, taps):
+            y = torch.addcmul(y, padded[:, k:k + length], columns[k])
+        return y.to(x.dtype)

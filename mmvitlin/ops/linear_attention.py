@@ -11,8 +11,11 @@ _EPS = 1e-6
 
 
 def elu_feature(x: Tensor) -> Tensor:
-    """``ELU(x) + 1``, positive. Source: Linear Transformers (arXiv 2006.16236)."""
-    return F.elu(x) + 1
+    """``ELU(x) + 1``, positive, in float32: bfloat16 loses what eˣ − 1 has of eˣ.
+
+    Source: Linear Transformers (arXiv 2006.16236).
+    """
+    return F.elu(x.to(torch.promote_types(x.dtype, torch.float32))) + 1
 
 
 def relu_feature(x: Tensor) -> Tensor:

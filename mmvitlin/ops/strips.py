@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
+
 
 class RowSource(ABC):
     """Scores of an image, row by row.
@@ -196,7 +198,9 @@ class MaskClassRows(RowSource):
 
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""
-        return torch.einsum('qc,qhw->chw', self.classes, self.masks.rows(a, b).sigmoid())
+        masks = self.masks.rows(a, b).sigmoid()
+        with no_autocast(masks):
+            return torch.einsum('qc,qhw->chw', self.classes, masks)
 
 
 class WindowRows(RowSource):

@@ -5,6 +5,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 
 from mmvitlin.engine.config import load_config
+from mmvitlin.ops import causal_depthwise_conv1d
 from mmvitlin.ops.selective_scan import _scan as selective_scan
 from mmvitlin.ops.selective_scan import _scan_backward as selective_scan_backward
 from mmvitlin.ops.ssd.chunked import _scan as ssd
@@ -102,3 +103,15 @@ def test_it_simulates_autocast(autocast):
         with torch.autocast('cuda', enabled=False):
             assert (x @ x.T).dtype is torch.float32
     assert not torch.is_autocast_enabled('cuda')
+
+
+@pytest.mark.parametrize('autocast', TYPES[1:], ids=str)
+def test_the_convolution_keeps_no_widened_copies(autocast):
+    kept = []
+    with simulated_gpu(autocast):
+        x = torch.empty(2, 50, 6, dtype=autocast, device=GPU, requires_grad=True)
+        weight = torch.empty(6, 1, 4, device=GPU, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda t: t):
+            y = causal_depthwise_conv1d(x, weight)
+    assert y.dtype is autocast
+    assert {t.dtype for t in kept if t.numel() >= x.numel()} == {autocast}

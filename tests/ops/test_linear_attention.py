@@ -57,3 +57,10 @@ def test_focused_keeps_the_length():
     x = torch.rand(3, 8) + 0.1
     torch.testing.assert_close(FEATURE_MAPS['focused'](x).norm(dim=-1), x.norm(dim=-1), atol=1e-4,
                                rtol=1e-4)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_elu_keeps_small_features_in_half_precision(dtype):
+    x = torch.linspace(-9, 3, 100).to(dtype)
+    want = torch.where(x > 0, x.double() + 1, x.double().exp())
+    torch.testing.assert_close(FEATURE_MAPS['elu'](x).double(), want, rtol=1e-3, atol=0)

@@ -1,4 +1,7 @@
 """Every backend of the scan against the token-by-token recurrence."""
+import sys
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -194,6 +197,32 @@ def test_compiling_breaks_no_graph_and_changes_nothing():
     compiled = torch.compile(lambda *a: ssd(*a, backend='torch') * 2, backend='aot_eager',
                              fullgraph=True)
     torch.testing.assert_close(compiled(*args), ssd(*args, backend='torch') * 2)
+
+
+@pytest.mark.parametrize('backend', ['auto', 'torch'])
+def test_choosing_a_backend_breaks_no_graph_where_there_is_a_gpu(backend, monkeypatch):
+    external = sys.modules['mmvitlin.ops.ssd.external']
+    monkeypatch.setattr(external, '_why_not', lambda package, x: external._import_problem(package))
+    args = inputs(70)
+    compiled = torch.compile(lambda *a: ssd(*a, backend=backend) * 2, backend='aot_eager',
+                             fullgraph=True)
+    torch.testing.assert_close(compiled(*args), ssd(*args, backend='torch') * 2)
+
+
+@pytest.mark.parametrize('installed', [True, False])
+def test_a_package_that_is_there_and_cannot_be_imported_is_told_of(installed, monkeypatch):
+    external = sys.modules['mmvitlin.ops.ssd.external']
+
+    def load():
+        raise ImportError('a clash')
+
+    monkeypatch.setitem(external._LOADERS, 'clashing', ('torch' if installed else 'nowhere', load))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        reasons = [external._import_problem('clashing') for _ in range(2)]
+    external._find_import_problem.cache_clear()
+    assert len(told) == installed
+    assert 'clashing cannot be imported (ImportError: a clash)' in reasons[0] == reasons[1]
 
 
 def test_segments_do_not_show():

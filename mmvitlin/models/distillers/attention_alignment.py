@@ -123,7 +123,8 @@ class AttentionAlignment(Distiller):
             with torch.enable_grad():
                 if self.block_by_block:
                     trained = [p for p in attn.parameters() if p.requires_grad]
-                    value, output = _GradientAtOnce.apply(loss, target.numel(), *trained)
+                    scale = min(target.numel(), 2**16)
+                    value, output = _GradientAtOnce.apply(loss, scale, *trained)
                 else:
                     value, output = loss()
             losses.append(value)
@@ -155,7 +156,8 @@ class _GradientAtOnce(torch.autograd.Function):
 
     The gradients wait until the backward pass asks for them, so scaling, accumulation and
     distributed reduction work as ever. Inside, the loss is scaled by the number of values it
-    is a mean of: in half precision the gradients of such a mean would be zeros.
+    is a mean of, up to 2¹⁶: in half precision the gradients of such a mean would be zeros, and
+    their sums beyond what float16 holds.
     """
 
     @staticmethod

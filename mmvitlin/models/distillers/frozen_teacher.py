@@ -148,7 +148,9 @@ class FrozenTeacher(FrozenNetwork):
     def _renormalise(self, images: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
         if self.norm is None or mean is None:
             return images
-        own_mean, own_std = (v.to(images).view(-1, 1, 1) for v in self.norm)
+        if self.norm[0].device != images.device:  # once: a copy from the CPU waits for the GPU
+            self.__dict__['norm'] = tuple(v.to(images.device) for v in self.norm)
+        own_mean, own_std = (v.to(images.dtype).view(-1, 1, 1) for v in self.norm)
         mean, std = mean.to(images).view(-1, 1, 1), std.to(images).view(-1, 1, 1)
         return (images * std + (mean - own_mean)) / own_std
 

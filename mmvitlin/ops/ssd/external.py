@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
+import warnings
 from functools import cache
 
 import torch
@@ -17,9 +18,17 @@ def _mamba_kernel():
     ``import mamba_ssm`` imports ``selective_scan_cuda`` unguarded, so where the package
     was installed without its CUDA build an empty module takes that name.
     """
-    if importlib.util.find_spec('selective_scan_cuda') is None:
-        sys.modules.setdefault('selective_scan_cuda', types.ModuleType('selective_scan_cuda'))
-    from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    extension = 'selective_scan_cuda'
+    stand_in = (importlib.util.find_spec('mamba_ssm') is not None
+                and importlib.util.find_spec(extension) is None)
+    if stand_in:
+        sys.modules[extension] = types.ModuleType(extension)
+    try:
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    except Exception:
+        if stand_in:
+            del sys.modules[extension]
+        raise
     return mamba_chunk_scan_combined
 
 
@@ -29,29 +38,51 @@ def _fla_kernel():
     return chunk_simple_gla
 
 
-def _why_not(package: str, loader, x: Tensor) -> str | None:
+_LOADERS = {'mamba-ssm': ('mamba_ssm', _mamba_kernel), 'fla-core': ('fla', _fla_kernel)}
+
+
+@cache
+def _find_import_problem(package: str) -> str | None:
+    """None if the package can be imported, else the reason and the remedy.
+
+    Warns of one that is installed and cannot: another backend would take its place unnoticed.
+    """
+    module, load = _LOADERS[package]
+    try:
+        load()
+    except Exception as error:
+        reason = (f'{package} cannot be imported ({type(error).__name__}: {error}); '
+                  "install it with: pip install 'mmvitlin[cuda]'")
+        if importlib.util.find_spec(module) is not None:
+            warnings.warn(reason, stacklevel=2)
+        return reason
+    return None
+
+
+@torch.compiler.assume_constant_result  # torch.compile can trace neither imports nor caches
+def _import_problem(package: str) -> str | None:
+    return _find_import_problem(package)
+
+
+def _why_not(package: str, x: Tensor) -> str | None:
     """None if the package's kernel can run on ``x``, else the reason and the remedy."""
     if x.device.type != 'cuda':
         return (f'{package} runs Triton kernels on a CUDA device, and the input is on '
                 f"'{x.device.type}'; move it to a GPU or take backend='torch'")
-    try:
-        loader()
-    except Exception as error:
-        return (f'{package} cannot be imported ({type(error).__name__}: {error}); '
-                "install it with: pip install 'mmvitlin[cuda]'")
-    return None
+    return _import_problem(package)
 
 
 def mamba_ssm_problem(x: Tensor) -> str | None:
     """Why the mamba_ssm backend cannot run on ``x``, or None."""
-    return _why_not('mamba-ssm', _mamba_kernel, x)
+    return _why_not('mamba-ssm', x)
 
 
 def fla_problem(x: Tensor) -> str | None:
     """Why the fla backend cannot run on ``x``, or None."""
-    return _why_not('fla-core', _fla_kernel, x)
+    return _why_not('fla-core', x)
 
 
+@torch.compiler.disable  # its autotuned kernels cannot be traced
 def ssd_mamba_ssm(x, dt, A, B, C, D=None, chunk_size=None) -> Tensor:
     """mamba-ssm's Triton pipeline (``mamba_chunk_scan_combined``)."""
     with torch.cuda.device(x.device):

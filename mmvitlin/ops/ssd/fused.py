@@ -13,11 +13,18 @@ CHUNKS = (16, 32, 64, 128)
 _PROGRAMS_PER_PROCESSOR = 4
 
 
+@torch.compiler.assume_constant_result  # torch.compile cannot trace imports
+def _surroundings() -> tuple[bool, bool]:
+    """Whether Triton is installed, and whether its interpreter is asked for."""
+    return (importlib.util.find_spec('triton') is not None,
+            os.environ.get('TRITON_INTERPRET') == '1')
+
+
 def fused_problem(x: Tensor) -> str | None:
     """Why the kernels cannot run on ``x``, or None."""
-    if importlib.util.find_spec('triton') is None:
+    installed, interpreted = _surroundings()
+    if not installed:
         return "Triton is not installed; install it with pip install triton, or take 'torch'"
-    interpreted = os.environ.get('TRITON_INTERPRET') == '1'
     if x.device.type != 'cuda' and not interpreted:
         return (f"Triton kernels need a CUDA device, and the input is on '{x.device.type}'; move "
                 "it to a GPU or take backend='torch'")
@@ -72,7 +79,8 @@ def ssd_fused(x, dt, A, B, C, D=None, chunk_size: int | None = None) -> Tensor:
     Raises:
         ValueError: a head width, state size or chunk that is no power of two from 16.
     """
-    chunk = chunk_size or DEFAULT_CHUNK
+    # float32 tiles of 64 tokens need more shared memory than GPUs for desktops have
+    chunk = chunk_size or (DEFAULT_CHUNK // 2 if x.dtype == torch.float32 else DEFAULT_CHUNK)
     for name, size in (('head width P', x.shape[3]), ('state size N', B.shape[3])):
         if not _power_from_16(size):
             raise ValueError(f"backend 'fused' needs a {name} that is a power of two from 16, got "

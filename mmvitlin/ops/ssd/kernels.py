@@ -38,7 +38,8 @@ def _next_state(state, x, B, dt, log, end, precision: tl.constexpr):
 def _segment_states(x_ptr, dt_ptr, A_ptr, B_ptr, states_ptr, totals_ptr, length, heads, groups,
                     segments, chunks, x_b, x_l, x_h, dt_b, dt_l, B_b, B_l, B_g,
                     Q: tl.constexpr, N: tl.constexpr, P: tl.constexpr, precision: tl.constexpr):
-    segment, head, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    segment, head = tl.program_id(0), tl.program_id(1)
+    batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
     group = head // (heads // groups)
     rate = tl.load(A_ptr + head).to(tl.float32)
     x_ptr += batch * x_b + head * x_h
@@ -64,7 +65,8 @@ def _segment_outputs(x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, states_ptr, tota
                      length, heads, groups, segments, chunks, x_b, x_l, x_h, dt_b, dt_l, B_b,
                      B_l, B_g, C_b, C_l, C_g, y_b, y_l, y_h, has_D: tl.constexpr,
                      Q: tl.constexpr, N: tl.constexpr, P: tl.constexpr, precision: tl.constexpr):
-    segment, head, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    segment, head = tl.program_id(0), tl.program_id(1)
+    batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
     group = head // (heads // groups)
     rate = tl.load(A_ptr + head).to(tl.float32)
     x_ptr += batch * x_b + head * x_h
