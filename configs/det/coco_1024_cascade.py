@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_adventurer-base.py',
     '../_base_/datasets/coco_instances_1024.py', '../_base_/runtime_det.py',
-    '../_base_/schedules/det_100e.py', '../_base_/switches/ema.py'
+    '../_base_/schedules/det_100e.py'
 ]
 model = dict(
     backbone=dict(

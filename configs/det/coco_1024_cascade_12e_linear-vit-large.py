@@ -7,4 +7,3 @@ param_scheduler = [
          gamma=0.1),
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=1)
-custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3)]

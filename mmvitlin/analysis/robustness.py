@@ -221,9 +221,9 @@ def evaluate_shifts(nets: Mapping[str, tuple[str, str]],
         data = built[alike[0]].data
         images = {name: str(shifted(data.pipeline, shift)) for name, shift in shifts.items()}
         for names in _grouped(list(shifts), images.get):  # 'clean' and 'centre' have the same
-            todo = {who: [n for n in names if n not in scores[who]] for who in alike}
-            told = _score(built, todo, shifts, data, limit)
-            for who, name in ((who, n) for who, left in todo.items() for n in left):
+            missing = {who: [n for n in names if n not in scores[who]] for who in alike}
+            told = _score(built, missing, shifts, data, limit)
+            for who, name in ((who, n) for who, left in missing.items() for n in left):
                 scores[who][name] = told[who, name]
                 progress(who, name, told[who, name])
     return scores
@@ -238,22 +238,22 @@ def _grouped(names: Sequence[str], key: Callable[[str], str]) -> list[list[str]]
 
 
 @torch.inference_mode()
-def _score(built: Mapping[str, _Network], todo: Mapping[str, list[str]], shifts: dict[str, dict],
+def _score(built: Mapping[str, _Network], missing: Mapping[str, list[str]], shifts: dict[str, dict],
            data: dict, limit: int | None) -> dict[tuple[str, str], float]:
     """(network, condition) → score, of conditions that share their images."""
-    names = [name for left in todo.values() for name in left]
+    names = [name for left in missing.values() for name in left]
     if not names:
         return {}
-    first = next(who for who, left in todo.items() if left)
+    first = next(who for who, left in missing.items() if left)
     init_default_scope(built[first].cfg.get('default_scope', 'mmengine'))
     dataset = DATASETS.build(dict(data, pipeline=shifted(data.pipeline, shifts[names[0]])))
     classes = getattr(dataset, 'metainfo', None)
     found = {(who, name): _Score(built[who], shifts[name], classes)
-             for who, left in todo.items() for name in left}
+             for who, left in missing.items() for name in left}
     numbers = evenly(len(dataset), limit)
     for number in numbers:
         sample = dataset[number]
-        for who, left in todo.items():
+        for who, left in missing.items():
             samples = built[who].predict(sample) if left else []
             for name in left:
                 found[who, name].add(samples, pseudo_collate([sample]))

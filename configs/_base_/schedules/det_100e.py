@@ -1,5 +1,6 @@
-# 100 epochs of AdamW with layer decay, batch 64: ViTDet's long schedule. The averaged
-# copy of the weights that configs add is ours.
+# 100 epochs of AdamW with layer decay, batch 64: ViTDet's long schedule, and an averaged
+# copy of the weights, which is ours: of about the last 1,000 steps, so that it follows the falls of
+# the rate in short schedules too
 max_epochs = 100
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -17,6 +18,7 @@ param_scheduler = [
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
 auto_scale_lr = dict(base_batch_size=64, enable=True)
+custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3)]
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),

@@ -1,5 +1,4 @@
-# as det_100e.py, 12 epochs; the averaged copy holds about the last 1,000 steps, so that it follows
-# the falls of the rate
+# as det_100e.py, 12 epochs
 _base_ = ['./det_100e.py']
 max_epochs = 12
 param_scheduler = [
@@ -8,4 +7,3 @@ param_scheduler = [
          gamma=0.1),
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=1)
-custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3)]

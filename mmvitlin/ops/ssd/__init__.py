@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmvitlin.ops.precision import no_autocast
 from mmvitlin.ops.ssd import external
 from mmvitlin.ops.ssd.chunked import ssd_chunked
 from mmvitlin.ops.ssd.fused import fused_problem, ssd_fused
@@ -85,8 +84,7 @@ def ssd(x: Tensor,
     run, problem = BACKENDS[backend]
     if reason := problem(x):
         raise RuntimeError(f"ssd backend '{backend}' cannot run: {reason}")
-    with no_autocast(x):
-        return run(x, dt, A, B, C, D, chunk_size=chunk_size)
+    return run(x, dt, A, B, C, D, chunk_size=chunk_size)
 
 
 __all__ = ['available_backends', 'ssd', 'ssd_chunked', 'ssd_reference']

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
+
 DEFAULT_CHUNK = 128
 
 
@@ -55,15 +57,16 @@ def ssd_plain(x: Tensor,
     keys, queries = (cut(t)[:, :, :, :, 0].transpose(2, 3)[:, :, :, None] for t in (pB, pC))
     log = torch.cumsum(steps * A.to(acc).reshape(groups, share, 1), dim=-1)  # b K G R Q
 
-    kernel = (queries @ keys.transpose(-1, -2)) * _decay(log, log, strict=False)
-    inner = kernel @ values  # b K G R Q P
-    end = log[..., -1:]
-    added = keys.transpose(-1, -2) @ (values * torch.exp(end - log)[..., None])  # b K G R N P
-    over = torch.cumsum(end[..., 0], dim=1).permute(0, 2, 3, 1)  # b G R K, up to a chunk's end
-    before = F.pad(over[..., :-1], (1, 0))
-    starts = _decay(before, over, strict=True) @ added.permute(0, 2, 3, 1, 4, 5).flatten(4)
-    starts = starts.unflatten(4, (size, width)).permute(0, 3, 1, 2, 4, 5)
-    outer = (queries @ starts) * torch.exp(log)[..., None]
+    with no_autocast(x):
+        kernel = (queries @ keys.transpose(-1, -2)) * _decay(log, log, strict=False)
+        inner = kernel @ values  # b K G R Q P
+        end = log[..., -1:]
+        added = keys.transpose(-1, -2) @ (values * torch.exp(end - log)[..., None])  # b K G R N P
+        over = torch.cumsum(end[..., 0], dim=1).permute(0, 2, 3, 1)  # b G R K, up to a chunk's end
+        before = F.pad(over[..., :-1], (1, 0))
+        starts = _decay(before, over, strict=True) @ added.permute(0, 2, 3, 1, 4, 5).flatten(4)
+        starts = starts.unflatten(4, (size, width)).permute(0, 3, 1, 2, 4, 5)
+        outer = (queries @ starts) * torch.exp(log)[..., None]
 
     y = (inner + outer).permute(0, 1, 4, 2, 3, 5).reshape(batch, count * chunk, heads, width)
     y = y.index_select(1, torch.arange(length, device=x.device))  # a slice fixes whether it is one
