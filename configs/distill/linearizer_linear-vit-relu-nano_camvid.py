@@ -1,6 +1,6 @@
-# as linearizer_adventurer-nano_camvid.py, into a linear ViT with a ReLU feature map and a
+# as linearizer_adventurer-nano_camvid_short.py, into a linear ViT with a ReLU feature map and a
 # depthwise convolution on the values
-_base_ = ['./linearizer_adventurer-nano_camvid.py']
+_base_ = ['./linearizer_adventurer-nano_camvid_short.py']
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -1,5 +1,5 @@
-# as linearizer_adventurer-nano_camvid.py, into an MLP-Mixer, which is made for one size
-_base_ = ['./linearizer_adventurer-nano_camvid.py']
+# as linearizer_adventurer-nano_camvid_short.py, into an MLP-Mixer, which is made for one size
+_base_ = ['./linearizer_adventurer-nano_camvid_short.py']
 model = dict(
     backbone=dict(
         _delete_=True,

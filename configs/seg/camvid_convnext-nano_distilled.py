@@ -1,5 +1,5 @@
 # CamVid: a ConvNeXt with a last stride of 8 from its distilled checkpoint
-_base_ = ['./camvid_adventurer-nano.py']
+_base_ = ['./camvid_adventurer-nano_short.py']
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -1,6 +1,6 @@
 # CamVid: a linear ViT with a ReLU feature map and a depthwise convolution on the values, from its
 # distilled checkpoint
-_base_ = ['./camvid_adventurer-nano.py']
+_base_ = ['./camvid_adventurer-nano_short.py']
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -1,5 +1,5 @@
 # CamVid: an MLP-Mixer, which is made for one size from its distilled checkpoint
-_base_ = ['./camvid_adventurer-nano.py']
+_base_ = ['./camvid_adventurer-nano_short.py']
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -96,8 +96,10 @@ def students(results: dict) -> list[str]:
              f"| {STUDENTS['vit']} | {score(stages[told.teacher])} |  |  | "
              f"{' | '.join(cells['vit'])} |"]
     for kind in (kind for kind in cells if kind != 'vit'):
-        suffix = '' if kind == 'adventurer' else '_' + kind.replace('-', '_')
-        distilled, scratch = stages[f'distilled{suffix}'], stages[f'scratch{suffix}']
+        name = kind.replace('-', '_')
+        names = dict(adventurer=('distilled-both', 'supervised')).get(
+            kind, (f'distilled_{name}', f'scratch_{name}'))
+        distilled, scratch = (stages[stage] for stage in names)
         lines.append(f'| {STUDENTS[kind]} | {score(distilled)} | {score(scratch)} | '
                      f"{gap(distilled, scratch)} | {' | '.join(cells[kind])} |")
     labels, without = (stages[n]['iterations'] for n in (told.student, *told.unlabelled))
