@@ -31,8 +31,8 @@ def by_area(sizes) -> list[str]:
 
 
 def on(results: dict) -> str:
-    """Threads and processor of the last call."""
-    at = results['calls'][-1]['machine']
+    """Threads and processor of the last or only call."""
+    at = results.get('calls', [results])[-1]['machine']
     return at['gpu'] or f"{at['threads']} threads of {at['processor']}"
 
 

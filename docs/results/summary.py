@@ -54,6 +54,8 @@ def lines(files: dict[str, dict]) -> list[str]:
     told += evidence({name: files[name] for name in EVIDENCE if name in files})
     if 'speed_cpu' in files:
         told += speed(files['speed_cpu'], files.get('detection_speed'), files.get('ops_cpu'))
+    if 'cheaper_teacher' in files:
+        told += teacher_cost(files['cheaper_teacher'])
     if 'highres_memory' in files:
         told += large_images(files['highres_memory'], files.get('resolution_streets'),
                              files.get('highres_camvid'))
@@ -236,6 +238,18 @@ def against_windows(results: dict) -> list[str]:
     return ["The nearest opponent is no global attention but ViTDet's windows (14×14, four global "
             f"blocks). Backbone and pyramid at 1024×1024: {'; '.join(words)}. What windows cost in "
             'accuracy was not measured.', '']
+
+
+def teacher_cost(results: dict) -> list[str]:
+    """A step of distillation beside one whose teacher costs nothing."""
+    rows = dict(results['rows'])
+    alone = rows.pop('student alone')['ms']['median']
+    words = [f"{name} {row['ms']['median'] / alone:.2f}×" for name, row in rows.items()]
+    return ['### What a teacher costs', '',
+            f"A step in which `{results['teacher']}` teaches Adventurer-"
+            f"{results['student'][0].upper()} at 224×224, batch {results['batch']}, on "
+            f"{on(results)}, beside the student's part of it alone, by how the teacher's features "
+            f"come: {', '.join(words)}. {results['note']}", '', *commands(results)]
 
 
 def large_images(memory: dict, curve: dict | None, camvid: dict | None) -> list[str]:

@@ -1,4 +1,6 @@
 """The linear ViT: inherited weights, options that start as nothing, hybrids."""
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import TimmViT
 from mmvitlin.models.backbones.timm_blocks import stream_block_
 from mmvitlin.models.layers import HedgehogMap, LinearAttention, resize_positions
-from mmvitlin.ops import linear_attention_reference
+from mmvitlin.ops import linear_attention, linear_attention_reference
 from mmvitlin.ops.linear_attention import elu_feature
 from tests.models.test_timm_vit import FAMILIES, build
 
@@ -240,3 +242,35 @@ def test_inference_over_tiles_is_the_same(family, linear_cfg, monkeypatch):
         net.forward_tokens(images)
     handle.remove()
     assert len(calls) == 3 + 2  # whoever looks into a block gets the block as it is
+
+
+@pytest.mark.parametrize('feature_map', ['elu', 'focused', 'hedgehog'])
+@pytest.mark.parametrize('amp', [False, True])
+def test_training_keeps_no_mapped_queries_and_keys(feature_map, amp):
+    """Its input, queries, keys and values, the input of the last projection, and no more."""
+    torch.manual_seed(0)
+    net = build('augreg', attention='linear', linear_cfg=dict(feature_map=feature_map))
+    layer = net.vit.blocks[0].attn.train()
+    x = torch.randn(2, 256, 48, requires_grad=True)
+    weights, kept = {p.untyped_storage().data_ptr() for p in layer.parameters()}, {}
+
+    def keep(t):
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage()  # itself, lest it be used again
+        return t
+
+    def grads(attend, hooks=None):
+        with hooks or nullcontext(), torch.autocast('cpu', torch.bfloat16, enabled=amp):
+            y = attend()
+        return torch.autograd.grad(y.float().square().sum(), [x, *layer.parameters()])
+
+    def plainly():
+        q, k, v = layer.queries_keys_values(x, None)
+        mixed = linear_attention(layer.map_q(q), layer.map_k(k), v)
+        return layer.project(mixed.transpose(1, 2).flatten(2), x)
+
+    got = grads(lambda: layer(x), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t))
+    size = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
+    cast = sum(p.numel() * 2 for p in layer.parameters()) if amp else 0
+    assert size <= 5.1 * x.numel() * (2 if amp else 4) + cast
+    for ours, theirs in zip(got, grads(plainly), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

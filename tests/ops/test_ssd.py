@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmvitlin.ops import available_backends, ssd, ssd_reference
+from mmvitlin.ops.ssd import chunked
 from mmvitlin.ops.ssd.chunked import even_chunk
 
 
@@ -229,6 +230,35 @@ def test_segments_do_not_show():
     """More than one segment on the CPU, the last one ragged."""
     leaves = [t.requires_grad_() for t in inputs(1200, heads=2, width=4, dtype=torch.float64)]
     ours, theirs = ssd(*leaves, backend='torch'), ssd_reference(*leaves)
+    weight = torch.randn_like(ours)
+    assert relative(ours, theirs) < 1e-12
+    for a, b in zip(torch.autograd.grad((ours * weight).sum(), leaves),
+                    torch.autograd.grad((theirs * weight).sum(), leaves), strict=True):
+        assert relative(a, b) < 1e-10
+
+
+@pytest.mark.parametrize('backwards', [False, True])
+@pytest.mark.parametrize('count', [1, 64, 150])
+def test_states_of_many_chunks_at_once(count, backwards, monkeypatch):
+    """As GPUs take them: one product for 64 chunks; a chunk that forgets all stands between."""
+    added, start = torch.randn(2, count, 2, 3, 4, 5).double(), torch.randn(2, 2, 3, 4, 5).double()
+    log = -torch.rand(2, count, 2, 4).double()
+    log[:, count // 2] = -1e6
+    want = chunked._carry(added, log, start, backwards)
+    monkeypatch.setattr(chunked, '_on_cpu', lambda _: False)
+    got = chunked._carry(added, log, start, backwards)
+    for ours, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    single = [t.float() for t in (added, log, start)]
+    for ours, theirs in zip(chunked._carry(*single, backwards), want, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_scan_as_gpus_walk_it(monkeypatch):
+    """All tokens at a time, states from products; values and every gradient."""
+    monkeypatch.setattr(chunked, '_on_cpu', lambda _: False)
+    leaves = [t.requires_grad_() for t in inputs(1200, heads=2, width=4, dtype=torch.float64)]
+    ours, theirs = chunked.ssd_chunked(*leaves, chunk_size=16), ssd_reference(*leaves)
     weight = torch.randn_like(ours)
     assert relative(ours, theirs) < 1e-12
     for a, b in zip(torch.autograd.grad((ours * weight).sum(), leaves),

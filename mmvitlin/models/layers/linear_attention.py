@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from mmvitlin.models.layers.inherited_attention import InheritedAttention
 from mmvitlin.ops.linear_attention import FEATURE_MAPS, LinearState, linear_attention
@@ -101,13 +102,20 @@ class LinearAttention(InheritedAttention):
         """
         self.refuse_masks(attn_mask, is_causal)
         q, k, v = self.queries_keys_values(x, rope)
-        y = linear_attention(self.map_q(q), self.map_k(k), v, self.normalize)
+        if torch.is_grad_enabled() and v.requires_grad:
+            # mapped in float32, queries and keys are more than all else that a block would keep
+            y = checkpoint(self._attend, q, k, v, use_reentrant=False, preserve_rng_state=False)
+        else:
+            y = self._attend(q, k, v)
         y = y.transpose(1, 2).flatten(2)
         if self.conv is not None:
             y = y + self._local(v)
         if self.out_gate is not None:
             y = y * (2 * torch.sigmoid(self.out_gate(x)))
         return self.project(y, x)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return linear_attention(self.map_q(q), self.map_k(k), v, self.normalize)
 
     def stream_(self, x: Tensor, norm: nn.Module, scale: Callable[[Tensor], Tensor],
                 rope: Tensor | None, tile: int) -> None:

@@ -19,6 +19,12 @@ from mmvitlin.ops.precision import no_autocast
 DEFAULT_CHUNK = 64
 SEGMENT = 512  # tokens that are worked on at a time on a CPU
 _SAFE = 80.  # exp of more overflows float32
+_BLOCK = 64  # chunks whose states come from one product on a GPU
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    """Whether caches count, and launches do not."""
+    return tensor.device.type == 'cpu'
 
 
 class _Segment(NamedTuple):
@@ -36,7 +42,7 @@ class _Segment(NamedTuple):
         """
         by_head = self.log.permute(0, 1, 3, 4, 2)
         out = by_head[..., :, None] - by_head[..., None, :]
-        if out.device.type != 'cpu' or float(self.log[:, :, -1].min()) < -_SAFE:
+        if not _on_cpu(out) or float(self.log[:, :, -1].min()) < -_SAFE:
             out.clamp_(max=0)
         return out.exp_()
 
@@ -93,24 +99,51 @@ def _pad(tensors, pad: int) -> list[Tensor]:
     return [F.pad(t, (*[0, 0] * (t.ndim - 2), 0, pad)) for t in tensors]
 
 
-def _segments(length: int, chunk: int, device: torch.device) -> Iterator[tuple[int, int]]:
-    step = length if device.type != 'cpu' else max(SEGMENT // chunk, 1) * chunk
+def _segments(x: Tensor, chunk: int) -> Iterator[tuple[int, int]]:
+    """First and last token of each segment of ``x``, which is one where it is not on a CPU."""
+    length = x.shape[1]
+    step = max(SEGMENT // chunk, 1) * chunk if _on_cpu(x) else length
     for start in range(0, length, step):
         yield start, min(start + step, length)
 
 
-def _carry(added: Tensor, decay: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """States at the start of each chunk, and after the last.
+def _carry(added: Tensor, log: Tensor, start: Tensor, backwards: bool = False
+           ) -> tuple[Tensor, Tensor]:
+    """States before each chunk, and after the last; chunk by chunk on a CPU.
 
     Args:
         added: What each chunk adds by its end, (b, K, G, N, R, P).
-        decay: Decay over each chunk, (b, K, G, R).
+        log: Log decay over each chunk, (b, K, G, R).
         start: State before the first, (b, G, N, R, P).
+        backwards: The last chunk comes first.
     """
-    starts = torch.empty_like(added)
-    for k in range(added.shape[1]):
+    if not _on_cpu(added):
+        if not backwards:
+            return _carry_blocks(added, log, start)
+        starts, after = _carry_blocks(added.flip(1), log.flip(1), start)
+        return starts.flip(1), after
+    starts, decay = torch.empty_like(added), torch.exp(log)
+    steps = range(added.shape[1])
+    for k in reversed(steps) if backwards else steps:
         starts[:, k] = start
         start = torch.addcmul(added[:, k], start, decay[:, k, :, None, :, None])
+    return starts, start
+
+
+def _carry_blocks(added: Tensor, log: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The same with one product for many chunks, for devices where each launch costs time."""
+    starts = torch.empty_like(added)
+    for a in range(0, added.shape[1], _BLOCK):
+        steps = F.pad(log[:, a:a + _BLOCK].movedim(1, -1), (1, 0))  # b G R 1+K
+        num = steps.shape[-1]
+        lower = torch.ones(num, num, dtype=torch.bool, device=log.device).tril_()
+        # sums of the steps m < i ≤ k, each from its own terms: differences of long sums are inexact
+        sums = (steps[..., None] * lower.tril(-1)).cumsum(-2)
+        decays = torch.exp(sums.masked_fill_(~lower, float('-inf')))  # b G R k m
+        values = torch.cat([start[:, None], added[:, a:a + _BLOCK]], dim=1)  # b m G N R P
+        states = (decays @ values.permute(0, 2, 4, 1, 3, 5).flatten(4)).unflatten(
+            -1, (values.shape[3], values.shape[5])).permute(0, 3, 1, 4, 2, 5)
+        starts[:, a:a + _BLOCK], start = states[:, :-1], states[:, -1]
     return starts, start
 
 
@@ -125,7 +158,7 @@ def _forward_segment(seg: _Segment, start: Tensor) -> tuple[Tensor, Tensor, Tens
     end = seg.log[:, :, -1:]
     weighted = seg.by_group(seg.x, torch.exp(end - seg.log) * seg.dt)
     added = (seg.B.transpose(-1, -2) @ weighted).to(seg.log.dtype)
-    starts, after = _carry(added.unflatten(-1, seg.x.shape[-2:]), torch.exp(end[:, :, 0]), start)
+    starts, after = _carry(added.unflatten(-1, seg.x.shape[-2:]), end[:, :, 0], start)
     outer = seg.tokens(seg.C @ starts.flatten(4).to(seg.x.dtype))
     y = torch.addcmul(inner.permute(0, 1, 4, 2, 3, 5), outer,
                       torch.exp(seg.log)[..., None].to(seg.x.dtype))
@@ -165,7 +198,7 @@ def _scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int,
     px, pdt, pB, pC = _pad((x, dt, B, C), -length % chunk)
     out, kept, state = torch.empty_like(px), [], _zero_state(x, B)
     with no_autocast(x):
-        for a, z in _segments(px.shape[1], chunk, x.device):
+        for a, z in _segments(px, chunk):
             y, starts, state = _forward_segment(
                 _cut(px[:, a:z], pdt[:, a:z], A, pB[:, a:z], pC[:, a:z], chunk), state)
             out[:, a:z] = y.reshape(x.shape[0], z - a, *x.shape[2:])
@@ -202,11 +235,7 @@ def _backward_segment(seg: _Segment, dy: Tensor, starts: Tensor, after: Tensor):
     # the state's gradient, from the last chunk to the first
     dy_start = seg.by_group(dy, from_start)  # b K G Q (R P)
     received = (seg.C.transpose(-1, -2) @ dy_start).to(acc).unflatten(-1, seg.x.shape[-2:])
-    decay = torch.exp(end[:, :, 0])[:, :, :, None, :, None]
-    afters = torch.empty_like(received)
-    for k in reversed(range(received.shape[1])):
-        afters[:, k] = after
-        after = torch.addcmul(received[:, k], after, decay[:, k])
+    afters, after = _carry(received, end[:, :, 0], after, backwards=True)
     flat_afters, flat_starts = afters.flatten(4).to(dtype), starts.flatten(4).to(dtype)
 
     # inside chunks
@@ -225,7 +254,7 @@ def _backward_segment(seg: _Segment, dy: Tensor, starts: Tensor, after: Tensor):
     given = (to_state * seg.x).sum(-1) * seg.dt
     taken = (seg.tokens(seg.C @ flat_starts).to(acc) * from_start[..., None] * dy).sum(-1)
     d_log += taken - given
-    d_log[:, :, -1] += given.sum(2) + (afters * starts * decay).sum((3, 5))
+    d_log[:, :, -1] += given.sum(2) + (afters * starts).sum((3, 5)) * torch.exp(end[:, :, 0])
 
     weighted = seg.by_group(seg.x, to_end * seg.dt)
     d_C = d_similar @ seg.B + dy_start @ flat_starts.transpose(-1, -2)
@@ -265,12 +294,11 @@ def scan_segment_backward(dy, x, dt, A, B, C, starts: Tensor, after: Tensor, chu
 def _scan_backward(dy: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
                    states: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, dt, A, B and C."""
-    length = x.shape[1]
     grads = [torch.empty_like(t) for t in (x, dt, B, C)]
     d_A = torch.zeros_like(A, dtype=states.dtype)
     after = torch.zeros_like(states[:, 0])
     with no_autocast(x):
-        for a, z in reversed(list(_segments(length, chunk, x.device))):
+        for a, z in reversed(list(_segments(x, chunk))):
             d_x, d_dt, part, d_B, d_C, after = scan_segment_backward(
                 dy[:, a:z], x[:, a:z], dt[:, a:z], A, B[:, a:z], C[:, a:z],
                 states[:, a // chunk:-(-z // chunk)], after, chunk)
