@@ -51,6 +51,7 @@ setup(
         'matplotlib>=3.7',
         'psutil>=5.9',
         'scipy>=1.10',
+        'filelock>=3.12',
     ],
     extras_require={
         # the maintained OpenMMLab distributions; they own the import names mmengine, mmcv, …

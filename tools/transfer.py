@@ -2,7 +2,8 @@
 
     python tools/transfer.py TEACHER_RUN STUDENT_RUN... --untrained --images 50
     python tools/transfer.py 'work/seed{seed}/teacher' --seeds 0 1 2 \\
-        'both=work/seed{seed}/distill:work/seed{seed}/distilled' 'mask=work/seed{seed}/m:…'
+        'both=work/seed{seed}/distill:work/seed{seed}/distilled' 'mask=work/seed{seed}/m:…' \\
+        --untrained 'work/seed{seed}/scratch'
 
 Runs are work directories. A student is [NAME=]RUN, or [NAME=]RUN:TUNED_RUN, whose score then stands
 beside the maps of RUN; with three scores and more the table says whether one goes with the other.
@@ -38,8 +39,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('teacher', help='folder of its run')
     parser.add_argument('students', nargs='+', metavar='[NAME=]RUN[:TUNED_RUN]',
                         help='folders of distillations, and of the fine-tuning whose score counts')
-    parser.add_argument('--untrained', action='store_true',
-                        help='add the first student as it was before any training')
+    parser.add_argument('--untrained', nargs='?', const='', metavar='TUNED_RUN',
+                        help='add the first student as it was before any training, with the score '
+                        'of a run that began so')
     parser.add_argument('--stages', type=int, help='equal parts of the depths; all layers if not '
                         'given')
     parser.add_argument('--seeds', type=int, nargs='+', help='what {seed} stands for')
@@ -72,10 +74,12 @@ def of_seed(args: argparse.Namespace, seed: int | None) -> list[dict]:
         tuned_ones.append(bool(tuned))
         if tuned:
             students[-1].score = score_of(tuned, args.metric)
-    if args.untrained:
+    if args.untrained is not None:
         _, run, _ = read_student(place(args.students[0]))
         students.insert(0, RunBackbone.of_run(run, 'untrained', trained=False))
-        tuned_ones.insert(0, False)
+        tuned_ones.insert(0, bool(args.untrained))
+        if args.untrained:
+            students[0].score = score_of(place(args.untrained), args.metric)
     # one number of stages for all, or their means could not be held against each other
     stages = args.stages or min(e.backbone.num_layers for e in (teacher, *students))
     return [dict(name=student.name if seed is None else f'{student.name}/{seed}',
@@ -87,7 +91,8 @@ def of_seed(args: argparse.Namespace, seed: int | None) -> list[dict]:
 @friendly
 def main() -> None:
     args = parse_args()
-    if (args.seeds is None) == any('{seed}' in text for text in (args.teacher, *args.students)):
+    if (args.seeds is None) == any(
+            '{seed}' in text for text in (args.teacher, *args.students, args.untrained or '')):
         raise ConfigError('--seeds gives {seed} its values: both or neither')
     if args.images < 1:
         raise ConfigError(f'--images must be at least 1, got {args.images}')

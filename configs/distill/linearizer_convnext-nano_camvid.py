@@ -5,4 +5,6 @@ model = dict(
         _delete_=True,
         type='mmvitlin.TimmBackbone',
         model_name='convnext_tiny',
-        model_kwargs=dict(depths=(2, 2, 8, 4), dims=(32, 64, 128, 128), output_stride=8)))
+        model_kwargs=dict(  # no LayerScale from 1e-6: it takes thousands of steps to open
+            depths=(2, 2, 8, 4), dims=(32, 64, 128, 128), output_stride=8,
+            ls_init_value=None)))

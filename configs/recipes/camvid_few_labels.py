@@ -60,13 +60,15 @@ report = dict(
     student='few_distilled',
     unlabelled=['distill-both'],
     note='The first teacher has seen the labels of all 367 frames, those without labels for the '
-    'student among them: what it hands on is more than the 37 hold.',
+    'student among them: what it hands on is more than the 37 hold. The second has seen the 37 '
+    'for 600 iterations, before its student has 400 without labels and 200 with.',
     rows=dict(
         teacher='softmax ViT, trained with all labels (the teacher)',
         few_teacher='softmax ViT, trained with the few labels (the second teacher)',
         few_distilled='Adventurer, distilled on all images, fine-tuned with few labels',
         few_distilled_l2='Adventurer, plain L2 on final features, fine-tuned with few labels',
-        few_logits="Adventurer, the teacher's class probabilities, fine-tuned with few labels",
+        few_logits="Adventurer, the teacher's class probabilities on all images, fine-tuned with "
+        'few labels, the head that the probabilities trained',
         few_distilled_few='Adventurer, distilled on all images from the second teacher, '
         'fine-tuned with few labels',
         few_scratch='Adventurer, the same fine-tuning from scratch',

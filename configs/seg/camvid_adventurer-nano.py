@@ -4,3 +4,4 @@ _base_ = [
     '../_base_/models/fcn_adventurer-nano.py', '../_base_/datasets/camvid_120x160.py',
     '../_base_/runtime_seg.py', '../_base_/schedules/adamw_400.py'
 ]
+model = dict(decode_head=dict(loss_decode=dict(class_weight={{_base_.class_weight}})))

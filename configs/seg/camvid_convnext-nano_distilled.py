@@ -6,7 +6,8 @@ model = dict(
         type='mmvitlin.TimmBackbone',
         model_name='convnext_tiny',
         model_kwargs=dict(
-            depths=(2, 2, 8, 4), dims=(32, 64, 128, 128), output_stride=8, drop_path_rate=0.1),
+            depths=(2, 2, 8, 4), dims=(32, 64, 128, 128), output_stride=8, drop_path_rate=0.1,
+            ls_init_value=None),
         init_cfg=dict(
             type='Pretrained',
             checkpoint='work_dirs/linearizer_convnext-nano_camvid/student.pth',

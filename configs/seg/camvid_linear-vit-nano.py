@@ -8,4 +8,5 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='work_dirs/adala-feature_vit-nano_camvid/student.pth',
-            prefix='backbone.')))
+            prefix='backbone.')),
+    decode_head=dict(loss_decode=dict(class_weight={{_base_.class_weight}})))

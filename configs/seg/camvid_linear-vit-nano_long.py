@@ -8,4 +8,5 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth',
-            prefix='backbone.')))
+            prefix='backbone.')),
+    decode_head=dict(loss_decode=dict(class_weight={{_base_.class_weight}})))

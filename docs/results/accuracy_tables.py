@@ -4,6 +4,7 @@ import json
 import statistics
 from pathlib import Path
 
+import numpy as np
 from commands import ending
 from scipy.stats import t
 from speed_tables import STUDENTS, on, student_cells
@@ -37,26 +38,60 @@ def gaps_of(student: dict, other: dict) -> list[float]:
     return [a - b for a, b in zip(student['values'], theirs, strict=True)]
 
 
-def interval(student: dict, other: dict) -> tuple[float, float] | None:
+class Spread:
+    """What is left of the scores of rows trained alike, without what is common to a row or a seed.
+
+    Few seeds tell little of one pair; all rows together tell how much a score scatters (two-way
+    analysis of variance without interaction).
+
+    Attributes:
+        deviation: Of a single score.
+        freedom: Degrees of freedom.
+    """
+
+    def __init__(self, rows: list[dict]):
+        self.rows = rows
+        scores = np.array([row['values'] for row in rows])
+        left = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
+        self.freedom = (len(scores) - 1) * (scores.shape[1] - 1)
+        self.deviation = float((left**2).sum() / self.freedom)**0.5
+
+    def covers(self, *rows: dict) -> bool:
+        """Whether all of these are among its rows."""
+        return all(any(row is own for own in self.rows) for row in rows)
+
+
+def spread_of(results: dict) -> Spread | None:
+    """That of an ablation's variants, if there are enough of them to tell more than a pair does."""
+    rows = [row for name, row in results['stages'].items()
+            if name.startswith('distilled') and 'mean' in row]
+    return Spread(rows) if len(rows) >= 6 and len(results['seeds']) > 1 else None
+
+
+def interval(student: dict, other: dict, spread: Spread | None = None
+             ) -> tuple[float, float] | None:
     """95% interval of the mean difference over seeds, by Student's t; None of one seed."""
     gaps = gaps_of(student, other)
     if len(gaps) < 2:
         return None
-    half = t.ppf(0.975, len(gaps) - 1) * statistics.stdev(gaps) / len(gaps)**0.5
-    return statistics.mean(gaps) - half, statistics.mean(gaps) + half
+    mean, deviation, freedom = statistics.mean(gaps), statistics.stdev(gaps), len(gaps) - 1
+    if spread and spread.covers(student, other):
+        deviation, freedom = 2**0.5 * spread.deviation, spread.freedom
+    half = t.ppf(0.975, freedom) * deviation / len(gaps)**0.5
+    return mean - half, mean + half
 
 
-def beside(student: dict, other: dict) -> str:
+def beside(student: dict, other: dict, spread: Spread | None = None) -> str:
     """'better than', 'worse than', or 'level with' where the interval holds 0."""
-    found = interval(student, other)
+    found = interval(student, other, spread)
     if found is None or found[0] <= 0 <= found[1]:
         return 'level with'
     return 'better than' if found[0] > 0 else 'worse than'
 
 
-def gap(student: dict, other: dict) -> str:
+def gap(student: dict, other: dict, spread: Spread | None = None) -> str:
     """Mean difference with its interval."""
-    found = interval(student, other)
+    found = interval(student, other, spread)
     mean = f'{statistics.mean(gaps_of(student, other)):+.1f}'
     return mean if found is None else f'{mean} [{found[0]:+.1f}, {found[1]:+.1f}]'
 
@@ -65,7 +100,7 @@ def comparison(results: dict) -> list[str]:
     """Table of a recipe's results over seeds."""
     told = load_report(ROOT / results['recipe'])
     stages, seeds = results['stages'], results['seeds']
-    student = stages[told.student]
+    student, spread = stages[told.student], spread_of(results)
     rows = {name: text for name, text in told.rows.items() if 'mean' in stages.get(name, {})}
     metric = METRICS.get(results.get('metric'), 'mIoU')
     lines = [
@@ -75,10 +110,13 @@ def comparison(results: dict) -> list[str]:
         (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
         f'| | {metric} | iterations with labels | ahead by |', '| --- | --- | --- | --- |',
         *(f"| {text} | {score(stages[name])} | {stages[name]['iterations']} | "
-          f"{'' if name == told.student else gap(student, stages[name])} |"
+          f"{'' if name == told.student else gap(student, stages[name], spread)} |"
           for name, text in rows.items()), '',
         f"The student had {sum(stages[n]['iterations'] for n in told.unlabelled)} iterations "
         'without labels before.' + (f' {told.note}' if told.note else ''), '',
+        *([f'Intervals between distilled rows are by what all {len(spread.rows)} of them scatter '
+           f'beyond row and seed, {spread.deviation:.2f} ({spread.freedom} degrees of freedom); of '
+           'twenty such intervals one is expected to miss.', ''] if spread else []),
         *ending(results)]
     return lines
 
@@ -107,30 +145,30 @@ def students(results: dict) -> list[str]:
             f'{labels} alone.', '', *ending(results)]
 
 
-HYPOTHESES = (  # the order that the paper found, best first
+HYPOTHESES = (  # the order that the paper found, best first; its last row is a full training
     ('objectives', ['distilled-both', 'distilled-activation_only', 'distilled-mask_only',
-                    'supervised']),
-    ('objectives', ['distilled', 'distilled_activation', 'distilled_mask', 'scratch']),
+                    'supervised_long']),
+    ('objectives', ['distilled', 'distilled_activation', 'distilled_mask', 'scratch_long']),
     # the class token, second in the paper, was not trained in these teachers
     ('scope of the activation matching', ['distilled-both', 'distilled-scope_all']),
-    ('scope of the activation matching', [f'distilled_from_cls-{scope}'
-                                          for scope in ('visible', 'cls', 'all')]))
+    *(('scope of the activation matching', [f'{read}-{scope}' for scope in ('visible', 'cls', 'all')
+                                            ]) for read in ('distilled', 'distilled_cls')))
 
 
 def ablation(results: dict) -> list[str]:
     """Table of an ablation, and whether the published order holds in it."""
     told = load_report(ROOT / results['recipe'])
-    stages, words = results['stages'], []
+    stages, spread, words = results['stages'], spread_of(results), []
     for what, order in HYPOTHESES:
         if any('mean' not in stages.get(name, {}) for name in order):
             continue
-        steps = [f'{told.rows[a]} − {told.rows[b]} {gap(stages[a], stages[b])}'
+        steps = [f'{told.rows[a]} − {told.rows[b]} {gap(stages[a], stages[b], spread)}'
                  for a, b in itertools.pairwise(order)]
         words.append(f"Of the {what} the paper's order is "
                      f"{' > '.join(told.rows[name] for name in order)}; here, step by step: "
                      f"{'; '.join(steps)}.")
     table = comparison(results)
-    at = len(table) - len(ending(results))
+    at = len(table) - len(ending(results))  # the words come before the command
     return [*table[:at], *(line for word in words for line in (word, '')), *table[at:]]
 
 

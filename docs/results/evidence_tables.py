@@ -1,6 +1,7 @@
 """What was transferred, and how robust it is, as lines of Markdown."""
 import statistics
 
+from accuracy_tables import gap
 from commands import ending
 
 KINDS = {'corruption': 'corruptions', 'scale': 'other resolutions', 'share': 'less context'}
@@ -31,7 +32,27 @@ def robustness(results: dict) -> list[str]:
         cells = [cell for k in kinds for cell in (
             _told([row[k] for row in rows]), f"{_told([row[f'{k} drop'] for row in rows])}%")]
         lines.append(f"| {name} | {_told([row['clean'] for row in rows])} | {' | '.join(cells)} |")
-    return [*lines, '', *ending(results)]
+    return [*lines, '', *in_points(results['summary'], kinds), *ending(results)]
+
+
+def in_points(summary: dict[str, dict], kinds: list[str], student: str = 'distilled') -> list[str]:
+    """By how much the student is ahead under shifts: what is lost flatters who has little."""
+    seeds: dict[str, dict[str, dict]] = {}
+    for name, row in summary.items():
+        kind, _, seed = name.partition('/')
+        seeds.setdefault(kind, {})[seed] = row
+    words = []
+    for other, rows in seeds.items():
+        common = sorted(seeds.get(student, {}).keys() & rows.keys())
+        if other == student or not common:
+            continue
+        ahead = [gap(*(dict(values=[of[seed][k] for seed in common])
+                       for of in (seeds[student], rows))) for k in ('clean', *kinds)]
+        told = ', '.join(f'{a} {w}' for a, w in zip(
+            ahead, ('as it is', *(f'under {KINDS[k]}' for k in kinds)), strict=True))
+        words.append(f'“{other}” {told}')
+    return [f'By so many points is “{student}” ahead, each seed beside its own, with 95% '
+            f"intervals: {'; '.join(words)}.", ''] if words else []
 
 
 def transfer(results: dict) -> list[str]:
@@ -63,5 +84,6 @@ def correlated(found: dict) -> list[str]:
         words.append(f"{who} ({runs} runs in each of {len(row['runs'])} seeds): distance "
                      f"{row['distance']['rho']:+.2f} (p = {row['distance']['p']:.2g}), CKA "
                      f"{row['cka']['rho']:+.2f} (p = {row['cka']['p']:.2g})")
-    return [f"Rank correlation with the score within a seed, mean over seeds, p by random orders: "
-            f"{'; '.join(words)}.", ''] if words else []
+    return ['Rank correlation with the score within a seed, mean over seeds, p by random orders of '
+            f"the kinds of student, the same in every seed: {'; '.join(words)}.", ''
+            ] if words else []

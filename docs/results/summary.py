@@ -11,6 +11,7 @@ from accuracy_tables import (
     load_report,
     over,
     score,
+    spread_of,
 )
 from commands import commands
 from speed_tables import (
@@ -163,13 +164,13 @@ def evidence(files: dict[str, dict]) -> list[str]:
     told = []
     for name, results in files.items():
         report, stages = load_report(ROOT / results['recipe']), results['stages']
-        student = stages[report.student]
+        student, spread = stages[report.student], spread_of(results)
         rows = {other: text for other, text in report.rows.items()
                 if other != report.student and 'mean' in stages.get(other, {})}
         found: dict[str, list[str]] = {}
         for other, text in rows.items():
-            found.setdefault(beside(student, stages[other]), []).append(
-                f'{text} ({gap(student, stages[other])})')
+            found.setdefault(beside(student, stages[other], spread), []).append(
+                f'{text} ({gap(student, stages[other], spread)})')
         told.append(
             f"- *{report.title}*, {over(results['seeds'])}: {report.rows[report.student]} "
             f"{score(student)}; " + '; '.join(f"{words} {', '.join(found[words])}" for words in (

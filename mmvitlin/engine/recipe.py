@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from mmengine.config import Config
 
 from mmvitlin import shipped
@@ -25,6 +27,7 @@ from mmvitlin.engine.stage_record import compare, remember
 from mmvitlin.errors import CheckpointError, ConfigError
 
 _TRAIN = shipped.folder('tools') / 'train.py'
+_POLL = 2.  # seconds between looks at what another process works at
 _SHIPPED = shipped.folder('configs').parent
 
 
@@ -197,6 +200,7 @@ def run_recipe(stages: Sequence[Stage],
     its config, its options, the files it was given; not where the data lies or how it is read);
     a folder that says it was made with something else is refused: every done stage of the recipe
     before anything starts, and those that stand on a stage that had to run as soon as it has.
+    Processes may share a work directory: what one runs, the others wait for.
 
     Args:
         stages: From :func:`load_recipe`.
@@ -247,8 +251,9 @@ def run_recipe(stages: Sequence[Stage],
     waiting = {f: run for f, run in runs.items() if not (f / 'result.json').is_file()}
     left = set(waiting)
     failed: dict[Path, str] = {}
+    elsewhere: set[Path] = set()  # what another process works at
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
-    with ThreadPoolExecutor(jobs) as pool, _Children() as children:
+    with ThreadPoolExecutor(jobs) as pool, _Children() as children, _Locks() as locks:
         running: dict[Future, Path] = {}
         while waiting or running:
             ready = [(f, run) for f, run in waiting.items() if not left & needed(*run)]
@@ -256,7 +261,18 @@ def run_recipe(stages: Sequence[Stage],
             for target, (stage, seed) in ready:
                 if len(running) == jobs:
                     break
+                if not locks.claim(target):
+                    if target not in elsewhere:
+                        print(f'    {target} is being run by another process; waiting for it',
+                              flush=True)
+                    elsewhere.add(target)
+                    continue
                 del waiting[target]
+                if (target / 'result.json').is_file():  # that process has done it
+                    locks.free(target)
+                    left.discard(target)
+                    compare_done(target)
+                    continue
                 given = {k: str(checkpoint_of(by_name[source], folder(by_name[source], seed)))
                          for k, source in stage.inputs.items()}
                 command = _command(stage, target, seed, {**(options or {}), **given}, amp)
@@ -265,8 +281,13 @@ def run_recipe(stages: Sequence[Stage],
                 print(f'[{label}] {shlex.join(command[1:])}', flush=True)
                 running[pool.submit(_run, command, target / 'train.log', label,
                                     None if alone else threads, children)] = target
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            if not running:
+                time.sleep(_POLL if elsewhere & waiting.keys() else 0)
+                continue
+            for future in wait(running, _POLL if elsewhere & waiting.keys() else None,
+                               FIRST_COMPLETED).done:
                 target = running.pop(future)
+                locks.free(target)
                 code, last = future.result()
                 if code:
                     failed[target] = (f"stage '{target.name}' ended with status {code}: {last} "
@@ -320,6 +341,30 @@ class _Children(set):
             process.terminate()
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
+
+
+class _Locks(dict):
+    """Folders of stages that this process works at, also where several machines share them."""
+
+    def claim(self, folder: Path) -> bool:
+        """Whether the folder is this process's now."""
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / '.lock')
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            self[folder] = lock
+        return folder in self
+
+    def free(self, folder: Path) -> None:
+        """Leave the folder to others."""
+        self.pop(folder).release()
+
+    def __enter__(self) -> _Locks:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for folder in list(self):
+            self.free(folder)
 
 
 _PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*?eta: (\S+).*? loss: (\S+)')

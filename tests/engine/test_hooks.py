@@ -6,6 +6,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmvitlin.engine.config import load_config
+from mmvitlin.engine.hooks.result import commit
 from mmvitlin.engine.launch import train
 from mmvitlin.models import Adventurer
 
@@ -59,6 +60,9 @@ def test_what_a_distillation_leaves(streets, tmp_path, ema):
     assert result['iterations'] == 3
     assert set(result['train']) >= {'loss', 'loss_activation', 'loss_mask'}
     assert result['parameters'] == trained
+    assert result['train']['loss'] == pytest.approx(  # of all three, not of the last batch
+        runner.message_hub.get_scalar('train/loss').data[0].mean())
+    assert result.get('commit') == commit()
 
 
 @pytest.mark.slow

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from mmvitlin.engine import recipe, stage_record
 from mmvitlin.engine.config import load_config
@@ -65,6 +67,31 @@ def test_stages_feed_each_other_and_are_not_repeated(stages, ran, tmp_path):
     assert all('data_root=d' in c and '--amp' in c for c in commands)
     recipe.run_recipe(stages, tmp_path / 'w', seeds=(2, ), options={'data_root': 'd'}, amp=True)
     assert len(commands) == 3
+
+
+def test_processes_share_a_work_directory(stages, ran, tmp_path, monkeypatch, capsys):
+    """What another one runs is waited for; what it leaves undone is done."""
+    commands, (lock, naps) = ran[0], (FileLock(tmp_path / 'seed0' / 'a' / '.lock'), [])
+    (tmp_path / 'seed0' / 'a').mkdir(parents=True)
+    lock.acquire()
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:  # the other process ends
+            recipe._run(['r', '--seed', '0'], tmp_path / 'seed0' / 'a' / 'train.log', '', 1, None)
+            lock.release()
+
+    monkeypatch.setattr(recipe.time, 'sleep', nap)
+    assert list(recipe.run_recipe(stages, tmp_path)[0]) == ['a', 'b', 'c']
+    ours = [Path(c[c.index('--work-dir') + 1]).name for c in commands if '--work-dir' in c]
+    assert ours == ['c', 'b']
+    assert capsys.readouterr().out.count('is being run by another process') == 1
+    (tmp_path / 'seed0' / 'c' / 'result.json').unlink()
+    lock = FileLock(tmp_path / 'seed0' / 'c' / '.lock')
+    lock.acquire()
+    monkeypatch.setattr(recipe.time, 'sleep', lambda _: lock.release())
+    assert 'c' in recipe.run_recipe(stages, tmp_path)[0]
+    assert len(commands) == 4
 
 
 def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages, ran, tmp_path):

@@ -1,12 +1,15 @@
 """What a run came to, in one JSON file."""
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -22,6 +25,8 @@ from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.optim import CPUAmpOptimWrapper
 from mmvitlin.registry import HOOKS
 
+_LAST = 50  # iterations whose mean loss is kept
+
 
 def versions() -> dict[str, str]:
     """Versions that a measured number depends on."""
@@ -30,6 +35,21 @@ def versions() -> dict[str, str]:
         python=platform.python_version(),
         torch=torch.__version__,
         mmengine=mmengine.__version__)
+
+
+@functools.cache
+def commit() -> str | None:
+    """Commit of the checkout that runs, with '+' where files differ from it; None of none."""
+    root = Path(mmvitlin.__file__).parents[1]
+    git = ['git', '-C', str(root)]
+    with suppress(OSError, subprocess.SubprocessError):
+        ask = functools.partial(subprocess.run, capture_output=True, text=True, check=True,
+                                timeout=20)
+        if Path(ask([*git, 'rev-parse', '--show-toplevel']).stdout.strip()) != root:
+            return None  # installed somewhere inside another project
+        changed = ask([*git, 'status', '--porcelain', '-uno']).stdout
+        return ask([*git, 'rev-parse', '--short', 'HEAD']).stdout.strip() + '+' * bool(changed)
+    return None
 
 
 def command_line() -> str:
@@ -55,9 +75,10 @@ def precision_of(wrapper: object) -> str | None:
 
 @HOOKS.register_module()
 class ResultHook(Hook):
-    """Write ``result.json``: last metrics, iterations, seconds, seed, versions, command.
+    """Write ``result.json``: last metrics, iterations, seconds, seed, versions, commit, command.
 
-    A test writes ``test_result.json``. Seconds are those of the process that ended the run.
+    Losses are means of the last 50 iterations, seconds those of the process that ended the run.
+    A test writes ``test_result.json``.
 
     Args:
         filename: Name of the file in the work directory.
@@ -70,7 +91,8 @@ class ResultHook(Hook):
         self._start = time.perf_counter()
 
     def before_run(self, runner: Runner) -> None:
-        """Start the clock."""
+        """Start the clock, and note the code before it changes."""
+        commit()
         self._start = time.perf_counter()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -102,7 +124,7 @@ class ResultHook(Hook):
         if runner.rank != 0:
             return
         scalars = {
-            k.removeprefix('train/'): v.current()
+            k.removeprefix('train/'): v.mean(_LAST)  # one batch tells little
             for k, v in runner.message_hub.log_scalars.items()
             if 'loss' in k and len(v.data[0])
         }
@@ -120,5 +142,7 @@ class ResultHook(Hook):
             command=command_line())
         if precision := precision_of(getattr(runner, 'optim_wrapper', None)):
             result['precision'] = precision
+        if of := commit():
+            result['commit'] = of
         path = Path(runner.work_dir) / self.filename
         write_whole((json.dumps(result, indent=2, default=float) + '\n').encode(), path)

@@ -1,0 +1,71 @@
+"""The statistics of docs/results: intervals of pairs, of many rows together, and in points."""
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / 'docs' / 'results')
+    import accuracy_tables
+    import evidence_tables
+    yield accuracy_tables, evidence_tables
+    for name in ('accuracy_tables', 'evidence_tables', 'speed_tables', 'commands'):
+        sys.modules.pop(name, None)
+
+
+def row(*values):
+    return dict(values=list(values), mean=float(np.mean(values)))
+
+
+def test_an_interval_is_that_of_the_paired_t_test(tables):
+    a, b = [31., 33.5, 32.], [30., 31., 31.5]
+    low, high = tables[0].interval(row(*a), row(*b))
+    want = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((want.low, want.high))
+    assert tables[0].beside(row(*a), row(*b)) == 'level with'
+    assert tables[0].beside(row(5., 6.), row(1., 2.)) == 'better than'
+    shared = row(30.)
+    assert tables[0].gaps_of(row(*a), shared) == [1., 3.5, 2.]
+
+
+def test_many_rows_tell_the_spread_that_a_pair_cannot(tables):
+    """Seeds that lift all rows, and rows that differ, are no scatter."""
+    rng, sigma = np.random.default_rng(0), 0.5
+    scores = rng.normal(0, 9, (60, 1)) + rng.normal(0, 9, (1, 5)) + rng.normal(0, sigma, (60, 5))
+    stages = {f'distilled-{n}': row(*values) for n, values in enumerate(scores)}
+    stages['teacher'] = row(*rng.normal(50, 20, 5))
+    results = dict(stages=stages, seeds=[0, 1, 2, 3, 4])
+    spread = tables[0].spread_of(results)
+    assert spread.freedom == 59 * 4
+    assert spread.deviation == pytest.approx(sigma, rel=0.1)
+    one, two = stages['distilled-0'], stages['distilled-1']
+    low, high = tables[0].interval(one, two, spread)
+    assert (high - low) / 2 == pytest.approx(1.97 * spread.deviation * (2 / 5)**0.5, rel=1e-2)
+    assert tables[0].interval(one, stages['teacher'], spread) == tables[0].interval(
+        one, stages['teacher'])  # not one of those rows
+    few = dict(results, stages=dict(list(stages.items())[:5]))
+    assert tables[0].spread_of(few) is None
+
+
+def test_the_intervals_hold_what_they_say(tables):
+    """About 95 of 100 intervals of equal rows hold 0."""
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(300):
+        stages = {f'distilled-{n}': row(*rng.normal(0, 1, 3)) for n in range(8)}
+        spread = tables[0].spread_of(dict(stages=stages, seeds=[0, 1, 2]))
+        low, high = tables[0].interval(stages['distilled-0'], stages['distilled-1'], spread)
+        held += low <= 0 <= high
+    assert 0.92 < held / 300 < 0.98
+
+
+def test_points_under_shifts_are_compared_within_seeds(tables):
+    summary = {f'{name}/{seed}': {'clean': base + 10 * seed, 'corruption': base / 2 + 10 * seed,
+                                  'corruption drop': 50.}
+               for name, base in (('distilled', 30.), ('scratch', 20.)) for seed in (2, 0, 1)}
+    text, _ = tables[1].in_points(summary, ['corruption'])
+    assert '“scratch” +10.0 [+10.0, +10.0] as it is, +5.0 [+5.0, +5.0] under corruptions' in text
+    assert tables[1].in_points({'vit': summary['scratch/0']}, ['corruption']) == []
