@@ -5,3 +5,4 @@ _base_ = [
     '../_base_/runtime_distill.py'
 ]
 model = dict(teacher=dict(checkpoint='work_dirs/camvid_vit-nano/iter_2000.pth'))
+optim_wrapper = dict(optimizer=dict(lr=3e-3))  # see ../recipes/camvid_rates.py

@@ -4,3 +4,4 @@ _base_ = [
     '../_base_/datasets/camvid_images_120x160.py', '../_base_/schedules/adamw_1000.py',
     '../_base_/runtime_distill.py'
 ]
+optim_wrapper = dict(optimizer=dict(lr=3e-3))  # see ../recipes/camvid_rates.py

@@ -173,17 +173,18 @@ def ablation(results: dict) -> list[str]:
 
 
 def rates(results: dict) -> list[str]:
-    """Losses of short alignments at several learning rates."""
+    """Losses of short runs without labels, or scores of those with labels, by learning rate."""
     found: dict[str, list[tuple[str, float]]] = {}
     for name, row in results['stages'].items():
         kind, _, rate = name.partition('_')
         if rate:
             found.setdefault(kind, []).append((rate, row['mean']))
-    words = [f"{kind} " + ', '.join(f'{loss:.4f} at {rate}' for rate, loss in rows)
-             for kind, rows in found.items()]
-    return ['### Learning rates without labels', '',
-            'The best by the loss after 200 iterations without labels: '
-            f"{'; '.join(words)}.", '',
+    labels = results['metric'] == 'mIoU'
+    words = [f"{kind} " + ', '.join(f"{value:{'.1f' if labels else '.4f'}} at {rate}"
+                                    for rate, value in rows) for kind, rows in found.items()]
+    title, what = (('with', 'mIoU on the validation frames') if labels else
+                   ('without', 'The loss after 200 iterations without labels'))
+    return [f'### Learning rates {title} labels', '', f"{what}: {'; '.join(words)}.", '',
             *ending(results)]
 
 
