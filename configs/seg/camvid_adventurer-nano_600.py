@@ -4,4 +4,4 @@ _base_ = [
     '../_base_/runtime_seg.py', '../_base_/schedules/adamw_600.py'
 ]
 model = dict(decode_head=dict(loss_decode=dict(class_weight={{_base_.class_weight}})))
-optim_wrapper = dict(optimizer=dict(lr=3e-3))  # best of 1e-3, 3e-3, 1e-2 on images/val
+optim_wrapper = dict(optimizer=dict(lr=3e-3))  # see ../recipes/camvid_label_rates.py
