@@ -172,20 +172,27 @@ def ablation(results: dict) -> list[str]:
     return [*table[:at], *(line for word in words for line in (word, '')), *table[at:]]
 
 
+RATES = {  # what a recipe of rates compares
+    'camvid_rates': ('CamVid without labels', 'the loss after 200 iterations'),
+    'camvid_adala_rates': ('CamVid without labels', 'the loss after 200 iterations'),
+    'camvid_label_rates': ('CamVid with labels', 'mIoU on the validation frames after 200 '
+                           'iterations, of the ViT after 400'),
+    'cifar10_rates': ('CIFAR-10', 'the loss after 200 iterations, of the ViT after 300')}
+
+
 def rates(results: dict) -> list[str]:
-    """Losses of short runs without labels, or scores of those with labels, by learning rate."""
+    """Losses or scores of short runs, by learning rate."""
     found: dict[str, list[tuple[str, float]]] = {}
     for name, row in results['stages'].items():
         kind, _, rate = name.partition('_')
         if rate:
             found.setdefault(kind, []).append((rate, row['mean']))
-    labels = results['metric'] == 'mIoU'
-    words = [f"{kind} " + ', '.join(f"{value:{'.1f' if labels else '.4f'}} at {rate}"
-                                    for rate, value in rows) for kind, rows in found.items()]
-    title, what = (('with', 'mIoU on the validation frames') if labels else
-                   ('without', 'The loss after 200 iterations without labels'))
-    return [f'### Learning rates {title} labels', '', f"{what}: {'; '.join(words)}.", '',
-            *ending(results)]
+    digits = 1 if results['metric'] == 'mIoU' else 4
+    words = [f"{kind} " + ', '.join(f'{value:.{digits}f} at {rate}' for rate, value in rows)
+             for kind, rows in found.items()]
+    where, what = RATES[Path(results['recipe']).stem]
+    return [f'### Learning rates, {where}', '', f"By learning rate, {what}: {'; '.join(words)}.",
+            '', *ending(results)]
 
 
 def detector_scores(results: dict, metric: str) -> dict[str, dict]:

@@ -29,7 +29,7 @@ WRITERS = {
         cifar10_scopes=accuracy.ablation,
         streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,
         adala_rates=accuracy.rates, rates_camvid=accuracy.rates,
-        label_rates_camvid=accuracy.rates,
+        label_rates_camvid=accuracy.rates, cifar10_rates=accuracy.rates,
         students_camvid=accuracy.students,
         teachers_camvid=accuracy.comparison, transfer=evidence.transfer,
         robustness=evidence.robustness, cheaper_teacher=speed.teachers),
