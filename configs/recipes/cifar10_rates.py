@@ -1,5 +1,5 @@
 # Learning rates on CIFAR-10, with labels and without: the loss of the last 50 of 200 iterations, of
-# 300 for the teacher. In so few no image comes twice, so this is the loss on images not yet seen; no
+# 300 for the teacher. In so few no image comes twice, so that this is the loss on unseen images; no
 # score decides.
 #   python tools/run_recipe.py configs/recipes/cifar10_rates.py --metric loss --jobs 2 \
 #       --work-dir work_dirs/cifar10

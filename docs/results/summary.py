@@ -151,8 +151,8 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         '| | iterations without labels | with labels | mIoU |', '| --- | --- | --- | --- |',
         *(f"| {text} | {without or ''} | {stage['iterations']} | {score(stage)} |"
           for text, stage, without in rows if stage), '',
-        'Learning rates of ViT-AdaLA are the best of three by the loss without labels, those of '
-        'the others were not searched. ' +
+        'Learning rates of ViT-AdaLA are the best of those tried by the loss without labels '
+        '([rates_camvid.json](docs/results/rates_camvid.json)), those of the others 1e-3. ' +
         ''.join(f'{words} ' for words in dict.fromkeys(
             file['predates'] for file in (camvid, adala) if 'predates' in file)) +
         'Teachers that saw more than the student can, such as CLIP, were not measured.', '',
