@@ -43,7 +43,7 @@ def test_every_variant_of_the_ablation_is_a_config_that_builds():
     from mmvitlin.engine.config import load_config
     stages = [s for s in recipe.load_recipe('configs/recipes/camvid_ablation.py')
               if s.name.startswith('distill-')]
-    assert len(stages) == 13
+    assert len(stages) == 14
     init_default_scope('mmseg')
     seen = set()
     for stage in stages:
@@ -52,4 +52,4 @@ def test_every_variant_of_the_ablation_is_a_config_that_builds():
         with torch.device('meta'):
             model = MODELS.build(cfg.model)
         seen.add((tuple(model.objectives), model.mask_ratio, str(cfg.model.objectives)))
-    assert len(seen) == 13
+    assert len(seen) == 14
