@@ -3,7 +3,7 @@
 # labels for the whole budget of distillation and fine-tuning.
 #   python tools/run_recipe.py configs/recipes/camvid_linearizer.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid
-# All recipes of CamVid may run in one work directory: what one has done, the others have too.
+# Recipes of networks of one size may share a work directory: what one has done, the others have.
 linearizer = 'configs/distill/linearizer_adventurer-nano_camvid.py'
 tuned = 'configs/seg/camvid_adventurer-nano_distilled.py'
 start = 'model.backbone.init_cfg.checkpoint'

@@ -1,8 +1,8 @@
 # Which student? The same teacher distilled by ViT-Linearizer into five networks of about the same
-# size, 400 iterations without labels and 200 with, and each of them from scratch with those 200;
+# size, 300 iterations without labels and 150 with, and each of them from scratch with those 150;
 # teacher and Adventurer are those of camvid_ablation.py.
 #   python tools/run_recipe.py configs/recipes/camvid_students.py --seeds 0 1 2 --jobs 2 \
-#       --work-dir work_dirs/camvid
+#       --work-dir work_dirs/camvid_pico
 teacher = {'model.teacher.checkpoint': 'teacher'}
 names = {
     'adventurer': 'Adventurer',
@@ -11,29 +11,32 @@ names = {
     'convnext': 'ConvNeXt',
     'mixer': 'MLP-Mixer (one image size only)'
 }
-stages = [dict(name='teacher', config='configs/seg/camvid_vit-nano.py')]
+stages = [dict(name='teacher', config='configs/seg/camvid_vit-pico.py')]
 rows = dict(teacher='softmax ViT, trained with labels (the teacher)')
 for kind in names:
-    config = f'configs/seg/camvid_{kind}-nano_distilled.py'
-    distill = f'configs/distill/linearizer_{kind}-nano_camvid.py'
-    if kind == 'adventurer':
-        config = 'configs/seg/camvid_adventurer-nano_short_distilled.py'
-        distill = 'configs/distill/linearizer_adventurer-nano_camvid_short.py'
-    suffix = '-both' if kind == 'adventurer' else '_' + kind.replace('-', '_')
-    scratch = 'supervised' if kind == 'adventurer' else f'scratch{suffix}'
+    of_ablation = kind == 'adventurer'
+    suffix = '-both' if of_ablation else '_' + kind.replace('-', '_')
+    scratch = 'supervised' if of_ablation else f'scratch{suffix}'
+    tuned = f'configs/seg/camvid_{kind}-pico_distilled.py'
+    from_nothing = dict(config='configs/seg/camvid_adventurer-pico.py') if of_ablation else dict(
+        config=tuned, options={'model.backbone.init_cfg': None})
     stages += [
-        dict(name=f'distill{suffix}', config=distill, inputs=teacher, output='student.pth'),
+        dict(
+            name=f'distill{suffix}',
+            config=f'configs/distill/linearizer_{kind}-pico_camvid.py',
+            inputs=teacher,
+            iterations=300,
+            output='student.pth'),
         dict(
             name=f'distilled{suffix}',
-            config=config,
-            inputs={'model.backbone.init_cfg.checkpoint': f'distill{suffix}'}),
-        dict(name='supervised', config='configs/seg/camvid_adventurer-nano_short.py')
-        if kind == 'adventurer' else dict(
-            name=scratch, config=config, options={'model.backbone.init_cfg': None}),
+            config=tuned,
+            inputs={'model.backbone.init_cfg.checkpoint': f'distill{suffix}'},
+            iterations=150),
+        dict(name=scratch, iterations=150, **from_nothing),
     ]
     rows |= {f'distilled{suffix}': names[kind], scratch: f'{names[kind]}, from scratch'}
 report = dict(
-    title='Which student? CamVid (120×160 crops, patch or stride 8, about 2 M parameters)',
+    title='Which student? CamVid (96×128 crops, patch or stride 8, 0.2 to 0.3 M parameters)',
     teacher='teacher',
     student='distilled-both',
     unlabelled=['distill-both'],

@@ -4,28 +4,33 @@
 # bfloat16 throughout, and by the compiled teacher. Without --amp, which would put every teacher in
 # half precision where the machine has it.
 #   python tools/run_recipe.py configs/recipes/camvid_teachers.py --seeds 0 1 2 --jobs 2 \
-#       --work-dir work_dirs/camvid
-distill = 'configs/distill/linearizer_adventurer-nano_camvid_short.py'
-distilled = 'configs/seg/camvid_adventurer-nano_short_distilled.py'
-teacher = {'model.teacher.checkpoint': 'teacher'}
+#       --work-dir work_dirs/camvid_pico
 start = 'model.backbone.init_cfg.checkpoint'
+tuned = dict(config='configs/seg/camvid_adventurer-pico_distilled.py', iterations=150)
+taught = dict(
+    config='configs/distill/linearizer_adventurer-pico_camvid.py',
+    inputs={'model.teacher.checkpoint': 'teacher'},
+    iterations=300,
+    output='student.pth')
+ways = dict(
+    cached={
+        'model.teacher.cache': 'work_dirs/camvid_pico/cache',
+        'train_dataloader.sampler.views': 4
+    },
+    bf16={'model.teacher.precision': 'bf16'},
+    compiled={'model.teacher.compiled': True})
 stages = [
-    dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
-    dict(name='distill-both', config=distill, inputs=teacher, output='student.pth'),
-    dict(name='distilled-both', config=distilled, inputs={start: 'distill-both'}),
-    dict(name='distill_cached', config=distill, inputs=teacher, output='student.pth',
-         options={'model.teacher.cache': 'work_dirs/camvid/cache',
-                  'train_dataloader.sampler.views': 4}),
-    dict(name='distilled_cached', config=distilled, inputs={start: 'distill_cached'}),
-    dict(name='distill_bf16', config=distill, inputs=teacher, output='student.pth',
-         options={'model.teacher.precision': 'bf16'}),
-    dict(name='distilled_bf16', config=distilled, inputs={start: 'distill_bf16'}),
-    dict(name='distill_compiled', config=distill, inputs=teacher, output='student.pth',
-         options={'model.teacher.compiled': True}),
-    dict(name='distilled_compiled', config=distilled, inputs={start: 'distill_compiled'}),
+    dict(name='teacher', config='configs/seg/camvid_vit-pico.py'),
+    dict(name='distill-both', **taught),
+    dict(name='distilled-both', inputs={start: 'distill-both'}, **tuned),
 ]
+for way, options in ways.items():
+    stages += [
+        dict(name=f'distill_{way}', options=options, **taught),
+        dict(name=f'distilled_{way}', inputs={start: f'distill_{way}'}, **tuned),
+    ]
 report = dict(
-    title='A cheaper teacher on CamVid (120×160 crops, patch 8, width 128, 8 blocks)',
+    title='A cheaper teacher on CamVid (96×128 crops, patch 8, width 64, 4 blocks)',
     teacher='teacher',
     student='distilled-both',
     unlabelled=['distill-both'],

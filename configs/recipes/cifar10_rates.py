@@ -3,29 +3,19 @@
 # score decides.
 #   python tools/run_recipe.py configs/recipes/cifar10_rates.py --metric loss --jobs 2 \
 #       --work-dir work_dirs/cifar10
-
-
-def iterations(count):
-    return {
-        'train_cfg.max_iters': count, 'train_cfg.val_interval': count,
-        'default_hooks.checkpoint.interval': count, 'param_scheduler.0.end': count // 10,
-        'param_scheduler.1.begin': count // 10, 'param_scheduler.1.end': count
-    }
-
-
-linearizer = 'configs/distill/linearizer_adventurer-nano_cifar10_short.py'
+linearizer = 'configs/distill/linearizer_adventurer-pico_cifar10.py'
 kinds = dict(
-    vit=('configs/cls/cifar10_vit-nano.py', iterations(300)),
-    scratch=('configs/cls/cifar10_adventurer-nano_short.py', {}),
-    linearizer=(linearizer, iterations(200)),
-    l2=(linearizer, {
-        **iterations(200), 'model.objectives.activation': None, 'model.objectives.mask': None,
+    vit=('configs/cls/cifar10_vit-pico.py', 300, {}),
+    scratch=('configs/cls/cifar10_adventurer-pico.py', 150, {}),
+    linearizer=(linearizer, 200, {}),
+    l2=(linearizer, 200, {
+        'model.objectives.activation': None, 'model.objectives.mask': None,
         'model.mask_ratio': 0.0, 'model.objectives.feature.type': 'mmvitlin.FeatureAlignmentLoss',
         'model.objectives.feature.normalize_target': True
     }),
-    logits=('configs/distill/logits_adventurer-nano_cifar10_short.py', iterations(200)))
-stages = [dict(name='teacher', config='configs/cls/cifar10_vit-nano.py', shared=True)]
-for kind, (path, changes) in kinds.items():
+    logits=('configs/distill/logits_adventurer-pico_cifar10.py', 200, {}))
+stages = [dict(name='teacher', config='configs/cls/cifar10_vit-pico.py', shared=True)]
+for kind, (path, count, changes) in kinds.items():
     taught = kind not in ('vit', 'scratch')
     for rate in (1e-3, 3e-3, 1e-2):
         stages.append(
@@ -33,4 +23,5 @@ for kind, (path, changes) in kinds.items():
                 name=f'{kind}_{rate:g}',
                 config=path,
                 inputs={'model.teacher.checkpoint': 'teacher'} if taught else {},
+                iterations=count,
                 options={**changes, 'optim_wrapper.optimizer.lr': rate}))

@@ -25,7 +25,7 @@ WRITERS = {
     'Do the methods work': dict(
         camvid=accuracy.ablation, camvid_few_labels=accuracy.comparison,
         camvid_ablation=accuracy.ablation,
-        cifar10_linearizer=accuracy.comparison, cifar10_ablation=accuracy.ablation,
+        cifar10_ablation=accuracy.ablation,
         cifar10_scopes=accuracy.ablation,
         streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,
         rates_camvid=accuracy.rates, label_rates_camvid=accuracy.rates,

@@ -39,6 +39,8 @@ class LoadImage(LoadImageFromFile):
             the log, and another sample takes its place. One more stops the run.
         max_pixels: Images of more are refused before they are decoded: a small file can hold an
             absurd one. None for no limit.
+        keep_in_memory: Decode each file once in each process that reads, and keep its pixels: for
+            data sets small enough, whose files are large beside what is trained on.
         **kwargs: As mmcv's, ``imdecode_backend`` being 'pillow' unless said otherwise.
 
     Raises:
@@ -47,10 +49,12 @@ class LoadImage(LoadImageFromFile):
             annotations are for.
     """
 
-    def __init__(self, skip_unreadable: int = 0, max_pixels: int | None = 178_956_970, **kwargs):
+    def __init__(self, skip_unreadable: int = 0, max_pixels: int | None = 178_956_970,
+                 keep_in_memory: bool = False, **kwargs):
         kwargs.setdefault('imdecode_backend', 'pillow')
         super().__init__(**kwargs)
         self.max_pixels = max_pixels
+        self.kept = Kept(keep_in_memory)
         self.allowance = Allowance(skip_unreadable)
 
     def transform(self, results: dict) -> dict | None:
@@ -67,9 +71,12 @@ class LoadImage(LoadImageFromFile):
         seed = getattr(results.get('sample_idx'), 'seed', None)
         if seed is not None:
             set_seed(seed)
-        content = fileio.get(path, backend_args=self.backend_args)
-        with decoding(f'image {path}'):
-            image = self._decode(content)
+        image = self.kept.take(path)
+        if image is None:
+            content = fileio.get(path, backend_args=self.backend_args)
+            with decoding(f'image {path}'):
+                image = self._decode(content)
+            self.kept.put(path, image)
         told = results.get('height'), results.get('width')  # of mmdet's annotations
         if None not in told and image.shape[:2] != told:
             raise UnreadableFileError(
@@ -101,6 +108,28 @@ class LoadImage(LoadImageFromFile):
         if image is None:
             raise ValueError(f'{self.imdecode_backend} does not know the format')
         return image
+
+
+class Kept:
+    """Arrays by file, for those who read the same files again and again.
+
+    Args:
+        enabled: Otherwise nothing is kept.
+    """
+
+    def __init__(self, enabled: bool):
+        self.enabled = enabled
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def take(self, path: str) -> np.ndarray | None:
+        """A copy of the file's array, which later steps may write to; None if it is not here."""
+        array = self.arrays.get(path)
+        return None if array is None else array.copy()
+
+    def put(self, path: str, array: np.ndarray) -> None:
+        """Keep a copy."""
+        if self.enabled:
+            self.arrays[path] = array.copy()
 
 
 @TRANSFORMS.register_module()

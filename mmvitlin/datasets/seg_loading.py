@@ -8,7 +8,7 @@ import numpy as np
 from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 
-from mmvitlin.datasets.loading import Allowance, check_sums, decoding, png_size
+from mmvitlin.datasets.loading import Allowance, Kept, check_sums, decoding, png_size
 from mmvitlin.errors import ConfigError, UnreadableFileError
 from mmvitlin.registry import TRANSFORMS
 
@@ -25,6 +25,7 @@ class LoadSegLabels(LoadAnnotations):
         void_labels: Labels of the file, as they stand there, that mean 'ignore'.
         ignore_index: Label that losses and metrics leave out.
         skip_unreadable: See :class:`LoadImage`.
+        keep_in_memory: See :class:`LoadImage`.
         **kwargs: As mmseg's.
 
     Raises:
@@ -39,8 +40,10 @@ class LoadSegLabels(LoadAnnotations):
                  void_labels: Sequence[int] = (),
                  ignore_index: int = 255,
                  skip_unreadable: int = 0,
+                 keep_in_memory: bool = False,
                  **kwargs):
         super().__init__(**kwargs)
+        self.kept = Kept(keep_in_memory)
         self.allowance = Allowance(skip_unreadable)
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.void_labels = list(void_labels)
@@ -56,6 +59,14 @@ class LoadSegLabels(LoadAnnotations):
 
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
+        classes = self.kept.take(path)
+        if classes is None:
+            classes = self._read(path, results)
+            self.kept.put(path, classes)
+        results['gt_seg_map'] = classes
+        results['seg_fields'].append('gt_seg_map')
+
+    def _read(self, path: str, results: dict) -> np.ndarray:
         try:
             content = fileio.get(path, backend_args=self.backend_args)
         except FileNotFoundError as error:
@@ -76,8 +87,7 @@ class LoadSegLabels(LoadAnnotations):
                                       'have one channel of class numbers')
         if image_size is not None and tuple(labels.shape) != tuple(image_size):
             self._refuse_size(path, labels.shape, results)
-        results['gt_seg_map'] = self._classes(labels.astype(np.int64), path, results)
-        results['seg_fields'].append('gt_seg_map')
+        return self._classes(labels.astype(np.int64), path, results)
 
     @staticmethod
     def _refuse_size(path: str, size: Sequence[int], results: dict) -> None:

@@ -201,3 +201,21 @@ class ConfigOptions(DictAction):
         if bare := [v for v in values if '=' not in v]:
             parser.error(f'{option_string} {bare[0]}: give it as {bare[0]}=VALUE')
         super().__call__(parser, namespace, values, option_string)
+
+
+def schedule_of(cfg: Config, iterations: int) -> dict[str, int]:
+    """``--cfg-options`` by which a config trains for another number of iterations.
+
+    Raises:
+        ConfigError: it counts epochs.
+    """
+    before = cfg.train_cfg.get('max_iters')
+    if before is None:
+        raise ConfigError(f'{cfg.filename} counts epochs; iterations can be set for configs '
+                          'that have train_cfg.max_iters')
+    options = {'train_cfg.max_iters': iterations, 'train_cfg.val_interval': iterations,
+               'default_hooks.checkpoint.interval': iterations}
+    for n, part in enumerate(cfg.get('param_scheduler') or []):
+        options.update({f'param_scheduler.{n}.{end}': round(part[end] * iterations / before)
+                        for end in ('begin', 'end') if end in part})
+    return options

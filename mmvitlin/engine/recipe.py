@@ -22,7 +22,7 @@ from mmengine.config import Config
 
 from mmvitlin import shipped
 from mmvitlin.engine.checkpoints import last_checkpoint
-from mmvitlin.engine.config import load_config, locate_config
+from mmvitlin.engine.config import load_config, locate_config, schedule_of
 from mmvitlin.engine.stage_record import compare, remember
 from mmvitlin.errors import CheckpointError, ConfigError
 
@@ -40,6 +40,8 @@ class Stage:
         config: Config file.
         inputs: Config key → earlier stage whose checkpoint it gets.
         options: More ``--cfg-options``.
+        iterations: Train for as many instead of the config's; its schedule, warm-up included, is
+            stretched or shortened in proportion.
         by_seed: Config key → values, of which each seed takes its own: seed N that at N modulo
             their number.
         output: File in the stage's folder that later stages take; '' for the last
@@ -53,6 +55,7 @@ class Stage:
     output: str = ''
     shared: bool = False
     by_seed: dict[str, list] = field(default_factory=dict)
+    iterations: int = 0
 
     def options_of(self, seed: int) -> dict[str, object]:
         """What a seed is run with."""
@@ -100,6 +103,9 @@ def load_recipe(path: str | Path) -> list[Stage]:
             if stage.there() and not _has(load_config(stage.config), key):
                 raise ConfigError(f"{path}: stage '{stage.name}' gives a checkpoint to {key}, "
                                   f'which {stage.config} does not have')
+        if stage.iterations and stage.there():
+            stage.options = {**schedule_of(load_config(stage.config), stage.iterations),
+                             **stage.options}
         stages.append(stage)
     if not stages:
         raise ConfigError(f'{path} has no stages')

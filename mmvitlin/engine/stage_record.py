@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _WITHOUT_INFLUENCE = ('work_dir', 'data_root', 'num_workers', 'persistent_workers', 'pin_memory',
                       'prefetch_factor', 'logger', 'log_level', 'log_processor', 'visualizer',
-                      'vis_backends', 'launcher', 'max_keep_ckpts')
+                      'vis_backends', 'launcher', 'max_keep_ckpts', 'keep_in_memory')
 
 
 def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool, seed: int = 0

@@ -109,7 +109,7 @@ def test_less_context_is_held_against_the_same_pixels():
 
 def test_what_cannot_be_shifted_is_told_before_anything_is_scored(monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = 'configs/cls/cifar10_vit-nano.py'
+    config = 'configs/cls/cifar10_vit-pico.py'
     options = {'test_dataloader.dataset.pipeline': [
         dict(type='mmvitlin.LoadImage'), dict(type='PackInputs')]}
     check_shifts(load_config(config), conditions(('resolution', 'context')))
@@ -125,7 +125,7 @@ def test_scores_of_another_network_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     weights = tmp_path / 'a.pth'
     weights.write_bytes(b'one')
-    config = 'configs/cls/cifar10_vit-nano.py'
+    config = 'configs/cls/cifar10_vit-pico.py'
     cfg = load_config(config)
     with pytest.raises(CheckpointError, match='no checkpoint at none.pth'):
         made_of(cfg, 'none.pth')

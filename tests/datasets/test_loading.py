@@ -35,6 +35,34 @@ def test_a_whole_image_and_a_truncated_one(tmp_path, load, name):
         load(dict(img_path=str(path)))
 
 
+def test_what_is_kept_in_memory_is_read_once_and_nobody_writes_to_it(tmp_path):
+    image, label = tmp_path / 'x.png', tmp_path / 'y.png'
+    picture = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
+    classes = np.random.default_rng(0).integers(0, 5, (4, 6), np.uint8)
+    cv2.imwrite(str(image), picture)
+    cv2.imwrite(str(label), classes)
+    steps = [TRANSFORMS.build(dict(type='mmvitlin.LoadImage', keep_in_memory=True)),
+             TRANSFORMS.build(dict(type='mmvitlin.LoadSegLabels', num_classes=5,
+                                   keep_in_memory=True))]
+
+    def read():
+        results = dict(img_path=str(image), seg_map_path=str(label), seg_fields=[],
+                       reduce_zero_label=False, label_map=None)
+        for step in steps:
+            results = step(results)
+        assert results['seg_fields'] == ['gt_seg_map']
+        return results['img'], results['gt_seg_map']
+
+    for array in read():
+        array[:] = 0
+    image.unlink()
+    label.unlink()
+    for got, want in zip(read(), (picture, classes), strict=True):
+        assert (got == want).all()
+    with pytest.raises(FileNotFoundError):
+        TRANSFORMS.build(dict(type='mmvitlin.LoadImage'))(dict(img_path=str(image)))
+
+
 def test_altered_bytes_are_noticed(tmp_path, load):
     """Decoders go on to other pixels; the checksums of PNG say so."""
     path = tmp_path / 'x.png'

@@ -137,6 +137,27 @@ def test_each_seed_takes_its_own_value(ran, tmp_path):
             recipe.load_recipe(tmp_path / 'r.py')
 
 
+def test_a_stage_says_for_how_many_iterations(tmp_path):
+    (tmp_path / 'c.py').write_text(
+        "train_cfg = dict(type='IterBasedTrainLoop', max_iters=400)\n"
+        "randomness = dict(seed=0, diff_rank_seed=False)\n"
+        "param_scheduler = [dict(type='LinearLR', begin=0, end=40),\n"
+        "                   dict(type='CosineAnnealingLR', begin=40, end=400)]\n"
+        "default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=400))\n")
+    text = (f"dict(name='a', config='{tmp_path}/c.py', iterations=100, "
+            "options={'randomness.diff_rank_seed': True})")
+    (tmp_path / 'r.py').write_text(f'stages = [{text}]')
+    (stage, ) = recipe.load_recipe(tmp_path / 'r.py')
+    cfg = load_config(stage.config, stage.options)
+    assert (cfg.train_cfg.max_iters, cfg.default_hooks.checkpoint.interval) == (100, 100)
+    assert cfg.randomness.diff_rank_seed
+    assert [(p.begin, p.end) for p in cfg.param_scheduler] == [(0, 10), (10, 100)]
+    assert cfg.train_cfg.val_interval == 100
+    (tmp_path / 'c.py').write_text('train_cfg = dict(max_epochs=3)')
+    with pytest.raises(ConfigError, match='counts epochs'):
+        recipe.load_recipe(tmp_path / 'r.py')
+
+
 def test_what_stands_on_a_stage_that_had_to_run_again_is_compared_with_it(stages, ran, tmp_path):
     commands, _ = ran
     chain = [*stages[:2], recipe.Stage('d', 'd.py', inputs={'k': 'b'})]
@@ -318,12 +339,16 @@ def test_the_recipes_of_the_repository_name_existing_configs():
 
 
 def test_recipes_of_camvid_agree_on_the_stages_they_share():
-    """They may run in one work directory, where a stage of another recipe is taken as done."""
+    """Those of one size may run in one work directory, where a stage of another recipe is taken as
+    done."""
     seen = {}
     for path in sorted((ROOT / 'configs' / 'recipes').glob('camvid_*.py')):
-        for stage in recipe.load_recipe(path):
-            assert seen.setdefault(stage.name, stage) == stage, f'{path.name}: {stage.name}'
-    assert {'teacher', 'distill', 'distilled', 'few_scratch', 'supervised'} <= seen.keys()
+        stages = recipe.load_recipe(path)
+        size = 'pico' if 'pico' in stages[0].config else 'nano'
+        for stage in stages:
+            assert seen.setdefault((size, stage.name), stage) == stage, f'{path.name}: {stage.name}'
+    assert {('nano', 'distill'), ('nano', 'distilled'), ('pico', 'few_scratch'),
+            ('pico', 'supervised'), ('nano', 'teacher'), ('pico', 'teacher')} <= seen.keys()
 
 
 def test_a_recipe_of_the_package_from_anywhere(tmp_path, monkeypatch):

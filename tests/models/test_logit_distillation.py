@@ -10,10 +10,11 @@ from mmvitlin.errors import CheckpointError
 from tests.conftest import ROOT
 
 CONFIGS = {'camvid': 'mmseg', 'cifar10': 'mmpretrain'}
+WIDTH = {'camvid': 'nano', 'cifar10': 'pico'}
 
 
 def build(name, **teacher):
-    cfg = load_config(str(ROOT / f'configs/distill/logits_adventurer-nano_{name}.py'))
+    cfg = load_config(str(ROOT / f'configs/distill/logits_adventurer-{WIDTH[name]}_{name}.py'))
     init_default_scope(CONFIGS[name])
     model = cfg.model
     model.student.backbone.update(arch=dict(embed_dims=32, num_layers=2))

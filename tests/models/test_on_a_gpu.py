@@ -16,12 +16,12 @@ from tests.test_configs import without_weights
 
 TYPES = [None, torch.bfloat16, torch.float16]
 CONFIGS = [
-    'cls/cifar10_adventurer-nano', 'cls/cifar10_vit-nano',
+    'cls/cifar10_adventurer-pico', 'cls/cifar10_vit-pico',
     'distill/adala-attention_vit-nano_camvid', 'distill/adala-feature_vit-nano_camvid',
     'distill/l2_adventurer-nano_camvid',
-    'distill/linearizer_adventurer-nano_camvid', 'distill/linearizer_convnext-nano_camvid',
-    'distill/linearizer_linear-vit-relu-nano_camvid', 'distill/linearizer_mixer-nano_camvid',
-    'distill/logits_adventurer-nano_camvid', 'distill/logits_adventurer-nano_cifar10',
+    'distill/linearizer_adventurer-nano_camvid', 'distill/linearizer_convnext-pico_camvid',
+    'distill/linearizer_linear-vit-relu-pico_camvid', 'distill/linearizer_mixer-pico_camvid',
+    'distill/logits_adventurer-nano_camvid', 'distill/logits_adventurer-pico_cifar10',
     'distill/lolcats_vit-nano_camvid', 'seg/camvid_adventurer-nano', 'seg/camvid_linear-vit-nano',
     'seg/camvid_vit-nano', 'seg/cityscapes_1024_adventurer-tiny'
 ]

@@ -183,5 +183,5 @@ class HighResSegmentor(EncoderDecoder):
 
     def _labels(self, scores: Tensor, a_probability: bool) -> Tensor:
         if self.out_channels > 1:
-            return scores.argmax(0, keepdim=True)
+            return scores.max(0, keepdim=True).indices  # argmax takes up to six times as long
         return (scores if a_probability else scores.sigmoid()) > self.decode_head.threshold

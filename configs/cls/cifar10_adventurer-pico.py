@@ -1,6 +1,6 @@
 # CIFAR-10: the small Adventurer from scratch
 _base_ = [
-    '../_base_/models/classifier_adventurer-nano.py', '../_base_/datasets/cifar10.py',
+    '../_base_/models/classifier_adventurer-pico.py', '../_base_/datasets/cifar10.py',
     '../_base_/runtime_cls.py', '../_base_/schedules/adamw_400.py'
 ]
 log_processor = dict(by_epoch=False)

@@ -1,6 +1,6 @@
-# ViT-Linearizer on CIFAR-10's training images, no labels: small ViT -> small Adventurer
+# a baseline on CIFAR-10: the small ViT's class probabilities -> Adventurer, backbone and head
 _base_ = [
-    '../_base_/models/linearizer_adventurer-nano_cifar10.py',
+    '../_base_/models/logits_classifier_vit-pico_adventurer-pico.py',
     '../_base_/datasets/cifar10_images.py', '../_base_/schedules/adamw_1000.py',
     '../_base_/runtime_distill_cls.py'
 ]

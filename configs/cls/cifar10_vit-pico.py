@@ -1,6 +1,6 @@
 # CIFAR-10: a small softmax ViT from labels, the teacher
 _base_ = [
-    '../_base_/models/classifier_vit-nano.py', '../_base_/datasets/cifar10.py',
+    '../_base_/models/classifier_vit-pico.py', '../_base_/datasets/cifar10.py',
     '../_base_/runtime_cls.py', '../_base_/schedules/adamw_2000.py'
 ]
 log_processor = dict(by_epoch=False)

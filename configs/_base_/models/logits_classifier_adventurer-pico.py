@@ -1,5 +1,5 @@
 # a classifier that learns another's class probabilities; the teacher's backbone is to be put in
-_base_ = ['./classifier_adventurer-nano.py']
+_base_ = ['./classifier_adventurer-pico.py']
 model = dict(
     _delete_=True,
     type='mmvitlin.LogitDistillation',

@@ -1,8 +1,8 @@
 # CIFAR-10: the small Adventurer from its distilled checkpoint
-_base_ = ['./cifar10_adventurer-nano.py']
+_base_ = ['./cifar10_adventurer-pico.py']
 model = dict(
     backbone=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/linearizer_adventurer-nano_cifar10/student.pth',
+            checkpoint='work_dirs/linearizer_adventurer-pico_cifar10/student.pth',
             prefix='backbone.')))

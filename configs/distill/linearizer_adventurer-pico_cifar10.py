@@ -1,6 +1,6 @@
-# a baseline on CIFAR-10: the small ViT's class probabilities -> Adventurer, backbone and head
+# ViT-Linearizer on CIFAR-10's training images, no labels: small ViT -> small Adventurer
 _base_ = [
-    '../_base_/models/logits_classifier_vit-nano_adventurer-nano.py',
+    '../_base_/models/linearizer_adventurer-pico_cifar10.py',
     '../_base_/datasets/cifar10_images.py', '../_base_/schedules/adamw_1000.py',
     '../_base_/runtime_distill_cls.py'
 ]

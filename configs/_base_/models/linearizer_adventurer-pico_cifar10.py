@@ -1,5 +1,5 @@
-# ViT-Linearizer between the small networks of classifier_{vit,adventurer}-nano.py
-_base_ = ['./linearizer_adventurer-nano.py']
+# ViT-Linearizer between the small networks of classifier_{vit,adventurer}-pico.py
+_base_ = ['./linearizer_adventurer-pico.py']
 normalisation = dict(mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255])
 model = dict(
     data_preprocessor=normalisation,
@@ -7,4 +7,4 @@ model = dict(
     teacher=dict(
         **normalisation,
         backbone=dict(img_size=32, model_kwargs=dict(patch_size=4)),
-        checkpoint='work_dirs/cifar10_vit-nano/iter_2000.pth'))
+        checkpoint='work_dirs/cifar10_vit-pico/iter_2000.pth'))
