@@ -46,7 +46,8 @@ def test_it_builds(path, monkeypatch):
         teacher.backbone.model_kwargs = dict(depth=4)  # the full depth only costs time here
     with torch.device('cpu' if 'segmenter' in path else 'meta'):  # its head asks for numbers
         model = MODELS.build(cfg.model)
-    assert sum(p.numel() for p in model.parameters()) > 1e6
+    smallest = 1e5 if 'pico' in path else 1e6
+    assert sum(p.numel() for p in model.parameters()) > smallest
     assert cfg.train_cfg is not None
     loader = cfg.train_dataloader
     assert loader.dataset.data_root

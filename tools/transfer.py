@@ -8,8 +8,8 @@
 Runs are work directories. A student is [NAME=]RUN, or [NAME=]RUN:TUNED_RUN, whose score then stands
 beside the maps of RUN; with three scores and more the table says whether one goes with the other.
 With --seeds every {seed} is each of them in turn, and a student is held against its own seed's
-teacher. Images are of the teacher's test set, evenly spread over it. Writes transfer.json and
-transfer.png.
+teacher. Images are of the teacher's test set, evenly spread over it. Writes transfer.json,
+transfer.png, and transfer_tokens.png: what chosen tokens of one image are similar to.
 """
 import argparse
 import json
@@ -24,6 +24,7 @@ from mmvitlin.analysis.transfer import (
     RunBackbone,
     correlations,
     score_of,
+    tokens_figure,
     transfer_figure,
     transferred,
     unseen_images,
@@ -46,6 +47,8 @@ def parse_args() -> argparse.Namespace:
                         'given')
     parser.add_argument('--seeds', type=int, nargs='+', help='what {seed} stands for')
     parser.add_argument('--images', type=int, default=50)
+    parser.add_argument('--token', type=float, nargs=2, action='append', metavar=('Y', 'X'),
+                        help='to draw, as shares of height and width; more than once')
     parser.add_argument('--metric', default='mIoU')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/transfer'))
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
@@ -60,8 +63,8 @@ def read_student(text: str) -> tuple[str | None, str, str]:
     return name, run, tuned
 
 
-def of_seed(args: argparse.Namespace, seed: int | None) -> list[dict]:
-    """Rows of the table: the students of one seed beside their teacher."""
+def of_seed(args: argparse.Namespace, seed: int | None, draw: bool) -> list[dict]:
+    """Rows of the table: the students of one seed beside their teacher; draws their tokens."""
     def place(text: str) -> str:
         return text if seed is None else text.replace('{seed}', str(seed))
 
@@ -80,6 +83,11 @@ def of_seed(args: argparse.Namespace, seed: int | None) -> list[dict]:
         tuned_ones.insert(0, bool(args.untrained))
         if args.untrained:
             students[0].score = score_of(place(args.untrained), args.metric)
+    if draw:
+        teacher.name = 'teacher'
+        tokens_figure([teacher, *students[:4]], images[len(images) // 2],
+                      args.token or [(0.8, 0.5), (0.4, 0.15), (0.6, 0.8)],
+                      args.out_dir / 'transfer_tokens.png')
     # one number of stages for all, or their means could not be held against each other
     stages = args.stages or min(e.backbone.num_layers for e in (teacher, *students))
     return [dict(name=student.name if seed is None else f'{student.name}/{seed}',
@@ -97,8 +105,8 @@ def main() -> None:
     if args.images < 1:
         raise ConfigError(f'--images must be at least 1, got {args.images}')
     rows: list[dict] = []
-    for seed in args.seeds or [None]:
-        rows += of_seed(args, seed)
+    for n, seed in enumerate(args.seeds or [None]):
+        rows += of_seed(args, seed, draw=n == 0)
     table = Table('student', 'distance of maps, by stage', 'mean', 'CKA, by stage', 'mean',
                   args.metric)
     for row in rows:

@@ -19,7 +19,7 @@ for kind in names:
     scratch = 'supervised' if of_ablation else f'scratch{suffix}'
     tuned = f'configs/seg/camvid_{kind}-pico_distilled.py'
     from_nothing = dict(config='configs/seg/camvid_adventurer-pico.py') if of_ablation else dict(
-        config=tuned, options={'model.backbone.init_cfg': None})
+        config=tuned, options={'model.backbone.init_cfg': None, 'optim_wrapper.optimizer.lr': 1e-2})
     stages += [
         dict(
             name=f'distill{suffix}',

@@ -4,6 +4,12 @@ import statistics
 from accuracy_tables import gap
 from commands import ending
 
+FIGURES = dict(
+    robustness=['![score against severity, and what each corruption costs](robustness.png)', ''],
+    transfer=['![distance of maps and CKA by part of the depth, and distance against the score]'
+              '(transfer.png)', '',
+              '![what chosen tokens are similar to, in the teacher and in students]'
+              '(transfer_tokens.png)', ''])
 KINDS = {'corruption': 'corruptions', 'scale': 'other resolutions', 'share': 'less context'}
 
 
@@ -32,7 +38,8 @@ def robustness(results: dict) -> list[str]:
         cells = [cell for k in kinds for cell in (
             _told([row[k] for row in rows]), f"{_told([row[f'{k} drop'] for row in rows])}%")]
         lines.append(f"| {name} | {_told([row['clean'] for row in rows])} | {' | '.join(cells)} |")
-    return [*lines, '', *in_points(results['summary'], kinds), *ending(results)]
+    return [*lines, '', *in_points(results['summary'], kinds), *FIGURES['robustness'],
+            *ending(results)]
 
 
 def in_points(summary: dict[str, dict], kinds: list[str], student: str = 'distilled') -> list[str]:
@@ -72,7 +79,8 @@ def transfer(results: dict) -> list[str]:
             f"{_told([statistics.mean(row['distance']) for row in rows], 3)} | "
             f"{_told([statistics.mean(row['cka']) for row in rows], 3)} | "
             f"{_told(scores) if scores else ''} |")
-    return [*lines, '', *correlated(results['correlations']), *ending(results)]
+    return [*lines, '', *correlated(results['correlations']), *FIGURES['transfer'],
+            *ending(results)]
 
 
 def correlated(found: dict) -> list[str]:

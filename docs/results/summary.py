@@ -1,6 +1,7 @@
 """The project's README on its results: which method, which network, from which image on."""
 import statistics
 
+import evidence_tables as tables
 from accuracy_tables import (
     ROOT,
     beside,
@@ -53,6 +54,8 @@ def lines(files: dict[str, dict]) -> list[str]:
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
     told += evidence({name: files[name] for name in EVIDENCE if name in files})
+    told += shown_here(tables.robustness(files['robustness'])) if 'robustness' in files else []
+    told += transferred(files['transfer']) if 'transfer' in files else []
     if 'speed_cpu' in files:
         told += speed(files['speed_cpu'], files.get('detection_speed'), files.get('ops_cpu'))
     if 'cheaper_teacher' in files:
@@ -177,6 +180,21 @@ def evidence(files: dict[str, dict]) -> list[str]:
                 'better than', 'level with', 'worse than') if words in found) +
             f". [{name}.json](docs/results/{name}.json)")
     return ['### Further experiments', '', *told, '', *commands(*files.values())] if told else []
+
+
+def shown_here(lines: list[str]) -> list[str]:
+    """Lines of the page of results, for a page two folders above it."""
+    return [line.replace('](', '](docs/results/') if line.startswith('![') else line
+            for line in lines]
+
+
+def transferred(results: dict) -> list[str]:
+    """Whether a student's nearness to its teacher tells its score; the figures."""
+    return ['### What was transferred', '',
+            f"Similarity maps of {len(results['rows'])} students on {results['images']} images "
+            'that neither they nor their teachers saw. ' +
+            tables.correlated(results['correlations'])[0],
+            '', *shown_here(tables.FIGURES['transfer']), *commands(results)]
 
 
 def speed(results: dict, windows: dict | None, ops: dict | None) -> list[str]:

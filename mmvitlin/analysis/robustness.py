@@ -310,11 +310,22 @@ def _summary(scores: dict[str, float]) -> dict[str, float]:
     return told
 
 
+def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Means of the rows that are called NAME/SEED, by NAME."""
+    groups: dict[str, list] = {}
+    for name, row in rows.items():
+        groups.setdefault(name.partition('/')[0], []).append(row)
+    return {name: {key: float(np.mean([row[key] for row in group])) for key in group[0]}
+            for name, group in groups.items()}
+
+
 def robustness_figure(results: dict[str, dict[str, float]], path: str | Path) -> Path:
     """Mean over corruptions against severity, and the drop by corruption, of several networks, over
-    the conditions that all of them have."""
+    the conditions that all of them have; the seeds of a network, called NAME/SEED, are averaged."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.2), width_ratios=(1, 2))
-    shared, summary = shared_conditions(results), summarise(results)
+    shared, summary = shared_conditions(results), over_seeds(summarise(results))
+    results = over_seeds({who: {n: scores[n] for n in shared} for who, scores in results.items()
+                          if 'clean' in scores})
     kinds = sorted({n.rpartition(' ')[0] for n in shared} - {*_NO_CORRUPTION})
     levels = [n for n in SEVERITIES if any(f'{k} {n}' in shared for k in kinds)]
     for column, (who, told) in enumerate(summary.items()):

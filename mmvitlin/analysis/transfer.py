@@ -232,26 +232,71 @@ def _standard_ranks(values: Sequence[float]) -> np.ndarray:
 
 
 def transfer_figure(rows: Sequence[dict], path: str | Path, metric: str = 'mIoU') -> Path:
-    """Distance and CKA over stages, and the mean CKA against the score."""
-    scored = [r for r in rows if r.get('score') is not None]
-    figure, axes = plt.subplots(1, 2 + bool(scored), figsize=(5 * (2 + bool(scored)), 3.8))
+    """Distance and CKA over stages, means over seeds, and each run's mean distance against its
+    score."""
+    kinds: dict[str, list[dict]] = {}
+    for row in rows:
+        kinds.setdefault(_kind(row), []).append(row)
+    looks = {kind: dict(color=plt.get_cmap('tab20' if len(kinds) > 10 else 'tab10')(n % 20),
+                        marker='os^Dv'[n % 5]) for n, kind in enumerate(kinds)}
+    scored = any(r.get('score') is not None for r in rows)
+    figure, axes = plt.subplots(1, 2 + scored, figsize=(5 * (2 + scored), 4.2))
     for axis, name, title in ((axes[0], 'distance', 'distance of similarity maps (1 − cosine)'),
                               (axes[1], 'cka', 'linear CKA')):
-        for n, row in enumerate(rows):
-            axis.plot(range(1, len(row[name]) + 1), row[name], 'o-', color=f'C{n % 10}',
-                      label=row['name'])
+        for kind, runs in kinds.items():
+            means = np.mean([run[name] for run in runs], axis=0)
+            axis.plot(range(1, len(means) + 1), means, label=kind, **looks[kind])
         axis.set(xlabel='stage', title=title)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    axes[1].legend(fontsize=7)
     if scored:
-        for n, row in enumerate(rows):
-            if row.get('score') is None:
-                continue
-            axes[2].plot(np.mean(row['cka']), row['score'], 'o', color=f'C{n % 10}')
-            axes[2].annotate(row['name'], (np.mean(row['cka']), row['score']), fontsize=7,
-                             xytext=(4, 2), textcoords='offset points')
-        axes[2].set(xlabel='mean linear CKA', ylabel=metric, title='does it predict the score?')
-        axes[2].margins(x=0.15)
+        for kind, runs in kinds.items():
+            points = [(np.mean(run['distance']), run['score']) for run in runs
+                      if run.get('score') is not None]
+            if points:
+                axes[2].plot(*zip(*points, strict=True), linestyle='', **looks[kind])
+        axes[2].set(xlabel='mean distance of similarity maps', ylabel=metric,
+                    title='does it predict the score?')
         axes[2].grid(alpha=0.3)
-    figure.tight_layout()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside right upper', fontsize=8)
+    figure.set_layout_engine('constrained')
+    return save(figure, path)
+
+
+def similar_tokens(net: RunBackbone, image: Tensor, at: tuple[float, float]) -> Tensor:
+    """Cosine similarity of the last layer's token at a place to all of them, (h, w).
+
+    Args:
+        net: A network.
+        image: From :func:`unseen_images`.
+        at: (y, x) as shares of height and width, 0 to 1.
+
+    Raises:
+        ConfigError: a place outside the image.
+    """
+    if not all(0 <= share <= 1 for share in at):
+        raise ConfigError(f'a token is chosen by shares of height and width in 0 … 1, got {at}')
+    tokens, = net.tokens(image, [net.backbone.num_layers - 1])
+    features = torch.nn.functional.normalize(tokens.patches[0].float(), dim=-1)
+    row, col = (min(int(share * side), side - 1)
+                for share, side in zip(at, tokens.grid, strict=True))
+    return (features @ features[row * tokens.grid[1] + col]).unflatten(0, tokens.grid)
+
+
+def tokens_figure(nets: Sequence[RunBackbone], image: Tensor,
+                  places: Sequence[tuple[float, float]], path: str | Path) -> Path:
+    """An image with chosen tokens, a row each, and what they are similar to in several networks."""
+    figure, axes = plt.subplots(len(places), 1 + len(nets), squeeze=False, layout='constrained',
+                                figsize=(2.6 * (1 + len(nets)), 2.1 * len(places)))
+    height, width = image.shape[-2:]
+    for line, at in zip(axes, places, strict=True):
+        line[0].imshow(image.flip(0).permute(1, 2, 0))
+        line[0].plot(at[1] * width, at[0] * height, 'o', color='#d55e00', markeredgecolor='white')
+        for axis, net in zip(line[1:], nets, strict=True):
+            shown = axis.imshow(similar_tokens(net, image, at), vmin=-1, vmax=1, cmap='RdBu_r')
+    for axis, name in zip(axes[0], ('chosen token', *(net.name for net in nets)), strict=True):
+        axis.set_title(name, fontsize=9)
+    for axis in axes.flat:
+        axis.axis('off')
+    figure.colorbar(shown, ax=axes, label='cosine to it', shrink=0.8)
     return save(figure, path)

@@ -94,6 +94,21 @@ def test_means_are_of_what_all_networks_have():
         'clean': 40., 'fog': 34., 'fog drop': 15., 'corruption': 34., 'corruption drop': 15.}
 
 
+def test_seeds_are_one_line_of_the_figure(tmp_path, monkeypatch):
+    assert robustness.over_seeds({'a/0': {'x': 1.}, 'a/1': {'x': 3.}, 'b': {'x': 9.}}) == {
+        'a': {'x': 2.}, 'b': {'x': 9.}}
+    kept = []
+    monkeypatch.setattr(robustness, 'save', lambda figure, path: kept.append(figure))
+    robustness.robustness_figure({
+        'a/0': {'clean': 40., 'fog 1': 20., 'snow 1': 30.},
+        'a/1': {'clean': 20., 'fog 1': 20., 'snow 1': 10.},
+        'b': {'clean': 10., 'fog 1': 5.}}, tmp_path / 'x.png')  # snow is not shared by all
+    left, right = kept[0].axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in left.get_lines()}
+    assert lines == {'a': [30., 20.], 'b': [10., 5.]}
+    assert [bar.get_height() for bar in right.patches] == [25., 50.]  # of 50% and 0%
+
+
 def test_less_context_is_held_against_the_same_pixels():
     told = summarise(dict(net={'clean': 40., 'centre 0.5': 20., 'share 0.5': 15.}))['net']
     assert told == {'clean': 40., 'share': 15., 'share drop': 25.}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmvitlin.analysis import transfer
 from mmvitlin.analysis.transfer import (
     RunBackbone,
     centred_alignment,
@@ -112,6 +113,31 @@ def test_a_network_is_next_to_itself(run):
     assert np.mean(apart['distance']) == pytest.approx(np.mean(by_loss), abs=1e-5)
 
 
+def test_the_figure_has_a_line_for_a_kind_and_a_point_for_a_run(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(transfer, 'save', lambda figure, path: kept.append(figure))
+    transfer.transfer_figure([
+        dict(name='a/0', distance=[.1, .3], cka=[.9, .8], score=30.),
+        dict(name='a/1', distance=[.3, .5], cka=[.7, .8], score=32.),
+        dict(name='b/0', distance=[.2, .2], cka=[.5, .5], score=None)], tmp_path / 'x.png')
+    distance, _, scores = kept[0].axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in distance.get_lines()}
+    assert lines == {'a': pytest.approx([.2, .4]), 'b': [.2, .2]}
+    assert [line.get_xydata().tolist() for line in scores.get_lines()] == [
+        [[pytest.approx(.2), 30.], [pytest.approx(.4), 32.]]]
+
+
+def test_a_token_is_most_similar_to_itself(run):
+    net = RunBackbone.of_run(run('a'))
+    image, = unseen_images(net.cfg, 1)
+    found = transfer.similar_tokens(net, image, (0.3, 0.99))
+    assert found.shape == (4, 8)
+    assert divmod(int(found.argmax()), 8) == (1, 7)
+    assert float(found[1, 7]) == pytest.approx(1)
+    with pytest.raises(ConfigError, match='shares of height and width'):
+        transfer.similar_tokens(net, image, (1.2, 0.))
+
+
 def test_what_cannot_be_compared(run, tmp_path):
     teacher = RunBackbone.of_run(run('a'))
     finer = RunBackbone.of_run(run('fine', **{'model.backbone.patch_size': 8}))
@@ -135,7 +161,8 @@ def test_the_command_line(run, tmp_path):
     assert [(r['name'], r['score']) for r in told['rows']] == [('untrained', None), ('one', 30.),
                                                                ('two', 40.)]
     assert told['rows'][1]['cka'] == told['rows'][2]['cka'] != told['rows'][0]['cka']
-    assert (tmp_path / 'out' / 'transfer.png').stat().st_size > 5000
+    for name in ('transfer.png', 'transfer_tokens.png'):
+        assert (tmp_path / 'out' / name).stat().st_size > 5000
 
 
 @pytest.mark.slow
