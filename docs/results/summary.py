@@ -51,6 +51,9 @@ def lines(files: dict[str, dict]) -> list[str]:
     told = []
     if {'camvid', 'adala_camvid', 'speed_cpu'} <= files.keys():
         told += advice(files['camvid'], files['adala_camvid'], files['speed_cpu'])
+        if 'camvid_ablation' in files:
+            told += what_to_match(files['camvid_ablation'])
+        told += ['']
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
     told += evidence({name: files[name] for name in EVIDENCE if name in files})
@@ -121,7 +124,29 @@ def advice(camvid: dict, adala: dict, timed: dict) -> list[str]:
         f"({gap(a['scratch_long'], a['distilled'])}); a linear ViT, in {wins} of "
         f"{len(b['teacher']['values'])} seeds, than the aligned one ({gap(long, student)}).",
         f"- *Small images*: keep the softmax. A linear ViT-B is faster from "
-        f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}.", '']
+        f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}."]
+
+
+def what_to_match(results: dict) -> list[str]:
+    """Which objective, as far as the ablation says."""
+    s, spread = results['stages'], spread_of(results)
+
+    def ahead(name: str, other: str = 'distilled-both') -> str:
+        return f'{beside(s[name], s[other], spread)} it ({gap(s[name], s[other], spread)})'
+
+    return [
+        '- *Which objective*, when the teacher was trained for your very classes, with '
+        f"{s['distill-both']['iterations']} iterations without labels and "
+        f"{s['distilled-both']['iterations']} with, {over(results['seeds'])}: ViT-Linearizer gives "
+        f"an Adventurer mIoU {score(s['distilled-both'])}, and is "
+        f"{beside(s['distilled-both'], s['supervised'])} labels alone "
+        f"({gap(s['distilled-both'], s['supervised'])}). Beside it, activation matching alone is "
+        f"{ahead('distilled-activation_only')}, masked prediction alone "
+        f"{ahead('distilled-mask_only')}; activation matching with nothing masked is "
+        f"{ahead('distilled-activation_unmasked')}, and plain L2 on final features "
+        f"{ahead('distilled-plain_l2')}. If the teacher has a head for your classes, learn its "
+        f"probabilities and keep the head: that is {ahead('logits_head')}. Labels for all of the "
+        f"iterations are {ahead('supervised_long')}."]
 
 
 def accuracy(camvid: dict, adala: dict) -> list[str]:
