@@ -249,13 +249,14 @@ def transfer_figure(rows: Sequence[dict], path: str | Path, metric: str = 'mIoU'
         axis.set(xlabel='stage', title=title)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
+    axes[0].set_yscale('log')  # from hundredths to halves
     if scored:
         for kind, runs in kinds.items():
             points = [(np.mean(run['distance']), run['score']) for run in runs
                       if run.get('score') is not None]
             if points:
                 axes[2].plot(*zip(*points, strict=True), linestyle='', **looks[kind])
-        axes[2].set(xlabel='mean distance of similarity maps', ylabel=metric,
+        axes[2].set(xlabel='mean distance of similarity maps', ylabel=metric, xscale='log',
                     title='does it predict the score?')
         axes[2].grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc='outside right upper', fontsize=8)
