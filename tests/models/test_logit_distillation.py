@@ -20,7 +20,7 @@ def build(name, **teacher):
     model.student.backbone.update(arch=dict(embed_dims=32, num_layers=2))
     part = model.student.decode_head if name == 'camvid' else model.student.head
     part.in_channels = 32
-    model.teacher.model.backbone.model_kwargs.update(embed_dim=128, depth=2)
+    model.teacher.model.backbone.model_kwargs.depth = 2
     model.teacher.checkpoint = None
     model.teacher.update(teacher)
     torch.manual_seed(0)
