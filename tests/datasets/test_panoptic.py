@@ -9,6 +9,7 @@ import pytest
 from mmvitlin import detection
 from mmvitlin.engine.metrics.panoptic_quality import PanopticQuality, match_segments, quality
 from mmvitlin.errors import ConfigError, UnreadableFileError
+from tests.detecting import needs_mmdet
 
 # a row of ten pixels: two things of class 0 and one stuff of class 1
 TOLD = {7: (0, False), 8: (0, False), 9: (1, False)}
@@ -98,6 +99,7 @@ def test_panoptic_pngs(tmp_path):
         read_segments(path)
 
 
+@needs_mmdet
 def test_a_segment_that_the_png_lacks(tmp_path):
     from mmvitlin.datasets.panoptic import read_segments
     path = str(tmp_path / 'a.png')
@@ -107,6 +109,7 @@ def test_a_segment_that_the_png_lacks(tmp_path):
         read_segments(path, (2, 3), [9, 5, 7])
 
 
+@needs_mmdet
 def test_evaluation_asks_for_every_listed_segment(tmp_path):
     import torch
     path = str(tmp_path / 'a.png')
