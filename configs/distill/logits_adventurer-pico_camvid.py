@@ -4,4 +4,4 @@ _base_ = [
     '../_base_/datasets/camvid_images_96x128.py', '../_base_/schedules/adamw_1000.py',
     '../_base_/runtime_distill.py'
 ]
-optim_wrapper = dict(optimizer=dict(lr=1e-2))  # a third of it and a tenth are worse
+optim_wrapper = dict(optimizer=dict(lr=1e-2))  # that of the other distillations of this size
