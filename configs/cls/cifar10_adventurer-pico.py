@@ -4,3 +4,4 @@ _base_ = [
     '../_base_/runtime_cls.py', '../_base_/schedules/adamw_400.py'
 ]
 log_processor = dict(by_epoch=False)
+optim_wrapper = dict(optimizer=dict(lr=3e-3))  # see ../recipes/cifar10_rates.py

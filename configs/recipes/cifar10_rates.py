@@ -1,6 +1,6 @@
 # Learning rates on CIFAR-10, with labels and without: the loss of the last 50 of 200 iterations, of
-# 300 for the teacher. In so few no image comes twice, so that this is the loss on unseen images; no
-# score decides.
+# 300 for the teacher, of 150 for what a distilled student is fine-tuned by. In so few no image comes
+# twice, so that this is the loss on unseen images; no score decides.
 #   python tools/run_recipe.py configs/recipes/cifar10_rates.py --metric loss --jobs 2 \
 #       --work-dir work_dirs/cifar10
 linearizer = 'configs/distill/linearizer_adventurer-pico_cifar10.py'
@@ -24,4 +24,14 @@ for kind, (path, count, changes) in kinds.items():
                 config=path,
                 inputs={'model.teacher.checkpoint': 'teacher'} if taught else {},
                 iterations=count,
+                output='student.pth' if kind == 'linearizer' else '',
                 options={**changes, 'optim_wrapper.optimizer.lr': rate}))
+# fine-tuned, what the rate in the middle distilled
+for rate in (1e-3, 3e-3, 1e-2):
+    stages.append(
+        dict(
+            name=f'distilled_{rate:g}',
+            config='configs/cls/cifar10_adventurer-pico_distilled.py',
+            inputs={'model.backbone.init_cfg.checkpoint': 'linearizer_0.003'},
+            iterations=150,
+            options={'optim_wrapper.optimizer.lr': rate}))

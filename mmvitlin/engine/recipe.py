@@ -397,10 +397,10 @@ def _run(command: list[str], log: Path, name: str = '', threads: int | None = No
             last = line.strip() or last
             if found := _PROGRESS.search(line):
                 done, total, eta, loss = found.groups()
-                print(f'    {name:14s}{done:>6}/{total} iterations, loss {loss}, {eta} left',
+                print(f'    {name:14s} {done:>6}/{total} iterations, loss {loss}, {eta} left',
                       flush=True)
             elif any(name in line for name in ('mIoU:', 'accuracy/top1', 'bbox_mAP:')):
-                print(f"    {name:14s}{line[line.rfind(']') + 1:].strip()}", flush=True)
+                print(f"    {name:14s} {line[line.rfind(']') + 1:].strip()}", flush=True)
     if children is not None:
         children.discard(process)
     return process.returncode, last

@@ -1,10 +1,13 @@
 """What a stage was run with, written beside it, so that no other run passes for it."""
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mmengine import Config
 
 from mmvitlin.device import half_dtype
 from mmvitlin.engine.checkpoints import write_whole
@@ -35,6 +38,12 @@ def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool, s
     own = dict(by_seed={k: v for k, v in stage.options_of(seed).items() if k in stage.by_seed})
     return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp, inputs=files,
                                       **(own if stage.by_seed else {})), default=str))
+
+
+def _merged(settings: dict) -> dict:
+    cfg = Config(copy.deepcopy(settings['config']))
+    cfg.merge_from_dict(settings['options'])
+    return json.loads(json.dumps(cfg.to_dict(), default=str))
 
 
 def _telling(node):
@@ -72,6 +81,8 @@ def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], am
     if before is None:
         return
     changed = [k for k in {**before, **now} if k != 'inputs' and before.get(k) != now.get(k)]
+    if changed and {'config', 'options'}.issuperset(changed) and _merged(before) == _merged(now):
+        changed = []  # what a config says now, an option said before, or overrides
     had, has = before.get('inputs', {}), now['inputs']
     changed += [f'inputs ({k})' for k in sorted({*had, *stage.inputs})  # a file may be gone
                 if k not in had or k not in stage.inputs or has.get(k, had[k]) != had[k]]

@@ -108,6 +108,22 @@ def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages
     assert len(commands) == 3
 
 
+def test_a_config_may_change_what_the_options_say_anyway(ran, tmp_path):
+    config, commands = tmp_path / 'c.py', ran[0]
+    config.write_text('optimizer = dict(lr=1e-3)')
+    stages = [recipe.Stage(name='a', config=str(config), options={'optimizer.lr': 1e-2})]
+    recipe.run_recipe(stages, tmp_path / 'w')
+    config.write_text('optimizer = dict(lr=3e-3)')  # the search's best; the options overrule it
+    recipe.run_recipe(stages, tmp_path / 'w')
+    assert len(commands) == 1
+    config.write_text('optimizer = dict(lr=1e-2)')
+    recipe.run_recipe([replace(stages[0], options={})], tmp_path / 'w')  # the same again
+    assert len(commands) == 1
+    config.write_text('optimizer = dict(lr=3e-3)')
+    with pytest.raises(ConfigError, match="stage 'a' in .* was run with another config and"):
+        recipe.run_recipe([replace(stages[0], options={})], tmp_path / 'w')
+
+
 def test_mixed_precision_is_what_it_means_on_the_machine(stages, ran, tmp_path, monkeypatch):
     recipe.run_recipe(stages, tmp_path, amp=True)
     monkeypatch.setattr(stage_record, 'half_dtype', lambda: torch.float16)
