@@ -6,3 +6,4 @@ model = dict(
             type='Pretrained',
             checkpoint='work_dirs/linearizer_adventurer-pico_cifar10/student.pth',
             prefix='backbone.')))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))  # see ../recipes/cifar10_rates.py
