@@ -1,6 +1,6 @@
 # Learning rates on CIFAR-10, with labels and without: the loss of the last 50 of 200 iterations, of
-# 300 for the teacher, of 150 for a student with labels. In so few no image comes twice, so that this
-# is the loss on unseen images; no score decides.
+# 300 for the teacher, of 150 for a student with labels. In so few no image comes twice, so that
+# this is the loss on unseen images; no score decides.
 #   python tools/run_recipe.py configs/recipes/cifar10_rates.py --metric loss --jobs 2 \
 #       --work-dir work_dirs/cifar10
 linearizer = 'configs/distill/linearizer_adventurer-pico_cifar10.py'
