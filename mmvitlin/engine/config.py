@@ -110,7 +110,7 @@ def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
         if top in _RUNNER:
             continue
         if top in variables and top in cfg:
-            made = [k for k, v in _leaves(cfg) if v == cfg[top] and k.split('.')[0] in _RUNNER]
+            made = [k for k, v in leaves(cfg) if v == cfg[top] and k.split('.')[0] in _RUNNER]
             made = [k for k in made if k.rsplit('.', 1)[-1] == top] or made
             hint = f", such as {', '.join(made[:3])}" if made else ''
             raise ConfigError(f"{what}: '{top}' is a variable of {path}, and is used before "
@@ -136,13 +136,13 @@ def _variables(path: str) -> set[str]:
     return found
 
 
-def _leaves(node, key: str = '') -> Iterator[tuple[str, object]]:
+def leaves(node, key: str = '') -> Iterator[tuple[str, object]]:
     """(key, value) of all that is below a part of a config."""
     if key:
         yield key, node
     if isinstance(node, (Config, dict, list, tuple)):
         for name, child in enumerate(node) if isinstance(node, (list, tuple)) else node.items():
-            yield from _leaves(child, f'{key}.{name}' if key else str(name))
+            yield from leaves(child, f'{key}.{name}' if key else str(name))
 
 
 def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:

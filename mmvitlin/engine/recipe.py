@@ -4,12 +4,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import shlex
-import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -17,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from mmengine.config import Config
 
 from mmvitlin import shipped
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.config import load_config, locate_config, schedule_of
+from mmvitlin.engine.stage_process import Children, Locks, run_logged
 from mmvitlin.engine.stage_record import compare, remember
 from mmvitlin.errors import CheckpointError, ConfigError
 
@@ -259,7 +255,7 @@ def run_recipe(stages: Sequence[Stage],
     failed: dict[Path, str] = {}
     elsewhere: set[Path] = set()  # what another process works at
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
-    with ThreadPoolExecutor(jobs) as pool, _Children() as children, _Locks() as locks:
+    with ThreadPoolExecutor(jobs) as pool, Children() as children, Locks() as locks:
         running: dict[Future, Path] = {}
         while waiting or running:
             ready = [(f, run) for f, run in waiting.items() if not left & needed(*run)]
@@ -285,7 +281,7 @@ def run_recipe(stages: Sequence[Stage],
                 remember(stage, target, options or {}, given, amp, seed)
                 label = stage.name if len(seeds) == 1 else f'{stage.name} {seed}'
                 print(f'[{label}] {shlex.join(command[1:])}', flush=True)
-                running[pool.submit(_run, command, target / 'train.log', label,
+                running[pool.submit(run_logged, command, target / 'train.log', label,
                                     None if alone else threads, children)] = target
             if not running:
                 time.sleep(_POLL if elsewhere & waiting.keys() else 0)
@@ -331,76 +327,3 @@ def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],
     if any(folder.glob('*.pth')):
         command.append('--resume')
     return command
-
-
-class _Children(set):
-    """Running processes; none outlives the recipe, also when it is ended by SIGTERM."""
-
-    def __enter__(self) -> _Children:
-        self._before = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        return self
-
-    def __exit__(self, *_) -> None:
-        for process in list(self):
-            process.terminate()
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-
-
-class _Locks(dict):
-    """Folders of stages that this process works at, also where several machines share them."""
-
-    def claim(self, folder: Path) -> bool:
-        """Whether the folder is this process's now."""
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / '.lock')
-        with suppress(Timeout):
-            lock.acquire(timeout=0)
-            self[folder] = lock
-        return folder in self
-
-    def free(self, folder: Path) -> None:
-        """Leave the folder to others."""
-        self.pop(folder).release()
-
-    def __enter__(self) -> _Locks:
-        return self
-
-    def __exit__(self, *_) -> None:
-        for folder in list(self):
-            self.free(folder)
-
-
-_PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*?eta: (\S+).*? loss: (\S+)')
-
-
-def _run(command: list[str], log: Path, name: str = '', threads: int | None = None,
-         children: set | None = None) -> tuple[int, str]:
-    """Run a stage: everything it says goes to the log, its progress to the terminal.
-
-    Returns:
-        Exit status and the last line it said.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    last, env = '', dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
-    if threads is not None:
-        env['OMP_NUM_THREADS'] = str(threads)
-    with log.open('a', buffering=1) as file, subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
-            env=env) as process:
-        if children is not None:
-            children.add(process)
-        for line in process.stdout:
-            file.write(line)
-            last = line.strip() or last
-            if found := _PROGRESS.search(line):
-                done, total, eta, loss = found.groups()
-                print(f'    {name:14s} {done:>6}/{total} iterations, loss {loss}, {eta} left',
-                      flush=True)
-            elif any(name in line for name in ('mIoU:', 'accuracy/top1', 'bbox_mAP:')):
-                print(f"    {name:14s} {line[line.rfind(']') + 1:].strip()}", flush=True)
-    if children is not None:
-        children.discard(process)
-    return process.returncode, last

@@ -1,17 +1,14 @@
 """What a stage was run with, written beside it, so that no other run passes for it."""
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmengine import Config
-
 from mmvitlin.device import half_dtype
 from mmvitlin.engine.checkpoints import write_whole
-from mmvitlin.engine.config import load_config
+from mmvitlin.engine.config import leaves, load_config
 from mmvitlin.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,30 +23,35 @@ def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool, s
                 ) -> dict:
     """Everything that the outcome of a stage follows from, but its seed and the data's place.
 
-    'amp' is the precision that ``--amp`` means on this machine, False where it means none.
+    'config' has the options merged into it; 'amp' is the precision that ``--amp`` means on this
+    machine, False where it means none.
     """
     options = {k: v for k, v in {**options, **stage.options}.items()
                if k.split('.')[-1] not in _WITHOUT_INFLUENCE}
     files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
              for k, v in given.items() if Path(v).is_file()}
-    cfg = load_config(stage.config).to_dict() if stage.there() else {}
+    cfg = load_config(stage.config, options).to_dict() if stage.there() else options
     half = half_dtype() if amp else None
     amp = str(half).removeprefix('torch.') if half else False
     own = dict(by_seed={k: v for k, v in stage.options_of(seed).items() if k in stage.by_seed})
-    return json.loads(json.dumps(dict(config=_telling(cfg), options=options, amp=amp, inputs=files,
+    return json.loads(json.dumps(dict(config=_telling(cfg), amp=amp, inputs=files,
                                       **(own if stage.by_seed else {})), default=str))
-
-
-def _merged(settings: dict) -> dict:
-    cfg = Config(copy.deepcopy(settings['config']))
-    cfg.merge_from_dict(settings['options'])
-    return json.loads(json.dumps(cfg.to_dict(), default=str))
 
 
 def _telling(node):
     if isinstance(node, dict):
         return {str(k): _telling(v) for k, v in node.items() if k not in _WITHOUT_INFLUENCE}
     return [_telling(v) for v in node] if isinstance(node, (list, tuple)) else node
+
+
+def _differing(before: dict, now: dict) -> list[str]:
+    """Innermost keys whose values are not the same."""
+    had, has = dict(leaves(before)), dict(leaves(now))
+    either = {**had, **has}
+    nested = {k for k, v in either.items() if isinstance(v, (dict, list))
+              and type(had.get(k)) is type(has.get(k))}  # what differs is below
+    return [k for k in either if k not in nested and (
+        k not in had or k not in has or had[k] != has[k])]
 
 
 def remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool,
@@ -80,9 +82,9 @@ def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], am
     before, now = record_of(folder), settings_of(stage, options, given, amp, seed)
     if before is None:
         return
-    changed = [k for k in {**before, **now} if k != 'inputs' and before.get(k) != now.get(k)]
-    if changed and {'config', 'options'}.issuperset(changed) and _merged(before) == _merged(now):
-        changed = []  # what a config says now, an option said before, or overrides
+    changed = [k for k in ('amp', 'by_seed') if before.get(k) != now.get(k)]
+    if keys := _differing(before.get('config', {}), now['config']):
+        changed.insert(0, f"config ({', '.join(keys[:3])}{', …' if keys[3:] else ''})")
     had, has = before.get('inputs', {}), now['inputs']
     changed += [f'inputs ({k})' for k in sorted({*had, *stage.inputs})  # a file may be gone
                 if k not in had or k not in stage.inputs or has.get(k, had[k]) != had[k]]

@@ -53,7 +53,7 @@ def ran(monkeypatch):
         return status, 'error: the disk is full'
 
     run.failing, run.threads = {}, {}
-    monkeypatch.setattr(recipe, '_run', run)
+    monkeypatch.setattr(recipe, 'run_logged', run)
     monkeypatch.setattr(stage_record, 'half_dtype', lambda: torch.bfloat16)
     return commands, run
 
@@ -78,7 +78,8 @@ def test_processes_share_a_work_directory(stages, ran, tmp_path, monkeypatch, ca
     def nap(seconds):
         naps.append(seconds)
         if len(naps) == 3:  # the other process ends
-            recipe._run(['r', '--seed', '0'], tmp_path / 'seed0' / 'a' / 'train.log', '', 1, None)
+            log = tmp_path / 'seed0' / 'a' / 'train.log'
+            recipe.run_logged(['r', '--seed', '0'], log, '', 1, None)
             lock.release()
 
     monkeypatch.setattr(recipe.time, 'sleep', nap)
@@ -98,8 +99,9 @@ def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages
     commands, _ = ran
     recipe.run_recipe(stages, tmp_path, options={'data_root': 'd'})
     recipe.run_recipe(stages, tmp_path, options={'data_root': 'moved'})  # no other data
-    for changed in (dict(amp=True), dict(options={'max_iters': 7})):
-        with pytest.raises(ConfigError, match="'a' in .*a was run with another (amp|options)"):
+    for changed, told in ((dict(amp=True), 'amp;'),
+                          (dict(options={'max_iters': 7}), r'config \(max_iters\);')):
+        with pytest.raises(ConfigError, match=f"'a' in .*a was run with another {told}"):
             recipe.run_recipe(stages, tmp_path, **changed)
     student = tmp_path / 'seed0' / 'a' / 'student.pth'
     student.write_bytes(b'of another run')
@@ -120,7 +122,7 @@ def test_a_config_may_change_what_the_options_say_anyway(ran, tmp_path):
     recipe.run_recipe([replace(stages[0], options={})], tmp_path / 'w')  # the same again
     assert len(commands) == 1
     config.write_text('optimizer = dict(lr=3e-3)')
-    with pytest.raises(ConfigError, match="stage 'a' in .* was run with another config and"):
+    with pytest.raises(ConfigError, match=r"'a' in .* another config \(optimizer.lr\); give"):
         recipe.run_recipe([replace(stages[0], options={})], tmp_path / 'w')
 
 
@@ -231,7 +233,7 @@ def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_
     words = ('Iter(train) [ 50/400]  lr: 1e-3  eta: 0:01:02  time: 0.2  loss: 1.5  x: 2\n'
              'Iter(val) [3/3]    aAcc: 50.0  mIoU: 12.3\n')
     code = f'import sys; print({words!r}); print("error: no", file=sys.stderr); sys.exit(2)'
-    status, last = recipe._run([sys.executable, '-c', code], tmp_path / 'a' / 'train.log')
+    status, last = recipe.run_logged([sys.executable, '-c', code], tmp_path / 'a' / 'train.log')
     assert (status, last) == (2, 'error: no')
     shown = capsys.readouterr().out
     assert '50/400 iterations, loss 1.5, 0:01:02 left' in shown

@@ -99,6 +99,8 @@ def test_a_shared_run_counts_once_and_those_of_two_machines_twice():
     assert summarise(runs, shared=['teacher'])['teacher']['values'] == [9.]
     runs['2']['teacher'] = dict(runs['1']['teacher'], metrics={'mIoU': 10.})
     assert summarise(runs, shared=['teacher'])['teacher']['values'] == [9., 10.]
+    runs = {'0': {'teacher': dict(metrics={}, train={'loss': 1.7964}, iterations=1, seconds=1)}}
+    assert summarise(runs, 'loss')['teacher']['values'] == [1.7964]
 
 
 def test_the_tool_joins_and_loses_no_seed(tmp_path, monkeypatch, capsys):
@@ -111,7 +113,7 @@ def test_the_tool_joins_and_loses_no_seed(tmp_path, monkeypatch, capsys):
             dict(metrics={'mIoU': 30. + seed}, iterations=9, seconds=1.5)))
         return 0, ''
 
-    monkeypatch.setattr(recipe, '_run', run)
+    monkeypatch.setattr(recipe, 'run_logged', run)
     (tmp_path / 'r.py').write_text("stages = [dict(name='a', config='a.py')]")
     main = runpy.run_path(str(ROOT / 'tools' / 'run_recipe.py'))['main']
     out = tmp_path / 'out.json'

@@ -1,0 +1,86 @@
+"""Processes that run stages: what they say, who works where, and that none outlives its caller."""
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+class Children(set):
+    """Running processes; none outlives the recipe, also when it is ended by SIGTERM."""
+
+    def __enter__(self) -> Children:
+        self._before = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for process in list(self):
+            process.terminate()
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+
+class Locks(dict):
+    """Folders of stages that this process works at, also where several machines share them."""
+
+    def claim(self, folder: Path) -> bool:
+        """Whether the folder is this process's now."""
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / '.lock')
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            self[folder] = lock
+        return folder in self
+
+    def free(self, folder: Path) -> None:
+        """Leave the folder to others."""
+        self.pop(folder).release()
+
+    def __enter__(self) -> Locks:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for folder in list(self):
+            self.free(folder)
+
+
+_PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*?eta: (\S+).*? loss: (\S+)')
+
+
+def run_logged(command: list[str], log: Path, name: str = '', threads: int | None = None,
+         children: set | None = None) -> tuple[int, str]:
+    """Run a stage: everything it says goes to the log, its progress to the terminal.
+
+    Returns:
+        Exit status and the last line it said.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    last, env = '', dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
+    if threads is not None:
+        env['OMP_NUM_THREADS'] = str(threads)
+    with log.open('a', buffering=1) as file, subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
+            env=env) as process:
+        if children is not None:
+            children.add(process)
+        for line in process.stdout:
+            file.write(line)
+            last = line.strip() or last
+            if found := _PROGRESS.search(line):
+                done, total, eta, loss = found.groups()
+                print(f'    {name:14s} {done:>6}/{total} iterations, loss {loss}, {eta} left',
+                      flush=True)
+            elif any(name in line for name in ('mIoU:', 'accuracy/top1', 'bbox_mAP:')):
+                print(f"    {name:14s} {line[line.rfind(']') + 1:].strip()}", flush=True)
+    if children is not None:
+        children.discard(process)
+    return process.returncode, last
