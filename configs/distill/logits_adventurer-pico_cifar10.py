@@ -5,4 +5,4 @@ _base_ = [
     '../_base_/runtime_distill_cls.py'
 ]
 log_processor = dict(by_epoch=False)
-optim_wrapper = dict(optimizer=dict(lr=1e-2))  # that of the other distillation of this size
+optim_wrapper = dict(optimizer=dict(lr=1e-2))  # see ../recipes/cifar10_rates.py

@@ -176,7 +176,7 @@ RATES = {  # what a recipe of rates compares
     'camvid_rates': ('CamVid without labels', 'the loss after 200 iterations'),
     'camvid_label_rates': ('CamVid with labels', 'mIoU on the validation frames after 150 '
                            'iterations, of the ViT and of “long” after 450'),
-    'cifar10_rates': ('CIFAR-10', 'the loss after 200 iterations, from scratch after 150, of the '
+    'cifar10_rates': ('CIFAR-10', 'the loss after 200 iterations, with labels after 150, of the '
                       'ViT after 300')}
 
 
@@ -187,8 +187,8 @@ def rates(results: dict) -> list[str]:
         kind, _, rate = name.partition('_')
         if rate:
             found.setdefault(kind, []).append((rate, row['mean']))
-    digits = 1 if results['metric'] == 'mIoU' else 4
-    words = [f"{kind} " + ', '.join(f'{value:.{digits}f} at {rate}' for rate, value in rows)
+    form = '.1f' if results['metric'] == 'mIoU' else '#.3g'
+    words = [f"{kind} " + ', '.join(f'{value:{form}} at {rate}' for rate, value in rows)
              for kind, rows in found.items()]
     where, what = RATES[Path(results['recipe']).stem]
     return [f'### Learning rates, {where}', '', f"By learning rate, {what}: {'; '.join(words)}.",

@@ -53,7 +53,7 @@ def summarise(runs: Mapping[int, Mapping[str, dict]], metric: str = 'mIoU',
         entry = dict(iterations=rows[0]['iterations'],
                      seconds=round(statistics.mean(row['seconds'] for row in rows), 1))
         if values:
-            digits = 2 if max(values) > 1 else 4  # percents, or fractions as COCO's
+            digits = 2 if max(values) > 10 else 4  # percents, or losses, or fractions as COCO's
             entry.update(mean=round(statistics.mean(values), digits),
                          std=round(statistics.stdev(values), digits) if len(values) > 1 else 0.0,
                          values=[round(v, digits) for v in values])
