@@ -12,8 +12,10 @@ def tables(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / 'docs' / 'results')
     import accuracy_tables
     import evidence_tables
-    yield accuracy_tables, evidence_tables
-    for name in ('accuracy_tables', 'evidence_tables', 'speed_tables', 'commands'):
+    import summary
+    yield accuracy_tables, evidence_tables, summary
+    for name in ('accuracy_tables', 'evidence_tables', 'speed_tables', 'trust_table', 'commands',
+                 'summary'):
         sys.modules.pop(name, None)
 
 
@@ -69,3 +71,40 @@ def test_points_under_shifts_are_compared_within_seeds(tables):
     text, _ = tables[1].in_points(summary, ['corruption'])
     assert '“scratch” +10.0 [+10.0, +10.0] as it is, +5.0 [+5.0, +5.0] under corruptions' in text
     assert tables[1].in_points({'vit': summary['scratch/0']}, ['corruption']) == []
+
+
+def ablation_of(recipe: str, metric: str, **rows: float) -> dict:
+    """An ablation whose rows scatter alike over three seeds, by their means."""
+    names = ['distilled-both', 'distilled-activation_only', 'distilled-activation_unmasked',
+             'distilled-mask_only', 'distilled-plain_l2', 'distilled-stages_1', 'logits_head',
+             'supervised', 'supervised_long']
+    stages = {name: dict(row(*(rows.get(name.replace('-', '_'), 30.) + d for d in (-1, 0, 1))),
+                         std=1., iterations=150) for name in names}
+    for n, stage in enumerate(stages.values()):  # what is left beyond row and seed
+        stage['values'][n % 3] += 0.01
+    return dict(recipe=f'configs/recipes/{recipe}.py', metric=metric, seeds=[0, 1, 2],
+                command='python …', stages=dict(stages, **{'distill-both': dict(iterations=300)}))
+
+
+def test_the_readme_says_what_was_above_the_method_on_every_data_set(tables):
+    files = {
+        'CamVid': ablation_of('camvid_ablation', 'mIoU', distilled_plain_l2=33.,
+                              logits_head=34., supervised=25.),
+        'CIFAR-10': ablation_of('cifar10_ablation', 'accuracy/top1', distilled_plain_l2=33.,
+                                logits_head=20., supervised=25.)}
+    told, = tables[2].which_objective(files)
+    assert 'Better on CamVid and CIFAR-10: plain L2 on final features. ' in told
+    assert told.count('worse than it labels alone') == 2
+    assert 'level with it activation matching alone, the same with nothing masked, masked' in told
+    assert 'gives an Adventurer top-1 accuracy 30.0 ± 1.0' in told
+    told, = tables[2].which_objective({'CIFAR-10': files['CIFAR-10']})
+    assert 'Better on' not in told
+
+    lines = tables[2].ablations(files)
+    plain = next(line for line in lines if line.startswith('| plain L2'))
+    assert plain.count('**+3.0 [') == 2
+    one = next(line for line in lines if line.startswith('| K = 1'))
+    assert '+0.0 [' in one
+    assert '**' not in one
+    two = next(line for line in lines if line.startswith('| K = 2'))  # not measured
+    assert two.endswith('| – |  | – |  |')

@@ -27,6 +27,7 @@ stages = [
         name='logits_head',
         config=scratch,
         inputs={'load_from': 'distill_logits'},
+        options={'optim_wrapper.optimizer.lr': 1e-3},  # that of all that starts distilled
         iterations=150),
     dict(name='supervised', config=scratch, iterations=150),
     dict(name='supervised_long', config=scratch, iterations=450),

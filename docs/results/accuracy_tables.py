@@ -102,7 +102,7 @@ def comparison(results: dict) -> list[str]:
     stages, seeds = results['stages'], results['seeds']
     student, spread = stages[told.student], spread_of(results)
     rows = {name: text for name, text in told.rows.items() if 'mean' in stages.get(name, {})}
-    metric = METRICS.get(results.get('metric'), 'mIoU')
+    metric = measure(results)
     lines = [
         f'### {told.title}', '',
         f'{metric} on held-out images in percent, {over(seeds)}; the last column is by '
@@ -121,6 +121,18 @@ def comparison(results: dict) -> list[str]:
     return lines
 
 
+def measure(results: dict) -> str:
+    """What the scores of a recipe are, in words."""
+    return METRICS.get(results.get('metric'), 'mIoU')
+
+
+def student_stages() -> dict[str, tuple[str, str]]:
+    """Kind of student → its stages of the recipe of students: distilled, and from scratch."""
+    found = {kind: tuple(f"{stage}_{kind.replace('-', '_')}" for stage in ('distilled', 'scratch'))
+             for kind in STUDENTS if kind != 'vit'}
+    return {**found, 'adventurer': ('distilled-both', 'supervised')}
+
+
 def students(results: dict) -> list[str]:
     """Accuracy of several students, distilled and from scratch, beside their size and time."""
     told, stages = load_report(ROOT / results['recipe']), results['stages']
@@ -133,10 +145,7 @@ def students(results: dict) -> list[str]:
              f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns),
              f"| {STUDENTS['vit']} | {score(stages[told.teacher])} |  |  | "
              f"{' | '.join(cells['vit'])} |"]
-    for kind in (kind for kind in cells if kind != 'vit'):
-        name = kind.replace('-', '_')
-        names = dict(adventurer=('distilled-both', 'supervised')).get(
-            kind, (f'distilled_{name}', f'scratch_{name}'))
+    for kind, names in student_stages().items():
         distilled, scratch = (stages[stage] for stage in names)
         lines.append(f'| {STUDENTS[kind]} | {score(distilled)} | {score(scratch)} | '
                      f"{gap(distilled, scratch)} | {' | '.join(cells[kind])} |")

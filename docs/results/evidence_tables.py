@@ -5,7 +5,6 @@ from accuracy_tables import gap
 from commands import ending
 
 FIGURES = dict(
-    robustness=['![score against severity, and what each corruption costs](robustness.png)', ''],
     transfer=['![distance of maps and CKA by part of the depth, and distance against the score]'
               '(transfer.png)', '',
               '![what chosen tokens are similar to, in the teacher and in students]'
@@ -26,19 +25,28 @@ def _told(values: list[float], digits: int = 1) -> str:
     return f'{statistics.mean(values):.{digits}f}{spread}'
 
 
-def robustness(results: dict) -> list[str]:
-    """Scores of several networks under the same shifts, and what part of them is lost."""
+SHIFTED = dict(robustness='segmentation of CamVid', robustness_cifar10='classification of CIFAR-10')
+
+
+def robustness(results: dict, name: str = 'robustness') -> list[str]:
+    """Scores of several networks under the same shifts, and what part of them is lost.
+
+    Args:
+        results: Of the file.
+        name: Its name without ending, which is that of its figure.
+    """
     kinds = [k for k in KINDS if any(k in row for row in results['summary'].values())]
-    lines = ['### Under corruptions, at other resolutions, with less context', '',
+    lines = [f'### Under corruptions, at other resolutions, with less context: {SHIFTED[name]}', '',
              'Mean score in percent, and what part of the score without the shift is lost, over '
              f"{len(results['conditions']) - 1} conditions (mean ± deviation over seeds):", '',
              f"| | as it is | {' | '.join(f'{KINDS[k]} | lost' for k in kinds)} |",
              '| --- | --- |' + ' --- | --- |' * len(kinds)]
-    for name, rows in _by_name(results['summary'].items()).items():
+    for net, rows in _by_name(results['summary'].items()).items():
         cells = [cell for k in kinds for cell in (
             _told([row[k] for row in rows]), f"{_told([row[f'{k} drop'] for row in rows])}%")]
-        lines.append(f"| {name} | {_told([row['clean'] for row in rows])} | {' | '.join(cells)} |")
-    return [*lines, '', *in_points(results['summary'], kinds), *FIGURES['robustness'],
+        lines.append(f"| {net} | {_told([row['clean'] for row in rows])} | {' | '.join(cells)} |")
+    return [*lines, '', *in_points(results['summary'], kinds),
+            f'![score against severity, and what each corruption costs]({name}.png)', '',
             *ending(results)]
 
 

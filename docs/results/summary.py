@@ -6,16 +6,21 @@ from accuracy_tables import (
     ROOT,
     beside,
     camvid_cells,
+    comparison,
     detector_scores,
     gap,
     gaps_of,
     load_report,
+    measure,
     over,
     score,
     spread_of,
+    student_stages,
+    students,
 )
 from commands import commands
 from speed_tables import (
+    STUDENTS,
     SUBJECTS,
     by_area,
     detector_times,
@@ -30,8 +35,7 @@ from trust_table import survived
 
 MODES = dict(whole='whole', slide='in windows')
 THIN = ('pole', 'traffic light', 'traffic sign')
-EVIDENCE = ('camvid_ablation', 'cifar10_ablation', 'cifar10_scopes', 'camvid_few_labels',
-            'students_camvid', 'teachers_camvid')
+ABLATIONS = {'CamVid': 'camvid_ablation', 'CIFAR-10': 'cifar10_ablation'}
 READY = dict(
     camvid_ablation='the ablation of ViT-Linearizer on CamVid (recipe `camvid_ablation.py`)',
     resolution_streets='what resolution buys on drawn streets (`tools/resolution_curve.py`)',
@@ -43,26 +47,33 @@ READY = dict(
     detection_streets='detectors on drawn streets (`streets_detection.py`)',
     highres_camvid='CamVid at full size and twice it (`camvid_highres.py`)',
     robustness='corruptions (`tools/robustness.py`)',
+    robustness_cifar10='corruptions of CIFAR-10 (`tools/robustness.py`)',
     transfer='what was transferred (`tools/transfer.py`)')
 
 
 def lines(files: dict[str, dict]) -> list[str]:
     """The measured section, from the files that are there."""
     told = []
+    of_parts = {where: files[name] for where, name in ABLATIONS.items() if name in files}
     if {'camvid', 'adala_camvid', 'speed_cpu'} <= files.keys():
         told += advice(files['camvid'], files['adala_camvid'], files['speed_cpu'])
-        if 'camvid_ablation' in files:
-            told += what_to_match(files['camvid_ablation'])
+        told += which_objective(of_parts) if of_parts else []
+        for name, words in (('students_camvid', which_student), ('camvid_few_labels', few_labels)):
+            told += words(files[name]) if name in files else []
         told += ['']
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
-    told += evidence({name: files[name] for name in EVIDENCE if name in files})
-    told += shown_here(tables.robustness(files['robustness'])) if 'robustness' in files else []
+    told += ablations(of_parts) if of_parts else []
+    told += comparison(files['cifar10_scopes']) if 'cifar10_scopes' in files else []
+    if 'students_camvid' in files:
+        told += ['### Which student', '', *students(files['students_camvid'])[2:]]
+    for name in ('robustness', 'robustness_cifar10'):
+        told += shown_here(tables.robustness(files[name], name)) if name in files else []
     told += transferred(files['transfer']) if 'transfer' in files else []
     if 'speed_cpu' in files:
         told += speed(files['speed_cpu'], files.get('detection_speed'), files.get('ops_cpu'))
     if 'cheaper_teacher' in files:
-        told += teacher_cost(files['cheaper_teacher'])
+        told += teacher_cost(files['cheaper_teacher'], files.get('teachers_camvid'))
     if 'highres_memory' in files:
         told += large_images(files['highres_memory'], files.get('resolution_streets'),
                              files.get('highres_camvid'))
@@ -127,26 +138,72 @@ def advice(camvid: dict, adala: dict, timed: dict) -> list[str]:
         f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}."]
 
 
-def what_to_match(results: dict) -> list[str]:
-    """Which objective, as far as the ablation says."""
-    s, spread = results['stages'], spread_of(results)
+def which_objective(files: dict[str, dict]) -> list[str]:
+    """Which objective, as far as the ablations say.
 
-    def ahead(name: str, other: str = 'distilled-both') -> str:
-        return f'{beside(s[name], s[other], spread)} it ({gap(s[name], s[other], spread)})'
-
+    Args:
+        files: Data set → its ablation.
+    """
+    parts = {
+        'labels alone': 'supervised', 'activation matching alone': 'distilled-activation_only',
+        'the same with nothing masked': 'distilled-activation_unmasked',
+        'masked prediction alone': 'distilled-mask_only',
+        'plain L2 on final features': 'distilled-plain_l2',
+        "the teacher's class probabilities (the head that they trained kept)": 'logits_head',
+        'labels for all of the iterations': 'supervised_long'}
+    told, above = [], []
+    for where, results in files.items():
+        s, spread = results['stages'], spread_of(results)
+        ours = s['distilled-both']
+        found: dict[str, list[str]] = {}
+        for words, name in parts.items():
+            found.setdefault(beside(s[name], ours, spread), []).append(words)
+        told.append(f"{where}: ViT-Linearizer gives an Adventurer {measure(results)} "
+                    f'{score(ours)}; ' + '; '.join(
+                        f"{words} it {', '.join(found[words])}" for words in (
+                            'better than', 'level with', 'worse than') if words in found))
+        above.append(found.get('better than', []))
+    best = [words for words in parts if all(words in those for those in above)]
+    first = next(iter(files.values()))['stages']
     return [
         '- *Which objective*, when the teacher was trained for your very classes, with '
-        f"{s['distill-both']['iterations']} iterations without labels and "
-        f"{s['distilled-both']['iterations']} with, {over(results['seeds'])}: ViT-Linearizer gives "
-        f"an Adventurer mIoU {score(s['distilled-both'])}, and is "
-        f"{beside(s['distilled-both'], s['supervised'])} labels alone "
-        f"({gap(s['distilled-both'], s['supervised'])}). Beside it, activation matching alone is "
-        f"{ahead('distilled-activation_only')}, masked prediction alone "
-        f"{ahead('distilled-mask_only')}; activation matching with nothing masked is "
-        f"{ahead('distilled-activation_unmasked')}, and plain L2 on final features "
-        f"{ahead('distilled-plain_l2')}. If the teacher has a head for your classes, learn its "
-        f"probabilities and keep the head: that is {ahead('logits_head')}. Labels for all of the "
-        f"iterations are {ahead('supervised_long')}."]
+        f"{first['distill-both']['iterations']} iterations without labels and "
+        f"{first['distilled-both']['iterations']} with? {'. '.join(told)}. " +
+        (f"Better on {' and '.join(files)}: {'; '.join(best) or 'nothing'}. "
+         if len(files) > 1 else '') +
+        '[Every part of it](#what-each-part-of-vit-linearizer-brings).']
+
+
+def which_student(results: dict) -> list[str]:
+    """Which network to distil into: the scores in words; its table is further down."""
+    s = results['stages']
+    names = {STUDENTS[kind]: pair for kind, pair in student_stages().items()}
+    best = max(names, key=lambda name: s[names[name][0]]['mean'])
+    first = s[names[best][0]]
+    level = [f'{name} ({gap(s[own], first)})' for name, (own, _) in names.items()
+             if name != best and beside(s[own], first) == 'level with']
+    gained = [name for name, pair in names.items()
+              if beside(*(s[stage] for stage in pair)) == 'better than']
+    behind = [name for name in names
+              if beside(*(s[stage] for stage in names[name])) == 'worse than']
+    words = [f'gains were shown for {", ".join(gained) or "none"}']
+    words += [f'{", ".join(behind)} lost by it'] if behind else []
+    return [f'- *Which student*, of about the same size, from one teacher? The highest mean has '
+            f'{best} ({score(first)})' + (f"; level with it {', '.join(level)}" if level else '') +
+            f". Of distillation over the same labels alone, {' and '.join(words)}. "
+            '[Scores, sizes and times](#which-student).']
+
+
+def few_labels(results: dict) -> list[str]:
+    """Whether distillation pays with few labels."""
+    report, s = load_report(ROOT / results['recipe']), results['stages']
+    ours = s[report.student]
+    rest = {name: text for name, text in report.rows.items() if name != report.student}
+    return [f'- *You have more images than labels* (one labelled frame in ten of CamVid, '
+            f"{over(results['seeds'])})? {report.rows[report.student]}: {measure(results)} "
+            f'{score(ours)}. ' + '; '.join(
+                f'{text} {score(s[name])} ({gap(s[name], ours)})' for name, text in rest.items()) +
+            f'. {report.note}']
 
 
 def accuracy(camvid: dict, adala: dict) -> list[str]:
@@ -187,24 +244,32 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         *commands(camvid, adala)]
 
 
-def evidence(files: dict[str, dict]) -> list[str]:
-    """What further recipes found: their student beside every other row."""
-    told = []
-    for name, results in files.items():
-        report, stages = load_report(ROOT / results['recipe']), results['stages']
-        student, spread = stages[report.student], spread_of(results)
-        rows = {other: text for other, text in report.rows.items()
-                if other != report.student and 'mean' in stages.get(other, {})}
-        found: dict[str, list[str]] = {}
-        for other, text in rows.items():
-            found.setdefault(beside(student, stages[other], spread), []).append(
-                f'{text} ({gap(student, stages[other], spread)})')
-        told.append(
-            f"- *{report.title}*, {over(results['seeds'])}: {report.rows[report.student]} "
-            f"{score(student)}; " + '; '.join(f"{words} {', '.join(found[words])}" for words in (
-                'better than', 'level with', 'worse than') if words in found) +
-            f". [{name}.json](docs/results/{name}.json)")
-    return ['### Further experiments', '', *told, '', *commands(*files.values())] if told else []
+def ablations(files: dict[str, dict]) -> list[str]:
+    """Every row of the ablations, one column for each data set.
+
+    Args:
+        files: Data set → its ablation.
+    """
+    heads = [f'{where}, {measure(results)} | beside it' for where, results in files.items()]
+    rows: dict[str, str] = {}
+    for results in files.values():
+        rows |= load_report(ROOT / results['recipe']).rows
+    lines = [
+        '### What each part of ViT-Linearizer brings', '',
+        f"{over(next(iter(files.values()))['seeds'])}; beside it: the row less ViT-Linearizer, "
+        'each seed beside its own, with the 95% interval, bold where that does not hold 0:', '',
+        f"| | {' | '.join(heads)} |", '| --- |' + ' --- | --- |' * len(files)]
+    for name, text in rows.items():
+        cells = []
+        for results in files.values():
+            row, ours = results['stages'].get(name, {}), results['stages']['distilled-both']
+            spread = spread_of(results)
+            told = '' if name == 'distilled-both' or 'mean' not in row else gap(row, ours, spread)
+            bold = told and beside(row, ours, spread) != 'level with'
+            cells += [score(row), f'**{told}**' if bold else told]
+        lines.append(f"| {text} | {' | '.join(cells)} |")
+    return [*lines, '', 'Why, as far as it can be told: below the same tables in '
+            '[docs/results](docs/results/README.md).', '', *commands(*files.values())]
 
 
 def shown_here(lines: list[str]) -> list[str]:
@@ -284,8 +349,13 @@ def against_windows(results: dict) -> list[str]:
             'accuracy was not measured.', '']
 
 
-def teacher_cost(results: dict) -> list[str]:
-    """A step of distillation beside one whose teacher costs nothing."""
+def teacher_cost(results: dict, taught: dict | None) -> list[str]:
+    """A step of distillation beside one whose teacher costs nothing, and what its student loses.
+
+    Args:
+        results: Times.
+        taught: Scores of students by how their teacher was computed.
+    """
     rows = dict(results['rows'])
     alone = rows.pop('student alone')['ms']['median']
     words = [f"{name} {row['ms']['median'] / alone:.2f}×" for name, row in rows.items()]
@@ -293,7 +363,19 @@ def teacher_cost(results: dict) -> list[str]:
             f"A step in which `{results['teacher']}` teaches Adventurer-"
             f"{results['student'][0].upper()} at 224×224, batch {results['batch']}, on "
             f"{on(results)}, beside the student's part of it alone, by how the teacher's features "
-            f"come: {', '.join(words)}. {results['note']}", '', *commands(results)]
+            f"come: {', '.join(words)}. {results['note']}", '',
+            *(same_student(taught) if taught else []), *commands(results, taught)]
+
+
+def same_student(results: dict) -> list[str]:
+    """Whether a cheaper teacher changes the student."""
+    report, s = load_report(ROOT / results['recipe']), results['stages']
+    ours = s[report.student]
+    words = [f'{text} {score(s[name])} ({gap(s[name], ours)})' for name, text in
+             report.rows.items() if name != report.student and 'mean' in s.get(name, {})]
+    return [f'What comes of it: a small Adventurer on CamVid, {over(results["seeds"])}, '
+            f'{report.rows[report.student]}: {measure(results)} {score(ours)}; '
+            f"{'; '.join(words)}.", '']
 
 
 def large_images(memory: dict, curve: dict | None, camvid: dict | None) -> list[str]:

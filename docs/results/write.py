@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import accuracy_tables as accuracy
@@ -32,7 +33,9 @@ WRITERS = {
         cifar10_rates=accuracy.rates,
         students_camvid=accuracy.students,
         teachers_camvid=accuracy.comparison, transfer=evidence.transfer,
-        robustness=evidence.robustness, cheaper_teacher=speed.teachers),
+        robustness=evidence.robustness,
+        robustness_cifar10=partial(evidence.robustness, name='robustness_cifar10'),
+        cheaper_teacher=speed.teachers),
     'Time and memory': dict(
         speed_cpu=speed.speed, ops_cpu=speed.ops, students_speed=speed.student_times),
     'Large images': dict(

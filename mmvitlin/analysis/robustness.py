@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement, PixelData
@@ -157,11 +157,12 @@ class _Network:
         self.model.load_state_dict(check_whole(self.model, checkpoint), strict=False)
         self.model.to(device).eval()
         self.data = cfg.test_dataloader.dataset
+        self.batch = cfg.test_dataloader.get('batch_size', 1)
 
-    def predict(self, sample: dict) -> list[BaseDataElement]:
-        """Of one sample, which is left as it is."""
+    def predict(self, samples: list[dict]) -> list[BaseDataElement]:
+        """Of some samples, which are left as they are."""
         init_default_scope(self.cfg.get('default_scope', 'mmengine'))
-        return self.model.test_step(pseudo_collate([copy.deepcopy(sample)]))
+        return self.model.test_step(pseudo_collate(copy.deepcopy(samples)))
 
 
 class _Score:
@@ -196,7 +197,8 @@ def evaluate_shifts(nets: Mapping[str, tuple[str, str]],
                     ) -> dict[str, dict[str, float]]:
     """Scores of checkpoints under each condition.
 
-    A shifted image is drawn once for all networks with the same test set.
+    A shifted image is drawn once for all networks with the same test set; they see batches of the
+    size that their configs test with, or the smallest of these.
 
     Args:
         nets: Name → config of a segmentor or classifier, whose test set and metric are used, and
@@ -218,14 +220,21 @@ def evaluate_shifts(nets: Mapping[str, tuple[str, str]],
     built = {who: _Network(*made_of, options, place) for who, made_of in nets.items()
              if shifts.keys() - scores[who].keys()}
     for alike in _grouped(list(built), lambda who: str(built[who].data)):
-        data = built[alike[0]].data
+        first = built[alike[0]]
+        init_default_scope(first.cfg.get('default_scope', 'mmengine'))
+        data, dataset = first.data, DATASETS.build(first.data)
         images = {name: str(shifted(data.pipeline, shift)) for name, shift in shifts.items()}
         for names in _grouped(list(shifts), images.get):  # 'clean' and 'centre' have the same
-            missing = {who: [n for n in names if n not in scores[who]] for who in alike}
-            told = _score(built, missing, shifts, data, limit)
-            for who, name in ((who, n) for who, left in missing.items() for n in left):
-                scores[who][name] = told[who, name]
-                progress(who, name, told[who, name])
+            left = {who: [n for n in names if n not in scores[who]] for who in alike}
+            left = {who: missing for who, missing in left.items() if missing}
+            if not left:
+                continue
+            init_default_scope(first.cfg.get('default_scope', 'mmengine'))
+            told = _score({who: built[who] for who in left}, left, shifts,
+                          _shifted_set(dataset, data, shifts[names[0]]), limit)
+            for (who, name), score in told.items():
+                scores[who][name] = score
+                progress(who, name, score)
     return scores
 
 
@@ -237,26 +246,31 @@ def _grouped(names: Sequence[str], key: Callable[[str], str]) -> list[list[str]]
     return list(found.values())
 
 
+def _shifted_set(dataset, data: dict, shift: dict):
+    """A test set under one condition; its list of images is not made again where it can be kept."""
+    steps = shifted(data.pipeline, shift)
+    if not isinstance(dataset, BaseDataset):
+        return DATASETS.build(dict(data, pipeline=steps))
+    changed = copy.copy(dataset)
+    changed.pipeline = Compose(steps)
+    return changed
+
+
 @torch.inference_mode()
-def _score(built: Mapping[str, _Network], missing: Mapping[str, list[str]], shifts: dict[str, dict],
-           data: dict, limit: int | None) -> dict[tuple[str, str], float]:
+def _score(nets: Mapping[str, _Network], left: Mapping[str, list[str]], shifts: dict[str, dict],
+           dataset, limit: int | None) -> dict[tuple[str, str], float]:
     """(network, condition) → score, of conditions that share their images."""
-    names = [name for left in missing.values() for name in left]
-    if not names:
-        return {}
-    first = next(who for who, left in missing.items() if left)
-    init_default_scope(built[first].cfg.get('default_scope', 'mmengine'))
-    dataset = DATASETS.build(dict(data, pipeline=shifted(data.pipeline, shifts[names[0]])))
     classes = getattr(dataset, 'metainfo', None)
-    found = {(who, name): _Score(built[who], shifts[name], classes)
-             for who, left in missing.items() for name in left}
+    found = {(who, name): _Score(nets[who], shifts[name], classes)
+             for who, names in left.items() for name in names}
     numbers = evenly(len(dataset), limit)
-    for number in numbers:
-        sample = dataset[number]
-        for who, left in missing.items():
-            samples = built[who].predict(sample) if left else []
-            for name in left:
-                found[who, name].add(samples, pseudo_collate([sample]))
+    size = min(net.batch for net in nets.values())
+    for start in range(0, len(numbers), size):
+        batch = [dataset[number] for number in numbers[start:start + size]]
+        for who, names in left.items():
+            samples = nets[who].predict(batch)
+            for name in names:
+                found[who, name].add(samples, pseudo_collate(batch))
     return {key: score.result(len(numbers)) for key, score in found.items()}
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import PixelData
+from mmseg.datasets import BaseSegDataset
 from mmseg.structures import SegDataSample
 
 from mmvitlin.analysis import robustness
@@ -77,6 +78,28 @@ def test_networks_side_by_side_score_as_each_alone(segmentor, streets, tmp_path,
     assert together['one'] != together['two']
     for who, net in nets.items():
         assert evaluate_shifts({who: net}, shifts, options)[who] == together[who]
+
+
+@pytest.mark.slow
+def test_batches_score_as_single_images_and_the_set_is_listed_once(segmentor, streets, monkeypatch):
+    config, checkpoint = segmentor
+    options, shifts = dict(data_root=str(streets)), conditions(('resolution', ))
+    sizes, listed = [], []
+    monkeypatch.setattr(robustness._Network, 'predict',
+                        lambda self, samples, f=robustness._Network.predict: (
+                            sizes.append(len(samples)), f(self, samples))[1])
+    monkeypatch.setattr(BaseSegDataset, 'load_data_list',
+                        lambda self, f=BaseSegDataset.load_data_list: (
+                            listed.append(1), f(self))[1])
+    found = {}
+    for size in (1, 2):
+        sizes.clear(), listed.clear()
+        found[size] = evaluate_shifts({'net': segmentor}, shifts, dict(
+            options, **{'test_dataloader.batch_size': size}))['net']
+        assert len(listed) == 1
+        assert max(sizes) == size
+        assert sum(sizes) == 3 * len(shifts)  # images, conditions
+    assert found[1] == pytest.approx(found[2], abs=0.01)
 
 
 def test_a_part_stands_for_the_whole():
