@@ -128,9 +128,9 @@ KINDS = dict(fused='fused attention', materialised='materialised attention',
 
 
 STUDENTS = {'vit': 'softmax ViT, the teacher', 'adventurer': 'Adventurer',
-            'linear-vit-elu': 'linear ViT, ELU',
-            'linear-vit-relu': 'linear ViT, ReLU and depthwise convolution',
-            'convnext': 'ConvNeXt, last stride 8', 'mixer': 'MLP-Mixer, built for each size'}
+            'linear-vit-elu': 'linear ViT (ELU)',
+            'linear-vit-relu': 'linear ViT (ReLU, depthwise convolution)',
+            'convnext': 'ConvNeXt (last stride 8)', 'mixer': 'MLP-Mixer (built for each size)'}
 
 
 def student_cells(results: dict) -> tuple[list[str], dict[str, list[str]]]:

@@ -1,5 +1,6 @@
 """The project's README on its results: which method, which network, from which image on."""
 import statistics
+from operator import itemgetter
 
 import evidence_tables as tables
 from accuracy_tables import (
@@ -58,8 +59,9 @@ def lines(files: dict[str, dict]) -> list[str]:
     if {'camvid', 'adala_camvid', 'speed_cpu'} <= files.keys():
         told += advice(files['camvid'], files['adala_camvid'], files['speed_cpu'])
         told += which_objective(of_parts) if of_parts else []
-        for name, words in (('students_camvid', which_student), ('camvid_few_labels', few_labels)):
-            told += words(files[name]) if name in files else []
+        if 'students_camvid' in files:
+            told += which_student(files['students_camvid'], files['students_speed'])
+        told += few_labels(files['camvid_few_labels']) if 'camvid_few_labels' in files else []
         told += ['']
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
@@ -174,7 +176,7 @@ def which_objective(files: dict[str, dict]) -> list[str]:
         '[Every part of it](#what-each-part-of-vit-linearizer-brings).']
 
 
-def which_student(results: dict) -> list[str]:
+def which_student(results: dict, timed: dict) -> list[str]:
     """Which network to distil into: the scores in words; its table is further down."""
     s = results['stages']
     names = {STUDENTS[kind]: pair for kind, pair in student_stages().items()}
@@ -182,15 +184,20 @@ def which_student(results: dict) -> list[str]:
     first = s[names[best][0]]
     level = [f'{name} ({gap(s[own], first)})' for name, (own, _) in names.items()
              if name != best and beside(s[own], first) == 'level with']
-    gained = [name for name, pair in names.items()
-              if beside(*(s[stage] for stage in pair)) == 'better than']
-    behind = [name for name in names
-              if beside(*(s[stage] for stage in names[name])) == 'worse than']
-    words = [f'gains were shown for {", ".join(gained) or "none"}']
-    words += [f'{", ".join(behind)} lost by it'] if behind else []
-    return [f'- *Which student*, of about the same size, from one teacher? The highest mean has '
-            f'{best} ({score(first)})' + (f"; level with it {', '.join(level)}" if level else '') +
-            f". Of distillation over the same labels alone, {' and '.join(words)}. "
+    by_gain = {words: [name for name, pair in names.items()
+                       if beside(*(s[stage] for stage in pair)) == found]
+               for found, words in (('better than', 'it helped'), ('level with', 'it showed no '
+                                    'difference for'), ('worse than', 'it hurt'))}
+    rows = measured(timed)
+    size = by_area(size for _, size, _ in rows)[-1]
+    ms = {told: rows[kind, size, 'fp32']['ms']['median'] for kind, told in STUDENTS.items()}
+    teacher = ms.pop(STUDENTS['vit'])
+    return [f'- *Which student*, of about the same size, distilled from one teacher? The highest mean '
+            f'has {best} ({score(first)})' + (f"; level with it {' and '.join(level)}" if level else '')
+            + '. Over the same labels alone ' + '; '.join(
+                f"{words} {', '.join(who)}" for words, who in by_gain.items() if who) +
+            f". Milliseconds at {size.replace('x', '×')}, where the teacher takes {teacher:.0f}: "
+            f"{', '.join(f'{name} {t:.0f}' for name, t in sorted(ms.items(), key=itemgetter(1)))}. "
             '[Scores, sizes and times](#which-student).']
 
 
