@@ -186,15 +186,15 @@ def which_student(results: dict, timed: dict) -> list[str]:
              if name != best and beside(s[own], first) == 'level with']
     by_gain = {words: [name for name, pair in names.items()
                        if beside(*(s[stage] for stage in pair)) == found]
-               for found, words in (('better than', 'it helped'), ('level with', 'it showed no '
-                                    'difference for'), ('worse than', 'it hurt'))}
+               for found, words in (('better than', 'helped'), ('level with', 'made no shown '
+                                    'difference to'), ('worse than', 'hurt'))}
     rows = measured(timed)
     size = by_area(size for _, size, _ in rows)[-1]
     ms = {told: rows[kind, size, 'fp32']['ms']['median'] for kind, told in STUDENTS.items()}
     teacher = ms.pop(STUDENTS['vit'])
-    return [f'- *Which student*, of about the same size, distilled from one teacher? The highest mean '
-            f'has {best} ({score(first)})' + (f"; level with it {' and '.join(level)}" if level else '')
-            + '. Over the same labels alone ' + '; '.join(
+    return [f'- *Which student*, of about the same size, distilled from one teacher? Highest is '
+            f'{best} ({score(first)}' + (f"; level with it {' and '.join(level)}" if level else '')
+            + '). Beside the same labels alone, distillation ' + '; '.join(
                 f"{words} {', '.join(who)}" for words, who in by_gain.items() if who) +
             f". Milliseconds at {size.replace('x', '×')}, where the teacher takes {teacher:.0f}: "
             f"{', '.join(f'{name} {t:.0f}' for name, t in sorted(ms.items(), key=itemgetter(1)))}. "
