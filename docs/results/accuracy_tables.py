@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from commands import ending
+from mmengine.config import Config
 from scipy.stats import t
 from speed_tables import STUDENTS, on, student_cells
 
@@ -152,6 +153,45 @@ def students(results: dict) -> list[str]:
     labels, without = (stages[n]['iterations'] for n in (told.student, *told.unlabelled))
     return [*lines, '', f'{without} iterations without labels and {labels} with, from scratch the '
             f'{labels} alone.', '', *ending(results)]
+
+
+def by_labels(results: dict) -> dict[int, dict[str, dict]]:
+    """Number of labelled frames → way of training, in words → its scores; of what was measured."""
+    recipe = Config.fromfile(str(ROOT / results['recipe']))
+    amounts = {name: len(frames[0]) for name, labels in recipe.amounts.items()
+               for frames in labels.values()}
+    found: dict[int, dict[str, dict]] = {367: {}, **{count: {} for count in amounts.values()}}
+    for way, (text, whole) in recipe.ways.items():
+        for count, name in ((367, whole), *((n, f'{few}_{way}') for few, n in amounts.items())):
+            if 'mean' in results['stages'].get(name, {}):
+                found[count][text] = results['stages'][name]
+    return {count: rows for count, rows in found.items() if rows}
+
+
+ALL_LABELS = 'no distillation, labels for the whole budget'
+
+
+def few_labels(results: dict) -> list[str]:
+    """Ways of training, a column for each number of labelled frames."""
+    told, columns = load_report(ROOT / results['recipe']), by_labels(results)
+    ways = dict.fromkeys(way for rows in columns.values() for way in rows)
+    lines = [f'### {told.title}', '',
+             f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
+             f'brackets the difference from “{ALL_LABELS}” with as many frames, each seed beside '
+             'its own, and its 95% interval, bold where that does not hold 0:', '',
+             '| | ' + ' | '.join(f'{n} frames' for n in columns) + ' |',
+             '| --- |' + ' --- |' * len(columns)]
+    for way in ways:
+        cells = []
+        for rows in columns.values():
+            row, opponent = rows.get(way), rows.get(ALL_LABELS)
+            cell = score(row or {})
+            if row and opponent and row is not opponent:
+                bold = '' if beside(row, opponent) == 'level with' else '**'
+                cell += f' ({bold}{gap(row, opponent)}{bold})'
+            cells.append(cell)
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return [*lines, '', told.note, '', *ending(results)]
 
 
 HYPOTHESES = (  # the order that the paper found, best first; its last row is a full training

@@ -4,11 +4,14 @@ from operator import itemgetter
 
 import evidence_tables as tables
 from accuracy_tables import (
+    ALL_LABELS,
     ROOT,
     beside,
+    by_labels,
     camvid_cells,
     comparison,
     detector_scores,
+    few_labels,
     gap,
     gaps_of,
     load_report,
@@ -61,7 +64,8 @@ def lines(files: dict[str, dict]) -> list[str]:
         told += which_objective(of_parts) if of_parts else []
         if 'students_camvid' in files:
             told += which_student(files['students_camvid'], files['students_speed'])
-        told += few_labels(files['camvid_few_labels']) if 'camvid_few_labels' in files else []
+        if 'camvid_few_labels' in files:
+            told += more_images_than_labels(files['camvid_few_labels'])
         told += ['']
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
@@ -69,6 +73,8 @@ def lines(files: dict[str, dict]) -> list[str]:
     told += comparison(files['cifar10_scopes']) if 'cifar10_scopes' in files else []
     if 'students_camvid' in files:
         told += ['### Which student', '', *students(files['students_camvid'])[2:]]
+    if 'camvid_few_labels' in files:
+        told += ['### Few labels', '', *few_labels(files['camvid_few_labels'])[2:]]
     for name in ('robustness', 'robustness_cifar10'):
         told += shown_here(tables.robustness(files[name], name)) if name in files else []
     told += transferred(files['transfer']) if 'transfer' in files else []
@@ -201,16 +207,18 @@ def which_student(results: dict, timed: dict) -> list[str]:
             '[Scores, sizes and times](#which-student).']
 
 
-def few_labels(results: dict) -> list[str]:
+def more_images_than_labels(results: dict) -> list[str]:
     """Whether distillation pays with few labels."""
-    report, s = load_report(ROOT / results['recipe']), results['stages']
-    ours = s[report.student]
-    rest = {name: text for name, text in report.rows.items() if name != report.student}
-    return [f'- *You have more images than labels* (one labelled frame in ten of CamVid, '
-            f"{over(results['seeds'])})? {report.rows[report.student]}: {measure(results)} "
-            f'{score(ours)}. ' + '; '.join(
-                f'{text} {score(s[name])} ({gap(s[name], ours)})' for name, text in rest.items()) +
-            f'. {report.note}']
+    words = []
+    for count, rows in by_labels(results).items():
+        rows = {way: row for way, row in rows.items() if not way.startswith('softmax')}
+        opponent = rows.pop(ALL_LABELS)
+        best = max(rows, key=lambda way: rows[way]['mean'])
+        words.append(f'with {count}, {score(opponent)} by labels alone, and the best other way is '
+                     f'{beside(rows[best], opponent)} that: {best}, {score(rows[best])}')
+    return [f'- *You have more images than labels*? CamVid by labelled frames, {measure(results)}, '
+            f"the same number of iterations: {'; '.join(words)}. "
+            '[Every way](#few-labels).']
 
 
 def accuracy(camvid: dict, adala: dict) -> list[str]:

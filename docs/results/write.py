@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent
 ROOT = RESULTS.parents[1]
 WRITERS = {
     'Do the methods work': dict(
-        camvid=accuracy.ablation, camvid_few_labels=accuracy.comparison,
+        camvid=accuracy.ablation, camvid_few_labels=accuracy.few_labels,
         camvid_ablation=accuracy.ablation,
         cifar10_ablation=accuracy.ablation,
         cifar10_scopes=accuracy.ablation,
