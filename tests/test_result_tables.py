@@ -32,6 +32,7 @@ def test_an_interval_is_that_of_the_paired_t_test(tables):
     assert tables[0].beside(row(5., 6.), row(1., 2.)) == 'better than'
     shared = row(30.)
     assert tables[0].gaps_of(row(*a), shared) == [1., 3.5, 2.]
+    assert tables[0].gaps_of(shared, row(*a)) == [-1., -3.5, -2.]
 
 
 def test_many_rows_tell_the_spread_that_a_pair_cannot(tables):
@@ -69,7 +70,8 @@ def test_points_under_shifts_are_compared_within_seeds(tables):
                                   'corruption drop': 50.}
                for name, base in (('distilled', 30.), ('scratch', 20.)) for seed in (2, 0, 1)}
     text, _ = tables[1].in_points(summary, ['corruption'])
-    assert '“scratch” +10.0 [+10.0, +10.0] as it is, +5.0 [+5.0, +5.0] under corruptions' in text
+    assert ('“distilled” less “scratch”: +10.0 [+10.0, +10.0] as it is, +5.0 [+5.0, +5.0] under '
+            'corruptions') in text
     assert tables[1].in_points({'vit': summary['scratch/0']}, ['corruption']) == []
 
 
@@ -93,12 +95,15 @@ def test_the_readme_says_what_was_above_the_method_on_every_data_set(tables):
         'CIFAR-10': ablation_of('cifar10_ablation', 'accuracy/top1', distilled_plain_l2=33.,
                                 logits_head=20., supervised=25.)}
     told, = tables[2].which_objective(files)
-    assert 'Better on CamVid and CIFAR-10: plain L2 on final features. ' in told
-    assert told.count('worse than it labels alone') == 2
-    assert 'level with it activation matching alone, the same with nothing masked, masked' in told
-    assert 'gives an Adventurer top-1 accuracy 30.0 ± 1.0' in told
+    assert 'Better than it: plain L2 on final features (CamVid +3.0 [' in told
+    assert ', CIFAR-10 +3.0 [' in told
+    assert 'Worse: labels for 150 iterations, nothing else. ' in told
+    assert "Better on CamVid only: the teacher's class probabilities" in told
+    assert 'Better on CIFAR-10 only' not in told
+    assert 'gives an Adventurer mIoU 30.0 ± 1.0 on CamVid and top-1 accuracy 30.0 ± 1.0' in told
+    assert 'By its mask ratio: CamVid 30.0 at 0.75; CIFAR-10 30.0 at 0.75. ' in told
     told, = tables[2].which_objective({'CIFAR-10': files['CIFAR-10']})
-    assert 'Better on' not in told
+    assert 'only' not in told
 
     lines = tables[2].ablations(files)
     plain = next(line for line in lines if line.startswith('| plain L2'))

@@ -32,11 +32,11 @@ def over(seeds) -> str:
 
 
 def gaps_of(student: dict, other: dict) -> list[float]:
-    """Differences of two stages, each seed with its own."""
-    theirs = other['values']
-    if len(theirs) == 1:  # shared by all seeds
-        theirs = theirs * len(student['values'])
-    return [a - b for a, b in zip(student['values'], theirs, strict=True)]
+    """Differences of two stages, each seed with its own; a single value is of all seeds."""
+    ours, theirs = student['values'], other['values']
+    count = max(len(ours), len(theirs))
+    return [a - b for a, b in zip(*(values * count if len(values) == 1 else values
+                                    for values in (ours, theirs)), strict=True)]
 
 
 class Spread:

@@ -38,7 +38,9 @@ def robustness(results: dict, name: str = 'robustness') -> list[str]:
     kinds = [k for k in KINDS if any(k in row for row in results['summary'].values())]
     lines = [f'### Under corruptions, at other resolutions, with less context: {SHIFTED[name]}', '',
              'Mean score in percent, and what part of the score without the shift is lost, over '
-             f"{len(results['conditions']) - 1} conditions (mean ± deviation over seeds):", '',
+             f"{len(results['conditions']) - 1} conditions (mean ± deviation over seeds). What is "
+             'lost with less context is counted from the score of the same pixels of whole '
+             'images:', '',
              f"| | as it is | {' | '.join(f'{KINDS[k]} | lost' for k in kinds)} |",
              '| --- | --- |' + ' --- | --- |' * len(kinds)]
     for net, rows in _by_name(results['summary'].items()).items():
@@ -58,6 +60,8 @@ def in_points(summary: dict[str, dict], kinds: list[str], student: str = 'distil
         seeds.setdefault(kind, {})[seed] = row
     words = []
     for other, rows in seeds.items():
+        if rows.keys() == {''}:  # one for all seeds
+            rows = dict.fromkeys(seeds.get(student, {}), rows[''])
         common = sorted(seeds.get(student, {}).keys() & rows.keys())
         if other == student or not common:
             continue
@@ -65,9 +69,9 @@ def in_points(summary: dict[str, dict], kinds: list[str], student: str = 'distil
                        for of in (seeds[student], rows))) for k in ('clean', *kinds)]
         told = ', '.join(f'{a} {w}' for a, w in zip(
             ahead, ('as it is', *(f'under {KINDS[k]}' for k in kinds)), strict=True))
-        words.append(f'“{other}” {told}')
-    return [f'By so many points is “{student}” ahead, each seed beside its own, with 95% '
-            f"intervals: {'; '.join(words)}.", ''] if words else []
+        words.append(f'“{student}” less “{other}”: {told}')
+    return ['In points, each seed beside its own, with 95% intervals: '
+            f"{'; '.join(words)}.", ''] if words else []
 
 
 def transfer(results: dict) -> list[str]:

@@ -354,8 +354,8 @@ def robustness_figure(results: dict[str, dict[str, float]], path: str | Path) ->
     left.grid(alpha=0.3)
     left.legend()
     right.set(ylabel='part of the clean score lost (%)', title='by corruption, mean of severities')
-    right.set_xticks(np.arange(len(kinds)) + 0.4, [k.replace('_', '\n') for k in kinds],
-                     fontsize=7)
+    right.set_xticks(np.arange(len(kinds)) + 0.4, [k.replace('_', ' ') for k in kinds],
+                     fontsize=8, rotation=30, ha='right')
     right.grid(alpha=0.3, axis='y')
     figure.tight_layout()
     return save(figure, path)
