@@ -104,6 +104,7 @@ def test_mlflow_may_write_files_unless_told_otherwise(monkeypatch):
 def test_the_hub_has_our_configs():
     from mmengine import hub
 
+    import mmvitlin.registry  # noqa: F401  what makes them known
     from mmvitlin.errors import ConfigError
     assert hub.get_config('mmvitlin::seg/cityscapes_1024').crop_size == (1024, 1024)
     net = hub.get_model('mmvitlin::seg/streets_adventurer-nano.py')
