@@ -231,7 +231,7 @@ def evaluate_shifts(nets: Mapping[str, tuple[str, str]],
                 continue
             init_default_scope(first.cfg.get('default_scope', 'mmengine'))
             told = _score({who: built[who] for who in left}, left, shifts,
-                          _shifted_set(dataset, data, shifts[names[0]]), limit)
+                          _through(dataset, shifted(data.pipeline, shifts[names[0]])), limit)
             for (who, name), score in told.items():
                 scores[who][name] = score
                 progress(who, name, score)
@@ -246,19 +246,16 @@ def _grouped(names: Sequence[str], key: Callable[[str], str]) -> list[list[str]]
     return list(found.values())
 
 
-def _shifted_set(dataset, data: dict, shift: dict):
-    """A test set under one condition; its list of images is not made again where it can be kept."""
-    steps = shifted(data.pipeline, shift)
-    if not isinstance(dataset, BaseDataset):
-        return DATASETS.build(dict(data, pipeline=steps))
+def _through(dataset: BaseDataset, pipeline: list[dict]) -> BaseDataset:
+    """A data set whose images, listed already, go through another pipeline."""
     changed = copy.copy(dataset)
-    changed.pipeline = Compose(steps)
+    changed.pipeline = Compose(pipeline)
     return changed
 
 
 @torch.inference_mode()
 def _score(nets: Mapping[str, _Network], left: Mapping[str, list[str]], shifts: dict[str, dict],
-           dataset, limit: int | None) -> dict[tuple[str, str], float]:
+           dataset: BaseDataset, limit: int | None) -> dict[tuple[str, str], float]:
     """(network, condition) → score, of conditions that share their images."""
     classes = getattr(dataset, 'metainfo', None)
     found = {(who, name): _Score(nets[who], shifts[name], classes)
