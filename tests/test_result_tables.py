@@ -14,8 +14,8 @@ def tables(monkeypatch):
     import evidence_tables
     import summary
     yield accuracy_tables, evidence_tables, summary
-    for name in ('accuracy_tables', 'evidence_tables', 'speed_tables', 'trust_table', 'commands',
-                 'summary'):
+    for name in ('accuracy_tables', 'advice', 'evidence_tables', 'speed_tables', 'trust_table',
+                 'commands', 'summary'):
         sys.modules.pop(name, None)
 
 
@@ -94,7 +94,7 @@ def test_the_readme_says_what_was_above_the_method_on_every_data_set(tables):
                               logits_head=34., supervised=25.),
         'CIFAR-10': ablation_of('cifar10_ablation', 'accuracy/top1', distilled_plain_l2=33.,
                                 logits_head=20., supervised=25.)}
-    told, = tables[2].which_objective(files)
+    told, = tables[2].advice.which_objective(files)
     assert 'Better than it: plain L2 on final features (CamVid +3.0 [' in told
     assert ', CIFAR-10 +3.0 [' in told
     assert 'Worse: labels for 150 iterations, nothing else. ' in told
@@ -102,7 +102,7 @@ def test_the_readme_says_what_was_above_the_method_on_every_data_set(tables):
     assert 'Better on CIFAR-10 only' not in told
     assert 'gives an Adventurer mIoU 30.0 ± 1.0 on CamVid and top-1 accuracy 30.0 ± 1.0' in told
     assert 'By its mask ratio: CamVid 30.0 at 0.75; CIFAR-10 30.0 at 0.75. ' in told
-    told, = tables[2].which_objective({'CIFAR-10': files['CIFAR-10']})
+    told, = tables[2].advice.which_objective({'CIFAR-10': files['CIFAR-10']})
     assert 'only' not in told
 
     lines = tables[2].ablations(files)

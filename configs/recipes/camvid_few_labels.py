@@ -6,10 +6,11 @@
 # teacher has them.
 #   python tools/run_recipe.py configs/recipes/camvid_few_labels.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid_pico
+count = 367
 frames = 'train_dataloader.dataset.indices'
-amounts = dict(  # name → frames by seed
-    few={frames: [list(range(n, 367, 10)) for n in range(10)]},
-    fewest={frames: [list(range(n, 367, 92)) for n in range(10)]})
+amounts = dict(  # prefix of stages → frames by seed
+    few={frames: [list(range(n, count, 10)) for n in range(10)]},
+    fewest={frames: [list(range(n, count, 92)) for n in range(10)]})
 start = 'model.backbone.init_cfg.checkpoint'
 vit = 'configs/seg/camvid_vit-pico.py'
 linearizer = 'configs/distill/linearizer_adventurer-pico_camvid.py'
@@ -84,6 +85,7 @@ report = dict(
     'with.',
     rows={
         **{whole: text for text, whole in ways.values() if whole},
-        **{f'{few}_{way}': f'{text}, {count} labelled frames' for few, count in
-           (('few', 37), ('fewest', 4)) for way, (text, _) in ways.items()}
+        **{f'{few}_{way}': f'{text}, {len(by_seed[0])} labelled frames'
+           for few, labels in amounts.items() for by_seed in labels.values()
+           for way, (text, _) in ways.items()}
     })

@@ -155,42 +155,39 @@ def students(results: dict) -> list[str]:
             f'{labels} alone.', '', *ending(results)]
 
 
-def by_labels(results: dict) -> dict[int, dict[str, dict]]:
-    """Number of labelled frames → way of training, in words → its scores; of what was measured."""
+def by_labels(results: dict) -> tuple[dict[str, str], dict[int, dict[str, dict]]]:
+    """Ways of training in words, and number of labelled frames → way → its scores."""
     recipe = Config.fromfile(str(ROOT / results['recipe']))
-    amounts = {name: len(frames[0]) for name, labels in recipe.amounts.items()
-               for frames in labels.values()}
-    found: dict[int, dict[str, dict]] = {367: {}, **{count: {} for count in amounts.values()}}
-    for way, (text, whole) in recipe.ways.items():
-        for count, name in ((367, whole), *((n, f'{few}_{way}') for few, n in amounts.items())):
-            if 'mean' in results['stages'].get(name, {}):
-                found[count][text] = results['stages'][name]
-    return {count: rows for count, rows in found.items() if rows}
-
-
-ALL_LABELS = 'no distillation, labels for the whole budget'
+    counts = {prefix: len(frames[0]) for prefix, labels in recipe.amounts.items()
+              for frames in labels.values()}
+    columns: dict[int, dict[str, dict]] = {}
+    for way, (_, whole) in recipe.ways.items():
+        for count, stage in ((recipe.count, whole),
+                             *((n, f'{prefix}_{way}') for prefix, n in counts.items())):
+            if 'mean' in results['stages'].get(stage, {}):
+                columns.setdefault(count, {})[way] = results['stages'][stage]
+    return {way: text for way, (text, _) in recipe.ways.items()}, columns
 
 
 def few_labels(results: dict) -> list[str]:
     """Ways of training, a column for each number of labelled frames."""
-    told, columns = load_report(ROOT / results['recipe']), by_labels(results)
-    ways = dict.fromkeys(way for rows in columns.values() for way in rows)
+    told, (names, columns) = load_report(ROOT / results['recipe']), by_labels(results)
     lines = [f'### {told.title}', '',
              f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
-             f'brackets the difference from “{ALL_LABELS}” with as many frames, each seed beside '
-             'its own, and its 95% interval, bold where that does not hold 0:', '',
+             f"brackets the difference from “{names['scratch_long']}” with as many frames, each "
+             'seed beside its own, and its 95% interval, bold where that does not hold 0:', '',
              '| | ' + ' | '.join(f'{n} frames' for n in columns) + ' |',
              '| --- |' + ' --- |' * len(columns)]
-    for way in ways:
+    for way, text in names.items():
         cells = []
         for rows in columns.values():
-            row, opponent = rows.get(way), rows.get(ALL_LABELS)
-            cell = score(row or {})
-            if row and opponent and row is not opponent:
-                bold = '' if beside(row, opponent) == 'level with' else '**'
-                cell += f' ({bold}{gap(row, opponent)}{bold})'
+            row, labels = rows.get(way, {}), rows['scratch_long']
+            cell = score(row)
+            if row and row is not labels:
+                bold = '' if beside(row, labels) == 'level with' else '**'
+                cell += f' ({bold}{gap(row, labels)}{bold})'
             cells.append(cell)
-        lines.append(f"| {way} | {' | '.join(cells)} |")
+        lines.append(f"| {text} | {' | '.join(cells)} |")
     return [*lines, '', told.note, '', *ending(results)]
 
 

@@ -4,11 +4,10 @@ import statistics
 from accuracy_tables import gap
 from commands import ending
 
-FIGURES = dict(
-    transfer=['![distance of maps and CKA by part of the depth, and distance against the score]'
-              '(transfer.png)', '',
-              '![what chosen tokens are similar to, in the teacher and in students]'
-              '(transfer_tokens.png)', ''])
+TRANSFER_FIGURES = [
+    '![distance of maps and CKA by part of the depth, and distance against the score]'
+    '(transfer.png)', '',
+    '![what chosen tokens are similar to, in the teacher and in students](transfer_tokens.png)', '']
 KINDS = {'corruption': 'corruptions', 'scale': 'other resolutions', 'share': 'less context'}
 
 
@@ -91,7 +90,7 @@ def transfer(results: dict) -> list[str]:
             f"{_told([statistics.mean(row['distance']) for row in rows], 3)} | "
             f"{_told([statistics.mean(row['cka']) for row in rows], 3)} | "
             f"{_told(scores) if scores else ''} |")
-    return [*lines, '', *correlated(results['correlations']), *FIGURES['transfer'],
+    return [*lines, '', *correlated(results['correlations']), *TRANSFER_FIGURES,
             *ending(results)]
 
 
