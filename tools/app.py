@@ -7,28 +7,10 @@
 A network is the work directory of a finished run, or CONFIG,CHECKPOINT, either with a name before
 an equals sign. Segmentors only.
 """
-from pathlib import Path
-
 from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.web import SideBySide, build_page
-from mmvitlin.engine.cli import Parser, friendly, split_name
-from mmvitlin.errors import ConfigError
-
-
-def network(text: str, device: str | None, precision: str) -> tuple[str, SegInferencer]:
-    """Name and network of what the command line says.
-
-    Raises:
-        ConfigError: it is neither a work directory nor CONFIG,CHECKPOINT.
-    """
-    name, place = split_name(text, lambda rest: Path(rest).is_dir())
-    how = dict(device=device, precision=precision, scale='original')
-    if Path(place).is_dir():
-        return name or Path(place).name, SegInferencer.of_run(place, **how)
-    config, _, checkpoint = place.partition(',')
-    if not checkpoint:
-        raise ConfigError(f"'{place}' is no work directory of a run, and no CONFIG,CHECKPOINT")
-    return name or Path(config).stem, SegInferencer(config, checkpoint, **how)
+from mmvitlin.engine.cli import Parser, friendly
+from mmvitlin.engine.run_folders import networks_of
 
 
 @friendly
@@ -42,12 +24,9 @@ def main() -> None:
     parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0 lets other machines in')
     parser.add_argument('--port', type=int, default=7860, help='of the page')
     args = parser.parse_args()
-    networks: dict[str, SegInferencer] = {}
-    for text in args.networks:
-        name, infer = network(text, args.device, args.precision)
-        if name in networks:
-            raise ConfigError(f"two networks are called '{name}'; name them: NAME=…")
-        networks[name] = infer
+    networks = {name: SegInferencer(*made, device=args.device, precision=args.precision,
+                                    scale='original')
+                for name, made in networks_of(args.networks).items()}
     page = build_page(SideBySide(networks), (64, args.widest), args.width)
     page.launch(server_name=args.host, server_port=args.port, share=False)
 

@@ -1,7 +1,11 @@
 """How networks hold up under corruptions, other resolutions, and less context.
 
-    python tools/robustness.py --net teacher CONFIG CHECKPOINT --net student CONFIG CHECKPOINT \\
-        --out work_dirs/robustness.json
+    python tools/robustness.py teacher=TEACHER_RUN student=CONFIG,CHECKPOINT
+    python tools/robustness.py teacher=work/shared/teacher 'student=work/seed{seed}/tuned' \\
+        --seeds 0 1 2 --out work_dirs/robustness.json
+
+A network is the work directory of a run, or CONFIG,CHECKPOINT, either with a name before an equals
+sign. With --seeds every {seed} is each of them in turn; the figure shows their mean.
 
 Fifteen corruptions at five severities, four input scales, three cuts from the middle, held against
 the same pixels of whole images; every network sees the same pictures. An image is corrupted as it
@@ -31,7 +35,7 @@ from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions, load_config
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.errors import ConfigError
+from mmvitlin.engine.run_folders import networks_of
 
 KINDS = ('corruption', 'resolution', 'context')
 
@@ -43,9 +47,8 @@ def now() -> str:
 @friendly
 def main() -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument('--net', nargs=3, action='append', required=True,
-                        metavar=('NAME', 'CONFIG', 'CHECKPOINT'), help='once for each network; '
-                        'seeds of one as NAME/0, NAME/1')
+    parser.add_argument('networks', nargs='+', metavar='[NAME=]NETWORK', help='see above')
+    parser.add_argument('--seeds', type=int, nargs='+', help='what {seed} stands for')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS,
                         help='of shifts')
     parser.add_argument('--corruptions', nargs='+', help='default: the fifteen common ones')
@@ -59,9 +62,8 @@ def main() -> None:
     shifts = conditions(args.kinds, args.corruptions, args.severities)
     results = json.loads(args.out.read_text()) if args.out.is_file() else dict(nets={})
 
-    if len({who for who, *_ in args.net}) < len(args.net):
-        raise ConfigError('--net: two networks have one name; give each its own')
-    for who, config, checkpoint in args.net:  # all of them, before the first is evaluated
+    nets = networks_of(args.networks, args.seeds)
+    for who, (config, checkpoint) in nets.items():  # all, before the first is evaluated
         cfg = load_config(config, args.cfg_options)
         check_shifts(cfg, shifts)
         scores_of(results, who, made_of(cfg, checkpoint, args.limit))
@@ -79,8 +81,7 @@ def main() -> None:
         print(f'{who}, {name}: {score:.2f}', flush=True)
         keep()
 
-    evaluate_shifts({who: made for who, *made in args.net}, shifts, args.cfg_options, args.limit,
-                    args.device, results['nets'], told)
+    evaluate_shifts(nets, shifts, args.cfg_options, args.limit, args.device, results['nets'], told)
     keep()
     table = Table('network', 'clean', *(f'{k}: mean, lost' for k in ('corruption', 'scale',
                                                                      'share')),

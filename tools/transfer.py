@@ -2,14 +2,16 @@
 
     python tools/transfer.py TEACHER_RUN STUDENT_RUN... --untrained --images 50
     python tools/transfer.py 'work/seed{seed}/teacher' --seeds 0 1 2 \\
-        'both=work/seed{seed}/distill:work/seed{seed}/distilled' 'mask=work/seed{seed}/m:…' \\
+        'l2=work/seed{seed}/l2:work/seed{seed}/l2_tuned' \\
+        'work/seed{seed}/distill-*:work/seed{seed}/distilled-*' \\
         --untrained 'work/seed{seed}/scratch'
 
 Runs are work directories. A student is [NAME=]RUN, or [NAME=]RUN:TUNED_RUN, whose score then stands
 beside the maps of RUN; with three scores and more the table says whether one goes with the other.
-With --seeds every {seed} is each of them in turn, and a student is held against its own seed's
-teacher. Images are of the teacher's test set, evenly spread over it. Writes transfer.json,
-transfer.png, and transfer_tokens.png: what chosen tokens of one image are similar to.
+What a * stands for in RUN, it stands for in TUNED_RUN, and is the name. With --seeds every {seed}
+is each of them in turn, and a student is held against its own seed's teacher. Images are of the
+teacher's test set, evenly spread over it. Writes transfer.json, transfer.png, and
+transfer_tokens.png: what chosen tokens of one image are similar to.
 """
 import argparse
 import json
@@ -29,9 +31,10 @@ from mmvitlin.analysis.transfer import (
     transferred,
     unseen_images,
 )
-from mmvitlin.engine.cli import Parser, friendly, split_name
+from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.config import ConfigOptions
 from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.engine.run_folders import of_seed, seeds_of, with_tuned
 from mmvitlin.errors import ConfigError
 
 
@@ -56,33 +59,22 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_student(text: str) -> tuple[str | None, str, str]:
-    """Name, run and tuned run of [NAME=]RUN[:TUNED_RUN]."""
-    name, place = split_name(text, lambda rest: Path(rest.partition(':')[0]).is_dir())
-    run, _, tuned = place.partition(':')
-    return name, run, tuned
-
-
-def of_seed(args: argparse.Namespace, seed: int | None, draw: bool) -> list[dict]:
+def rows_of(args: argparse.Namespace, seed: int | None, draw: bool) -> list[dict]:
     """Rows of the table: the students of one seed beside their teacher; draws their tokens."""
-    def place(text: str) -> str:
-        return text if seed is None else text.replace('{seed}', str(seed))
-
-    teacher = RunBackbone.of_run(place(args.teacher), options=args.cfg_options)
+    teacher = RunBackbone.of_run(of_seed(args.teacher, seed), options=args.cfg_options)
     images = list(unseen_images(teacher.cfg, args.images))
     students, tuned_ones = [], []
-    for text in args.students:
-        name, run, tuned = read_student(place(text))
+    runs = with_tuned([of_seed(text, seed) for text in args.students])
+    for name, run, tuned in runs:
         students.append(RunBackbone.of_run(run, name, metric=args.metric))
         tuned_ones.append(bool(tuned))
         if tuned:
             students[-1].score = score_of(tuned, args.metric)
     if args.untrained is not None:
-        _, run, _ = read_student(place(args.students[0]))
-        students.insert(0, RunBackbone.of_run(run, 'untrained', trained=False))
+        students.insert(0, RunBackbone.of_run(runs[0][1], 'untrained', trained=False))
         tuned_ones.insert(0, bool(args.untrained))
         if args.untrained:
-            students[0].score = score_of(place(args.untrained), args.metric)
+            students[0].score = score_of(of_seed(args.untrained, seed), args.metric)
     if draw:
         teacher.name = 'teacher'
         tokens_figure([teacher, *students[:4]], images[len(images) // 2],
@@ -99,14 +91,12 @@ def of_seed(args: argparse.Namespace, seed: int | None, draw: bool) -> list[dict
 @friendly
 def main() -> None:
     args = parse_args()
-    if (args.seeds is None) == any(
-            '{seed}' in text for text in (args.teacher, *args.students, args.untrained or '')):
-        raise ConfigError('--seeds gives {seed} its values: both or neither')
+    seeds = seeds_of([args.teacher, *args.students, args.untrained or ''], args.seeds)
     if args.images < 1:
         raise ConfigError(f'--images must be at least 1, got {args.images}')
     rows: list[dict] = []
-    for n, seed in enumerate(args.seeds or [None]):
-        rows += of_seed(args, seed, draw=n == 0)
+    for n, seed in enumerate(seeds):
+        rows += rows_of(args, seed, draw=n == 0)
     table = Table('student', 'distance of maps, by stage', 'mean', 'CKA, by stage', 'mean',
                   args.metric)
     for row in rows:

@@ -1,4 +1,5 @@
 # what the ablations of ViT-Linearizer vary in the stage 'distill'
+_base_ = ['plain_l2.py']
 variants = dict(
     of='distill',
     options={
@@ -15,13 +16,7 @@ variants = dict(
         'ratio_90': {'model.mask_ratio': 0.9},
         'lambda_0.3': {'model.objectives.mask.loss_weight': 0.3},
         'lambda_3': {'model.objectives.mask.loss_weight': 3.0},
-        'plain_l2': {
-            'model.objectives.activation': None,
-            'model.objectives.mask': None,
-            'model.mask_ratio': 0.0,
-            'model.objectives.feature.type': 'mmvitlin.FeatureAlignmentLoss',
-            'model.objectives.feature.normalize_target': True,
-        },
+        'plain_l2': {{_base_.plain_l2}},
     })
 report = dict(
     teacher='teacher',

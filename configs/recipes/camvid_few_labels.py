@@ -6,6 +6,7 @@
 # teacher has them.
 #   python tools/run_recipe.py configs/recipes/camvid_few_labels.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid_pico
+_base_ = ['../_base_/plain_l2.py']
 count = 367
 frames = 'train_dataloader.dataset.indices'
 amounts = dict(  # prefix of stages → frames by seed
@@ -16,13 +17,6 @@ vit = 'configs/seg/camvid_vit-pico.py'
 linearizer = 'configs/distill/linearizer_adventurer-pico_camvid.py'
 scratch = 'configs/seg/camvid_adventurer-pico.py'
 tuned = 'configs/seg/camvid_adventurer-pico_distilled.py'
-plain_l2 = {
-    'model.objectives.activation': None,
-    'model.objectives.mask': None,
-    'model.mask_ratio': 0.0,
-    'model.objectives.feature.type': 'mmvitlin.FeatureAlignmentLoss',
-    'model.objectives.feature.normalize_target': True,
-}
 head_kept = dict(
     config=scratch,
     inputs={'load_from': 'distill_logits'},
@@ -33,7 +27,7 @@ taught = dict(config=linearizer, inputs=teacher, iterations=300, output='student
 stages = [
     dict(name='teacher', config=vit),
     dict(name='distill-both', **taught),
-    dict(name='distill-plain_l2', options=plain_l2, **taught),
+    dict(name='distill-plain_l2', options={{_base_.plain_l2}}, **taught),
     dict(
         name='distill_logits',
         config='configs/distill/logits_adventurer-pico_camvid.py',

@@ -39,6 +39,7 @@ READY = dict(
     camvid_ablation='the ablation of ViT-Linearizer on CamVid (recipe `camvid_ablation.py`)',
     resolution_streets='what resolution buys on drawn streets (`tools/resolution_curve.py`)',
     cifar10_ablation='the same on CIFAR-10 (`cifar10_ablation.py`)',
+    cifar10_longer='longer distillation on CIFAR-10 (`cifar10_longer.py`)',
     cifar10_scopes='tokens that activation matching compares (`cifar10_scopes.py`)',
     camvid_few_labels='fewer labelled images (`camvid_few_labels.py`)',
     students_camvid='ConvNeXt, MLP-Mixer and other students (`camvid_students.py`)',
@@ -59,7 +60,8 @@ def lines(files: dict[str, dict]) -> list[str]:
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
     told += ablations(of_parts) if of_parts else []
-    told += comparison(files['cifar10_scopes']) if 'cifar10_scopes' in files else []
+    for name in ('cifar10_longer', 'cifar10_scopes'):
+        told += comparison(files[name]) if name in files else []
     if 'students_camvid' in files:
         told += ['### Which student', '', *students(files['students_camvid'])[2:]]
     if 'camvid_few_labels' in files:

@@ -27,7 +27,7 @@ WRITERS = {
         camvid=accuracy.ablation, camvid_few_labels=accuracy.few_labels,
         camvid_ablation=accuracy.ablation,
         cifar10_ablation=accuracy.ablation,
-        cifar10_scopes=accuracy.ablation,
+        cifar10_longer=accuracy.comparison, cifar10_scopes=accuracy.ablation,
         streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,
         rates_camvid=accuracy.rates, label_rates_camvid=accuracy.rates,
         cifar10_rates=accuracy.rates,

@@ -1,5 +1,9 @@
 """Scores under shifts: what is compared, and what is refused."""
 import json
+import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -183,3 +187,39 @@ def test_scores_of_another_network_are_refused(tmp_path, monkeypatch):
     del results['made_of']  # a file that does not say
     with pytest.raises(ConfigError, match='config and checkpoint and limit'):
         scores_of(results, 'net', made_of(cfg, str(weights)))
+
+
+@pytest.mark.slow
+def test_the_command_line_goes_on_where_it_was_stopped(segmentor, streets, tmp_path):
+    """Two seeds of a run and a network that is none; one condition at first, three then."""
+    for seed in (0, 1):
+        folder = tmp_path / f'seed{seed}' / 'tuned'
+        folder.mkdir(parents=True)
+        for file in segmentor:
+            shutil.copy(file, folder)
+        (folder / 'last_checkpoint').write_text('iter_1.pth')
+    weights = torch.load(segmentor[1], weights_only=True)['state_dict']
+    torch.save(dict(state_dict={k: -v for k, v in weights.items()}), folder / 'iter_1.pth')
+
+    def call(*more):
+        return subprocess.run(
+            [sys.executable, '-W', 'ignore', 'tools/robustness.py',
+             f'{tmp_path}/seed{{seed}}/tuned', f'other={",".join(segmentor)}', '--seeds', '0', '1',
+             '--limit', '1', '--corruptions', 'fog', '--out', str(tmp_path / 'r.json'), *more,
+             '--cfg-options', f'data_root={streets}'], cwd=ROOT, capture_output=True, text=True)
+
+    first = call('--kinds', 'corruption', '--severities', '2')
+    assert first.returncode == 0, first.stderr[-2000:]
+    told = json.loads((tmp_path / 'r.json').read_text())
+    assert list(told['nets']) == ['tuned/0', 'tuned/1', 'other']
+    assert told['conditions'] == ['clean', 'fog 2']
+    assert told['nets']['tuned/0'] == told['nets']['other'] != told['nets']['tuned/1']
+    assert (tmp_path / 'r.png').stat().st_size > 5000
+    second = call('--kinds', 'corruption', '--severities', '2', '5')
+    assert second.returncode == 0, second.stderr[-2000:]
+    scored = re.findall(r'^(\S+, \w+ \d): ', second.stdout, re.M)
+    assert scored == [f'{who}, fog 5' for who in told['nets']]
+    assert len(json.loads((tmp_path / 'r.json').read_text())['commands']) == 2
+    refused = call('--limit', '2')
+    assert refused.returncode == 2
+    assert "the scores of 'tuned/0' were made with another or an unknown limit" in refused.stderr
