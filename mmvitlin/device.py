@@ -1,4 +1,5 @@
 """What a machine computes on, and in which half precision."""
+import os
 import platform
 
 import torch
@@ -25,6 +26,13 @@ def usable_device(name: torch.device | str | None = None) -> torch.device:
         raise ConfigError(f"the device '{name}' cannot be used ({reason}); choose 'cpu', or 'cuda' "
                           'where torch sees a GPU') from error
     return device
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that torch sees, each as ``CUDA_VISIBLE_DEVICES`` names it for one process alone."""
+    count, told = torch.cuda.device_count(), os.environ.get('CUDA_VISIBLE_DEVICES', '')
+    return [name.strip() for name in told.split(',')][:count] if told else [
+        str(n) for n in range(count)]
 
 
 def half_dtype(device: torch.device | str | None = None) -> torch.dtype | None:

@@ -54,7 +54,7 @@ class RunBackbone:
         Args:
             folder: Of a segmentation or distillation run of this toolkit.
             name: The folder's by default.
-            trained: Load the weights; else the network is as it was initialised by seed 0.
+            trained: Load the weights; else the network is as its seed initialises it.
             metric: Of ``result.json``.
             options: ``--cfg-options``.
 
@@ -66,7 +66,7 @@ class RunBackbone:
         cfg = load_config(str(config), options)
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         without_initial_weights(cfg)
-        torch.manual_seed(0)
+        torch.manual_seed((cfg.get('randomness') or {}).get('seed') or 0)
         backbone = MODELS.build((cfg.model.get('student') or cfg.model).backbone)
         if not isinstance(backbone, TokenBackbone):
             raise ConfigError(f'{config}: a {type(backbone).__name__} gives no tokens to compare')

@@ -18,13 +18,17 @@ from mmengine.config import Config
 from mmvitlin import shipped
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.config import load_config, locate_config, schedule_of
-from mmvitlin.engine.stage_process import Children, Locks, run_logged
+from mmvitlin.engine.stage_process import Children, Gpus, Locks, run_logged
 from mmvitlin.engine.stage_record import compare, remember
 from mmvitlin.errors import CheckpointError, ConfigError
 
 _TRAIN = shipped.folder('tools') / 'train.py'
 _POLL = 2.  # seconds between looks at what another process works at
 _SHIPPED = shipped.folder('configs').parent
+
+
+class StagesFailed(ConfigError):
+    """Stages ended with an error; all that does not stand on them has been run."""
 
 
 @dataclass
@@ -211,15 +215,16 @@ def run_recipe(stages: Sequence[Stage],
         options: ``--cfg-options`` for every stage, such as data_root.
         only: Names of the stages to run; all if None.
         amp: Train every stage in mixed precision.
-        jobs: Stages that may run side by side, also of different seeds; on a CPU they share
-            its cores evenly, and one that all others wait for has them all.
+        jobs: Stages that may run side by side, also of different seeds. Where there are several
+            GPUs, each runs on the one that has the fewest of them; on a CPU they share its cores
+            evenly, and one that all others wait for has them all.
 
     Returns:
         Seed → stage → its ``result.json``.
 
     Raises:
-        ConfigError: stages failed; names their logs, after everything that does not stand on them
-            was run. Or a stage lies there that was run with other settings, or an option sets the
+        StagesFailed: names their logs, after everything that does not stand on them was run.
+        ConfigError: a stage lies there that was run with other settings, or an option sets the
             seed.
     """
     work_dir, by_name = Path(work_dir), {s.name: s for s in stages}
@@ -257,6 +262,7 @@ def run_recipe(stages: Sequence[Stage],
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
     with ThreadPoolExecutor(jobs) as pool, Children() as children, Locks() as locks:
         running: dict[Future, Path] = {}
+        gpus = Gpus()
         while waiting or running:
             ready = [(f, run) for f, run in waiting.items() if not left & needed(*run)]
             alone = len(ready) == 1 and not running  # it may have the whole machine
@@ -282,7 +288,8 @@ def run_recipe(stages: Sequence[Stage],
                 label = stage.name if len(seeds) == 1 else f'{stage.name} {seed}'
                 print(f'[{label}] {shlex.join(command[1:])}', flush=True)
                 running[pool.submit(run_logged, command, target / 'train.log', label,
-                                    None if alone else threads, children)] = target
+                                    None if alone else threads, children,
+                                    gpus.take(target))] = target
             if not running:
                 time.sleep(_POLL if elsewhere & waiting.keys() else 0)
                 continue
@@ -290,6 +297,7 @@ def run_recipe(stages: Sequence[Stage],
                                FIRST_COMPLETED).done:
                 target = running.pop(future)
                 locks.free(target)
+                gpus.leave(target)
                 code, last = future.result()
                 if code:
                     failed[target] = (f"stage '{target.name}' ended with status {code}: {last} "
@@ -300,8 +308,8 @@ def run_recipe(stages: Sequence[Stage],
                 left.discard(target)
                 compare_done(target)
     if failed:
-        raise ConfigError('; '.join(failed.values()) + '. All else that could be run is done; the '
-                          'same command goes on from here.')
+        raise StagesFailed('; '.join(failed.values()) + '. All else that could be run is done; '
+                           'the same command goes on from here.')
     return finished(wanted, work_dir, seeds)
 
 

@@ -35,7 +35,8 @@ def summarise(runs: Mapping[int, Mapping[str, dict]], metric: str = 'mIoU',
         shared: Stages that seeds have in common; one run counts once.
 
     Returns:
-        Stage → dict(mean, std (sample deviation, 0 for one seed), values, seconds).
+        Stage → dict(mean, std (sample deviation, 0 for one seed), values and the seeds they are
+        of, iterations, seconds).
 
     Raises:
         ConfigError: no stage has this metric; names those that there are.
@@ -46,17 +47,20 @@ def summarise(runs: Mapping[int, Mapping[str, dict]], metric: str = 'mIoU',
         raise ConfigError(f"no stage has the metric '{metric}'; give one of {names} as --metric")
     first, *rest = runs.values()
     for name in (n for n in first if all(n in run for run in rest)):
-        rows = [run[name] for run in runs.values()]
+        rows = {int(seed): run[name] for seed, run in runs.items()}
         if name in shared:
-            rows = [row for n, row in enumerate(rows) if row not in rows[:n]]
-        values = [told[metric] for told in map(_scalars, rows) if metric in told]
-        entry = dict(iterations=rows[0]['iterations'],
-                     seconds=round(statistics.mean(row['seconds'] for row in rows), 1))
+            rows = {seed: row for n, (seed, row) in enumerate(rows.items())
+                    if row not in list(rows.values())[:n]}
+        scores = {seed: found[metric] for seed, row in rows.items()
+                  if metric in (found := _scalars(row))}
+        values = list(scores.values())
+        entry = dict(iterations=next(iter(rows.values()))['iterations'],
+                     seconds=round(statistics.mean(row['seconds'] for row in rows.values()), 1))
         if values:
             digits = 2 if max(values) > 10 else 4  # percents, or losses, or fractions as COCO's
             entry.update(mean=round(statistics.mean(values), digits),
                          std=round(statistics.stdev(values), digits) if len(values) > 1 else 0.0,
-                         values=[round(v, digits) for v in values])
+                         values=[round(v, digits) for v in values], seeds=list(scores))
         table[name] = entry
     return table
 
@@ -153,8 +157,8 @@ def as_csv(summary: Mapping[str, dict], metric: str) -> str:
     """The same with one line for each seed's value."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(['run', 'place of the seed', metric, 'iterations', 'mean seconds'])
+    writer.writerow(['run', 'seed', metric, 'iterations', 'mean seconds'])
     for name, row in summary.items():
-        for place, value in enumerate(row.get('values', [])):
-            writer.writerow([name, place, value, row['iterations'], row['seconds']])
+        for seed, value in zip(row.get('seeds', []), row.get('values', []), strict=True):
+            writer.writerow([name, seed, value, row['iterations'], row['seconds']])
     return text.getvalue()

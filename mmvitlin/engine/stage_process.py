@@ -12,6 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mmvitlin.device import visible_gpus
+
 
 class Children(set):
     """Running processes; none outlives the recipe, also when it is ended by SIGTERM."""
@@ -53,12 +55,40 @@ class Locks(dict):
             self.free(folder)
 
 
+class Gpus:
+    """Deals GPUs out to stages where there are several: each gets the one with the fewest."""
+
+    def __init__(self):
+        names = visible_gpus()
+        self._stages: dict[str, set[Path]] = {n: set() for n in names} if len(names) > 1 else {}
+
+    def take(self, folder: Path) -> str | None:
+        """What the stage's ``CUDA_VISIBLE_DEVICES`` is to be; None for what it is."""
+        name = min(self._stages, key=lambda n: len(self._stages[n]), default=None)
+        if name is not None:
+            self._stages[name].add(folder)
+        return name
+
+    def leave(self, folder: Path) -> None:
+        """The stage has ended."""
+        for stages in self._stages.values():
+            stages.discard(folder)
+
+
 _PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*?eta: (\S+).*? loss: (\S+)')
 
 
 def run_logged(command: list[str], log: Path, name: str = '', threads: int | None = None,
-         children: set | None = None) -> tuple[int, str]:
+               children: set | None = None, gpu: str | None = None) -> tuple[int, str]:
     """Run a stage: everything it says goes to the log, its progress to the terminal.
+
+    Args:
+        command: What to run.
+        log: File that is added to.
+        name: Before its progress.
+        threads: Of the CPU; as many as there are if None.
+        children: Has the process while it runs.
+        gpu: Its ``CUDA_VISIBLE_DEVICES``; the caller's if None.
 
     Returns:
         Exit status and the last line it said.
@@ -67,6 +97,8 @@ def run_logged(command: list[str], log: Path, name: str = '', threads: int | Non
     last, env = '', dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
     if threads is not None:
         env['OMP_NUM_THREADS'] = str(threads)
+    if gpu is not None:
+        env['CUDA_VISIBLE_DEVICES'] = gpu
     with log.open('a', buffering=1) as file, subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
             env=env) as process:

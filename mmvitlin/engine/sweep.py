@@ -4,7 +4,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from mmvitlin.engine.config import locate_config
 from mmvitlin.engine.recipe import Stage
 from mmvitlin.errors import ConfigError
 
@@ -43,20 +45,44 @@ def expand(stages: Sequence[Stage], of: str, options: Mapping[str, dict]) -> lis
     return found
 
 
-def grid_stages(config: str, grid: Mapping[str, Sequence], name: str = 'run') -> list[Stage]:
-    """One stage for each point of a grid over config keys.
-
-    Args:
-        config: The base config.
-        grid: Key → values.
-        name: What stages are called, followed by their values.
+def configs_of(places: Sequence[str]) -> list[str]:
+    """Configs, of a folder all those in it whose names do not begin with an underscore.
 
     Raises:
-        ConfigError: two points would have one name.
+        ConfigError: a file that is not there, or a folder without configs.
+    """
+    found: list[str] = []
+    for place in places:
+        files = [place]
+        if Path(place).is_dir():
+            files = sorted(str(p) for p in Path(place).glob('*.py') if not p.name.startswith('_'))
+            if not files:
+                raise ConfigError(f'no config in {place}; those are .py files whose names do not '
+                                  'begin with an underscore')
+        elif not Path(locate_config(place)).is_file():
+            raise ConfigError(f'no config at {place}')
+        found += files
+    return found
+
+
+def sweep_stages(configs: Sequence[str], grid: Mapping[str, Sequence]) -> list[Stage]:
+    """One stage for each config at each point of a grid over config keys.
+
+    Args:
+        configs: Files.
+        grid: Key → values; with none of them every config is run as it is.
+
+    Raises:
+        ConfigError: two stages would have one name: that of the config, or 'run' where there is but
+            one and a grid, followed by the values.
     """
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    stages = [Stage('-'.join([name, *(f'{k.rsplit(".", 1)[-1]}={v}' for k, v in point.items())])
-                    .replace('/', '_'), config, options=point) for point in points]
+    stages = [
+        Stage('-'.join(['run' if grid and len(configs) == 1 else Path(config).stem,
+                        *(f'{k.rsplit(".", 1)[-1]}={v}' for k, v in point.items())]
+                       ).replace('/', '_'), config, options=point)
+        for config in configs for point in points]
     if len({s.name for s in stages}) < len(stages):
-        raise ConfigError('two points of the grid have one name; their keys end alike')
+        raise ConfigError('two runs have one name; configs are called alike, or keys of the grid '
+                          'end alike')
     return stages

@@ -5,6 +5,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from filelock import FileLock
 from mmvitlin.engine import recipe, stage_record
 from mmvitlin.engine.config import load_config
 from mmvitlin.engine.results import summarise
-from mmvitlin.engine.sweep import grid_stages
+from mmvitlin.engine.stage_process import Gpus, run_logged
+from mmvitlin.engine.sweep import sweep_stages
 from mmvitlin.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -36,8 +38,9 @@ def ran(monkeypatch):
     """Replaces training: writes what a run writes, or fails where told to."""
     commands = []
 
-    def run(command, log, name, threads, children):
+    def run(command, log, name, threads, children, gpu=None):
         commands.append(command)
+        run.gpus[log.parent.name] = gpu
         run.threads[log.parent.name] = threads
         folder = log.parent
         status = run.failing.get(folder.name, 0)
@@ -52,7 +55,7 @@ def ran(monkeypatch):
                 dict(metrics=metrics, iterations=9, seconds=1.5)))
         return status, 'error: the disk is full'
 
-    run.failing, run.threads = {}, {}
+    run.failing, run.threads, run.gpus = {}, {}, {}
     monkeypatch.setattr(recipe, 'run_logged', run)
     monkeypatch.setattr(stage_record, 'half_dtype', lambda: torch.bfloat16)
     return commands, run
@@ -214,7 +217,7 @@ def test_stages_that_are_not_asked_for_are_compared_too(stages, ran, tmp_path):
 def test_the_seed_is_no_option(stages, ran, tmp_path):
     with pytest.raises(ConfigError, match='randomness.seed, which --seeds overwrites; give'):
         recipe.run_recipe(stages, tmp_path, options={'randomness.seed': 3})
-    points = grid_stages('c.py', {'randomness.seed': [0, 1]})
+    points = sweep_stages(['c.py'], {'randomness.seed': [0, 1]})
     with pytest.raises(ConfigError, match='randomness.seed, which --seeds overwrites; give'):
         recipe.run_recipe(points, tmp_path)
     assert not ran[0]
@@ -247,6 +250,34 @@ def test_a_stage_that_the_others_wait_for_has_the_whole_machine(stages, ran, tmp
     assert ran[1].threads == {'a': None, 'b': None}
     recipe.run_recipe(stages, tmp_path / '2', jobs=2)  # c starts beside a
     assert (ran[1].threads['a'], ran[1].threads['c']) == (share, share)
+
+
+def test_stages_side_by_side_are_dealt_out_to_the_gpus(stages, ran, tmp_path, monkeypatch):
+    recipe.run_recipe(stages, tmp_path / '1', jobs=2)
+    assert set(ran[1].gpus.values()) == {None}
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '5, GPU-7')
+    barrier, one_alone = threading.Barrier(2), ran[1]
+
+    def together(command, log, *rest):
+        barrier.wait(20)
+        return one_alone(command, log, *rest)
+
+    monkeypatch.setattr(recipe, 'run_logged', together)
+    recipe.run_recipe([replace(s, inputs={}) for s in stages[:2]], tmp_path / '2', jobs=2)
+    assert one_alone.gpus == {'a': '5', 'b': 'GPU-7', 'c': None}
+    log = tmp_path / 'x' / 'train.log'
+    seen = 'import os; print(os.environ.get("CUDA_VISIBLE_DEVICES"))'
+    for gpu, told in (('3', '3'), (None, '5, GPU-7')):
+        assert run_logged([sys.executable, '-c', seen], log, gpu=gpu) == (0, told)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    gpus, places = Gpus(), [Path(n) for n in 'abc']
+    assert [gpus.take(place) for place in places] == ['0', '1', '0']
+    gpus.leave(places[0])
+    gpus.leave(places[2])
+    assert gpus.take(places[0]) == '0'
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    assert Gpus().take(places[0]) is None
 
 
 def test_side_by_side_no_stage_starts_before_its_inputs(stages, ran, tmp_path):
@@ -302,7 +333,8 @@ def test_no_stage_outlives_a_killed_recipe(tmp_path):
 def test_seeds_are_gathered(stages, ran, tmp_path):
     runs = recipe.run_recipe(stages, tmp_path, (1, 2, 3))
     table = summarise(runs)
-    assert table['b'] == dict(iterations=9, seconds=1.5, mean=32.0, std=1.0, values=[31., 32., 33.])
+    assert table['b'] == dict(iterations=9, seconds=1.5, mean=32.0, std=1.0, values=[31., 32., 33.],
+                              seeds=[1, 2, 3])
     assert 'mean' not in table['a']
     with pytest.raises(ConfigError, match=r"the metric 'miou'; give one of \['mIoU'\] as --metric"):
         summarise(runs, 'miou')
@@ -323,6 +355,22 @@ def test_the_metric_of_the_command_line(ran, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert "give one of ['mIoU'] as --metric" in capsys.readouterr().err
+
+
+def test_the_table_is_written_where_a_stage_failed(ran, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'r.py').write_text(TWO)
+    main = runpy.run_path(str(ROOT / 'tools' / 'run_recipe.py'))['main']
+    command = ['r', str(tmp_path / 'r.py'), '--work-dir', str(tmp_path / 'w'), '--seeds', '1', '2']
+    monkeypatch.setattr('sys.argv', command)
+    ran[1].failing['b'] = 3
+    with pytest.raises(SystemExit):
+        main()
+    assert "stage 'b' ended with status 3" in capsys.readouterr().err
+    told = json.loads((tmp_path / 'w' / 'r.json').read_text())
+    assert (told['metric'], told['stages']['c']['values']) == ('mIoU', [31., 32.])
+    assert 'b' not in told['stages']
+    assert (tmp_path / 'w' / 'r.csv').read_text().splitlines()[1:] == [
+        'c,1,31.0,9,1.5', 'c,2,32.0,9,1.5']
 
 
 def test_seeds_run_side_by_side_and_a_shared_stage_once(ran, tmp_path):

@@ -13,16 +13,17 @@ from tests.conftest import ROOT
 
 
 def test_the_table_is_sorted_and_leaves_out_what_has_no_score():
-    summary = dict(a=dict(mean=1., std=.5, values=[.5, 1.5], iterations=9, seconds=3.),
-                   b=dict(mean=2., std=0., values=[2.], iterations=9, seconds=3.),
+    summary = dict(a=dict(mean=1., std=.5, values=[.5, 1.5], seeds=[3, 7], iterations=9,
+                          seconds=3.),
+                   b=dict(mean=2., std=0., values=[2.], seeds=[3], iterations=9, seconds=3.),
                    distill=dict(iterations=9, seconds=3.))
     lines = as_markdown(summary, 'mIoU').splitlines()
     assert lines[2:] == ['| b | 2.00 | 1 | 9 | 3 |', '| a | 1.00 ± 0.50 | 2 | 9 | 3 |']
     for loss in ('loss', 'decode.loss_ce', 'mask_loss'):  # the lowest is best
         assert as_markdown(summary, loss).splitlines()[2].startswith('| a |')
     rows = list(csv.reader(io.StringIO(as_csv(summary, 'mIoU'))))
-    assert rows[1:] == [['a', '0', '0.5', '9', '3.0'], ['a', '1', '1.5', '9', '3.0'],
-                        ['b', '0', '2.0', '9', '3.0']]
+    assert rows[1:] == [['a', '3', '0.5', '9', '3.0'], ['a', '7', '1.5', '9', '3.0'],
+                        ['b', '3', '2.0', '9', '3.0']]
 
 
 def file_of(*seeds, machine='a', **changes):

@@ -1,9 +1,15 @@
 """Variants of a stage, points of a grid."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from mmvitlin.engine import recipe
-from mmvitlin.engine.sweep import expand, grid_stages
+from mmvitlin.engine.sweep import configs_of, expand, sweep_stages
 from mmvitlin.errors import ConfigError
+from tests.conftest import ROOT
 
 
 def chain():
@@ -28,12 +34,28 @@ def test_a_stage_and_what_stands_on_it_vary_together():
 
 
 def test_points_of_a_grid():
-    stages = grid_stages('c.py', {'optim.lr': [1e-3, 1e-4], 'model.mask_ratio': [0.5]})
+    stages = sweep_stages(['c.py'], {'optim.lr': [1e-3, 1e-4], 'model.mask_ratio': [0.5]})
     assert [s.name for s in stages] == ['run-lr=0.001-mask_ratio=0.5',
                                         'run-lr=0.0001-mask_ratio=0.5']
     assert stages[1].options == {'optim.lr': 1e-4, 'model.mask_ratio': 0.5}
     with pytest.raises(ConfigError, match='have one name'):
-        grid_stages('c.py', {'lr': [1, 1]})
+        sweep_stages(['c.py'], {'lr': [1, 1]})
+
+
+def test_a_folder_of_configs(tmp_path):
+    for name in ('b.py', 'a.py', '_base.py', 'notes.txt'):
+        (tmp_path / name).write_text('')
+    found = configs_of([str(tmp_path), 'configs/seg/cityscapes_1024.py'])
+    assert [Path(p).name for p in found] == ['a.py', 'b.py', 'cityscapes_1024.py']
+    assert [s.name for s in sweep_stages(found, {})] == ['a', 'b', 'cityscapes_1024']
+    assert [s.name for s in sweep_stages(found[:2], {'o.lr': [1, 2]})] == [
+        'a-lr=1', 'a-lr=2', 'b-lr=1', 'b-lr=2']
+    with pytest.raises(ConfigError, match='two runs have one name'):
+        sweep_stages([*found, 'other/a.py'], {})
+    (tmp_path / 'empty').mkdir()
+    for place, told in (('empty', 'no config in .*empty; those are'), ('c.py', 'no config at .*c')):
+        with pytest.raises(ConfigError, match=told):
+            configs_of([str(tmp_path / place)])
 
 
 def test_every_variant_of_the_ablation_is_a_config_that_builds():
@@ -53,3 +75,39 @@ def test_every_variant_of_the_ablation_is_a_config_that_builds():
             model = MODELS.build(cfg.model)
         seen.add((tuple(model.objectives), model.mask_ratio, str(cfg.model.objectives)))
     assert len(seen) == 14
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_a_folder_and_what_is_not_done_yet(streets, tmp_path):
+    """Two configs, one of which fails at first; then it alone."""
+    child = ("_base_ = ['mmvitlin::seg/streets_adventurer-nano.py']\n"
+             "model = dict(backbone=dict(arch=dict(embed_dims=32, num_layers={})),\n"
+             "             decode_head=dict(in_channels=32, channels=16))\n")
+    (tmp_path / 'cfg').mkdir()
+    for name, layers in (('small', 1), ('large', 2)):
+        (tmp_path / 'cfg' / f'{name}.py').write_text(child.format(layers))
+    broken = (tmp_path / 'cfg' / 'large.py').read_text().replace('in_channels=32', 'in_channels=7')
+    (tmp_path / 'cfg' / 'large.py').write_text(broken)
+
+    def sweep():
+        return subprocess.run(
+            [sys.executable, '-W', 'ignore', 'tools/sweep.py', str(tmp_path / 'cfg'), '--work-dir',
+             str(tmp_path / 'w'), '--seeds', '4', '--cfg-options', f'data_root={streets}',
+             'train_cfg.max_iters=1', 'train_cfg.val_interval=1',
+             'train_dataloader.batch_size=2'], cwd=ROOT, capture_output=True, text=True)
+
+    first = sweep()
+    assert first.returncode == 2
+    assert "stage 'large' ended with status" in first.stderr
+    told = json.loads((tmp_path / 'w' / 'results.json').read_text())
+    assert list(told['stages']) == ['small']
+    assert told['metric'] == 'mIoU'
+    weights = (tmp_path / 'w' / 'seed4' / 'small' / 'iter_1.pth').stat().st_mtime_ns
+    (tmp_path / 'cfg' / 'large.py').write_text(child.format(2))
+    second = sweep()
+    assert second.returncode == 0, second.stderr[-2000:]
+    told = json.loads((tmp_path / 'w' / 'results.json').read_text())
+    assert {name: row['seeds'] for name, row in told['stages'].items()} == {
+        'large': [4], 'small': [4]}
+    assert (tmp_path / 'w' / 'seed4' / 'small' / 'iter_1.pth').stat().st_mtime_ns == weights
+    assert second.stdout.count('| small | ') == 1
