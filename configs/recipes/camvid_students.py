@@ -1,6 +1,6 @@
 # Which student? The same teacher distilled by ViT-Linearizer into five networks of about the same
-# size, 300 iterations without labels and 150 with, and each of them from scratch with those 150, and
-# with labels for all 450; teacher and Adventurer are those of camvid_ablation.py.
+# size, 300 iterations without labels and 150 with, and each of them from scratch with those 150
+# labelled iterations, and with 450; teacher and Adventurer are those of camvid_ablation.py.
 #   python tools/run_recipe.py configs/recipes/camvid_students.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid_pico
 teacher = {'model.teacher.checkpoint': 'teacher'}
