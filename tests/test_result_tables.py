@@ -97,7 +97,7 @@ def test_the_readme_says_what_was_above_the_method_on_every_data_set(tables):
     told, = tables[2].advice.which_objective(files)
     assert 'Better than it: plain L2 on final features (CamVid +3.0 [' in told
     assert ', CIFAR-10 +3.0 [' in told
-    assert 'Worse: labels for 150 iterations, nothing else. ' in told
+    assert 'Worse: 150 iterations with labels, without distillation. ' in told
     assert "Better on CamVid only: the teacher's class probabilities" in told
     assert 'Better on CIFAR-10 only' not in told
     assert 'gives an Adventurer mIoU 30.0 ± 1.0 on CamVid and top-1 accuracy 30.0 ± 1.0' in told
@@ -113,3 +113,45 @@ def test_the_readme_says_what_was_above_the_method_on_every_data_set(tables):
     assert '**' not in one
     two = next(line for line in lines if line.startswith('| K = 2'))  # not measured
     assert two.endswith('| – |  | – |  |')
+
+
+def test_which_teacher_is_advised_by_what_their_students_gain(tables):
+    def taught(teacher, student, gain):
+        return dict(stages={teacher: row(50.), student: row(*(20 + gain + d for d in (0, 1, 2))),
+                            'supervised': row(20., 21., 22.1)})
+
+    by_patches, cls = taught('teacher', 'distilled-both', 5.), ('teacher_cls', 'distilled-visible')
+    told, = tables[2].advice.which_teacher(by_patches, taught(*cls, 0.))
+    assert 'one whose patches were trained. Of two that are alike' in told
+    assert '(50.0 itself) gives a student +5.0 [' in told
+    told, = tables[2].advice.which_teacher(by_patches, taught(*cls, 6.))
+    assert 'patches were trained' not in told
+
+
+def test_what_labels_do_instead_and_what_more_time_does(tables):
+    results = ablation_of('camvid_ablation', 'mIoU', supervised_long=32., distilled_plain_l2=33.)
+    told, = tables[2].advice.labels_instead({'CamVid': results})
+    assert 'on CamVid, beside labels for all 150 iterations: ViT-Linearizer -2.0 [' in told
+    assert 'plain L2 on final features +1.0 [' in told
+    longer = dict(stages={
+        'distill_long-both': dict(iterations=1000),
+        'distilled_long-both': dict(row(40., 41., 42.), std=1., iterations=150),
+        'distilled_long-plain_l2': dict(row(43., 44., 45.1), std=1.),
+        'supervised_longest': dict(row(39., 40., 41.1), std=1.)})
+    told = tables[2].advice.with_more_time(longer)
+    assert told.startswith('With 1,000 iterations without labels on CIFAR-10: ViT-Linearizer 41.0')
+    assert 'plain L2 44.0 ± 1.0 (+3.0 [' in told
+
+
+def test_students_without_a_control_have_empty_cells(tables):
+    stages = {stage: dict(row(20., 21., 22.2), std=1., iterations=150)
+              for names in tables[0].student_stages().values() for stage in names[:2]}
+    stages['supervised_long'] = dict(row(25., 26., 27.), std=1., iterations=450)
+    stages |= {'teacher': dict(row(30.), iterations=9), 'distill-both': dict(iterations=300)}
+    lines = tables[0].students(dict(recipe='configs/recipes/camvid_students.py', seeds=[0, 1, 2],
+                                    stages=stages, command='python …'))
+    assert 'labels for 450 | gained beside it' in next(x for x in lines if x.startswith('| | mIoU'))
+    adventurer = next(x for x in lines if x.startswith('| Adventurer'))
+    assert '26.0 ± 1.0 | -4.9 [' in adventurer
+    mixer = next(x for x in lines if x.startswith('| MLP-Mixer'))
+    assert '| – |  | ' in mixer

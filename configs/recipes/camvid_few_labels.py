@@ -64,18 +64,18 @@ ways = dict(  # row → what it is, its stage with all labels
     distilled=('ViT-Linearizer on all images', 'distilled-both'),
     distilled_l2=('plain L2 on final features of all images', 'distilled-plain_l2'),
     logits=("the teacher's class probabilities on all images, their head kept", 'logits_head'),
-    distilled_few=('ViT-Linearizer on all images, from the second teacher', None),
+    distilled_few=('ViT-Linearizer on all images, from a ViT that saw only these frames', None),
     scratch=('no distillation', 'supervised'),
     scratch_long=('no distillation, labels for the whole budget', 'supervised_long'),
-    teacher=('softmax ViT: with all labels the teacher, with few the second teacher', 'teacher'))
+    teacher=('softmax ViT with these frames alone; with all of them, the teacher', 'teacher'))
 report = dict(
     title='Few labels: CamVid, by the number of labelled frames',
     teacher='teacher',
     student='few_distilled',
     unlabelled=['distill-both'],
     note='The teacher has seen the labels of all 367 frames, those without labels for the student '
-    'among them, for 2,000 iterations: what it hands on is more than the few hold. The second has '
-    'seen the few alone for 450 iterations, before its student has 300 without labels and 150 '
+    'among them, for 2,000 iterations: what it hands on is more than the few hold. The other ViT '
+    'has seen the few alone for 450 iterations, before its student has 300 without labels and 150 '
     'with.',
     rows={
         **{whole: text for text, whole in ways.values() if whole},

@@ -1,4 +1,5 @@
 """The first thing that a reader of the results wants: which one should I take?"""
+import statistics
 from operator import itemgetter
 
 from accuracy_tables import (
@@ -10,7 +11,7 @@ from accuracy_tables import (
     spread_of,
     student_stages,
 )
-from speed_tables import STUDENTS, by_area, measured, overtakes
+from speed_tables import STUDENTS, THIN, by_area, measured, overtakes
 
 
 def lines(files: dict[str, dict], of_parts: dict[str, dict]) -> list[str]:
@@ -26,18 +27,22 @@ def lines(files: dict[str, dict], of_parts: dict[str, dict]) -> list[str]:
         'base networks on two CPU cores for time; other data and a GPU may say otherwise. '
         f"Differences with the 95% interval of {len(files['camvid']['seeds'])} seeds; where it "
         'holds 0, they are called level: no difference was shown.', '',
-        *which_method(files['camvid'], files['adala_camvid'], files['speed_cpu'])]
-    told += which_objective(of_parts) if of_parts else []
+        *which_method(files['camvid'], files['adala_camvid'], files['speed_cpu'], of_parts)]
+    told += which_objective(of_parts, files.get('cifar10_longer')) if of_parts else []
+    if 'cifar10_scopes' in files and 'CIFAR-10' in of_parts:
+        told += which_teacher(of_parts['CIFAR-10'], files['cifar10_scopes'])
     if 'students_camvid' in files:
         told += which_student(files['students_camvid'], files['students_speed'])
     if 'camvid_few_labels' in files:
         told += more_images_than_labels(files['camvid_few_labels'])
+    told += which_resolution(files['resolution_streets']) if 'resolution_streets' in files else []
+    told += which_images(files['camvid_images']) if 'camvid_images' in files else []
     told += cost(files['cheaper_teacher']) if 'cheaper_teacher' in files else []
     return [*told, '']
 
 
-def which_method(camvid: dict, adala: dict, timed: dict) -> list[str]:
-    """Which method, and from which image on it pays."""
+def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dict]) -> list[str]:
+    """Which method, from which image on it pays, and whether labels would do instead."""
     a, b, rows = camvid['stages'], adala['stages'], measured(timed)
 
     def times(name: str, size: str) -> str:
@@ -49,16 +54,18 @@ def which_method(camvid: dict, adala: dict, timed: dict) -> list[str]:
               for k in ('linear-vit', 'adventurer')}
     long, student = b['no_alignment_long'], b['both_stages']
     told = [
-        "- *You have a ViT that does your task, and little time to train with labels*: make it "
-        f"linear. The ViT here (2 M parameters) had had {a['teacher']['iterations']} iterations "
-        f"with the same labels. Turned linear by both stages of ViT-AdaLA and fine-tuned for "
+        "- *You have a ViT that does your task, and images on which it is too slow*: make it "
+        f"linear. At {size.replace('x', '×')} a base backbone then takes "
+        f"{times('linear-vit-base', size)} of the time, from {faster['linear-vit']} on it is "
+        f"faster at all. What it costs was measured with 2 M parameters, of a ViT that had had "
+        f"{a['teacher']['iterations']} iterations with the same labels. Turned linear by both "
+        f"stages of ViT-AdaLA and fine-tuned for "
         f"{student['iterations']}, it is {beside(student, b['softmax_finetuned'])} the same ViT "
         f"with softmax and the same fine-tuning ({gap(student, b['softmax_finetuned'])}), "
         f"{beside(student, b['no_alignment'])} one without alignment "
         f"({gap(student, b['no_alignment'])}), and {gap(student, b['teacher'])} beside the ViT "
         f"as it was. Feature alignment alone is {beside(b['stage2_only'], student)} both stages "
-        f"({gap(b['stage2_only'], student)}), and simpler. At {size.replace('x', '×')} the "
-        f"backbone takes {times('linear-vit-base', size)} of the time."]
+        f"({gap(b['stage2_only'], student)}), and simpler."]
     if 'distilled_l2' in a:
         told.append(
             f"- *You want a Mamba-style student (Adventurer)*: distil it. With 2 M parameters, by "
@@ -68,16 +75,44 @@ def which_method(camvid: dict, adala: dict, timed: dict) -> list[str]:
             f"({gap(a['distilled'], a['scratch'])}), {gap(a['distilled'], a['teacher'])} beside "
             f"its teacher, and {beside(a['distilled'], a['distilled_l2'])} one by plain L2 on "
             f"final features ({gap(a['distilled'], a['distilled_l2'])}), which is simpler. At "
-            f"{size.replace('x', '×')} the backbone takes {times('adventurer-base', size)} of the "
-            "ViT's time.")
+            f"{size.replace('x', '×')} a base backbone takes {times('adventurer-base', size)} of "
+            "the ViT's time.")
     return [
         *told,
-        '- *You can train with labels for all of the budget*: do. An Adventurer with labels '
-        f"throughout is {beside(a['scratch_long'], a['distilled'])} the distilled one "
-        f"({gap(a['scratch_long'], a['distilled'])}), a linear ViT is {beside(long, student)} the "
-        f"aligned one ({gap(long, student)}).",
+        '- *You could train with labels for all of the budget*: try that first. With 2 M '
+        f"parameters an Adventurer is {beside(a['scratch_long'], a['distilled'])} the distilled "
+        f"one ({gap(a['scratch_long'], a['distilled'])}), a linear ViT {beside(long, student)} the "
+        f"aligned one ({gap(long, student)})." + ''.join(labels_instead(of_parts)),
         f"- *Small images*: keep the softmax. A linear ViT-B is faster from "
         f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}."]
+
+
+def which_resolution(curve: dict) -> list[str]:
+    """What a larger input buys one network, over all classes and for thin ones, and its time."""
+    rows = [row for row in curve['rows'] if 'miou' in row]
+
+    def thin(row: dict) -> float:
+        return statistics.mean(row['classes'][name] for name in THIN)
+
+    first, last = rows[0], rows[-1]
+    best, finest = max(rows, key=itemgetter('miou')), max(rows, key=thin)
+    return [f"- *At which resolution*? Of one network on drawn streets mIoU is highest at "
+            f"{best['scale']:g} times the size of its images ({best['miou']:.1f}; "
+            f"{first['miou']:.1f} at {first['scale']:g}, {last['miou']:.1f} at "
+            f"{last['scale']:g}), that of {', '.join(THIN)} at {finest['scale']:g} "
+            f"({thin(finest):.1f}; {thin(first):.1f} at {first['scale']:g}). An image takes "
+            f"{first['ms'] / 1e3:.2f} s at {first['scale']:g} and {last['ms'] / 1e3:.2f} s at "
+            f"{last['scale']:g}. [Every size](#large-images)."]
+
+
+def which_images(results: dict) -> list[str]:
+    """Whether the images without labels must be those of the task."""
+    s = results['stages']
+    words = [f"{what} {gap(s[f'distilled_any-{way}'], s[f'distilled-{way}'])} beside the frames "
+             f"themselves, {gap(s[f'distilled_any-{way}'], s['supervised'])} beside no distillation"
+             for way, what in (('both', 'ViT-Linearizer'), ('plain_l2', 'plain L2'))]
+    return [f"- *On which images*? On 1,000 of ImageNet, in the place of CamVid's own: "
+            f"{'; '.join(words)}. [All scores](#which-images-to-distil-on)."]
 
 
 def cost(results: dict) -> list[str]:
@@ -90,16 +125,39 @@ def cost(results: dict) -> list[str]:
             "teacher's features are read back. [How](#what-a-teacher-costs)."]
 
 
-def which_objective(files: dict[str, dict]) -> list[str]:
-    """Which objective, as far as the ablations say.
+WAYS = {  # to distil: the stage of the ablations, in words
+    'distilled-both': 'ViT-Linearizer',
+    'distilled-plain_l2': 'plain L2 on final features',
+    'logits_head': "the teacher's class probabilities, their head kept"}
+
+
+def labels_instead(files: dict[str, dict]) -> list[str]:
+    """What each way to distil is beside labels for the same budget, in the ablations.
 
     Args:
         files: Data set → its ablation.
     """
+    told = []
+    for where, results in files.items():
+        stages = results['stages']
+        labels = stages['supervised_long']
+        words = [f'{way} {gap(stages[name], labels)}' for name, way in WAYS.items()]
+        told.append(f" With 0.3 M on {where}, beside labels for all {labels['iterations']} "
+                    f"iterations: {', '.join(words)}.")
+    return told
+
+
+def which_objective(files: dict[str, dict], longer: dict | None = None) -> list[str]:
+    """Which objective, as far as the ablations say.
+
+    Args:
+        files: Data set → its ablation.
+        longer: The same on CIFAR-10 with more iterations.
+    """
     first = next(iter(files.values()))['stages']
     few, many = (first[name]['iterations'] for name in ('supervised', 'supervised_long'))
     parts = {
-        f'labels for {few} iterations, nothing else': 'supervised',
+        f'{few} iterations with labels, without distillation': 'supervised',
         'activation matching alone': 'distilled-activation_only',
         'activation matching with nothing masked': 'distilled-activation_unmasked',
         'masked prediction alone': 'distilled-mask_only',
@@ -121,12 +179,12 @@ def which_objective(files: dict[str, dict]) -> list[str]:
     scores = ' and '.join(f"{measure(results)} {score(results['stages']['distilled-both'])} on "
                           f'{where}' for where, results in files.items())
     better = '; '.join(f'{words} ({gaps(words)})' for words in everywhere('better than'))
-    worse = ', '.join(everywhere('worse than'))
+    worse = '; '.join(everywhere('worse than'))
     told = [f'ViT-Linearizer gives an Adventurer {scores}']
     told += [f'Better than it: {better}'] if better else []
     told += [f'Worse: {worse}'] if worse else []
     if len(files) > 1:
-        told += [f"Better on {where} only: {', '.join(only)}" for where, of in found.items() if (
+        told += [f"Better on {where} only: {'; '.join(only)}" for where, of in found.items() if (
             only := [words for words in parts if of[words] == 'better than'
                      and words not in everywhere('better than')])]
     ratios = {'0.25': 'distilled-ratio_25', '0.5': 'distilled-ratio_50', '0.75': 'distilled-both',
@@ -140,29 +198,67 @@ def which_objective(files: dict[str, dict]) -> list[str]:
         f"networks (0.3 M parameters) and little time: {first['distill-both']['iterations']} "
         f"iterations without labels and {first['distilled-both']['iterations']} with? "
         f"{'. '.join(told)}. By its mask ratio: {'; '.join(means)}. "
+        + (with_more_time(longer) if longer else '') +
         '[Every part of it](#what-each-part-of-vit-linearizer-brings).']
+
+
+def with_more_time(results: dict) -> str:
+    """Whether the order of the objectives is that of the first iterations alone."""
+    s = results['stages']
+    ours, plain, labels = (s[name] for name in ('distilled_long-both', 'distilled_long-plain_l2',
+                                                'supervised_longest'))
+    return (f"With {s['distill_long-both']['iterations']:,} iterations without labels on CIFAR-10: "
+            f'ViT-Linearizer {score(ours)}, plain L2 {score(plain)} ({gap(plain, ours)}), labels '
+            f'for as many and the {ours["iterations"]} after them {score(labels)} '
+            f'({gap(labels, ours)}). ')
+
+
+def which_teacher(by_patches: dict, by_cls: dict) -> list[str]:
+    """Whether what a teacher classifies by matters.
+
+    Args:
+        by_patches: The ablation on CIFAR-10, whose teacher averages its patches.
+        by_cls: The scopes, whose teacher reads its class token.
+    """
+    ways = {'the mean of its patches': (by_patches['stages'], 'teacher', 'distilled-both'),
+            'its class token': (by_cls['stages'], 'teacher_cls', 'distilled-visible')}
+    words, verdicts = [], []
+    for how, (s, teacher, student) in ways.items():
+        words.append(f'that which classifies by {how} ({score(s[teacher])} itself) gives a student '
+                     f"{gap(s[student], s['supervised'])}")
+        verdicts.append(beside(s[student], s['supervised']))
+    advice = ('one whose patches were trained. Of' if verdicts == ['better than', 'level with']
+              else 'of')
+    return [f"- *Which teacher*: {advice} two that are alike but for what they read, "
+            f"{', '.join(words)} beside the same labels without distillation, by ViT-Linearizer "
+            'on CIFAR-10. [Scopes and class tokens](#which-tokens-to-match).']
 
 
 def which_student(results: dict, timed: dict) -> list[str]:
     """Which network to distil into: the scores in words; its table is further down."""
     s = results['stages']
-    names = {STUDENTS[kind]: pair for kind, pair in student_stages().items()}
+    names = {STUDENTS[kind]: stages for kind, stages in student_stages().items()}
     best = max(names, key=lambda name: s[names[name][0]]['mean'])
     first = s[names[best][0]]
-    level = [f'{name} ({gap(s[own], first)})' for name, (own, _) in names.items()
+    level = [f'{name} ({gap(s[own], first)})' for name, (own, *_) in names.items()
              if name != best and beside(s[own], first) == 'level with']
-    by_gain = {words: [name for name, pair in names.items()
-                       if beside(*(s[stage] for stage in pair)) == found]
-               for found, words in (('better than', 'helped'), ('level with', 'made no shown '
-                                    'difference to'), ('worse than', 'hurt'))}
+    few, many = (s[stage]['iterations'] for stage in names[best][1:])
+
+    def verdicts(number: int) -> str:
+        found = {words: [name for name, stages in names.items()
+                         if beside(s[stages[0]], s[stages[number]]) == verdict]
+                 for verdict, words in (('better than', 'better for'), ('level with', 'no shown '
+                                        'difference for'), ('worse than', 'worse for'))}
+        return '; '.join(f"{words} {', '.join(who)}" for words, who in found.items() if who)
+
     rows = measured(timed)
     size = by_area(size for _, size, _ in rows)[-1]
     ms = {told: rows[kind, size, 'fp32']['ms']['median'] for kind, told in STUDENTS.items()}
     teacher = ms.pop(STUDENTS['vit'])
     return [f'- *Which student*, of about the same size, distilled from one teacher? Highest is '
             f'{best} ({score(first)}' + (f"; level with it {' and '.join(level)}" if level else '')
-            + '). Beside the same labels alone, distillation ' + '; '.join(
-                f"{words} {', '.join(who)}" for words, who in by_gain.items() if who) +
+            + f'), all at the rates that suit Adventurer. Beside labels for {few} iterations, '
+            f'distillation is {verdicts(1)}; beside labels for all {many}, {verdicts(2)}'
             f". Milliseconds at {size.replace('x', '×')}, where the teacher takes {teacher:.0f}: "
             f"{', '.join(f'{name} {t:.0f}' for name, t in sorted(ms.items(), key=itemgetter(1)))}. "
             '[Scores, sizes and times](#which-student).']

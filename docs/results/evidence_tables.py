@@ -35,9 +35,10 @@ def robustness(results: dict, name: str = 'robustness') -> list[str]:
         name: Its name without ending, which is that of its figure.
     """
     kinds = [k for k in KINDS if any(k in row for row in results['summary'].values())]
+    shifts = [n for n in results['conditions'] if n != 'clean' and not n.startswith('centre ')]
     lines = [f'### Under corruptions, at other resolutions, with less context: {SHIFTED[name]}', '',
              'Mean score in percent, and what part of the score without the shift is lost, over '
-             f"{len(results['conditions']) - 1} conditions (mean ± deviation over seeds). What is "
+             f"{len(shifts)} conditions (mean ± deviation over seeds). What is "
              'lost with less context is counted from the score of the same pixels of whole '
              'images:', '',
              f"| | as it is | {' | '.join(f'{KINDS[k]} | lost' for k in kinds)} |",
@@ -99,10 +100,11 @@ def correlated(found: dict) -> list[str]:
     words = []
     for group, row in found.items():
         runs = '–'.join(str(n) for n in sorted({min(row['runs']), max(row['runs'])}))
-        who = 'all students' if group == 'all' else 'those not trained on the distance itself'
+        who = 'all of them' if group == 'all' else 'those not trained by activation matching'
         words.append(f"{who} ({runs} runs in each of {len(row['runs'])} seeds): distance "
                      f"{row['distance']['rho']:+.2f} (p = {row['distance']['p']:.2g}), CKA "
                      f"{row['cka']['rho']:+.2f} (p = {row['cka']['p']:.2g})")
-    return ['Rank correlation with the score within a seed, mean over seeds, p by random orders of '
-            f"the kinds of student, the same in every seed: {'; '.join(words)}.", ''
+    return ['Rank correlation of distance and of CKA with the score within a seed, mean over seeds '
+            '(p: how often kinds of student shuffled at random, alike in every seed, correlate as '
+            f"much): {'; '.join(words)}.", ''
             ] if words else []

@@ -21,6 +21,7 @@ from accuracy_tables import (
 from commands import commands
 from speed_tables import (
     SUBJECTS,
+    THIN,
     by_area,
     detector_times,
     in_seconds,
@@ -33,7 +34,6 @@ from speed_tables import (
 from trust_table import survived
 
 MODES = dict(whole='whole', slide='in windows')
-THIN = ('pole', 'traffic light', 'traffic sign')
 ABLATIONS = {'CamVid': 'camvid_ablation', 'CIFAR-10': 'cifar10_ablation'}
 READY = dict(
     camvid_ablation='the ablation of ViT-Linearizer on CamVid (recipe `camvid_ablation.py`)',
@@ -41,6 +41,7 @@ READY = dict(
     cifar10_ablation='the same on CIFAR-10 (`cifar10_ablation.py`)',
     cifar10_longer='longer distillation on CIFAR-10 (`cifar10_longer.py`)',
     cifar10_scopes='tokens that activation matching compares (`cifar10_scopes.py`)',
+    camvid_images='distillation on unrelated images (`camvid_images.py`)',
     camvid_few_labels='fewer labelled images (`camvid_few_labels.py`)',
     students_camvid='ConvNeXt, MLP-Mixer and other students (`camvid_students.py`)',
     teachers_camvid='teachers in half precision or read from disk (`camvid_teachers.py`)',
@@ -60,8 +61,10 @@ def lines(files: dict[str, dict]) -> list[str]:
     if 'camvid' in files and 'adala_camvid' in files:
         told += accuracy(files['camvid'], files['adala_camvid'])
     told += ablations(of_parts) if of_parts else []
-    for name in ('cifar10_longer', 'cifar10_scopes'):
-        told += comparison(files[name]) if name in files else []
+    for name, title in (('camvid_images', 'Which images to distil on'),
+                        ('cifar10_longer', 'With more time'),
+                        ('cifar10_scopes', 'Which tokens to match')):
+        told += [f'### {title}', '', *comparison(files[name])[2:]] if name in files else []
     if 'students_camvid' in files:
         told += ['### Which student', '', *students(files['students_camvid'])[2:]]
     if 'camvid_few_labels' in files:
@@ -139,8 +142,16 @@ def ablations(files: dict[str, dict]) -> list[str]:
         rows |= load_report(ROOT / results['recipe']).rows
     lines = [
         '### What each part of ViT-Linearizer brings', '',
+        'Activation matching makes the map of cosine similarities between all tokens like the '
+        "teacher's, at the ends of K equal parts of the depth (stages), over the tokens of its "
+        'scope; masked prediction, of weight λ, gives the final features of the tokens that the '
+        'student was not shown. Plain L2 and class probabilities are what one would do without '
+        'either; the head of class probabilities is kept for the labels, or replaced by a new '
+        'one.', '',
         f"{over(next(iter(files.values()))['seeds'])}; beside it: the row less ViT-Linearizer, "
-        'each seed beside its own, with the 95% interval, bold where that does not hold 0:', '',
+        'each seed beside its own, with the 95% interval, bold where that does not hold 0. '
+        'Intervals of rows of this method, which have one budget, are by what all of them scatter '
+        'together; one in twenty is expected to miss. CIFAR-10 has one teacher for all seeds:', '',
         f"| | {' | '.join(heads)} |", '| --- |' + ' --- | --- |' * len(files)]
     for name, text in rows.items():
         cells = []
@@ -164,9 +175,9 @@ def shown_here(lines: list[str]) -> list[str]:
 def transferred(results: dict) -> list[str]:
     """Whether a student's nearness to its teacher tells its score; the figures."""
     return ['### What was transferred', '',
-            f"Similarity maps of {len(results['rows'])} students on {results['images']} images "
+            f"Similarity maps of {len(results['rows'])} networks on {results['images']} images "
             'that neither they nor their teachers saw. ' +
-            tables.correlated(results['correlations'])[0],
+            tables.correlated(results['correlations'])[0] + ' ' + results.get('note', ''),
             '', *shown_here(tables.TRANSFER_FIGURES), *commands(results)]
 
 
@@ -241,12 +252,19 @@ def teacher_cost(results: dict, taught: dict | None) -> list[str]:
     """
     rows = dict(results['rows'])
     alone = rows.pop('student alone')['ms']['median']
-    words = [f"{name} {row['ms']['median'] / alone:.2f}×" for name, row in rows.items()]
+    words = [f"{name} {row['ms']['median'] / alone:.2f}× ({row['ms']['median'] / 1e3:.2f} s, peak "
+             f"{row['peak_mib']:,.0f} MiB)" for name, row in rows.items()]
+    kept, usual = results['kib_an_image'], rows['as it is']['ms']['median']
+    cheaper = [name for name, row in rows.items() if row['ms']['median'] < 0.95 * usual]
     return ['### What a teacher costs', '',
             f"A step in which `{results['teacher']}` teaches Adventurer-"
             f"{results['student'][0].upper()} at 224×224, batch {results['batch']}, on "
             f"{on(results)}, beside the student's part of it alone, by how the teacher's features "
-            f"come: {', '.join(words)}. {results['note']}", '',
+            f"come: {', '.join(words)}; cheaper than as it is: {', '.join(cheaper)}. "
+            f"{results['note']} An image's features take "
+            f"{kept['cache'] / 1024:.1f} MiB on disk, {kept['cache16'] / 1024:.1f} in float16; the "
+            'first time they are computed and written, in which a step takes no less than without '
+            'the cache.', '',
             *(same_student(taught) if taught else []), *commands(results, taught)]
 
 
@@ -279,8 +297,9 @@ def large_images(memory: dict, curve: dict | None, camvid: dict | None) -> list[
 
 def what_resolution_buys(curve: dict) -> list[str]:
     """mIoU, the IoU of thin classes, time and memory at every scale."""
-    lines = ['', f'Drawn streets, {curve["rows"][0]["images"]} held-out images, one network at '
-             'several sizes of its input, IoU:', '',
+    images = curve['rows'][0]['images']
+    lines = ['', f'Streets that `tools/make_streets.py` draws, {images} held-out images, one '
+             'network at several sizes of its input, IoU:', '',
              '| input | all classes | ' + ' | '.join(THIN) + ' | the other classes | an image | '
              'peak |', '| --- |' + ' --- |' * (len(THIN) + 4)]
     for row in (row for row in curve['rows'] if 'miou' in row):
@@ -324,7 +343,8 @@ def detection(results: dict, timed: dict | None) -> list[str]:
         for name in kinds[0]]
     ahead = [f'by {gap(kinds[0][told.student], other)} of “{told.rows[name]}”'
              for name, other in kinds[0].items() if name != told.student]
-    lines = ['### Detection', '', f"{told.title}, box AP50 of objects of ordinary size in percent, "
+    lines = ['### Detection', '', f"{told.title}, box AP50 in percent of objects that cover 1/300 "
+             "of the image and more (which is where COCO's medium objects begin), "
              f"{over(results['seeds'])}: {'; '.join(words)}. Over all classes the student is "
              f"ahead {' and '.join(ahead)}. {told.note}", '']
     return lines + ([*detector_times(timed), ''] if timed else []) + commands(results, timed)

@@ -25,7 +25,7 @@ ROOT = RESULTS.parents[1]
 WRITERS = {
     'Do the methods work': dict(
         camvid=accuracy.ablation, camvid_few_labels=accuracy.few_labels,
-        camvid_ablation=accuracy.ablation,
+        camvid_ablation=accuracy.ablation, camvid_images=accuracy.comparison,
         cifar10_ablation=accuracy.ablation,
         cifar10_longer=accuracy.comparison, cifar10_scopes=accuracy.ablation,
         streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,

@@ -101,16 +101,18 @@ def check_shifts(cfg: Config, shifts: dict[str, dict]) -> None:
 
 
 def made_of(cfg: Config, checkpoint: str, limit: int | None = None) -> dict:
-    """What scores follow from: digests of the config's part in them and of the weights, and the
-    number of images.
+    """What scores follow from: digests of the config's part in them (not what its training started
+    from) and of the weights, and the number of images.
 
     Raises:
         CheckpointError: there is no such file.
     """
-    file, whole = locate(checkpoint), cfg.to_dict()
+    file, cfg = locate(checkpoint), copy.deepcopy(cfg)
     if not file.is_file():
         raise CheckpointError(f'no checkpoint at {file}; give one that training with the config '
                               'wrote')
+    without_initial_weights(cfg)
+    whole = cfg.to_dict()
     used = {k: whole.get(k) for k in ('default_scope', 'model', 'data_preprocessor',
                                       'test_dataloader', 'test_evaluator')}
     return dict(config=_digest(json.dumps(used, default=str, sort_keys=True).encode()),

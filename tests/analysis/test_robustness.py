@@ -181,6 +181,10 @@ def test_scores_of_another_network_are_refused(tmp_path, monkeypatch):
                        (made_of(other, str(weights)), 'config')):
         with pytest.raises(ConfigError, match=f"scores of 'net' .* unknown {word}; take another"):
             scores_of(results, 'net', made)
+    tuned = 'configs/cls/cifar10_adventurer-pico_distilled.py'
+    start = {'model.backbone.init_cfg.checkpoint': 'elsewhere/student.pth'}
+    assert made_of(load_config(tuned), str(weights)) == made_of(load_config(tuned, start),
+                                                                str(weights))
     weights.write_bytes(b'two')
     with pytest.raises(ConfigError, match='unknown checkpoint; take'):
         scores_of(results, 'net', made_of(cfg, str(weights)))
