@@ -56,8 +56,9 @@ def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dic
     told = [
         "- *You have a ViT that does your task, and images on which it is too slow*: make it "
         f"linear. At {size.replace('x', '×')} a base backbone then takes "
-        f"{times('linear-vit-base', size)} of the time, from {faster['linear-vit']} on it is "
-        f"faster at all. What it costs was measured with 2 M parameters, of a ViT that had had "
+        f"{times('linear-vit-base', size)} of the time; it is faster from images of "
+        f"{faster['linear-vit']}. What it costs was measured with 2 M parameters, of a ViT that "
+        f"had had "
         f"{a['teacher']['iterations']} iterations with the same labels. Turned linear by both "
         f"stages of ViT-AdaLA and fine-tuned for "
         f"{student['iterations']}, it is {beside(student, b['softmax_finetuned'])} the same ViT "
@@ -222,16 +223,14 @@ def which_teacher(by_patches: dict, by_cls: dict) -> list[str]:
     """
     ways = {'the mean of its patches': (by_patches['stages'], 'teacher', 'distilled-both'),
             'its class token': (by_cls['stages'], 'teacher_cls', 'distilled-visible')}
-    words, verdicts = [], []
-    for how, (s, teacher, student) in ways.items():
-        words.append(f'that which classifies by {how} ({score(s[teacher])} itself) gives a student '
-                     f"{gap(s[student], s['supervised'])}")
-        verdicts.append(beside(s[student], s['supervised']))
-    advice = ('one whose patches were trained. Of' if verdicts == ['better than', 'level with']
-              else 'of')
-    return [f"- *Which teacher*: {advice} two that are alike but for what they read, "
-            f"{', '.join(words)} beside the same labels without distillation, by ViT-Linearizer "
-            'on CIFAR-10. [Scopes and class tokens](#which-tokens-to-match).']
+    words = [f'that which classifies by {how} ({score(s[teacher])} itself) gives a student '
+             f"{gap(s[student], s['supervised'])}" for how, (s, teacher, student) in ways.items()]
+    students = [s[student] for s, _, student in ways.values()]
+    shown = beside(*students) == 'better than'
+    return [f"- *Which teacher*: {'one whose patches were trained. Of' if shown else 'of'} two that "
+            f"are alike but for what they read, {', '.join(words)} beside the same labels without "
+            f'distillation, by ViT-Linearizer on CIFAR-10; student beside student {gap(*students)}. '
+            '[Scopes and class tokens](#which-tokens-to-match).']
 
 
 def which_student(results: dict, timed: dict) -> list[str]:
@@ -249,7 +248,8 @@ def which_student(results: dict, timed: dict) -> list[str]:
                          if beside(s[stages[0]], s[stages[number]]) == verdict]
                  for verdict, words in (('better than', 'better for'), ('level with', 'no shown '
                                         'difference for'), ('worse than', 'worse for'))}
-        return '; '.join(f"{words} {', '.join(who)}" for words, who in found.items() if who)
+        return '; '.join(f"{words} {', '.join(who) if len(who) < len(names) else 'each of them'}"
+                         for words, who in found.items() if who)
 
     rows = measured(timed)
     size = by_area(size for _, size, _ in rows)[-1]
