@@ -227,10 +227,10 @@ def which_teacher(by_patches: dict, by_cls: dict) -> list[str]:
              f"{gap(s[student], s['supervised'])}" for how, (s, teacher, student) in ways.items()]
     students = [s[student] for s, _, student in ways.values()]
     shown = beside(*students) == 'better than'
-    return [f"- *Which teacher*: {'one whose patches were trained. Of' if shown else 'of'} two that "
-            f"are alike but for what they read, {', '.join(words)} beside the same labels without "
-            f'distillation, by ViT-Linearizer on CIFAR-10; student beside student {gap(*students)}. '
-            '[Scopes and class tokens](#which-tokens-to-match).']
+    return [f"- *Which teacher*: {'one whose patches were trained. Of' if shown else 'of'} two "
+            f"that are alike but for what they read, {', '.join(words)} beside the same labels "
+            f'without distillation, by ViT-Linearizer on CIFAR-10; student beside student '
+            f'{gap(*students)}. [Scopes and class tokens](#which-tokens-to-match).']
 
 
 def which_student(results: dict, timed: dict) -> list[str]:
