@@ -262,8 +262,8 @@ def teacher_cost(results: dict, taught: dict | None) -> list[str]:
             f"{on(results)}, beside the student's part of it alone, by how the teacher's features "
             f"come: {', '.join(words)}; cheaper than as it is: {', '.join(cheaper)}. "
             f"{results['note']} An image's features take "
-            f"{kept['cache'] / 1024:.1f} MiB on disk, {kept['cache16'] / 1024:.1f} in float16; steps "
-            'that fill the cache cost as much as without it, and the writing.', '',
+            f"{kept['cache'] / 1024:.1f} MiB on disk, {kept['cache16'] / 1024:.1f} in float16; "
+            'steps that fill the cache cost as much as without it, and the writing.', '',
             *(same_student(taught) if taught else []), *commands(results, taught)]
 
 
