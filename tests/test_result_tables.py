@@ -135,9 +135,12 @@ def test_what_labels_do_instead_and_what_more_time_does(tables):
     assert 'plain L2 on final features +1.0 [' in told
     longer = dict(stages={
         'distill_long-both': dict(iterations=1000),
-        'distilled_long-both': dict(row(40., 41., 42.), std=1., iterations=150),
+        'distilled_long-both': dict(row(40., 41., 42.), std=1.),
         'distilled_long-plain_l2': dict(row(43., 44., 45.1), std=1.),
-        'supervised_longest': dict(row(39., 40., 41.1), std=1.)})
+        'supervised_longest': dict(row(39., 40., 41.1), std=1., iterations=1150)})
+    *_, told = tables[2].advice.labels_instead({'CamVid': results}, longer)
+    assert told.startswith(' There, beside labels for all 1,150 iterations: ViT-Linearizer +1.0 [')
+    assert 'plain L2 on final features +4.0 [' in told
     told = tables[2].advice.with_more_time(longer)
     assert told.startswith('With 1,000 iterations without labels on CIFAR-10: ViT-Linearizer 41.0')
     assert 'plain L2 44.0 ± 1.0 (+3.0 [' in told

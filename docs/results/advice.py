@@ -27,7 +27,8 @@ def lines(files: dict[str, dict], of_parts: dict[str, dict]) -> list[str]:
         'base networks on two CPU cores for time; other data and a GPU may say otherwise. '
         f"Differences with the 95% interval of {len(files['camvid']['seeds'])} seeds; where it "
         'holds 0, they are called level: no difference was shown.', '',
-        *which_method(files['camvid'], files['adala_camvid'], files['speed_cpu'], of_parts)]
+        *which_method(files['camvid'], files['adala_camvid'], files['speed_cpu'], of_parts,
+                      files.get('cifar10_longer'))]
     told += which_objective(of_parts, files.get('cifar10_longer')) if of_parts else []
     if 'cifar10_scopes' in files and 'CIFAR-10' in of_parts:
         told += which_teacher(of_parts['CIFAR-10'], files['cifar10_scopes'])
@@ -41,7 +42,8 @@ def lines(files: dict[str, dict], of_parts: dict[str, dict]) -> list[str]:
     return [*told, '']
 
 
-def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dict]) -> list[str]:
+def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dict],
+                 longer: dict | None) -> list[str]:
     """Which method, from which image on it pays, and whether labels would do instead."""
     a, b, rows = camvid['stages'], adala['stages'], measured(timed)
 
@@ -80,10 +82,10 @@ def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dic
             "the ViT's time.")
     return [
         *told,
-        '- *You could train with labels for all of the budget*: try that first. With 2 M '
-        f"parameters an Adventurer is {beside(a['scratch_long'], a['distilled'])} the distilled "
+        '- *You could train with labels for all of the budget instead*? It depends on the data: '
+        f"try it. With 2 M parameters on CamVid an Adventurer is {beside(a['scratch_long'], a['distilled'])} the distilled "
         f"one ({gap(a['scratch_long'], a['distilled'])}), a linear ViT {beside(long, student)} the "
-        f"aligned one ({gap(long, student)})." + ''.join(labels_instead(of_parts)),
+        f"aligned one ({gap(long, student)})." + ''.join(labels_instead(of_parts, longer)),
         f"- *Small images*: keep the softmax. A linear ViT-B is faster from "
         f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}."]
 
@@ -132,19 +134,25 @@ WAYS = {  # to distil: the stage of the ablations, in words
     'logits_head': "the teacher's class probabilities, their head kept"}
 
 
-def labels_instead(files: dict[str, dict]) -> list[str]:
-    """What each way to distil is beside labels for the same budget, in the ablations.
+def labels_instead(files: dict[str, dict], longer: dict | None = None) -> list[str]:
+    """What each way to distil is beside labels for the same budget.
 
     Args:
         files: Data set → its ablation.
+        longer: ViT-Linearizer and plain L2 on CIFAR-10 with more iterations.
     """
-    told = []
-    for where, results in files.items():
-        stages = results['stages']
-        labels = stages['supervised_long']
-        words = [f'{way} {gap(stages[name], labels)}' for name, way in WAYS.items()]
-        told.append(f" With 0.3 M on {where}, beside labels for all {labels['iterations']} "
-                    f"iterations: {', '.join(words)}.")
+    def of_budget(stages: dict, labels: dict, ways: dict[str, str]) -> str:
+        words = [f'{way} {gap(stages[name], labels)}' for name, way in ways.items()]
+        return f"beside labels for all {labels['iterations']:,} iterations: {', '.join(words)}."
+
+    told = [f' With 0.3 M on {where}, ' + of_budget(
+        results['stages'], results['stages']['supervised_long'], WAYS)
+        for where, results in files.items()]
+    if longer:
+        told.append(' There, ' + of_budget(
+            longer['stages'], longer['stages']['supervised_longest'],
+            {name.replace('distilled-', 'distilled_long-'): way for name, way in WAYS.items()
+             if name.startswith('distilled-')}))
     return told
 
 
@@ -206,12 +214,9 @@ def which_objective(files: dict[str, dict], longer: dict | None = None) -> list[
 def with_more_time(results: dict) -> str:
     """Whether the order of the objectives is that of the first iterations alone."""
     s = results['stages']
-    ours, plain, labels = (s[name] for name in ('distilled_long-both', 'distilled_long-plain_l2',
-                                                'supervised_longest'))
+    ours, plain = (s[f'distilled_long-{way}'] for way in ('both', 'plain_l2'))
     return (f"With {s['distill_long-both']['iterations']:,} iterations without labels on CIFAR-10: "
-            f'ViT-Linearizer {score(ours)}, plain L2 {score(plain)} ({gap(plain, ours)}), labels '
-            f'for as many and the {ours["iterations"]} after them {score(labels)} '
-            f'({gap(labels, ours)}). ')
+            f'ViT-Linearizer {score(ours)}, plain L2 {score(plain)} ({gap(plain, ours)}). ')
 
 
 def which_teacher(by_patches: dict, by_cls: dict) -> list[str]:
