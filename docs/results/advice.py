@@ -83,8 +83,9 @@ def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dic
     return [
         *told,
         '- *You could train with labels for all of the budget instead*? It depends on the data: '
-        f"try it. With 2 M parameters on CamVid an Adventurer is {beside(a['scratch_long'], a['distilled'])} the distilled "
-        f"one ({gap(a['scratch_long'], a['distilled'])}), a linear ViT {beside(long, student)} the "
+        f"try it. With 2 M parameters on CamVid an Adventurer is "
+        f"{beside(a['scratch_long'], a['distilled'])} the distilled one "
+        f"({gap(a['scratch_long'], a['distilled'])}), a linear ViT {beside(long, student)} the "
         f"aligned one ({gap(long, student)})." + ''.join(labels_instead(of_parts, longer)),
         f"- *Small images*: keep the softmax. A linear ViT-B is faster from "
         f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}."]
