@@ -113,8 +113,9 @@ def comparison(results: dict) -> list[str]:
         *(f"| {text} | {score(stages[name])} | {stages[name]['iterations']} | "
           f"{'' if name == told.student else gap(student, stages[name], spread)} |"
           for name, text in rows.items()), '',
-        f"The student had {sum(stages[n]['iterations'] for n in told.unlabelled)} iterations "
-        'without labels before.' + (f' {told.note}' if told.note else ''), '',
+        f"“{told.rows[told.student]}” trained for "
+        f"{sum(stages[n]['iterations'] for n in told.unlabelled):,} iterations without labels "
+        'before.' + (f' {told.note}' if told.note else ''), '',
         *([f'Intervals between distilled rows are by what all {len(spread.rows)} of them scatter '
            f'beyond row and seed, {spread.deviation:.2f} ({spread.freedom} degrees of freedom); of '
            'twenty such intervals one is expected to miss.', ''] if spread else []),

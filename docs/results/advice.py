@@ -26,7 +26,7 @@ def lines(files: dict[str, dict], of_parts: dict[str, dict]) -> list[str]:
         'What the tables below say, with small networks on CamVid and CIFAR-10 for accuracy and '
         'base networks on two CPU cores for time; other data and a GPU may say otherwise. '
         f"Differences with the 95% interval of {len(files['camvid']['seeds'])} seeds; where it "
-        'holds 0, they are called level: no difference was shown.', '',
+        'holds 0, they are called level, which is not told apart, not equal.', '',
         *which_method(files['camvid'], files['adala_camvid'], files['speed_cpu'], of_parts,
                       files.get('cifar10_longer'))]
     told += which_objective(of_parts, files.get('cifar10_longer')) if of_parts else []
@@ -99,9 +99,10 @@ def which_resolution(curve: dict) -> list[str]:
         return statistics.mean(row['classes'][name] for name in THIN)
 
     first, last = rows[0], rows[-1]
-    best, finest = max(rows, key=itemgetter('miou')), max(rows, key=thin)
+    finest, top = max(rows, key=thin), max(row['miou'] for row in rows)
+    best = [f"{row['scale']:g}" for row in rows if f"{row['miou']:.1f}" == f'{top:.1f}']
     return [f"- *At which resolution*? Of one network on drawn streets mIoU is highest at "
-            f"{best['scale']:g} times the size of its images ({best['miou']:.1f}; "
+            f"{' and '.join(best)} times the size of its images ({top:.1f}; "
             f"{first['miou']:.1f} at {first['scale']:g}, {last['miou']:.1f} at "
             f"{last['scale']:g}), that of {', '.join(THIN)} at {finest['scale']:g} "
             f"({thin(finest):.1f}; {thin(first):.1f} at {first['scale']:g}). An image takes "
@@ -233,10 +234,12 @@ def which_teacher(by_patches: dict, by_cls: dict) -> list[str]:
              f"{gap(s[student], s['supervised'])}" for how, (s, teacher, student) in ways.items()]
     students = [s[student] for s, _, student in ways.values()]
     shown = beside(*students) == 'better than'
-    return [f"- *Which teacher*: {'one whose patches were trained. Of' if shown else 'of'} two "
-            f"that are alike but for what they read, {', '.join(words)} beside the same labels "
-            f'without distillation, by ViT-Linearizer on CIFAR-10; student beside student '
-            f'{gap(*students)}. [Scopes and class tokens](#which-tokens-to-match).']
+    advice = "Try one that classifies by the mean of its patches (timm: `global_pool='avg'`). Of"
+    return [f"- *Which teacher*? {advice if shown else 'Of'} two that are alike but for this, "
+            f"{', '.join(words)} beside the same labels without distillation, by ViT-Linearizer "
+            f'on CIFAR-10; student beside student {gap(*students)}. Why was not tested, and '
+            'whether it holds for CLIP and its like was not measured. '
+            '[Scopes and class tokens](#which-tokens-to-match).']
 
 
 def which_student(results: dict, timed: dict) -> list[str]:

@@ -105,6 +105,6 @@ def correlated(found: dict) -> list[str]:
                      f"{row['distance']['rho']:+.2f} (p = {row['distance']['p']:.2g}), CKA "
                      f"{row['cka']['rho']:+.2f} (p = {row['cka']['p']:.2g})")
     return ['Rank correlation of distance and of CKA with the score within a seed, mean over seeds '
-            '(p: how often kinds of student shuffled at random, alike in every seed, correlate as '
-            f"much): {'; '.join(words)}.", ''
+            '(p: share of random orders of the kinds, alike in every seed, that correlate as '
+            f"strongly): {'; '.join(words)}.", ''
             ] if words else []

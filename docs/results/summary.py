@@ -126,7 +126,7 @@ def accuracy(camvid: dict, adala: dict) -> list[str]:
         '([rates_camvid.json](docs/results/rates_camvid.json)), those of the others 1e-3. ' +
         ''.join(f'{words} ' for words in dict.fromkeys(
             file['predates'] for file in (camvid, adala) if 'predates' in file)) +
-        'Teachers that saw more than the student can, such as CLIP, were not measured.', '',
+        'Teachers that were trained on other data, such as CLIP, were not measured.', '',
         *commands(camvid, adala)]
 
 
@@ -144,10 +144,10 @@ def ablations(files: dict[str, dict]) -> list[str]:
         '### What each part of ViT-Linearizer brings', '',
         'Activation matching makes the map of cosine similarities between all tokens like the '
         "teacher's, at the ends of K equal parts of the depth (stages), over the tokens of its "
-        'scope; masked prediction, of weight λ, gives the final features of the tokens that the '
-        'student was not shown. Plain L2 and class probabilities are what one would do without '
-        'either; the head of class probabilities is kept for the labels, or replaced by a new '
-        'one.', '',
+        'scope; in masked prediction, of weight λ, the student predicts the final features of the '
+        'tokens that it was not shown. Plain L2 and class probabilities are what one would do '
+        'without either; the head of class probabilities is kept for the labels, or replaced by a '
+        'new one.', '',
         f"{over(next(iter(files.values()))['seeds'])}; beside it: the row less ViT-Linearizer, "
         'each seed beside its own, with the 95% interval, bold where that does not hold 0. '
         'Intervals of rows of this method, which have one budget, are by what all of them scatter '
