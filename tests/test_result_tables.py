@@ -130,7 +130,11 @@ def test_which_teacher_is_advised_by_what_their_students_gain(tables):
 
 def test_what_labels_do_instead_and_what_more_time_does(tables):
     results = ablation_of('camvid_ablation', 'mIoU', supervised_long=32., distilled_plain_l2=33.)
-    told, = tables[2].advice.labels_instead({'CamVid': results})
+    adventurers = dict(stages={'scratch_long': row(36., 37., 38.), 'distilled': row(33., 34., 35.)})
+    vits = dict(stages={'no_alignment_long': row(34., 35., 36.1), 'both_stages': row(34., 35., 36)})
+    told, = tables[2].advice.labels_instead(adventurers, vits, {'CamVid': results})
+    assert 'an Adventurer is better than the distilled one (+3.0 [' in told
+    assert 'a linear ViT level with the aligned one (+0.0 [' in told
     assert 'on CamVid, beside labels for all 150 iterations: ViT-Linearizer -2.0 [' in told
     assert 'plain L2 on final features +1.0 [' in told
     longer = dict(stages={
@@ -138,8 +142,8 @@ def test_what_labels_do_instead_and_what_more_time_does(tables):
         'distilled_long-both': dict(row(40., 41., 42.), std=1.),
         'distilled_long-plain_l2': dict(row(43., 44., 45.1), std=1.),
         'supervised_longest': dict(row(39., 40., 41.1), std=1., iterations=1150)})
-    *_, told = tables[2].advice.labels_instead({'CamVid': results}, longer)
-    assert told.startswith(' There, beside labels for all 1,150 iterations: ViT-Linearizer +1.0 [')
+    told, = tables[2].advice.labels_instead(adventurers, vits, {'CamVid': results}, longer)
+    assert 'on CIFAR-10, beside labels for all 1,150 iterations: ViT-Linearizer +1.0 [' in told
     assert 'plain L2 on final features +4.0 [' in told
     told = tables[2].advice.with_more_time(longer)
     assert told.startswith('With 1,000 iterations without labels on CIFAR-10: ViT-Linearizer 41.0')

@@ -4,26 +4,26 @@
 #   python tools/run_recipe.py configs/recipes/camvid_images.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid_pico
 _base_ = ['../_base_/plain_l2.py']
-places = {  # part of the stages' names → config
+configs_by_suffix = {
     '': 'configs/distill/linearizer_adventurer-pico_camvid.py',
     '_any': 'configs/distill/linearizer_adventurer-pico_camvid_any-images.py'
 }
 scratch = 'configs/seg/camvid_adventurer-pico.py'
 stages = [dict(name='teacher', config='configs/seg/camvid_vit-pico.py')]
-for place, config in places.items():
+for suffix, config in configs_by_suffix.items():
     for way, options in dict(both={}, plain_l2={{_base_.plain_l2}}).items():
         stages += [
             dict(
-                name=f'distill{place}-{way}',
+                name=f'distill{suffix}-{way}',
                 config=config,
                 inputs={'model.teacher.checkpoint': 'teacher'},
                 iterations=300,
                 output='student.pth',
                 options=options),
             dict(
-                name=f'distilled{place}-{way}',
+                name=f'distilled{suffix}-{way}',
                 config='configs/seg/camvid_adventurer-pico_distilled.py',
-                inputs={'model.backbone.init_cfg.checkpoint': f'distill{place}-{way}'},
+                inputs={'model.backbone.init_cfg.checkpoint': f'distill{suffix}-{way}'},
                 iterations=150)
         ]
 stages += [

@@ -27,8 +27,9 @@ def lines(files: dict[str, dict], of_parts: dict[str, dict]) -> list[str]:
         'base networks on two CPU cores for time; other data and a GPU may say otherwise. '
         f"Differences with the 95% interval of {len(files['camvid']['seeds'])} seeds; where it "
         'holds 0, they are called level, which is not told apart, not equal.', '',
-        *which_method(files['camvid'], files['adala_camvid'], files['speed_cpu'], of_parts,
-                      files.get('cifar10_longer'))]
+        *which_method(files['camvid'], files['adala_camvid'], files['speed_cpu']),
+        *labels_instead(files['camvid'], files['adala_camvid'], of_parts,
+                        files.get('cifar10_longer'))]
     told += which_objective(of_parts, files.get('cifar10_longer')) if of_parts else []
     if 'cifar10_scopes' in files and 'CIFAR-10' in of_parts:
         told += which_teacher(of_parts['CIFAR-10'], files['cifar10_scopes'])
@@ -42,9 +43,8 @@ def lines(files: dict[str, dict], of_parts: dict[str, dict]) -> list[str]:
     return [*told, '']
 
 
-def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dict],
-                 longer: dict | None) -> list[str]:
-    """Which method, from which image on it pays, and whether labels would do instead."""
+def which_method(camvid: dict, adala: dict, timed: dict) -> list[str]:
+    """Which method, and from which image on it pays."""
     a, b, rows = camvid['stages'], adala['stages'], measured(timed)
 
     def times(name: str, size: str) -> str:
@@ -54,16 +54,15 @@ def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dic
     size = '1024x2048'
     faster = {k: overtakes(timed, f'{k}-base', 'vit-base', 'fp32')
               for k in ('linear-vit', 'adventurer')}
-    long, student = b['no_alignment_long'], b['both_stages']
+    student = b['both_stages']
     told = [
         "- *You have a ViT that does your task, and images on which it is too slow*: make it "
         f"linear. At {size.replace('x', '×')} a base backbone then takes "
         f"{times('linear-vit-base', size)} of the time; it is faster from images of "
         f"{faster['linear-vit']}. What it costs was measured with 2 M parameters, of a ViT that "
-        f"had had "
-        f"{a['teacher']['iterations']} iterations with the same labels. Turned linear by both "
-        f"stages of ViT-AdaLA and fine-tuned for "
-        f"{student['iterations']}, it is {beside(student, b['softmax_finetuned'])} the same ViT "
+        f"had had {a['teacher']['iterations']} iterations with the same labels. Turned linear by "
+        f"both stages of ViT-AdaLA and fine-tuned for {student['iterations']}, it is "
+        f"{beside(student, b['softmax_finetuned'])} the same ViT "
         f"with softmax and the same fine-tuning ({gap(student, b['softmax_finetuned'])}), "
         f"{beside(student, b['no_alignment'])} one without alignment "
         f"({gap(student, b['no_alignment'])}), and {gap(student, b['teacher'])} beside the ViT "
@@ -82,11 +81,6 @@ def which_method(camvid: dict, adala: dict, timed: dict, of_parts: dict[str, dic
             "the ViT's time.")
     return [
         *told,
-        '- *You could train with labels for all of the budget instead*? It depends on the data: '
-        f"try it. With 2 M parameters on CamVid an Adventurer is "
-        f"{beside(a['scratch_long'], a['distilled'])} the distilled one "
-        f"({gap(a['scratch_long'], a['distilled'])}), a linear ViT {beside(long, student)} the "
-        f"aligned one ({gap(long, student)})." + ''.join(labels_instead(of_parts, longer)),
         f"- *Small images*: keep the softmax. A linear ViT-B is faster from "
         f"{faster['linear-vit']}, an Adventurer-B from {faster['adventurer']}."]
 
@@ -116,7 +110,7 @@ def which_images(results: dict) -> list[str]:
     words = [f"{what} {gap(s[f'distilled_any-{way}'], s[f'distilled-{way}'])} beside the frames "
              f"themselves, {gap(s[f'distilled_any-{way}'], s['supervised'])} beside no distillation"
              for way, what in (('both', 'ViT-Linearizer'), ('plain_l2', 'plain L2'))]
-    return [f"- *On which images*? On 1,000 of ImageNet, in the place of CamVid's own: "
+    return [f"- *On which images*? On images of anything, in the place of CamVid's own: "
             f"{'; '.join(words)}. [All scores](#which-images-to-distil-on)."]
 
 
@@ -136,26 +130,36 @@ WAYS = {  # to distil: the stage of the ablations, in words
     'logits_head': "the teacher's class probabilities, their head kept"}
 
 
-def labels_instead(files: dict[str, dict], longer: dict | None = None) -> list[str]:
-    """What each way to distil is beside labels for the same budget.
+def labels_instead(camvid: dict, adala: dict, files: dict[str, dict], longer: dict | None = None
+                   ) -> list[str]:
+    """What distillation is beside labels for the same budget.
 
     Args:
+        camvid: Adventurers of 2 M parameters.
+        adala: Linear ViTs of 2 M parameters.
         files: Data set → its ablation.
         longer: ViT-Linearizer and plain L2 on CIFAR-10 with more iterations.
     """
-    def of_budget(stages: dict, labels: dict, ways: dict[str, str]) -> str:
+    def of_budget(where: str, stages: dict, labels: dict, ways: dict[str, str]) -> str:
         words = [f'{way} {gap(stages[name], labels)}' for name, way in ways.items()]
-        return f"beside labels for all {labels['iterations']:,} iterations: {', '.join(words)}."
+        return (f" With 0.3 M on {where}, beside labels for all {labels['iterations']:,} "
+                f"iterations: {', '.join(words)}.")
 
-    told = [f' With 0.3 M on {where}, ' + of_budget(
-        results['stages'], results['stages']['supervised_long'], WAYS)
-        for where, results in files.items()]
+    a, b = camvid['stages'], adala['stages']
+    told = ['- *You could train with labels for all of the budget instead*? It depends on the '
+            'data: try it. With 2 M parameters on CamVid an Adventurer is '
+            f"{beside(a['scratch_long'], a['distilled'])} the distilled one "
+            f"({gap(a['scratch_long'], a['distilled'])}), a linear ViT "
+            f"{beside(b['no_alignment_long'], b['both_stages'])} the aligned one "
+            f"({gap(b['no_alignment_long'], b['both_stages'])})."]
+    told += [of_budget(where, results['stages'], results['stages']['supervised_long'], WAYS)
+             for where, results in files.items()]
     if longer:
-        told.append(' There, ' + of_budget(
-            longer['stages'], longer['stages']['supervised_longest'],
+        told.append(of_budget(
+            'CIFAR-10', longer['stages'], longer['stages']['supervised_longest'],
             {name.replace('distilled-', 'distilled_long-'): way for name, way in WAYS.items()
              if name.startswith('distilled-')}))
-    return told
+    return [''.join(told)]
 
 
 def which_objective(files: dict[str, dict], longer: dict | None = None) -> list[str]:

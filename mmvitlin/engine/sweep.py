@@ -73,15 +73,13 @@ def sweep_stages(configs: Sequence[str], grid: Mapping[str, Sequence]) -> list[S
         grid: Key → values; with none of them every config is run as it is.
 
     Raises:
-        ConfigError: two stages would have one name: that of the config, or 'run' where there is but
-            one and a grid, followed by the values.
+        ConfigError: two stages would have one name, that of the config followed by the values.
     """
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    stages = [
-        Stage('-'.join(['run' if grid and len(configs) == 1 else Path(config).stem,
-                        *(f'{k.rsplit(".", 1)[-1]}={v}' for k, v in point.items())]
-                       ).replace('/', '_'), config, options=point)
-        for config in configs for point in points]
+    told = ['-'.join(f'{k.rsplit(".", 1)[-1]}={v}' for k, v in point.items()) for point in points]
+    stages = [Stage('-'.join(filter(None, (Path(config).stem, values))).replace('/', '_'), config,
+                    options=point)
+              for config in configs for point, values in zip(points, told, strict=True)]
     if len({s.name for s in stages}) < len(stages):
         raise ConfigError('two runs have one name; configs are called alike, or keys of the grid '
                           'end alike')

@@ -35,8 +35,8 @@ def test_a_stage_and_what_stands_on_it_vary_together():
 
 def test_points_of_a_grid():
     stages = sweep_stages(['c.py'], {'optim.lr': [1e-3, 1e-4], 'model.mask_ratio': [0.5]})
-    assert [s.name for s in stages] == ['run-lr=0.001-mask_ratio=0.5',
-                                        'run-lr=0.0001-mask_ratio=0.5']
+    assert [s.name for s in stages] == ['c-lr=0.001-mask_ratio=0.5',
+                                        'c-lr=0.0001-mask_ratio=0.5']
     assert stages[1].options == {'optim.lr': 1e-4, 'model.mask_ratio': 0.5}
     with pytest.raises(ConfigError, match='have one name'):
         sweep_stages(['c.py'], {'lr': [1, 1]})
