@@ -1,21 +1,23 @@
 # make setup       the environment in .venv, everything but mmcv's compiled ops
 # make setup-full  adds mmcv with ops (built once, then cached) and mmdet
-# make demo        the main job on drawn street scenes, in work_dirs/demo
-# make demo-adala  the same for ViT-AdaLA, in work_dirs/demo-adala
+# make demo        a pretrained ViT made linear by ViT-AdaLA, on drawn scenes, in work_dirs/demo
+# make demo-offline, demo-adala  ViT-Linearizer and ViT-AdaLA from a small teacher that is trained
+#                  on the drawn scenes first: needs nothing but what setup installs
 # make test        the test suite, in WORKERS processes of one thread each
-# make lint        ruff
+# make docs        the documentation site in docs/_build/html (Python 3.11 or newer)
+# make lint        ruff, and import-linter: imports of the package go down
 PYTHON ?= python3
 WORKERS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup setup-full demo demo-adala test lint clean
+.PHONY: setup setup-full demo demo-offline demo-adala docs test lint clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.setup
 
-$(VENV)/.setup: setup.py requirements/lock.txt
+$(VENV)/.setup: pyproject.toml setup.py requirements/lock.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  sys.exit(0 if (3, 10) <= v <= (3, 12) else f"mmvitlin needs Python 3.10 to 3.12, {sys.executable} is {v[0]}.{v[1]}; run: make PYTHON=python3.11")'
 	@echo "== setup 1/3: a virtual environment in $(VENV)"
@@ -39,19 +41,33 @@ $(VENV)/.setup-full: $(VENV)/.setup requirements/lock-det.txt
 	@touch $@
 
 demo: setup
-	@echo "== demo: ten to thirteen minutes on two cores; progress below, results in work_dirs/demo"
+	@echo "== demo: ten to twenty minutes on two cores; progress below, results in work_dirs/demo"
 	$(BIN)/python -W ignore tools/demo.py
+
+demo-offline: setup
+	@echo "== demo-offline: ten to twenty minutes on two cores; results in work_dirs/demo-offline"
+	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_demo.py --work-dir work_dirs/demo-offline
 
 demo-adala: setup
 	@echo "== demo-adala: about twelve minutes on two cores; results in work_dirs/demo-adala"
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala.py --work-dir work_dirs/demo-adala
 
 test: setup
-	@echo "== test: the whole suite, about a quarter of an hour on two cores"
-	$(BIN)/python -m pytest -n $(WORKERS)
+	@echo "== test: the whole suite, about 17 minutes on two cores"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+docs: $(VENV)/.setup-docs
+	@echo "== docs: warnings are errors; the site in docs/_build/html"
+	$(BIN)/python -W ignore -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+$(VENV)/.setup-docs: $(VENV)/.setup requirements/docs.txt
+	$(BIN)/python -m pip install -q --no-deps -r requirements/docs.txt
+	@touch $@
 
 lint: setup
 	$(BIN)/python -m ruff check .
+	$(BIN)/lint-imports --no-logo --no-cache
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build docs/_build *.egg-info

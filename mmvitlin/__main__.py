@@ -4,7 +4,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-from mmvitlin.shipped import folder
+from mmvitlin.utils.paths import folder
 
 
 def main() -> None:

@@ -2,9 +2,15 @@
 ``adventurer_{tiny,small,base,large}_patch16_224``.
 
     >>> import timm, mmvitlin.timm
-    >>> net = timm.create_model('adventurer_base_patch16_224', num_classes=10,
+    >>> net = timm.create_model('adventurer_base_patch16_224', num_classes=10, global_pool='avg',
     ...                         pretrained_cfg_overlay=dict(file='student.pth'), pretrained=True)
     >>> maps = timm.create_model('adventurer_base_patch16_224', features_only=True)
+
+The released weights classify by the class token, the default here. A student that was distilled
+by losses on patches has learnt none: take ``global_pool='avg'``.
+
+Evaluation takes the middle 0.875 of an image's shorter side at 224 and 16-pixel patches, and all of
+it with larger images or smaller patches, as Adventurer's does (``resolve_data_config``).
 """
 from __future__ import annotations
 
@@ -18,7 +24,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor
 
 from mmvitlin.models.backbones.adventurer import Adventurer
-from mmvitlin.models.utils.checkpoint import read_description
+from mmvitlin.models.utils.checkpoint import read_meta, with_description
 
 __all__ = ['AdventurerClassifier']
 
@@ -161,7 +167,7 @@ class AdventurerClassifier(nn.Module):
 
 
 def _cfg() -> dict:
-    return dict(url='', num_classes=1000, input_size=(3, 224, 224), pool_size=None, crop_pct=0.9,
+    return dict(url='', num_classes=1000, input_size=(3, 224, 224), pool_size=None, crop_pct=0.875,
                 interpolation='bicubic', fixed_input_size=False, mean=IMAGENET_DEFAULT_MEAN,
                 std=IMAGENET_DEFAULT_STD, first_conv='backbone.patch_embed.proj',
                 classifier='head')
@@ -179,10 +185,10 @@ def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """
     state = state.get('state_dict', state.get('model', state))
     file = (getattr(model, 'pretrained_cfg', None) or {}).get('file')
-    told = read_description(file) if file else {}
-    if not told and 'head.weight' in state and 'cls_token' in state:  # a released file
-        told = dict(reversed_blocks=Adventurer.RELEASED_REVERSED)
-    model.backbone.heed(told, str(file or 'the state dict'))
+    description = (read_meta(file).get('backbone') or {}) if file else {}
+    if not description and 'head.weight' in state and 'cls_token' in state:  # a released file
+        description = dict(reversed_blocks=Adventurer.RELEASED_REVERSED)
+    model.backbone.check_description(description, str(file or 'the state dict'))
     found = {}
     for key, value in state.items():
         if key.startswith(('backbone.', 'head.')):
@@ -196,16 +202,24 @@ def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         for name in ('head.weight', 'head.bias'):
             found.setdefault(name, own[name])
     found.pop('backbone.mask_token', None)
-    return found
+    return with_description(found, description, 'backbone')
 
 
 def _create(size: str, pretrained: bool, kwargs: dict) -> nn.Module:
     options = dict(arch=size, **kwargs)
     out_indices = options.pop('out_indices', 3)
-    return build_model_with_cfg(AdventurerClassifier, _NAMES[size], pretrained,
-                                pretrained_filter_fn=_from_any,
-                                feature_cfg=dict(out_indices=out_indices, feature_cls='getter'),
-                                **options)
+    net = build_model_with_cfg(AdventurerClassifier, _NAMES[size], pretrained,
+                               pretrained_filter_fn=_from_any,
+                               feature_cfg=dict(out_indices=out_indices, feature_cls='getter'),
+                               **options)
+    given = options.get('img_size', 224)
+    sides = (given, given) if isinstance(given, int) else tuple(given)
+    if sides != (224, 224) or options.get('patch_size', 16) < 16:
+        whole = min(sides) > 224 or options.get('patch_size', 16) < 16
+        net.pretrained_cfg = net.default_cfg = dict(
+            net.pretrained_cfg, input_size=(3, *sides),
+            crop_pct=1.0 if whole else net.pretrained_cfg['crop_pct'])
+    return net
 
 
 @register_model

@@ -14,9 +14,16 @@ torch.set_num_threads(THREADS)  # for fixtures that come before the one below
 SHARED = ROOT.parent / 'shared' / 'data'
 
 
+LONGEST = ('integration/test_own_project', 'integration/test_command_lines', 'benchmark/test_lab',
+           'engine/test_sharding', 'integration/test_tools', 'experiments/test_sweep',
+           'engine/test_exact_resume', 'engine/test_accumulation', 'engine/test_any_runner')
+
+
 def pytest_collection_modifyitems(items):
-    """The longest test first, so that one worker does not end with it alone."""
-    items.sort(key=lambda item: 'test_own_project' not in item.nodeid)
+    """The longest files first, so that one worker does not end with one of them alone."""
+    names = [f'tests/{name}.py' for name in LONGEST]
+    order = {name: n for n, name in enumerate(names)}
+    items.sort(key=lambda item: order.get(item.nodeid.split('::')[0], len(order)))
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +55,7 @@ def segmentor(tmp_path_factory):
     from mmengine.config import Config
     from mmengine.registry import MODELS, init_default_scope
     folder = tmp_path_factory.mktemp('model')
-    cfg = Config.fromfile(ROOT / 'configs/seg/streets_adventurer-nano.py')
+    cfg = Config.fromfile(ROOT / 'configs/seg/fcn_adventurer-nano_streets.py')
     cfg.model.backbone.update(arch=dict(embed_dims=32, num_layers=2))
     cfg.model.decode_head.update(in_channels=32, channels=16)
     cfg.dump(folder / 'config.py')
@@ -59,6 +66,18 @@ def segmentor(tmp_path_factory):
         torch.nn.init.normal_(p, std=0.3)
     torch.save(dict(state_dict=net.state_dict()), folder / 'iter_1.pth')
     return str(folder / 'config.py'), str(folder / 'iter_1.pth')
+
+
+@pytest.fixture(scope='session')
+def exported(segmentor, tmp_path_factory):
+    """That segmentor as ONNX files: 'any' size and batch, and 'fixed' to 64x96."""
+    pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
+    from mmvitlin.apis.export import export, load_trained
+    folder = tmp_path_factory.mktemp('exported')
+    net = load_trained(*segmentor)
+    export(net, folder / 'any.onnx', 'onnx', (64, 128))
+    export(net, folder / 'fixed.onnx', 'onnx', (64, 96), dynamic=False)
+    return dict(any=folder / 'any.onnx', fixed=folder / 'fixed.onnx')
 
 
 @pytest.fixture

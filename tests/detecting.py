@@ -1,14 +1,14 @@
 """The small detector on drawn streets that several test files share."""
 import pytest
 
-from mmvitlin import detection
-from mmvitlin.engine.config import load_config
+from mmvitlin.compat import detection
+from mmvitlin.engine.runner.config import load_config
 from tests.conftest import ROOT
 
 needs_mmdet = pytest.mark.skipif(bool(detection.lacking()),
                                  reason='needs mmdet and the compiled ops: make setup-full')
 ANNOTATIONS = 'annotations/instancesonly_filtered_gtFine_train.json'
-STREETS = str(ROOT / 'configs/det/streets_adventurer-nano.py')
+STREETS = str(ROOT / 'configs/det/mask-rcnn_adventurer-nano_streets-512.py')
 SMALL = {
     'model.backbone.arch': dict(embed_dims=32, num_layers=2), 'model.backbone.img_size': (64, 128),
     'model.neck.in_channels': 32,
@@ -30,9 +30,9 @@ def small(streets, work_dir, **options):
     return load_config(STREETS, {**SMALL, 'data_root': str(streets), **options}, str(work_dir))
 
 
-def tiny(path: str) -> dict:
+def tiny(path: str, options: dict | None = None) -> dict:
     """The model of a config with small backbone and neck, and all its heads as they are."""
-    cfg = load_config(str(ROOT / path))
+    cfg = load_config(str(ROOT / path), options)
     model = cfg.model
     pyramid = model.neck.get('out_channels', 256)
     model.backbone = dict(type='mmvitlin.Adventurer', arch=dict(embed_dims=32, num_layers=2),

@@ -17,12 +17,13 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from PIL import Image
 from safetensors.torch import save
 
-from mmvitlin.datasets.checking import check, duplicates
-from mmvitlin.engine.launch import train
-from mmvitlin.errors import UserError
+from mmvitlin.datasets.checks.checking import check, open_splits
+from mmvitlin.datasets.checks.survey import Survey
+from mmvitlin.engine.runner.launch import train
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import load_backbone
 from mmvitlin.models.utils.checkpoint import read_meta
+from mmvitlin.utils.errors import UserError
 
 SMALL = dict(arch=dict(embed_dims=32, num_layers=2), img_size=64)
 ONE_STEP = {'train_cfg.max_iters': 1, 'train_cfg.val_interval': 1,
@@ -217,6 +218,8 @@ def outcome_of_damage(cfg, seed):
 
 def _is_named(cfg, path):
     """Whether the walk over all samples names a file."""
-    checked = list(check(cfg, workers=1))
-    problems = [p for c in checked for p in c.problems] + duplicates(checked)
+    survey = Survey(open_splits(cfg))
+    for sample in check(survey.parts, workers=1):
+        survey.add(sample)
+    problems = survey.all_problems()
     return any(path in (p.file, *p.detail.split()) or path in p.detail for p in problems)

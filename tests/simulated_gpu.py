@@ -5,6 +5,7 @@ forward pass with them finds what a CPU never shows: a tensor left behind on the
 do not go together under the GPU's autocast. Backward passes need a real device.
 """
 from contextlib import contextmanager
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,10 @@ def _numbers(index: Tensor | None) -> list[Tensor | None]:
 @contextmanager
 def simulated_gpu(autocast: torch.dtype | None = None):
     """Tensors made within are fake, on :data:`GPU` where it is named."""
-    with FakeTensorMode(allow_non_fake_inputs=True), _Answers():
+    memory = dict(mem_get_info=lambda device: (60 * 2**30, 80 * 2**30),
+                  memory_reserved=lambda device: 2**30, memory_allocated=lambda device: 2**29)
+    with FakeTensorMode(allow_non_fake_inputs=True), _Answers(), \
+            mock.patch.multiple(torch.cuda, **memory):
         before = torch.get_autocast_dtype('cuda')
         # torch.autocast itself asks for a real device
         torch.set_autocast_enabled('cuda', autocast is not None)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tests.benchmarks import cheaper_teacher, highres_camvid
+from tools.benchmarks import cheaper_teacher, highres_camvid
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """Every config of the repository builds its model, and its optimiser where it trains one."""
+import ast
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin import detection
-from mmvitlin.engine.config import load_config
-from mmvitlin.engine.preflight import check_classes, check_libraries
-from mmvitlin.errors import ConfigError
+from mmvitlin.compat import detection
+from mmvitlin.engine.rules import check
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.utils.errors import ConfigError
 from tests.conftest import ROOT
 
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('*/*.py')
@@ -33,13 +35,10 @@ def test_it_builds(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     cfg = load_config(path)
     without_weights(cfg.model)
-    if 'mask2former' in path or '/det/' in path:
-        if detection.lacking():
-            with pytest.raises(ConfigError, match='compiled ops.* missing: run `make setup-full`'):
-                check_libraries(cfg)
-            pytest.skip('needs mmdet and the compiled ops: make setup-full')
-        if '/det/' in path:
-            check_classes(cfg, ('train_dataloader', 'val_dataloader'))
+    if ('mask2former' in path or '/det/' in path) and detection.lacking():
+        with pytest.raises(ConfigError, match='compiled ops.* missing: run `make setup-full`'):
+            check(cfg, 'build')
+        pytest.skip('needs mmdet and the compiled ops: make setup-full')
     init_default_scope(cfg.default_scope)
     teacher = cfg.model.get('teacher')
     if cfg.model.type == 'mmvitlin.ViTLinearizer' and 'clip' in teacher.backbone.model_name:
@@ -49,8 +48,8 @@ def test_it_builds(path, monkeypatch):
     smallest = 1e5 if 'pico' in path else 1e6
     assert sum(p.numel() for p in model.parameters()) > smallest
     assert cfg.train_cfg is not None
-    loader = cfg.train_dataloader
-    assert loader.dataset.data_root
+    parts = cfg.train_dataloader.dataset.get('datasets') or [cfg.train_dataloader.dataset]
+    assert all(part.data_root for part in parts)
     text = (ROOT / path).read_text()
     assert text.startswith('#'), 'a config says in its first line what it is for'
 
@@ -102,12 +101,12 @@ def test_there_are_configs():
     assert len(CONFIGS) > 25
 
 
-@pytest.mark.parametrize('path', [p for p in CONFIGS if 'mask2former' not in p and any(
-    w in p for w in ('_mask-only', '_activation-only', '_scope-', 'tiny', 'small', 'large'))])
+@pytest.mark.parametrize('path', [p for p in CONFIGS if any(
+    w in p for w in ('tiny', 'small', 'large', '_distilled', '_frozen'))])
 def test_a_variant_is_a_few_lines(path):
     code = [line for line in (ROOT / path).read_text().splitlines()
             if line.strip() and not line.startswith('#')]
-    assert len(code) <= 16
+    assert len(code) <= 21
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if '/distill/' in p])
@@ -116,6 +115,65 @@ def test_a_distillation_has_batches_of_its_own(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     sampler = load_config(path).train_dataloader.sampler
     assert sampler.get('salt', 0) > 0, sampler
+
+
+def _teaches_class_tokens(path: str) -> bool:
+    """Whether a distillation gives the student's class token a target after the last layer."""
+    for cfg in (load_config(path).model.get('objectives') or {}).values():
+        kind = str((cfg or {}).get('type')).split('.')[-1]
+        if kind == 'ClassTokenLoss' or (kind == 'FeatureAlignmentLoss'
+                                        and cfg.get('tokens', 'all') != 'patches'):
+            return True
+    return load_config(path).model.type == 'mmvitlin.FeatureAlignment' \
+        and not load_config(path).model.get('objectives')  # whose default compares all tokens
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if p.startswith('configs/cls/')])
+def test_no_classifier_reads_a_class_token_that_nothing_taught(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = load_config(path)
+    backbone = cfg.model.backbone
+    if backbone.out_type != 'cls_token':
+        assert backbone.out_type == 'avg_featmap'
+        return
+    stage = re.fullmatch(r'work_dirs/([\w.-]+)/student.pth', backbone.init_cfg.checkpoint)[1]
+    assert _teaches_class_tokens(f'configs/distill/{stage}.py'), stage
+
+
+def test_what_teaches_class_tokens_is_told_from_what_does_not(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    told = {name: _teaches_class_tokens(f'configs/distill/{name}.py') for name in (
+        'linearizer_adventurer-base_in1k-224', 'l2_adventurer-base_in1k-224',
+        'adala-feature_dinov2-large_in1k-448', 'adala-feature_dinov2-large_in1k-448_cosine',
+        'adala-attention_dinov2-large_coco-448')}
+    assert list(told.values()) == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if p.startswith(
+    ('configs/seg/cityscapes', 'configs/seg/ade20k'))])
+def test_scans_see_windows_of_the_crop_and_vits_whole_images(path):
+    """As docs/results/highres_camvid.json has it."""
+    cfg = load_config(str(ROOT / path))
+    test_cfg = cfg.model.test_cfg
+    if cfg.model.backbone.type not in ('mmvitlin.Adventurer', 'mmvitlin.MambaReg'):
+        assert test_cfg == dict(mode='whole')
+        return
+    crop, = (step.crop_size for step in cfg.train_dataloader.dataset.pipeline
+             if step.type == 'RandomCrop')
+    assert test_cfg.mode == 'slide'
+    assert tuple(test_cfg.crop_size) == tuple(crop) == tuple(cfg.model.backbone.img_size)
+    assert all(n / 2 < m < n for n, m in zip(crop, test_cfg.stride, strict=True))
+
+
+def test_switches_of_starts_and_optimisers_fit(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for path in ('configs/seg/cityscapes_1024.py',
+                 'configs/det/mask-rcnn_adventurer-base_coco-1024.py'):
+        start = load_config(path, {'switches': 'student_448'}).model.backbone.init_cfg
+        assert start.checkpoint == 'work_dirs/linearizer_adventurer-base_in1k-448/student.pth'
+    for stage in ('ade20k-512', 'cityscapes-1024'):
+        start = load_config(f'configs/distill/linearizer_adventurer-base_{stage}.py')
+        assert 'linearizer_adventurer-base_in1k-224' in start.model.backbone.init_cfg.checkpoint
 
 
 SMALL = {
@@ -173,24 +231,26 @@ def test_no_schedule_decays_norms_places_or_the_scan_s_own():
 
 def test_mask2former_trains_its_backbone_at_a_tenth():
     from mmengine.optim import build_optim_wrapper
-    wrapper = load_config(str(ROOT / 'configs/det/coco_1024_mask2former.py')).optim_wrapper
+    path = ROOT / 'configs/det/mask2former-instance_adventurer-base_coco-1024.py'
+    wrapper = load_config(str(path)).optim_wrapper
     net = Model('Adventurer')
     net.query_embed = torch.nn.Embedding(2, 2)
-    told = {g['param_name']: (g['lr'], g['weight_decay'])
-            for g in build_optim_wrapper(net, wrapper).optimizer.param_groups}
+    told = {n: (g['lr'], g['weight_decay'])
+            for g in build_optim_wrapper(net, wrapper).optimizer.param_groups for n in g['names']}
     assert told['backbone.layers.0.mixer.in_proj.weight'] == (pytest.approx(1e-5), 0.05)
     assert told['backbone.layers.1.norm.weight'] == (pytest.approx(1e-5), 0)
     assert told['head.weight'] == (1e-4, 0.05)
     assert told['query_embed.weight'] == (1e-4, 0)
 
 
-DETECTORS = [p for p in CONFIGS if p.startswith('configs/det/c')]  # of COCO and Cityscapes
+DETECTORS = [p for p in CONFIGS if p.startswith('configs/det/') and 'streets' not in p]
 
 
 def test_the_cascade_is_vitdet_s():
     """As detectron2's cascade_mask_rcnn_vitdet_b_100ep: heads and matchers alone are others."""
-    plain = load_config(str(ROOT / 'configs/det/coco_1024.py')).model
-    model = load_config(str(ROOT / 'configs/det/coco_1024_cascade.py')).model
+    path = str(ROOT / 'configs/det/mask-rcnn_adventurer-base_coco-1024.py')
+    plain, model = (load_config(path, o).model for o in ({}, {'switches': 'cascade'}))
+    assert model.type == 'CascadeRCNN'
     assert model.rpn_head == plain.rpn_head
     assert model.train_cfg.rpn_proposal == plain.train_cfg.rpn_proposal
     assert model.train_cfg.rpn_proposal.max_per_img == 1000
@@ -202,7 +262,7 @@ def test_the_cascade_is_vitdet_s():
     assert [stage.assigner.pos_iou_thr for stage in model.train_cfg.rcnn] == [0.5, 0.6, 0.7]
 
 
-@pytest.mark.parametrize('path', DETECTORS)
+@pytest.mark.parametrize('path', [p for p in DETECTORS if 'eomt' not in p])
 def test_detectors_drop_and_average_as_their_sizes_do(path):
     cfg = load_config(str(ROOT / path))
     large = 'vit_large' in cfg.model.backbone.get('model_name', '')
@@ -214,15 +274,70 @@ def test_detectors_drop_and_average_as_their_sizes_do(path):
 
 def test_every_linear_detector_has_a_softmax_twin():
     """Which differs in nothing but the backbone and what its weights have seen."""
-    pairs = [(p, p.replace('linear-vit-large', 'vit-large')) for p in DETECTORS
-             if 'linear-vit-large' in p]
-    pairs += [(p, p.replace('.py', '_vit-base.py')) for p in DETECTORS
-              if 'vit-' not in p and 'mask2former' not in p]
-    assert len(pairs) == 12
-    for linear, softmax in pairs:
+    pairs = [(p, p, {'switches': 'softmax'}) for p in DETECTORS if 'linear-vit-large' in p]
+    pairs += [(p, p.replace('adventurer', 'vit'), {}) for p in DETECTORS
+              if 'adventurer' in p and 'eomt' not in p]
+    assert len(pairs) == 10
+    for linear, softmax, options in pairs:
         assert softmax in DETECTORS
-        ours, twin = (load_config(str(ROOT / p)).to_dict() for p in (linear, softmax))
+        ours, twin = (load_config(str(ROOT / p), o).to_dict()
+                      for p, o in ((linear, {}), (softmax, options)))
         assert twin['model']['backbone'].get('attention', 'softmax') == 'softmax'
         for cfg in (ours, twin):
             del cfg['work_dir'], cfg['model']['backbone'], cfg['model']['data_preprocessor']
+            for variable in ('linear_vit_large', 'clip_vit_base', 'clip_normalization'):
+                cfg.pop(variable, None)
         assert ours == twin, softmax
+
+
+def _bases(path: Path) -> list[Path]:
+    found = [node.value for node in ast.parse(path.read_text()).body
+             if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_']
+    return [(path.parent / base).resolve() for base in ast.literal_eval(found[0])] if found else []
+
+
+def _depth(path: Path) -> int:
+    return 1 + max((_depth(base) for base in _bases(path)), default=0)
+
+
+def test_no_config_is_deeper_than_four_files():
+    files = sorted((ROOT / 'configs').rglob('*.py'))
+    assert {str(p.relative_to(ROOT)): _depth(p) for p in files if _depth(p) > 4} == {}
+    used = {base for p in files for base in _bases(p)}
+    for kind in ('models', 'datasets', 'schedules'):
+        assert not {*(ROOT / 'configs/_base_' / kind).resolve().glob('*.py')} - used
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_a_name_is_in_the_order_of_the_readme(path):
+    """what_network_data-size_difference; in cls/ without what, in distill/ maybe with a teacher."""
+    room, name = path.removeprefix('configs/').removesuffix('.py').split('/')
+    if name == 'cityscapes_1024':
+        return
+    network = (r'(linear-|mamba2-)?(vit|adventurer|convnext|mixer|mamba-reg|clip|siglip|dinov2)'
+               r'-(pico|nano|tiny|small|base|large)(-window)?')
+    what = {'cls': '', 'distill': rf'(linearizer|l2|logits|lolcats|adala-\w+)_({network}_)?'}
+    data = r'(in1k|coco|cityscapes|ade20k|camvid|cifar10|streets|images)(-\d+(x\d+)?)?'
+    order = what.get(room, r'[a-z0-9]+(-[a-z]+)?_') + network + '_' + data + r'(_[a-z0-9]+)?'
+    assert re.fullmatch(order, name)
+
+
+def test_old_names_give_new_ones(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = dict(line.split(': ', 1) for line in (ROOT / 'configs/old_names.yml').read_text(
+        ).splitlines() if not line.startswith('#'))
+    for old, now in names.items():
+        new, *options = now.split(' ')
+        assert (ROOT / 'configs' / new).is_file()
+        assert not (ROOT / 'configs' / old).exists(), old
+        assert all('=' in option for option in options)
+        for option in options:
+            if option.startswith('switches='):
+                load_config(f'configs/{new}', {'switches': option[9:].strip('[]').split(',')})
+    with pytest.raises(ConfigError, match='configs/seg/ade20k_512.py, which has another name: '
+                                          'configs/seg/upernet_adventurer-base_ade20k-512.py$'):
+        load_config('configs/seg/ade20k_512.py')
+    with pytest.raises(ConfigError, match='mmvitlin::det/coco_1024_cascade.py has another name: '
+                       'mmvitlin::det/mask-rcnn_adventurer-base_coco-1024.py, with --cfg-options '
+                       'switches=cascade$'):
+        load_config('mmvitlin::det/coco_1024_cascade.py')

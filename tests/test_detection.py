@@ -4,10 +4,10 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin import detection
-from mmvitlin.engine.config import load_config
-from mmvitlin.engine.preflight import preflight
-from mmvitlin.errors import ConfigError
+from mmvitlin.compat import detection
+from mmvitlin.engine.rules import check
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.utils.errors import ConfigError
 from tests.conftest import ROOT
 from tests.detecting import STREETS, needs_mmdet, tiny
 
@@ -15,9 +15,9 @@ from tests.detecting import STREETS, needs_mmdet, tiny
 @pytest.mark.parametrize('missing', [['mmdet'], ["mmcv's compiled ops"]])
 def test_what_is_missing_is_told_in_one_line(monkeypatch, streets, missing):
     monkeypatch.setattr(detection, 'lacking', lambda: missing)
-    for path in (STREETS, str(ROOT / 'configs/seg/cityscapes_1024_mask2former.py')):
+    for path in (STREETS, str(ROOT / 'configs/seg/mask2former_adventurer-base_cityscapes-1024.py')):
         with pytest.raises(ConfigError, match=r'py needs mmdet .*missing: run `make setup-full`'):
-            preflight(load_config(path, {'data_root': str(streets)}))
+            check(load_config(path, {'data_root': str(streets)}))
 
 
 def crowded_corner() -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,30 +33,29 @@ def crowded_corner() -> tuple[torch.Tensor, torch.Tensor]:
 @needs_mmdet
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_keeps_the_boxes_of_the_last_class(dtype):
-    """NMS moves class 79 by 79 images, where bfloat16 has one number for 512 pixels."""
-    detection.prepare('this test')
-    from mmcv.ops import batched_nms as by_package
-    from mmdet.models.layers.bbox_nms import batched_nms as by_name
+    """NMS moves class 79 by 79 images, where bfloat16 has one number for 512 pixels; a coder of
+    ours gives it boxes in float32, and the scores stay as they are."""
+    from mmdet.models.layers.bbox_nms import batched_nms
+    from mmengine.registry import TASK_UTILS
+    coder = TASK_UTILS.build(dict(type='mmvitlin.DeltaXYWHBBoxCoder', target_stds=[1.] * 4))
     boxes, scores = crowded_corner()
     labels, how = torch.full((100, ), 79), dict(type='nms', iou_threshold=0.5)
-    want = by_name(boxes.to(dtype).float(), scores, labels, how)
-    assert len(want[1]) == 20
-    for suppress in (by_name, by_package):
-        for given in (scores, scores.to(dtype)):
-            found, kept = suppress(boxes.to(dtype), given, labels, how)
-            assert found.dtype == torch.float32
-            if given is scores:
-                assert kept.tolist() == want[1].tolist()
-            assert len(kept) == 20
+    want = batched_nms(boxes, scores, labels, how)[1]
+    assert len(want) == 20
+    decoded = coder.decode(boxes, torch.zeros(100, 4, dtype=dtype))
+    torch.testing.assert_close(decoded, boxes)
+    assert batched_nms(decoded, scores, labels, how)[1].tolist() == want.tolist()
+    found, kept = batched_nms(decoded, scores.to(dtype), labels, how)
+    assert found.dtype == torch.float32
+    assert len(kept) == 20
 
 
 @needs_mmdet
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_moves_no_box(dtype):
     """Priors, decoded proposals and the regions that features are cut from stay in float32."""
-    detection.prepare('this test')
     init_default_scope('mmdet')
-    model = tiny('configs/det/coco_1024.py')
+    model = tiny('configs/det/mask-rcnn_adventurer-base_coco-1024.py')
     every = model.test_cfg.rpn
     every.update(nms_pre=-1, max_per_img=100_000, nms=dict(type='nms', iou_threshold=1.))
     rpn = MODELS.build(dict(model.rpn_head, train_cfg=None, test_cfg=every)).eval()
@@ -81,8 +80,8 @@ def test_half_precision_moves_no_box(dtype):
     torch.testing.assert_close(extractor(maps, rois).float(),
                                extractor([m.float() for m in maps], rois), atol=0.02, rtol=0.02)
 
-    points = MODELS.build(dict(tiny('configs/det/coco_1024_fcos.py').bbox_head, strides=[8, ],
-                               regress_ranges=((-1, 1e8), ))).prior_generator
+    fcos = tiny('configs/det/fcos_adventurer-base_coco-1024.py').bbox_head
+    points = MODELS.build(dict(fcos, strides=[8, ], regress_ranges=((-1, 1e8), ))).prior_generator
     for made in (points, rpn.prior_generator):
         sizes = [(128, 128), (64, 64)][:made.num_levels]
         for level in made.grid_priors(sizes, dtype=dtype, device='cpu'):
@@ -92,17 +91,37 @@ def test_half_precision_moves_no_box(dtype):
 
 @needs_mmdet
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_layout_and_type_do_not_change_what_roi_align_reads(dtype):
-    detection.prepare('this test')
-    from mmcv.ops import RoIAlign
+def test_layout_and_type_do_not_change_what_is_cut_from_maps(dtype):
+    from mmengine.registry import MODELS
     maps = torch.randn(2, 8, 16, 16)
     rois = torch.tensor([[0, 4., 4, 40, 40], [1, 0, 10, 30, 60]])
-    align, weight = RoIAlign(7, 0.25, 0), torch.randn(2, 8, 7, 7)
-    found = []
+    extractor = MODELS.build(dict(
+        type='mmvitlin.SingleRoIExtractor', out_channels=8, featmap_strides=[4],
+        roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0)))
+    weight, found = torch.randn(2, 8, 7, 7), []
     for x in (maps, maps.to(dtype).to(memory_format=torch.channels_last)):
         x = x.clone(memory_format=torch.preserve_format).requires_grad_()
-        out = align(x, rois)
+        out = extractor([x], rois)
+        assert out.dtype == x.dtype
         (out.float() * weight).sum().backward()
         found.append((out.float(), x.grad.float()))
     tolerance = dict(rtol=1e-6, atol=1e-6) if dtype == torch.float32 else dict(rtol=0.02, atol=0.05)
     torch.testing.assert_close(found[1], found[0], **tolerance)
+
+
+@needs_mmdet
+def test_parts_of_mmdet_in_another_layout_or_precision(streets, monkeypatch):
+    from mmvitlin.engine.rules import boxes
+    said = []
+    monkeypatch.setattr(boxes, 'warn', said.append)
+    cfg = load_config(STREETS, {'data_root': str(streets)})
+    check(cfg)
+    assert not said
+    cfg.optim_wrapper.type = 'mmvitlin.CPUAmpOptimWrapper'
+    cfg.model.rpn_head.anchor_generator.type = 'AnchorGenerator'
+    cfg.model.roi_head.bbox_roi_extractor.type = 'mmdet.SingleRoIExtractor'
+    check(cfg)
+    assert 'AnchorGenerator, SingleRoIExtractor of mmdet round boxes' in said[0]
+    cfg.model.neck = dict(type='FPN', in_channels=[32], out_channels=32, num_outs=5)
+    with pytest.raises(ConfigError, match=r'model.roi_head.bbox_roi_extractor is mmdet.s Single'):
+        check(cfg)

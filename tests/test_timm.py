@@ -5,8 +5,8 @@ import torch
 from timm.models import group_parameters
 
 import mmvitlin.timm
-from mmvitlin.errors import CheckpointError
 from mmvitlin.models import Adventurer
+from mmvitlin.utils.errors import CheckpointError
 
 NAME = 'adventurer_tiny_patch16_224'
 ALL = [f'adventurer_{size}_patch16_224' for size in Adventurer.ARCHS]
@@ -152,3 +152,13 @@ def test_positions_of_a_wide_student(tmp_path):
 def test_grey_images_are_refused():
     with pytest.raises(ValueError, match='3 channels'):
         timm.create_model(NAME, in_chans=1)
+
+
+@pytest.mark.parametrize(('options', 'size', 'ratio'), [
+    ({}, 224, 0.875), (dict(img_size=448), 448, 1.0), (dict(patch_size=8), 224, 1.0),
+    (dict(img_size=128), 128, 0.875)])
+def test_it_is_evaluated_as_published(options, size, ratio):
+    with torch.device('meta'):
+        net = timm.create_model(NAME, **options)
+    data = timm.data.resolve_model_data_config(net)
+    assert (data['crop_pct'], data['input_size']) == (ratio, (3, size, size))

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mmvitlin.analysis.figures import curves, logged_rows, read_scalars
-from mmvitlin.analysis.logs import train_time
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.errors import ConfigError
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.visualization.figures import curves
+from mmvitlin.visualization.logs import logged_rows, read_scalars, train_time
 
 
 @friendly

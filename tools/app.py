@@ -7,10 +7,14 @@
 A network is the work directory of a finished run, or CONFIG,CHECKPOINT, either with a name before
 an equals sign. Segmentors only.
 """
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.web import SideBySide, build_page
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.run_folders import networks_of
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.experiments.run_folders import networks_of
 
 
 @friendly

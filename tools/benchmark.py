@@ -6,12 +6,15 @@
         --mode train --shapes 192x384        (a distillation step; of any config a training step)
 
 Subjects are configs of any of the libraries, timm:NAME, torchvision:NAME,
-mmvitlin:{adventurer,linear-vit,vit}-{tiny,small,base,large} or module:function, each with another
-name as NAME=SUBJECT. A training step is a forward and a backward pass. Weights are random unless
---cfg-options load_from=CHECKPOINT loads some: the whole of a detector wants them, or it finds
-nothing that masks and boxes would have to be made for. Writes results.json,
-results.csv and figures; the same command goes on where it was stopped, and measures anew what
-changed since.
+mmvitlin:{adventurer,linear-vit,mamba2-vit,vit}-{tiny,small,base,large}, module:function, or
+exported files (.onnx, .xml, .pt2), each with another name as NAME=SUBJECT. SUBJECT@RUNTIME runs a
+file in onnxruntime, openvino, onnxruntime-cuda or tensorrt; of a config or an mmvitlin: backbone it
+is exported on the way, and its results are compared with torch's. --part labels goes from a plain
+image to the label of each pixel, in torch as in a file. A training step is a forward and a backward
+pass. Weights are random unless --cfg-options load_from=CHECKPOINT loads some: the whole of a
+detector wants them, or it finds nothing that masks and boxes would have to be made for. Writes
+results.json, results.csv and figures; the same command goes on where it was stopped, and measures
+anew what changed since.
 """
 import argparse
 import csv
@@ -19,26 +22,25 @@ import json
 import sys
 from pathlib import Path
 
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmvitlin.analysis.figures import lab_figures
-from mmvitlin.analysis.lab import Grid, measure
-from mmvitlin.analysis.subjects import DTYPES, MODES, PARTS, PEERS, parse_subject, twins
-from mmvitlin.analysis.trends import (
-    changed,
-    faster_from,
-    growth,
-    other_conditions,
-    pairs,
-    series,
-)
-from mmvitlin.engine.checkpoints import write_whole
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.config import ConfigOptions
-from mmvitlin.errors import ConfigError
+from mmvitlin.benchmark.figures import lab_figures
+from mmvitlin.benchmark.lab import Grid, measure
+from mmvitlin.benchmark.subjects import DTYPES, MODES, PARTS, PEERS, Subject, parse_subject, twins
+from mmvitlin.benchmark.trends import changed, faster_from, growth, other_conditions, pairs, series
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.options import ConfigOptions
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.files import write_whole
+from mmvitlin.utils.machine import undisturbed
+from mmvitlin.visualization.figures import plt
 
 
 def shape(text: str) -> tuple[int, int]:
@@ -72,9 +74,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--time-limit', type=float, default=120., help='seconds; what takes '
                         'longer is run once, and given up after six times as long')
     parser.add_argument('--again', action='store_true', help='measure what is there already')
+    parser.add_argument('--repeats', type=int, default=2, help='times that a cell is measured '
+                        'again which other processes disturbed; then it is marked')
+    parser.add_argument('--mend', action='store_true', help='measure again what is marked as '
+                        'disturbed')
     parser.add_argument('--scores', nargs='+', default=[], metavar='NAME=FILE',
                         help='result.json of a run (or FILE:KEY for another metric than mIoU) '
                         'whose score is drawn against the time of the network NAME')
+    parser.add_argument('--reference', metavar='NAME', help="network that the results of given "
+                        'files are compared with: a config with the same weights (load_from)')
     parser.add_argument('--no-memory', action='store_true', help='time alone')
     parser.add_argument('--compare', type=Path, metavar='OLD.json',
                         help='print what changed beyond the spread')
@@ -87,23 +95,35 @@ def parse_args() -> argparse.Namespace:
 def table(results: dict) -> Table:
     """Every row, with how near it comes to what the machine can do."""
     shown = Table('network', 'image', 'batch', 'precision', 'ms', '10–90%', 'images/s', 'peak MiB',
-                  'GFLOP', 'of limit')
+                  'process MiB', 'as torch', 'GFLOP', 'of limit')
     for key, row in results['rows'].items():
         if row.get('stale'):
             continue
         name, _, _, size, batch, precision, compiled, _ = key.split('|')
         name += ', compiled' if compiled == 'compiled' else ''
+        if row.get('file_precision') not in (None, 'fp32'):
+            precision += f" ({row['file_precision']} file)"
         if row['status'] != 'ok':
             cells = [row['status']]
         else:
             ms, peak = row['ms'], row['peak_mib']
             cells = [f"{ms['median']:.1f}",
-                     f"{ms['p10']:.1f}–{ms['p90']:.1f}" if ms['rounds'] > 1 else 'one run',
+                     (f"{ms['p10']:.1f}–{ms['p90']:.1f}" if ms['rounds'] > 1 else 'one run') +
+                     ('' if undisturbed([row]) else ', disturbed'),
                      f"{row['images_per_second']:.2f}", '' if peak is None else f'{peak:.0f}',
+                     f"{row['process_mib']:.0f}" if row.get('process_mib') else '',
+                     agreement(row.get('agreement')),
                      f"{row['flops'] / 1e9:.0f}" if row['flops'] else '',
                      f"{100 * row['fraction']:.0f}%" if 'fraction' in row else '']
         shown.add_row(*map(escape, (name, size, batch[6:], precision, *cells)))
     return shown
+
+
+def agreement(found: dict | None) -> str:
+    """Share of equal labels, or the largest relative error."""
+    if not found:
+        return ''
+    return f"{100 * found['labels']:.2f}%" if 'labels' in found else f"±{found['error']:.0e}"
 
 
 def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
@@ -131,6 +151,9 @@ def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
 COLUMNS = {
     'status': 'status', 'tokens': 'tokens', 'median_ms': 'ms.median', 'p10_ms': 'ms.p10',
     'p90_ms': 'ms.p90', 'rounds': 'ms.rounds', 'interleaved': 'interleaved',
+    'share_of_cores': 'load.share', 'others_cores': 'load.others', 'disturbed': 'load.disturbed',
+    'process_mib': 'process_mib', 'equal_labels': 'agreement.labels',
+    'relative_error': 'agreement.error', 'file_precision': 'file_precision',
     'images_per_second': 'images_per_second', 'peak_mib': 'peak_mib', 'parameters': 'parameters',
     'flops': 'flops', 'bytes': 'bytes', 'fraction': 'fraction'}
 
@@ -155,22 +178,64 @@ def write_csv(results: dict, path: Path) -> None:
                              made['torch'], made['mmvitlin'], call['date'], call['command']])
 
 
-@friendly
-def main() -> None:
-    args = parse_args()
+def subjects_of(args: argparse.Namespace) -> list[Subject]:
+    """What is measured.
+
+    Raises:
+        ConfigError: --reference names none of it.
+    """
     subjects = [parse_subject(s, args.cfg_options) for s in args.subjects]
     subjects += twins(subjects[0]) if args.twins else []
     subjects += [parse_subject(f'timm:{name}') for name in PEERS] if args.peers else []
+    if args.reference is not None:
+        references = [s for s in subjects if s.name == args.reference and not s.runtime]
+        if not references:
+            raise ConfigError(f"--reference: no network '{args.reference}' is measured; they are "
+                              f'{[s.name for s in subjects if not s.runtime]}')
+        for subject in subjects:
+            if subject.source == 'exported':
+                subject.reference = references[0].as_dict()
+    return subjects
+
+
+def read_old(path: Path) -> dict:
+    """Earlier results to compare with.
+
+    Raises:
+        ConfigError: no file, or not one of this tool.
+    """
+    if not path.is_file():
+        raise ConfigError(f'--compare: no file {path}')
+    old = json.loads(path.read_text())
+    if not all('status' in row for row in old.get('rows', {'': {}}).values()):
+        raise ConfigError(f'--compare: {path} was not written by this tool')
+    return old
+
+
+def differences(old: dict, new: dict, path: Path) -> str:
+    """What changed since earlier results, a line each."""
+    rows = changed(old, new)
+    gone = len(old['rows'].keys() - new['rows'].keys())
+    return '\n'.join([
+        *(f'not the same conditions: {difference}' for difference in other_conditions(old, new)),
+        f'{len(rows)} rows changed beyond their spread since {path}' +
+        (f', {gone} of its rows are not measured here' if gone else ''),
+        *(f"  {row['key']}: {row['old']} → {row['new']} ({row['ratio'] or 'status'})"
+          for row in rows)])
+
+
+@friendly
+def main() -> None:
+    args = parse_args()
+    plt.load()
+    subjects = subjects_of(args)
     scores = read_scores(args.scores, [s.name for s in subjects])
-    if args.compare and not args.compare.is_file():
-        raise ConfigError(f'--compare: no file {args.compare}')
-    old = json.loads(args.compare.read_text()) if args.compare else None
-    if old is not None and not all('status' in row for row in old.get('rows', {'': {}}).values()):
-        raise ConfigError(f'--compare: {args.compare} was not written by this tool')
+    old = None if args.compare is None else read_old(args.compare)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     grid = Grid(subjects, args.shapes, args.batch_sizes, args.precisions, args.part, args.mode,
                 args.compile, device, args.threads, args.rounds, args.seconds, args.time_limit,
-                not args.no_memory, args.again)
+                not args.no_memory, args.again, args.repeats, args.mend,
+                args.out_dir / 'exported')
     console = Console(width=None if sys.stdout.isatty() else 160)
 
     def tell(text: str) -> None:
@@ -184,6 +249,10 @@ def main() -> None:
         tell(f"{pair['faster']} is faster than {pair['slower']} from: {faster_from(pair)} "
              f"({pair['setting']})")
     results['growth'] = {name: growth(rows) for name, rows in lines.items()}
+    busy = sum(len(rows) - len(undisturbed(rows)) for rows in lines.values())
+    if busy:
+        tell(f'{busy} times were disturbed by other processes: they are marked, and nothing is '
+             'concluded from them; measure them again with --mend')
     for name, exponent in results['growth'].items():
         if exponent is not None:
             tell(f'{name}: time grows as tokens to the {exponent:.2f}')
@@ -194,14 +263,7 @@ def main() -> None:
     for path in lab_figures(lines, results['pairs'], limits, args.out_dir, scores):
         tell(f'written: {path}')
     if old is not None:
-        for difference in other_conditions(old, results):
-            tell(f'not the same conditions: {difference}')
-        rows = changed(old, results)
-        gone = len(old['rows'].keys() - results['rows'].keys())
-        tell(f'{len(rows)} rows changed beyond their spread since {args.compare}' +
-             (f', {gone} of its rows are not measured here' if gone else ''))
-        for row in rows:
-            tell(f"  {row['key']}: {row['old']} → {row['new']} ({row['ratio'] or 'status'})")
+        tell(differences(old, results, args.compare))
 
 
 if __name__ == '__main__':

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmvitlin.analysis.browsing import browse
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.config import ConfigOptions, load_config
-from mmvitlin.engine.preflight import LOADERS, check_classes, check_data_folders, check_libraries
+from mmvitlin.engine.rules import check
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.options import ConfigOptions
+from mmvitlin.visualization.browsing import browse
 
 
 @friendly
@@ -26,9 +27,7 @@ def main() -> None:
                         metavar='KEY=VALUE')
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    check_libraries(cfg)
-    check_data_folders(cfg)
-    check_classes(cfg, LOADERS)
+    check(cfg, 'data')
     args.output_dir.mkdir(parents=True, exist_ok=True)
     samples = itertools.islice(browse(cfg, args.split, args.original), args.number)
     for n, (name, caption, picture) in enumerate(samples):

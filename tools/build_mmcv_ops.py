@@ -12,8 +12,8 @@ from importlib.metadata import version
 
 import torch
 
-from mmvitlin.engine.cli import Parser
-from mmvitlin.shipped import cache
+from mmvitlin.engine.runner.cli import Parser
+from mmvitlin.utils.paths import cache
 
 
 def run(*command: str, **more: str) -> None:

@@ -9,16 +9,21 @@ import argparse
 import itertools
 from pathlib import Path
 
-from mmvitlin.analysis.resolution import labelled_images
-from mmvitlin.analysis.side_by_side import (
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
+from mmvitlin.apis import SegInferencer
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.options import ConfigOptions
+from mmvitlin.evaluation.resolution import labelled_images
+from mmvitlin.visualization.figures import plt
+from mmvitlin.visualization.side_by_side import (
     difference_figure,
     predictions,
     token_figure,
     token_map,
 )
-from mmvitlin.apis import SegInferencer
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.config import ConfigOptions
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +46,7 @@ def parse_args() -> argparse.Namespace:
 @friendly
 def main() -> None:
     args = parse_args()
+    plt.load()
     nets = {who: SegInferencer(getattr(args, f'{who}_config'), getattr(args, f'{who}_checkpoint'),
                                args.device, cfg_options=args.cfg_options)
             for who in ('teacher', 'student')}

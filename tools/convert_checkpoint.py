@@ -1,6 +1,6 @@
 """Convert released Adventurer or Mamba-Reg weights to an OpenMMLab checkpoint."""
 
-from mmvitlin.engine.cli import Parser, friendly
+from mmvitlin.engine.runner.cli import Parser, friendly
 from mmvitlin.models.utils import convert_released
 
 

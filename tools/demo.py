@@ -1,4 +1,8 @@
-"""The main job on drawn street scenes: teacher, distillation, fine-tuning, comparison, speed."""
+"""The main job on drawn street scenes: teacher, distillation, fine-tuning, comparison, speed.
+
+The pretrained teacher is fetched once, by pip. Where it cannot be, the recipe's offline form runs,
+whose small teacher is trained on the drawn scenes first.
+"""
 import itertools
 import json
 import os
@@ -7,40 +11,66 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 import torch
 
-from mmvitlin.analysis.comparison import report
-from mmvitlin.analysis.figures import latency_figure, loss_curves
-from mmvitlin.analysis.latency import backbone_latency, backbone_memory, machine
-from mmvitlin.analysis.report_page import Page, find_runs, samples_of, write_page
-from mmvitlin.analysis.resolution import labelled_images
-from mmvitlin.analysis.side_by_side import difference_figure, predictions
 from mmvitlin.apis import SegInferencer
+from mmvitlin.benchmark.latency import backbone_latency, backbone_memory
 from mmvitlin.datasets.streets import write_streets
-from mmvitlin.device import half_dtype
-from mmvitlin.engine.cli import Parser, friendly
 from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.recipe import load_recipe, load_report, run_recipe
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.evaluation.resolution import labelled_images
+from mmvitlin.experiments.comparison import report
+from mmvitlin.experiments.recipe import load_recipe, load_report
+from mmvitlin.experiments.running import run_recipe
+from mmvitlin.models.teachers.fetch import fetch
+from mmvitlin.utils.device import half_dtype
+from mmvitlin.utils.errors import UserError
+from mmvitlin.utils.machine import machine
+from mmvitlin.visualization.figures import latency_figure, loss_curves, plt
+from mmvitlin.visualization.report_page import Page, find_runs, samples_of, write_page
+from mmvitlin.visualization.side_by_side import difference_figure, predictions
 
 RECIPES = Path(__file__).parents[1] / 'configs' / 'recipes'
-SHAPES = ((512, 512), (1024, 1024), (1024, 2048), (2048, 2048))
 
 
 def say(text: str) -> None:
     print(f'\n== {text}', flush=True)
 
 
+def runnable(recipe: Path, work_dir: Path) -> tuple[Path, Path]:
+    """The recipe and its work directory, or those of its offline form where the pretrained teacher
+    cannot be fetched."""
+    wanted = load_report(recipe)
+    if not wanted.pretrained:
+        return recipe, work_dir
+    say(f'the pretrained teacher {wanted.pretrained}')
+    try:
+        print(fetch(wanted.pretrained))
+    except UserError as error:
+        print(error)
+        say(f'without it {wanted.offline} runs, whose teacher and student learn from drawings '
+            'alone: it shows the steps, not what distillation is worth')
+        return recipe.with_name(wanted.offline), work_dir.with_name(f'{work_dir.name}-offline')
+    return recipe, work_dir
+
+
 @friendly
 def main() -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument('--recipe', type=Path, default=RECIPES / 'streets_demo.py',
+    parser.add_argument('--recipe', type=Path, default=RECIPES / 'streets_pretrained.py',
                         help='what is run')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--scenes', type=int, nargs=2, default=(240, 60), metavar=('TRAIN', 'VAL'),
                         help='drawn')
     args = parser.parse_args()
-    start, out = time.perf_counter(), args.work_dir
+    plt.load()
+    start = time.perf_counter()
+    args.recipe, out = runnable(args.recipe, args.work_dir)
     recipe, told = load_recipe(args.recipe), load_report(args.recipe)
 
     data = out / 'streets'
@@ -61,8 +91,8 @@ def main() -> None:
                for who, stage in (('teacher', told.teacher), ('student', told.student))}
     nets = {who: infer.model.backbone for who, infer in trained.items()}
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    latency = backbone_latency(nets, SHAPES, device, warmup=1, rounds=9, seconds=6)
-    peak = {who: backbone_memory(infer.cfg.model.backbone.to_dict(), SHAPES)
+    latency = backbone_latency(nets, told.shapes, device, warmup=1, rounds=told.rounds, seconds=6)
+    peak = {who: backbone_memory(infer.cfg.model.backbone.to_dict(), told.shapes)
             for who, infer in trained.items()}
 
     say('figures and report')

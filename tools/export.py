@@ -1,13 +1,76 @@
 """Write a trained network for another runtime, and check what was written.
 
     python tools/export.py CONFIG CHECKPOINT student.onnx
+    python tools/export.py CONFIG CHECKPOINT student.xml --size 1024 2048 --fixed
+    python tools/export.py CONFIG CHECKPOINT student_int8.onnx --precision int8 \\
+        --calibration FOLDER
     python tools/export.py CONFIG CHECKPOINT student.pt2 --to aot --size 1024 2048
+
+A file of lower precision is compared with torch: on the config's test set, where it is there, by
+mIoU and by the share of equal labels; or on --images, with --labels of the same names. What loses
+more than a point is written all the same, and a warning says so. python -m mmvitlin.deploy runs
+.onnx and .xml files, with nothing of torch installed.
 """
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from mmvitlin.apis.export import SUFFIXES, export, load_trained
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.config import ConfigOptions
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
+import numpy as np
+from PIL import Image
+
+from mmvitlin.apis.export import SUFFIXES, Deployed, export, load_trained
+from mmvitlin.apis.quantize import PRECISIONS, export_reduced
+from mmvitlin.datasets.subset import evenly
+from mmvitlin.deploy.__main__ import list_images
+from mmvitlin.deploy.model import read
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.options import ConfigOptions
+from mmvitlin.utils.errors import ConfigError
+
+
+def chosen(folder: Path, count: int) -> list[Path]:
+    """Images of a folder, so many at most, evenly spread."""
+    files = list_images([folder])
+    return [files[n] for n in evenly(len(files), count)]
+
+
+def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Images and labels that a file is compared with torch on.
+
+    Raises:
+        ConfigError: an image of --images without its labels in --labels, or of another size.
+    """
+    if args.images is None and args.calibration is not None and not _has_test_set(deployed):
+        args.images = args.calibration
+    if args.images is None:
+        from mmvitlin.evaluation.resolution import labelled_images
+        for path, labels in labelled_images(deployed.config, args.count):
+            yield read(path), labels
+        return
+    for path in chosen(args.images, args.count):
+        image, labels = read(path), None
+        if args.labels is not None:
+            file = args.labels / f'{path.stem}.png'
+            if not file.is_file():
+                raise ConfigError(f'--labels: no {file}, the labels of {path}')
+            labels = np.asarray(Image.open(file))
+            if labels.shape != image.shape[:2]:
+                raise ConfigError(f'--labels: {file} is {labels.shape}, its image '
+                                  f'{image.shape[:2]}; labels are one number a pixel')
+        yield image, labels
+
+
+def _has_test_set(deployed: Deployed) -> bool:
+    from mmvitlin.evaluation.resolution import labelled_images
+    try:
+        next(labelled_images(deployed.config, 1))
+    except Exception:  # of any library: no folder, no files, no labels
+        return False
+    return True
 
 
 @friendly
@@ -22,16 +85,38 @@ def main() -> None:
     parser.add_argument('--size', type=int, nargs=2, default=(224, 224), metavar=('H', 'W'),
                         help='traced at')
     parser.add_argument('--fixed', action='store_true', help='only this size, batch 1')
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp32',
+                        help='of its weights; fp16 and int8 as .onnx or .xml')
+    parser.add_argument('--calibration', type=Path, metavar='FOLDER',
+                        help='images like those that an int8 file will see')
+    parser.add_argument('--calibration-count', type=int, default=32, help='of them, at most')
+    parser.add_argument('--images', type=Path, metavar='FOLDER', help="to compare with torch on "
+                        "(default: the config's test set)")
+    parser.add_argument('--labels', type=Path, metavar='FOLDER', help='of --images: PNG files of '
+                        'the same names, one class a pixel, 255 for none')
+    parser.add_argument('--count', type=int, default=50, help='images to compare on, at most')
     parser.add_argument('--tolerance', type=float, default=1e-4,
                         help='largest relative difference from the network here')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
     args = parser.parse_args()
     by_suffix = {suffix: kind for kind, suffix in reversed(SUFFIXES.items())}
-    kind = args.to or by_suffix.get(args.target.suffix)
+    kind = args.to or by_suffix.get(args.target.suffix.lower())
     if kind is None:
         parser.error(f'give --to; {args.target.name} has none of the suffixes {list(by_suffix)}')
-    print(export(load_trained(args.config, args.checkpoint, args.cfg_options), args.target, kind,
-                 tuple(args.size), not args.fixed, args.tolerance))
+    deployed = load_trained(args.config, args.checkpoint, args.cfg_options)
+    if args.precision == 'fp32':
+        print(export(deployed, args.target, kind, tuple(args.size), not args.fixed,
+                     args.tolerance))
+        return
+    if args.labels and not args.images:
+        raise ConfigError('--labels are those of --images; give both')
+    calibration = [] if args.calibration is None else [
+        read(path) for path in chosen(args.calibration, args.calibration_count)]
+    report = export_reduced(deployed, args.target, args.precision, samples(args, deployed),
+                            calibration, tuple(args.size), not args.fixed)
+    print(report)
+    if warning := report.warning():
+        print(f'warning: {warning}', file=sys.stderr)
 
 
 if __name__ == '__main__':

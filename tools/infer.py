@@ -4,21 +4,26 @@
 
 A segmentor writes out/labels/*.png (class numbers) and out/overlay/*.png, a detector
 out/overlay/*.png and out/detections/*.json, with --save segments panoptic PNGs and their segments
-as JSON. Of several pages or animated images only the first is read. Files that cannot be read are
+as JSON. Of several pages or animated images only the first is read. Images are turned as their EXIF
+orientation says, and what is written fits them as viewers show them. Files that cannot be read are
 reported at the end, also a video that breaks off, and the others finished; the exit status is then
 1.
 """
 import argparse
 import sys
 
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 from rich.progress import track
 
 from mmvitlin.apis import DetInferencer, inferencer_for
 from mmvitlin.apis.inferencer import PRECISIONS
 from mmvitlin.apis.sources import count_inputs
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.config import ConfigOptions
-from mmvitlin.errors import ConfigError
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.options import ConfigOptions
+from mmvitlin.utils.errors import ConfigError
 
 
 def size(text: str) -> str | float | tuple[int, int]:
@@ -63,12 +68,13 @@ def main() -> None:
     infer = kind(args.config, args.checkpoint, args.device, args.precision, args.scale,
                  cfg_options=args.cfg_options, **more)
     total = count_inputs(args.inputs)
-    failed, done = [], 0
+    failed, done, turned = [], 0, 0
     for result in track(infer.stream(args.inputs, args.batch_size), 'looking', total):
         if result.error is None:
             try:
                 result.save(args.out_dir, args.save)
                 done += 1
+                turned += bool(result.turned)
                 continue
             except (ValueError, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
@@ -76,6 +82,9 @@ def main() -> None:
                 result.error = error
         failed.append(result)
     print(f'{done} of {done + len(failed)} images done, written to {args.out_dir}')
+    if turned:
+        print(f'{turned} images were turned as their EXIF orientation says; what is written fits '
+              'them as viewers show them')
     for result in failed:
         print(f'error: {result.name}: {result.error}', file=sys.stderr)
     sys.exit(1 if failed else 0)

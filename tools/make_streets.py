@@ -5,8 +5,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mmvitlin.datasets.streets import write_streets
 from mmvitlin.datasets.streets.classes import OBJECTS
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.errors import ConfigError
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.utils.errors import ConfigError
 
 
 @friendly

@@ -5,7 +5,7 @@
 from pathlib import Path
 
 from mmvitlin.engine.checkpoints import publish
-from mmvitlin.engine.cli import Parser, friendly
+from mmvitlin.engine.runner.cli import Parser, friendly
 
 
 @friendly

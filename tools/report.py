@@ -11,12 +11,17 @@ file.
 import itertools
 from pathlib import Path
 
-from mmvitlin.analysis.report_page import Page, find_runs, find_speeds, samples_of, write_page
-from mmvitlin.analysis.resolution import labelled_images
-from mmvitlin.analysis.side_by_side import predictions
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 from mmvitlin.apis import SegInferencer
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.errors import ConfigError
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.evaluation.resolution import labelled_images
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.visualization.figures import plt
+from mmvitlin.visualization.report_page import Page, find_runs, find_speeds, samples_of, write_page
+from mmvitlin.visualization.side_by_side import predictions
 
 
 @friendly
@@ -29,6 +34,7 @@ def main() -> None:
     parser.add_argument('--title', help='default: names of the folders')
     parser.add_argument('--out', type=Path, help='default: report.html in the first folder')
     args = parser.parse_args()
+    plt.load()
     if bool(args.teacher) != bool(args.student):
         raise ConfigError('--teacher and --student go together: the slider is between the two')
     runs = find_runs(args.folders)

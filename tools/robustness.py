@@ -17,25 +17,33 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 from rich.console import Console
 from rich.table import Table
 
-from mmvitlin.analysis.latency import machine
-from mmvitlin.analysis.robustness import (
+from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.options import ConfigOptions
+from mmvitlin.evaluation.robustness import (
     check_shifts,
     conditions,
     evaluate_shifts,
     made_of,
-    robustness_figure,
     scores_of,
+)
+from mmvitlin.evaluation.robustness_summary import (
+    robustness_figure,
     shared_conditions,
     summarise,
 )
-from mmvitlin.engine.checkpoints import write_whole
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.config import ConfigOptions, load_config
-from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.run_folders import networks_of
+from mmvitlin.experiments.run_folders import networks_of
+from mmvitlin.utils.files import write_whole
+from mmvitlin.utils.machine import machine
+from mmvitlin.visualization.figures import plt
 
 KINDS = ('corruption', 'resolution', 'context')
 
@@ -59,6 +67,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/robustness.json'))
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
     args = parser.parse_args()
+    plt.load()
     shifts = conditions(args.kinds, args.corruptions, args.severities)
     results = json.loads(args.out.read_text()) if args.out.is_file() else dict(nets={})
 

@@ -5,28 +5,37 @@
 A stage that is done is not run again; an interrupted one goes on where it stopped. Calls that share
 a work directory wait for each other's stages.
 """
+import fnmatch
 from pathlib import Path
 
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.experiment import add_arguments, run_experiment
-from mmvitlin.engine.recipe import load_recipe
-from mmvitlin.engine.results import score
-from mmvitlin.errors import ConfigError
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.experiments.experiment import add_arguments, run_experiment
+from mmvitlin.experiments.recipe import load_recipe
+from mmvitlin.experiments.results import score
+from mmvitlin.utils.errors import ConfigError
 
 
 @friendly
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument('recipe', help='such as configs/recipes/camvid_linearizer.py')
-    parser.add_argument('--stages', nargs='+', help='only these')
+    parser.add_argument('--stages', nargs='+', metavar='NAME', help="only these; 'a_*' stands for "
+                        'all whose name fits')
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the recipe>')
     add_arguments(parser)
     args = parser.parse_args()
     stages, name = load_recipe(args.recipe), Path(args.recipe).stem
-    if unknown := sorted(set(args.stages or ()) - {s.name for s in stages}):
-        raise ConfigError(f'--stages: {unknown} are none of {[s.name for s in stages]}')
+    names = [s.name for s in stages]
+    if unknown := [given for given in args.stages or () if not fnmatch.filter(names, given)]:
+        raise ConfigError(f'--stages: {unknown} are none of {names}')
+    only = [n for n in names if any(fnmatch.fnmatchcase(n, given) for given in args.stages)] \
+        if args.stages else None
     work_dir = Path(args.work_dir or Path('work_dirs') / name)
-    results = run_experiment(stages, args.recipe, work_dir, name, args, args.stages)
+    results = run_experiment(stages, args.recipe, work_dir, name, args, only)
     for stage, row in results['stages'].items():
         print(f"{stage:24s} {results['metric']} {score(row):15s}  {row['iterations']:6d} "
               f"iterations {row['seconds']:7.0f} s")

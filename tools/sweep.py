@@ -11,24 +11,28 @@ results.json into the work directory.
 """
 from pathlib import Path
 
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.config import ConfigOptions
-from mmvitlin.engine.experiment import add_arguments, run_experiment
-from mmvitlin.engine.sweep import configs_of, sweep_stages
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.options import GridOptions
+from mmvitlin.experiments.experiment import add_arguments, run_experiment
+from mmvitlin.experiments.sweep import configs_of, sweep_stages
 
 
 @friendly
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='files, or folders of them')
-    parser.add_argument('--grid', nargs='+', action=ConfigOptions, default={},
-                        metavar='KEY=VALUE,VALUE', help='every combination is a run')
+    parser.add_argument('--grid', nargs='+', action=GridOptions, default={},
+                        metavar='KEY=VALUE,VALUE', help='every combination is a run; a value with '
+                        'commas stands in brackets or quotes')
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/sweep_<first config>')
     add_arguments(parser)
     args = parser.parse_args()
-    grid = {k: v if isinstance(v, list) else [v] for k, v in args.grid.items()}
     work_dir = args.work_dir or Path('work_dirs') / f'sweep_{Path(args.configs[0]).stem}'
-    stages = sweep_stages(configs_of(args.configs), grid)
+    stages = sweep_stages(configs_of(args.configs), args.grid)
     run_experiment(stages, ' '.join(args.configs), work_dir, 'results', args)
     print((work_dir / 'results.md').read_text())
 

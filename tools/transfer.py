@@ -18,24 +18,30 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 from rich.console import Console
 from rich.table import Table
 
-from mmvitlin.analysis.latency import machine
-from mmvitlin.analysis.transfer import (
+from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.options import ConfigOptions
+from mmvitlin.evaluation.transfer import (
     RunBackbone,
     correlations,
     score_of,
+    stats,
     tokens_figure,
     transfer_figure,
     transferred,
     unseen_images,
 )
-from mmvitlin.engine.cli import Parser, friendly
-from mmvitlin.engine.config import ConfigOptions
-from mmvitlin.engine.hooks.result import command_line, versions
-from mmvitlin.engine.run_folders import of_seed, seeds_of, with_tuned
-from mmvitlin.errors import ConfigError
+from mmvitlin.experiments.run_folders import of_seed, seeds_of, with_tuned
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.machine import machine
+from mmvitlin.visualization.figures import plt
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,6 +97,8 @@ def rows_of(args: argparse.Namespace, seed: int | None, draw: bool) -> list[dict
 @friendly
 def main() -> None:
     args = parse_args()
+    plt.load()
+    stats.load()
     seeds = seeds_of([args.teacher, *args.students, args.untrained or ''], args.seeds)
     if args.images < 1:
         raise ConfigError(f'--images must be at least 1, got {args.images}')

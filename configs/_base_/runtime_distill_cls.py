@@ -1,12 +1,3 @@
 # distillation through MMPretrain's data pipeline; the student lands in student.pth
-default_scope = 'mmpretrain'
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
-visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
-log_level = 'INFO'
-load_from = None
-resume = False
-randomness = dict(seed=0)
+_base_ = ['./runtime_cls.py']
 custom_hooks = [dict(type='mmvitlin.StudentCheckpointHook')]

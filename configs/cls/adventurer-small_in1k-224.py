@@ -1,4 +1,8 @@
-# supervised ImageNet-1K fine-tuning of the distilled Adventurer-S
+# ImageNet-1K: the distilled Adventurer-S fine-tuned with labels
+# Published: Adventurer (arXiv 2410.07599) has Adventurer-S, trained with labels alone;
+#   ViT-Linearizer (arXiv 2504.00037) reports the distilled one; as adventurer-base_in1k-224.py
+#   otherwise.
+# Ours: the drop path rate of this size; as there otherwise.
 _base_ = ['./adventurer-base_in1k-224.py']
 model = dict(
     backbone=dict(

@@ -1,4 +1,7 @@
-# supervised ImageNet-1K fine-tuning of the distilled Adventurer-T
+# ImageNet-1K: the distilled Adventurer-T fine-tuned with labels
+# Published: Adventurer (arXiv 2410.07599) has Adventurer-T, trained with labels alone; as
+#   adventurer-base_in1k-224.py otherwise.
+# Ours: the drop path rate of this size; as there otherwise.
 _base_ = ['./adventurer-base_in1k-224.py']
 model = dict(
     backbone=dict(

@@ -1,7 +1,7 @@
-# ViT-AdaLA on the built-in street scenes, stage 2: feature alignment, from stage 1
+# ViT-AdaLA, stage 2: feature alignment of the small ViT on drawn streets, from stage 1
 _base_ = [
     '../_base_/models/adala_vit-nano.py', '../_base_/datasets/streets_images_256x512.py',
-    '../_base_/schedules/adamw_200.py', '../_base_/runtime_distill.py'
+    '../_base_/schedules/adamw_small.py', '../_base_/runtime_distill.py'
 ]
 model = dict(
     type='mmvitlin.FeatureAlignment',
@@ -14,5 +14,5 @@ model = dict(
             prefix='backbone.')),
     teacher=dict(
         backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
-        checkpoint='work_dirs/streets_vit-nano/iter_600.pth'))
+        checkpoint='work_dirs/fcn_vit-nano_streets/iter_400.pth'))
 train_dataloader = dict(sampler=dict(salt=2))  # other batches than stage 1

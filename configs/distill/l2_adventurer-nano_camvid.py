@@ -1,4 +1,4 @@
-# the baseline of both methods on CamVid: plain L2 on final features, small ViT -> Adventurer
+# The baseline: plain L2 on final features, small ViT into small Adventurer on CamVid's images
 _base_ = ['./linearizer_adventurer-nano_camvid.py']
 model = dict(
     mask_ratio=0.,

@@ -1,10 +1,20 @@
-# dense distillation on ADE20K's images at 512x512.
-# From random weights: where the student of ImageNet is at hand, start from it, positions stretched:
-# model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.prefix=backbone.
-# model.backbone.init_cfg.checkpoint=work_dirs/linearizer_adventurer-base_in1k-224/student.pth
+# ViT-Linearizer on ADE20K's images at 512x512: CLIP ViT-B/16 into Adventurer-B. Starts from the
+# student of ImageNet, positions stretched; from random weights: --cfg-options
+# model.backbone.init_cfg=None
+# Published: the losses are those of linearizer_adventurer-base_in1k-224.py; dense distillation is
+#   not.
+# Ours: images and size of the task that follows, 80k steps of 16, rate 2e-4, the start from
+#   ImageNet's student: a student should know the images and the length of its scans before labels
+#   come.
 _base_ = [
     '../_base_/models/linearizer_adventurer-base.py',
     '../_base_/datasets/ade20k_images_512x512.py', '../_base_/schedules/distill_80k.py',
     '../_base_/runtime_distill.py'
 ]
-model = dict(backbone=dict(img_size=(512, 512)))
+model = dict(
+    backbone=dict(
+        img_size=(512, 512),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/linearizer_adventurer-base_in1k-224/student.pth',
+            prefix='backbone.')))

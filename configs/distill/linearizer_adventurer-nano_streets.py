@@ -1,11 +1,11 @@
-# ViT-Linearizer on the images of the built-in street scenes, for the demo
+# ViT-Linearizer on drawn streets: small ViT into small Adventurer, for the demo
 _base_ = [
     '../_base_/models/linearizer_adventurer-nano.py',
-    '../_base_/datasets/streets_images_256x512.py', '../_base_/schedules/adamw_300.py',
+    '../_base_/datasets/streets_images_256x512.py', '../_base_/schedules/adamw_small.py',
     '../_base_/runtime_distill.py'
 ]
 model = dict(
     backbone=dict(img_size=(192, 384), patch_size=16),
     teacher=dict(
         backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
-        checkpoint='work_dirs/streets_vit-nano/iter_600.pth'))
+        checkpoint='work_dirs/fcn_vit-nano_streets/iter_400.pth'))

@@ -1,9 +1,8 @@
-# ViT-Linearizer on CamVid's training images, no labels, between networks of 0.2 and 0.3 M
-# parameters
+# ViT-Linearizer on CamVid's images: a ViT of 0.2 M parameters into an Adventurer of 0.3 M
 _base_ = [
     '../_base_/models/linearizer_adventurer-pico.py',
-    '../_base_/datasets/camvid_images_96x128.py', '../_base_/schedules/adamw_1000.py',
+    '../_base_/datasets/camvid_images_96x128.py', '../_base_/schedules/adamw_small.py',
     '../_base_/runtime_distill.py'
 ]
-model = dict(teacher=dict(checkpoint='work_dirs/camvid_vit-pico/iter_2000.pth'))
+model = dict(teacher=dict(checkpoint='work_dirs/fcn_vit-pico_camvid/iter_400.pth'))
 optim_wrapper = dict(optimizer=dict(lr=1e-2))  # a third of it and a tenth are worse

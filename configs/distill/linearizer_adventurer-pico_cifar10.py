@@ -1,7 +1,7 @@
-# ViT-Linearizer on CIFAR-10's training images, no labels: small ViT -> small Adventurer
+# ViT-Linearizer on CIFAR-10's images: small ViT into small Adventurer
 _base_ = [
     '../_base_/models/linearizer_adventurer-pico_cifar10.py',
-    '../_base_/datasets/cifar10_images.py', '../_base_/schedules/adamw_1000.py',
+    '../_base_/datasets/cifar10_images.py', '../_base_/schedules/adamw_small.py',
     '../_base_/runtime_distill_cls.py'
 ]
 log_processor = dict(by_epoch=False)

@@ -1,4 +1,5 @@
-# as linearizer_adventurer-pico_camvid.py, into an MLP-Mixer, which is made for one size
+# ViT-Linearizer on CamVid's images: the ViT of 0.2 M parameters into an MLP-Mixer, which is made
+# for one size
 _base_ = ['./linearizer_adventurer-pico_camvid.py']
 model = dict(
     backbone=dict(

@@ -1,7 +1,8 @@
-# a baseline on CIFAR-10: the small ViT's class probabilities -> Adventurer, backbone and head
+# A baseline: the small ViT's class probabilities into the small Adventurer, backbone and head, on
+# CIFAR-10's images
 _base_ = [
-    '../_base_/models/logits_classifier_vit-pico_adventurer-pico.py',
-    '../_base_/datasets/cifar10_images.py', '../_base_/schedules/adamw_1000.py',
+    '../_base_/models/logits_adventurer-pico_cifar10.py',
+    '../_base_/datasets/cifar10_images.py', '../_base_/schedules/adamw_small.py',
     '../_base_/runtime_distill_cls.py'
 ]
 log_processor = dict(by_epoch=False)

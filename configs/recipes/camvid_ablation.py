@@ -5,12 +5,12 @@
 #       --work-dir work_dirs/camvid_pico
 # Recipes of networks of one size may share a work directory: what one has done, the others have.
 _base_ = ['../_base_/linearizer_variants.py']
-tuned = 'configs/seg/camvid_adventurer-pico_distilled.py'
-scratch = 'configs/seg/camvid_adventurer-pico.py'
+tuned = 'configs/seg/fcn_adventurer-pico_camvid_distilled.py'
+scratch = 'configs/seg/fcn_adventurer-pico_camvid.py'
 teacher = {'model.teacher.checkpoint': 'teacher'}
 start = 'model.backbone.init_cfg.checkpoint'
 stages = [
-    dict(name='teacher', config='configs/seg/camvid_vit-pico.py'),
+    dict(name='teacher', config='configs/seg/fcn_vit-pico_camvid.py', iterations=2000),
     dict(
         name='distill',
         config='configs/distill/linearizer_adventurer-pico_camvid.py',

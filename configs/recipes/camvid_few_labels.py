@@ -13,10 +13,10 @@ amounts = dict(  # prefix of stages → frames by seed
     few={frames: [list(range(n, count, 10)) for n in range(10)]},
     fewest={frames: [list(range(n, count, 92)) for n in range(10)]})
 start = 'model.backbone.init_cfg.checkpoint'
-vit = 'configs/seg/camvid_vit-pico.py'
+vit = 'configs/seg/fcn_vit-pico_camvid.py'
 linearizer = 'configs/distill/linearizer_adventurer-pico_camvid.py'
-scratch = 'configs/seg/camvid_adventurer-pico.py'
-tuned = 'configs/seg/camvid_adventurer-pico_distilled.py'
+scratch = 'configs/seg/fcn_adventurer-pico_camvid.py'
+tuned = 'configs/seg/fcn_adventurer-pico_camvid_distilled.py'
 head_kept = dict(
     config=scratch,
     inputs={'load_from': 'distill_logits'},
@@ -25,7 +25,7 @@ head_kept = dict(
 teacher = {'model.teacher.checkpoint': 'teacher'}
 taught = dict(config=linearizer, inputs=teacher, iterations=300, output='student.pth')
 stages = [
-    dict(name='teacher', config=vit),
+    dict(name='teacher', config=vit, iterations=2000),
     dict(name='distill-both', **taught),
     dict(name='distill-plain_l2', options={{_base_.plain_l2}}, **taught),
     dict(

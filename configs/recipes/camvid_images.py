@@ -6,10 +6,10 @@
 _base_ = ['../_base_/plain_l2.py']
 configs_by_suffix = {
     '': 'configs/distill/linearizer_adventurer-pico_camvid.py',
-    '_any': 'configs/distill/linearizer_adventurer-pico_camvid_any-images.py'
+    '_any': 'configs/distill/linearizer_adventurer-pico_images.py'
 }
-scratch = 'configs/seg/camvid_adventurer-pico.py'
-stages = [dict(name='teacher', config='configs/seg/camvid_vit-pico.py')]
+scratch = 'configs/seg/fcn_adventurer-pico_camvid.py'
+stages = [dict(name='teacher', config='configs/seg/fcn_vit-pico_camvid.py', iterations=2000)]
 for suffix, config in configs_by_suffix.items():
     for way, options in dict(both={}, plain_l2={{_base_.plain_l2}}).items():
         stages += [
@@ -22,7 +22,7 @@ for suffix, config in configs_by_suffix.items():
                 options=options),
             dict(
                 name=f'distilled{suffix}-{way}',
-                config='configs/seg/camvid_adventurer-pico_distilled.py',
+                config='configs/seg/fcn_adventurer-pico_camvid_distilled.py',
                 inputs={'model.backbone.init_cfg.checkpoint': f'distill{suffix}-{way}'},
                 iterations=150)
         ]

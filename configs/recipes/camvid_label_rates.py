@@ -7,9 +7,16 @@ val = {
     'val_dataloader.dataset.data_prefix.img_path': 'images/val',
     'val_dataloader.dataset.data_prefix.seg_map_path': 'labels/val'
 }
-tuned = 'configs/seg/camvid_adventurer-pico_distilled.py'
+relu = {'model.backbone.linear_cfg': dict(feature_map='relu', conv_kernel=3)}
+students = {  # kind → (name of its configs, options)
+    'linear-vit-elu': ('linear-vit', {}),
+    'linear-vit-relu': ('linear-vit', relu),
+    'convnext': ('convnext', {}),
+    'mixer': ('mixer', {})
+}
+tuned = 'configs/seg/fcn_adventurer-pico_camvid_distilled.py'
 stages = [
-    dict(name='teacher', config='configs/seg/camvid_vit-pico.py'),
+    dict(name='teacher', config='configs/seg/fcn_vit-pico_camvid.py', iterations=2000),
     dict(
         name='distill-both',
         config='configs/distill/linearizer_adventurer-pico_camvid.py',
@@ -22,7 +29,7 @@ for rate in (1e-3, 3e-3, 1e-2):
     stages += [
         dict(
             name=f'scratch_{rate:g}',
-            config='configs/seg/camvid_adventurer-pico.py',
+            config='configs/seg/fcn_adventurer-pico_camvid.py',
             iterations=150,
             options=options),
         dict(
@@ -33,7 +40,7 @@ for rate in (1e-3, 3e-3, 1e-2):
             options=options),
         dict(
             name=f'vit_{rate:g}',
-            config='configs/seg/camvid_vit-pico.py',
+            config='configs/seg/fcn_vit-pico_camvid.py',
             iterations=450,
             options=options),
     ]
@@ -42,13 +49,13 @@ for rate in (3e-3, 1e-2):
     stages.append(
         dict(
             name=f'long_{rate:g}',
-            config='configs/seg/camvid_adventurer-pico.py',
+            config='configs/seg/fcn_adventurer-pico_camvid.py',
             iterations=450,
             options=options))
-    for kind in ('linear-vit-elu', 'linear-vit-relu', 'convnext', 'mixer'):
+    for kind, (name, changes) in students.items():
         stages.append(
             dict(
                 name=f'{kind}_{rate:g}',
-                config=f'configs/seg/camvid_{kind}-pico_distilled.py',
+                config=f'configs/seg/fcn_{name}-pico_camvid_distilled.py',
                 iterations=150,
-                options={**options, 'model.backbone.init_cfg': None}))
+                options={**options, **changes, 'model.backbone.init_cfg': None}))

@@ -5,19 +5,21 @@
 #       --work-dir work_dirs/camvid
 # Recipes of networks of one size may share a work directory: what one has done, the others have.
 linearizer = 'configs/distill/linearizer_adventurer-nano_camvid.py'
-tuned = 'configs/seg/camvid_adventurer-nano_distilled.py'
+tuned = 'configs/seg/fcn_adventurer-nano_camvid_distilled.py'
 start = 'model.backbone.init_cfg.checkpoint'
 stages = [
-    dict(name='teacher', config='configs/seg/camvid_vit-nano.py'),
+    dict(name='teacher', config='configs/seg/fcn_vit-nano_camvid.py', iterations=2000),
     dict(
         name='distill',
         config=linearizer,
+        iterations=1000,
         inputs={'model.teacher.checkpoint': 'teacher'},
         output='student.pth'),
     dict(name='distilled', config=tuned, inputs={start: 'distill'}),
     dict(
         name='distill_activation',
         config=linearizer,
+        iterations=1000,
         inputs={'model.teacher.checkpoint': 'teacher'},
         options={'model.objectives.mask': None},
         output='student.pth'),
@@ -25,6 +27,7 @@ stages = [
     dict(
         name='distill_mask',
         config=linearizer,
+        iterations=1000,
         inputs={'model.teacher.checkpoint': 'teacher'},
         options={'model.objectives.activation': None},
         output='student.pth'),
@@ -32,11 +35,13 @@ stages = [
     dict(
         name='distill_l2',
         config='configs/distill/l2_adventurer-nano_camvid.py',
+        iterations=1000,
         inputs={'model.teacher.checkpoint': 'teacher'},
         output='student.pth'),
     dict(name='distilled_l2', config=tuned, inputs={start: 'distill_l2'}),
-    dict(name='scratch', config='configs/seg/camvid_adventurer-nano.py'),
-    dict(name='scratch_long', config='configs/seg/camvid_adventurer-nano_long.py'),
+    dict(name='scratch', config='configs/seg/fcn_adventurer-nano_camvid.py'),
+    dict(
+        name='scratch_long', config='configs/seg/fcn_adventurer-nano_camvid.py', iterations=1400),
 ]
 report = dict(
     title='ViT-Linearizer on CamVid (120×160 crops, patch 8, width 128, 8 blocks)',

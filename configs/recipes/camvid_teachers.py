@@ -6,7 +6,7 @@
 #   python tools/run_recipe.py configs/recipes/camvid_teachers.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid_pico
 start = 'model.backbone.init_cfg.checkpoint'
-tuned = dict(config='configs/seg/camvid_adventurer-pico_distilled.py', iterations=150)
+tuned = dict(config='configs/seg/fcn_adventurer-pico_camvid_distilled.py', iterations=150)
 taught = dict(
     config='configs/distill/linearizer_adventurer-pico_camvid.py',
     inputs={'model.teacher.checkpoint': 'teacher'},
@@ -20,7 +20,7 @@ ways = dict(
     bf16={'model.teacher.precision': 'bf16'},
     compiled={'model.teacher.compiled': True})
 stages = [
-    dict(name='teacher', config='configs/seg/camvid_vit-pico.py'),
+    dict(name='teacher', config='configs/seg/fcn_vit-pico_camvid.py', iterations=2000),
     dict(name='distill-both', **taught),
     dict(name='distilled-both', inputs={start: 'distill-both'}, **tuned),
 ]

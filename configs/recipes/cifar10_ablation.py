@@ -4,12 +4,13 @@
 #   python tools/run_recipe.py configs/recipes/cifar10_ablation.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/cifar10 --metric accuracy/top1
 _base_ = ['../_base_/linearizer_variants.py']
-tuned = 'configs/cls/cifar10_adventurer-pico_distilled.py'
-scratch = 'configs/cls/cifar10_adventurer-pico.py'
+tuned = 'configs/cls/adventurer-pico_cifar10_distilled.py'
+scratch = 'configs/cls/adventurer-pico_cifar10.py'
 teacher = {'model.teacher.checkpoint': 'teacher'}
 start = 'model.backbone.init_cfg.checkpoint'
 stages = [
-    dict(name='teacher', config='configs/cls/cifar10_vit-pico.py', shared=True),
+    dict(
+        name='teacher', config='configs/cls/vit-pico_cifar10.py', iterations=2000, shared=True),
     dict(
         name='distill',
         config='configs/distill/linearizer_adventurer-pico_cifar10.py',

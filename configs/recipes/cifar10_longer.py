@@ -6,8 +6,10 @@
 _base_ = ['../_base_/plain_l2.py']
 ways = dict(both={}, plain_l2={{_base_.plain_l2}})
 start = 'model.backbone.init_cfg.checkpoint'
-scratch = 'configs/cls/cifar10_adventurer-pico.py'
-stages = [dict(name='teacher', config='configs/cls/cifar10_vit-pico.py', shared=True)]
+scratch = 'configs/cls/adventurer-pico_cifar10.py'
+stages = [
+    dict(name='teacher', config='configs/cls/vit-pico_cifar10.py', iterations=2000, shared=True)
+]
 for long, count in {'': 300, '_long': 1000}.items():
     for way, options in ways.items():
         stages += [
@@ -20,7 +22,7 @@ for long, count in {'': 300, '_long': 1000}.items():
                 options=options),
             dict(
                 name=f'distilled{long}-{way}',
-                config='configs/cls/cifar10_adventurer-pico_distilled.py',
+                config='configs/cls/adventurer-pico_cifar10_distilled.py',
                 inputs={start: f'distill{long}-{way}'},
                 iterations=150)
         ]

@@ -3,18 +3,17 @@
 # this is the loss on unseen images; no score decides.
 #   python tools/run_recipe.py configs/recipes/cifar10_rates.py --metric loss --jobs 2 \
 #       --work-dir work_dirs/cifar10
+_base_ = ['../_base_/plain_l2.py']
 linearizer = 'configs/distill/linearizer_adventurer-pico_cifar10.py'
 kinds = dict(
-    vit=('configs/cls/cifar10_vit-pico.py', 300, {}),
-    scratch=('configs/cls/cifar10_adventurer-pico.py', 150, {}),
+    vit=('configs/cls/vit-pico_cifar10.py', 300, {}),
+    scratch=('configs/cls/adventurer-pico_cifar10.py', 150, {}),
     linearizer=(linearizer, 200, {}),
-    l2=(linearizer, 200, {
-        'model.objectives.activation': None, 'model.objectives.mask': None,
-        'model.mask_ratio': 0.0, 'model.objectives.feature.type': 'mmvitlin.FeatureAlignmentLoss',
-        'model.objectives.feature.normalize_target': True
-    }),
+    l2=(linearizer, 200, _base_.plain_l2),
     logits=('configs/distill/logits_adventurer-pico_cifar10.py', 200, {}))
-stages = [dict(name='teacher', config='configs/cls/cifar10_vit-pico.py', shared=True)]
+stages = [
+    dict(name='teacher', config='configs/cls/vit-pico_cifar10.py', iterations=2000, shared=True)
+]
 for kind, (path, count, changes) in kinds.items():
     taught = kind not in ('vit', 'scratch')
     for rate in (1e-3, 3e-3, 1e-2):
@@ -31,7 +30,7 @@ for rate in (1e-3, 3e-3, 1e-2):
     stages.append(
         dict(
             name=f'distilled_{rate:g}',
-            config='configs/cls/cifar10_adventurer-pico_distilled.py',
+            config='configs/cls/adventurer-pico_cifar10_distilled.py',
             inputs={'model.backbone.init_cfg.checkpoint': 'linearizer_0.003'},
             iterations=150,
             options={'optim_wrapper.optimizer.lr': rate}))

@@ -6,12 +6,13 @@
 #       --work-dir work_dirs/cifar10 --metric accuracy/top1
 by_cls = {'model.backbone.out_type': 'cls_token'}
 start = 'model.backbone.init_cfg.checkpoint'
-tuned = 'configs/cls/cifar10_adventurer-pico_distilled.py'
-scratch = 'configs/cls/cifar10_adventurer-pico.py'
+tuned = 'configs/cls/adventurer-pico_cifar10_distilled.py'
+scratch = 'configs/cls/adventurer-pico_cifar10.py'
 stages = [
     dict(
         name='teacher_cls',
-        config='configs/cls/cifar10_vit-pico.py',
+        config='configs/cls/vit-pico_cifar10.py',
+        iterations=2000,
         options=by_cls,
         shared=True),
     dict(

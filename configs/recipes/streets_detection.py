@@ -5,20 +5,27 @@
 #       --metric coco/bbox_AP50_ordinary
 start = 'model.backbone.init_cfg.checkpoint'
 stages = [
-    dict(name='teacher', config='configs/seg/streets_512_vit-nano.py', shared=True),
+    dict(
+        name='teacher', config='configs/seg/fcn_vit-nano_streets-512.py', iterations=2000,
+        shared=True),
     dict(
         name='distill',
         config='configs/distill/linearizer_adventurer-nano_streets-512.py',
+        iterations=1000,
         inputs={'model.teacher.checkpoint': 'teacher'},
         output='student.pth'),
     dict(
         name='distilled',
-        config='configs/det/streets_adventurer-nano_distilled.py',
+        config='configs/det/mask-rcnn_adventurer-nano_streets-512_distilled.py',
+        iterations=2400,
         inputs={start: 'distill'}),
-    dict(name='scratch', config='configs/det/streets_adventurer-nano.py'),
+    dict(
+        name='scratch', config='configs/det/mask-rcnn_adventurer-nano_streets-512.py',
+        iterations=2400),
     dict(
         name='softmax',
-        config='configs/det/streets_vit-nano_pretrained.py',
+        config='configs/det/mask-rcnn_vit-nano_streets-512.py',
+        iterations=2400,
         inputs={start: 'teacher'}),
 ]
 report = dict(

@@ -1,8 +1,9 @@
 """What a notebook calls."""
 from mmvitlin.apis.det_inferencer import Detections, DetInferencer
+from mmvitlin.apis.distillation import Distilled, distill
 from mmvitlin.apis.inferencer import Inferencer
 from mmvitlin.apis.seg_inferencer import SegInferencer, Segmentation
-from mmvitlin.engine.config import load_config
+from mmvitlin.engine.runner.config import load_config
 
 
 def inferencer_for(config: str, cfg_options: dict | None = None) -> type[Inferencer]:
@@ -15,5 +16,5 @@ def inferencer_for(config: str, cfg_options: dict | None = None) -> type[Inferen
     return DetInferencer if scope == 'mmdet' else SegInferencer
 
 
-__all__ = ['DetInferencer', 'Detections', 'Inferencer', 'SegInferencer', 'Segmentation',
-           'inferencer_for']
+__all__ = ['DetInferencer', 'Detections', 'Distilled', 'Inferencer', 'SegInferencer',
+           'Segmentation', 'distill', 'inferencer_for']

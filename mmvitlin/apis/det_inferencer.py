@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from mmvitlin.analysis.instances import draw_instances
 from mmvitlin.apis.inferencer import Found, Inferencer
-from mmvitlin.errors import ConfigError
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.visualization.instances import draw_instances
 
 
 @dataclass
@@ -75,14 +74,14 @@ class Detections(Found):
         if kind == 'detections':
             path.write_text(json.dumps(self.as_list()) + '\n')
         elif kind == 'overlay':
-            Image.fromarray(self.overlay()).save(path)
+            self._save_png(self.overlay(), path)
         elif self.segments is None:
             raise ConfigError('this network gives no panoptic segments')
         else:
             numbers = self.numbers()
             path.with_suffix('.json').write_text(json.dumps(self.segments_info()) + '\n')
-            Image.fromarray(np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536],
-                                     axis=-1).astype(np.uint8)).save(path)
+            self._save_png(np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536],
+                                    axis=-1).astype(np.uint8), path)
 
 
 class DetInferencer(Inferencer):
@@ -100,11 +99,12 @@ class DetInferencer(Inferencer):
 
     Raises:
         ConfigError: mmdet or mmcv's compiled ops are missing, no such config, or an unknown
-            precision or scale.
+            precision, scale or score.
         CheckpointError: a checkpoint of another model.
 
     Example:
-        >>> infer = DetInferencer('configs/det/coco_1024.py', 'epoch_100.pth')
+        >>> config = 'configs/det/mask-rcnn_adventurer-base_coco-1024.py'
+        >>> infer = DetInferencer(config, 'epoch_100.pth')
         >>> for result in infer.stream('photos/'):
         ...     if result.error is None:
         ...         result.save('out')
@@ -122,6 +122,8 @@ class DetInferencer(Inferencer):
                  score: float = 0.3,
                  cfg_options: dict | None = None,
                  check_memory: bool = True):
+        if not 0 <= score <= 1:
+            raise ConfigError(f'score (--score) is from 0 to 1, got {score}')
         self.score = score
         super().__init__(config, checkpoint, device, precision, scale, cfg_options, check_memory)
 

@@ -17,21 +17,26 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
 import mmvitlin
-from mmvitlin.apis.symbolic import SymbolicSizes
-from mmvitlin.engine.config import load_config
-from mmvitlin.engine.launch import without_initial_weights
-from mmvitlin.engine.preflight import check_whole
-from mmvitlin.errors import CheckpointError, ConfigError, UserError
-from mmvitlin.models.layers import BiMamba, Mamba2, pad_to_multiples
+from mmvitlin.apis.description import describe
+from mmvitlin.apis.writers import WRITERS, ExportError, sample_images
+from mmvitlin.engine.rules import check, check_whole
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.launch import without_initial_weights
+from mmvitlin.models.decode_heads.eomt_head import class_scores
+from mmvitlin.models.layers import (
+    BiMamba,
+    Mamba2,
+    Mamba2Attention,
+    PlainMamba2,
+    pad_to_multiples,
+)
 from mmvitlin.models.utils.checkpoint import read_meta
+from mmvitlin.utils.errors import CheckpointError, ConfigError
+from mmvitlin.utils.normalisation import Normalisation, takes_rgb
+from mmvitlin.utils.paths import locate
 
-SUFFIXES = {'checkpoint': '.pth', 'safetensors': '.safetensors', 'onnx': '.onnx', 'torch': '.pt2',
-            'aot': '.pt2'}
-OPSET = 20
-
-
-class ExportError(UserError):
-    """A network could not be written in a format, or what was written computes something else."""
+SUFFIXES = {'checkpoint': '.pth', 'safetensors': '.safetensors', 'onnx': '.onnx',
+            'openvino': '.xml', 'torch': '.pt2', 'aot': '.pt2'}
 
 
 class Deployed(nn.Module):
@@ -45,12 +50,16 @@ class Deployed(nn.Module):
 
     Attributes:
         finished: False if the checkpoint is of a distillation that was cut.
+        config: That it was loaded with, or None.
+        source: File of the checkpoint, or None.
     """
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float],
                  rgb: bool = True):
         super().__init__()
         self.net, self.rgb, self.finished = net, rgb, True
+        self.config: Config | None = None
+        self.source: Path | None = None
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -79,8 +88,13 @@ class Deployed(nn.Module):
         height, width = images.shape[-2:]
         x = pad_to_multiples(x, (getattr(self.net.backbone, 'patch_size', 1), ) * 2)
         scores = self.net.decode_head(self.net.extract_feat(x))
-        full = F.interpolate(scores, x.shape[-2:], mode='bilinear',
-                             align_corners=self.net.align_corners)
+        if isinstance(scores, tuple):  # classes and masks of queries
+            classes, masks = (found[-1] for found in scores)
+            full = class_scores(classes, masks, x.shape[-2:])
+            scores = class_scores(classes, masks)
+        else:
+            full = F.interpolate(scores, x.shape[-2:], mode='bilinear',
+                                 align_corners=self.net.align_corners)
         if full.shape[1] == 1:
             labels = (full.sigmoid() > self.net.decode_head.threshold)[:, 0]
         else:
@@ -98,10 +112,12 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
     checkpoint.
 
     Raises:
-        ConfigError: a model that is neither a segmentor, a classifier nor a distiller.
+        ConfigError: a model that is neither a segmentor, a classifier nor a distiller, or what
+            :mod:`mmvitlin.engine.rules` refuses.
         CheckpointError: a checkpoint of another model.
     """
     cfg = load_config(config, options)
+    check(cfg, 'export', checkpoint=checkpoint)
     without_initial_weights(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     if 'teacher' in cfg.model:
@@ -123,15 +139,20 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
             raise ConfigError(f'{config}: one head that gives scores a pixel can be exported, not '
                               'cascades and not Mask2Former')
         net.load_state_dict(check_whole(net, checkpoint), strict=False)
-    deployed = Deployed(net.eval(), *_normalisation(cfg)).eval()
+    deployed = Deployed(net.eval(), *normalisation(cfg)).eval()
     deployed.finished = read_meta(checkpoint).get('finished', True)
+    deployed.config = cfg
+    deployed.source = None if '://' in str(checkpoint) else locate(checkpoint)
     return deployed
 
 
-def _normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float], bool]:
-    told = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    rgb = told.get('to_rgb', told.get('bgr_to_rgb', False))
-    return told.get('mean', [0.] * 3), told.get('std', [1.] * 3), rgb
+def normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float], bool]:
+    """Mean and std of a config's network, in the order of its colours, and whether that is RGB."""
+    settings = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    known = Normalisation.of_config(settings)
+    if known is None:
+        return [0.] * 3, [1.] * 3, takes_rgb(settings)
+    return known.mean, known.std, known.rgb
 
 
 @dataclass
@@ -174,8 +195,9 @@ def export(deployed: Deployed,
     Args:
         deployed: From :func:`load_trained`.
         target: File to write.
-        kind: 'checkpoint' (a plain OpenMMLab checkpoint), 'safetensors', 'onnx', 'torch' (a
-            ``torch.export`` programme) or 'aot' (a compiled package for this kind of machine).
+        kind: 'checkpoint' (a plain OpenMMLab checkpoint), 'safetensors', 'onnx',
+            'openvino', 'torch' (a ``torch.export`` programme) or 'aot' (a compiled package for this
+            kind of machine).
         size: (height, width) to trace at.
         dynamic: Take any batch and size later; else only batch 1 at ``size``.
         tolerance: Difference of numbers allowed, relative to the largest.
@@ -183,15 +205,12 @@ def export(deployed: Deployed,
             between classes with all but equal scores.
 
     Raises:
-        ConfigError: an unknown kind, or a name that says another.
+        ConfigError: an unknown kind, a target that is a folder, the checkpoint itself or of a name
+            that says another kind, or a size or tolerance that is none.
         ExportError: it cannot be written so, or computes something else.
     """
-    if kind not in SUFFIXES:
-        raise ConfigError(f"cannot export to '{kind}'; choose from {list(SUFFIXES)}")
     target = Path(target)
-    if target.suffix != SUFFIXES[kind] and target.suffix in SUFFIXES.values():
-        raise ConfigError(f'{target}: a file called so is not of the kind {kind}; call it '
-                          f'{target.with_suffix(SUFFIXES[kind]).name}, or leave out --to')
+    _check_request(deployed, target, kind, size, (tolerance, label_tolerance))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         aside = Path(folder) / f'written{SUFFIXES[kind]}'
@@ -208,18 +227,45 @@ def export(deployed: Deployed,
         expected = {s: _run(deployed, s) for s in shapes}
         try:
             with _in_plain_operators(deployed):
-                run = _WRITERS[kind](deployed, size, dynamic, aside)
+                run = WRITERS[kind](deployed, size, dynamic, aside,
+                                    describe(deployed, size, dynamic))
         except Exception as error:
             words = str(error).strip().splitlines() or ['']
             more = ' Perhaps its head needs one size: try a fixed one (--fixed).' if dynamic else ''
             raise ExportError(f'{type(deployed.net).__name__} cannot be written as {kind}: '
                               f'{type(error).__name__}: {words[0][:300]}{more}') from error
         report = _compare(deployed.outputs, run, expected, target)
-        if report.error > tolerance or (report.label_error or 0) > label_tolerance:
+        if not (report.error <= tolerance and (report.label_error or 0) <= label_tolerance):
             raise ExportError(f'what was written as {kind} does not compute the same ({report}); '
                               f'{target} was not written')
-        aside.replace(target)
+        move(aside, target)
         return report
+
+
+def move(written: Path, target: Path) -> None:
+    """Give a verified file its name; OpenVINO's weights, a file of their own, theirs first."""
+    if written.suffix == '.xml':
+        written.with_suffix('.bin').replace(target.with_suffix('.bin'))
+    written.replace(target)
+
+
+def _check_request(deployed: Deployed, target: Path, kind: str, size: Sequence[int],
+                   tolerances: Sequence[float]) -> None:
+    """See :func:`export`."""
+    if kind not in SUFFIXES:
+        raise ConfigError(f"cannot export to '{kind}'; choose from {list(SUFFIXES)}")
+    if target.suffix != SUFFIXES[kind] and target.suffix in SUFFIXES.values():
+        raise ConfigError(f'{target}: a file called so is not of the kind {kind}; call it '
+                          f'{target.with_suffix(SUFFIXES[kind]).name}, or leave out --to')
+    if target.is_dir():
+        raise ConfigError(f'{target} is a folder; name the file to write')
+    if deployed.source is not None and target.exists() and target.samefile(deployed.source):
+        raise ConfigError(f'{target} is the checkpoint itself, whose optimiser and schedules would '
+                          'be lost; give another name')
+    if min(size) < 1:
+        raise ConfigError(f'size (--size) is {tuple(size)}; height and width are at least 1')
+    if not all(value >= 0 for value in tolerances):
+        raise ConfigError(f'a tolerance (--tolerance) is 0 or more, got {tuple(tolerances)}')
 
 
 def _shapes(deployed: Deployed, size: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
@@ -233,29 +279,27 @@ def _shapes(deployed: Deployed, size: tuple[int, int]) -> tuple[tuple[int, int, 
             (1, max(height // 2 + 1, side + 1), max(width // 3 + 1, side + 1)))
 
 
-def _images(size: tuple[int, int], batch: int = 1) -> Tensor:
-    """Smooth pictures with noise, RGB, 0 to 255."""
-    draw = torch.Generator().manual_seed(size[0] * 10007 + size[1])
-    coarse = torch.rand(batch, 3, 8, 8, generator=draw)
-    smooth = F.interpolate(coarse, size=size, mode='bicubic').clamp(0, 1)
-    return (255 * (0.8 * smooth + 0.2 * torch.rand(smooth.shape, generator=draw))).round()
-
-
 @torch.inference_mode()
 def _run(net: nn.Module, shape: tuple[int, int, int]) -> list[Tensor]:
-    return [t.clone() for t in net(_images(shape[1:], shape[0]))]
+    return [t.clone() for t in net(sample_images(shape[1:], shape[0]))]
 
 
 @contextmanager
 def _in_plain_operators(deployed: Deployed) -> Iterator[None]:
     """Scans in operators that every runtime has, for a while."""
-    mixers = [m for m in deployed.modules() if isinstance(m, Mamba2)]
+    mixers = [m for m in deployed.modules() if isinstance(m, (Mamba2, Mamba2Attention))]
     before = [m.backend for m in mixers]
+    places = [(parent, name, child) for parent in deployed.modules()
+              for name, child in parent.named_children() if type(child) is Mamba2]
     try:
         for mixer in mixers:
             mixer.backend = 'plain'
+        for parent, name, mixer in places:
+            setattr(parent, name, PlainMamba2(mixer).eval())
         yield
     finally:
+        for parent, name, mixer in places:
+            setattr(parent, name, mixer)
         for mixer, backend in zip(mixers, before, strict=True):
             mixer.backend = backend
 
@@ -283,61 +327,12 @@ def _write_weights(deployed: Deployed, path: Path, kind: str) -> None:
         raise CheckpointError(f'{path} does not read back as it was written')
 
 
-def _dynamic_shapes(dynamic: bool) -> dict | None:
-    if not dynamic:
-        return None
-    return dict(images={0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC,
-                        3: torch.export.Dim.DYNAMIC})
-
-
-def _programme(net: Deployed, size: tuple[int, int], dynamic: bool) -> torch.export.ExportedProgram:
-    # what is one while it is traced, a batch or the chunks of a scan, is taken for a constant
-    images = _images([max(n, 17 * 16) + 5 for n in size], 2) if dynamic else _images(size)
-    with torch.no_grad(), SymbolicSizes():
-        return torch.export.export(net, (images, ), dynamic_shapes=_dynamic_shapes(dynamic),
-                                   strict=False)
-
-
-def _write_onnx(net: Deployed, size: tuple[int, int], dynamic: bool, path: Path) -> Callable:
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  torch's exporter needs it
-    except ImportError as error:
-        raise ExportError('writing ONNX needs onnx, onnxscript and onnxruntime: '
-                          "pip install 'mmvitlin[export]'") from error
-    names = {0: 'batch', 2: 'height', 3: 'width'}
-    written = torch.onnx.export(
-        _programme(net, size, dynamic), (), dynamo=True, input_names=['images'],
-        output_names=list(net.outputs), opset_version=OPSET, verbose=False)
-    if dynamic:
-        for axis, name in names.items():
-            written.model.graph.inputs[0].shape[axis] = name
-    written.save(path, external_data=False)
-    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    return lambda images: [torch.from_numpy(a) for a in
-                           session.run(None, {'images': images.numpy()})]
-
-
-def _write_torch(net: Deployed, size: tuple[int, int], dynamic: bool, path: Path) -> Callable:
-    torch.export.save(_programme(net, size, dynamic), path)
-    return torch.export.load(path).module()
-
-
-def _write_aot(net: Deployed, size: tuple[int, int], dynamic: bool, path: Path) -> Callable:
-    from torch._inductor import aoti_compile_and_package, aoti_load_package
-    aoti_compile_and_package(_programme(net, size, dynamic), package_path=str(path))
-    return aoti_load_package(str(path))
-
-
-_WRITERS = {'onnx': _write_onnx, 'torch': _write_torch, 'aot': _write_aot}
-
-
 def _compare(names: Sequence[str], run: Callable,
              expected: dict[tuple[int, int, int], list[Tensor]], target: Path) -> Exported:
     report = Exported(target, tuple(names), tuple(expected))
     for shape, wanted in expected.items():
         with torch.inference_mode():
-            got = list(run(_images(shape[1:], shape[0])))
+            got = list(run(sample_images(shape[1:], shape[0])))
         for name, ours, theirs in zip(names, wanted, got, strict=True):
             if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
                 raise ExportError(f'{name} came out as {theirs.dtype} {tuple(theirs.shape)}, not '

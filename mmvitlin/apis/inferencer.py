@@ -13,24 +13,24 @@ from typing import ClassVar
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from mmvitlin.analysis.fresh import MeasurementError, in_fresh_process
+from mmvitlin.apis.data_sets import data_set_of, names_and_colours, pipelines
 from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_sides
 from mmvitlin.apis.sources import Source, list_inputs
-from mmvitlin.datasets.checking import LABEL_STEPS
-from mmvitlin.datasets.loading import LENIENCIES, LoadImage, any_size
-from mmvitlin.device import usable_device, warn_of_imitation
+from mmvitlin.datasets.transforms.decoding import any_size
+from mmvitlin.datasets.transforms.loading import LoadImage
 from mmvitlin.engine.checkpoints import last_checkpoint
-from mmvitlin.engine.config import config_of_run, load_config
-from mmvitlin.engine.launch import without_initial_weights
-from mmvitlin.engine.preflight import check_libraries, check_whole
-from mmvitlin.errors import ConfigError
+from mmvitlin.engine.rules import check, check_whole
+from mmvitlin.engine.runner.config import config_of_run, load_config
+from mmvitlin.engine.runner.launch import without_initial_weights
+from mmvitlin.utils.device import usable_device, warn_of_imitation
+from mmvitlin.utils.errors import ConfigError, in_words
 
-_RESIZING = ('Resize', 'ResizeShortestEdge', 'RandomResize', 'RandomChoiceResize')
 _LARGE = 4 * 2**20  # pixels from which memory is looked at first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -46,6 +46,10 @@ class Found:
         error: Why there is no result.
         classes: Names of the classes.
         palette: (C, 3) colours, RGB.
+        turned: How the file's pixels were turned, as its EXIF orientation says, before the network
+            saw them; '' for not at all. Everything found, and written, fits the image as viewers
+            show it, and not the pixels as they are stored (for that the config's ``LoadImage``
+            takes ``color_type='color_ignore_orientation'``).
         KINDS: What can be saved, with the suffix of its files; the first two are by default.
     """
     KINDS: ClassVar[dict[str, str]] = {}
@@ -54,6 +58,7 @@ class Found:
     error: Exception | None = None
     classes: Sequence[str] = ()
     palette: np.ndarray | None = None
+    turned: str = ''
 
     def save(self, folder: str | Path, what: Sequence[str] | None = None) -> list[Path]:
         """Write ``<folder>/<what>/<name>`` with the suffix of each kind.
@@ -78,6 +83,14 @@ class Found:
         """Write one kind."""
         raise NotImplementedError
 
+    def _save_png(self, pixels: np.ndarray, path: Path) -> None:
+        """Write pixels; where the image's were turned, a text in the file says so."""
+        notes = PngInfo()
+        if self.turned:
+            notes.add_text('Raster', f'as viewers show the image ({self.turned} by its EXIF '
+                           'orientation), not as its pixels are stored')
+        Image.fromarray(pixels).save(path, pnginfo=notes)
+
 
 class Inferencer(metaclass=ABCMeta):
     """Reads inputs, runs a trained network on them, and goes on where one of them fails.
@@ -94,16 +107,18 @@ class Inferencer(metaclass=ABCMeta):
             factor on the original size, or (width, height) to fit into.
         cfg_options: Changes to the config, as ``--cfg-options``.
         check_memory: Before the first image of some megapixels, measure what the network needs
-            (in a process of its own), and refuse images that memory will not hold.
+            (with blank ones), and refuse images that memory will not hold.
 
     Raises:
-        ConfigError: no such config, one without a single test data set, an unknown precision or
-            scale, or a device that is not there.
+        ConfigError: no such config, one without a single test data set or with classes in another
+            order than the checkpoint's (see :mod:`mmvitlin.engine.rules`), an unknown precision
+            or scale, or a device that is not there.
         CheckpointError: a checkpoint of another model.
     """
     result: type[Found]
     default_scope: str
     other_remedy: str = ''
+    measures_results: bool = False  # blank images give results as large as others
     kept_size: tuple[dict, ...] = ()  # steps in the place of a resize to the original size
 
     def __init__(self,
@@ -118,8 +133,8 @@ class Inferencer(metaclass=ABCMeta):
             raise ConfigError(f"precision must be one of {sorted(PRECISIONS)}, got '{precision}'")
         self.device = usable_device(device)
         cfg = self.cfg = load_config(config, cfg_options)
-        dataset = _test_set(cfg, config)
-        check_libraries(cfg)
+        dataset = data_set_of(cfg, config, self.default_scope)
+        check(cfg, 'infer', checkpoint=checkpoint)
         without_initial_weights(cfg)
         init_default_scope(cfg.get('default_scope', self.default_scope))
         self.model = self._build(cfg)
@@ -127,9 +142,9 @@ class Inferencer(metaclass=ABCMeta):
         self.model.to(self.device).eval()
         self.dtype = PRECISIONS[precision]
         warn_of_imitation(f'precision={precision}', self.dtype, self.device)
-        self.load, self.prepare = self._pipeline(dataset.pipeline, scale)
-        self.classes, self.palette = self._names_and_colours(dataset)
-        self._made_of = (type(self), config, checkpoint, str(self.device), precision, cfg_options)
+        self.load, self.prepare = pipelines(dataset.pipeline, scale, self.kept_size)
+        self.classes, self.palette = names_and_colours(dataset, self.num_classes)
+        self._unscaled = pipelines(dataset.pipeline, 'original', self.kept_size)[1]
         self._check_memory = check_memory
         self._law: MemoryLaw | None = None
         if isinstance(reader := self.load.transforms[0], LoadImage):
@@ -138,23 +153,6 @@ class Inferencer(metaclass=ABCMeta):
     def _build(self, cfg: Config) -> torch.nn.Module:
         """The network of a config."""
         return MODELS.build(cfg.model)
-
-    def _names_and_colours(self, dataset: dict) -> tuple[tuple, np.ndarray]:
-        """Classes and palette (C, 3) of a data set, which may have chosen some of its classes."""
-        with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
-            known = getattr(registry.get(dataset['type']), 'METAINFO', None) or {}
-        told = dataset.get('metainfo') or {}
-        chosen = BaseDataset._load_metainfo(  # either may be a file
-            {k: told[k] for k in ('classes', 'palette') if k in told})
-        names, palette = known.get('classes') or (), known.get('palette') or ()
-        classes = tuple(chosen.get('classes') or names or range(self.num_classes))
-        if chosen.get('palette'):
-            palette = chosen['palette']
-        elif set(classes) <= set(names):
-            colours = dict(zip(names, palette, strict=False))
-            palette = [colours[name] for name in classes if name in colours]
-        fits = len(palette) == len(classes)
-        return classes, np.asarray(palette, np.uint8) if fits else _colours(len(classes))
 
     @property
     @abstractmethod
@@ -177,25 +175,6 @@ class Inferencer(metaclass=ABCMeta):
             ConfigError: one of them does not.
         """
         return cls(str(config_of_run(work_dir)), str(last_checkpoint(work_dir)), **kwargs)
-
-    @classmethod
-    def _pipeline(cls, steps: Sequence[dict], scale) -> tuple[Compose, Compose]:
-        """How a file is read, and what follows."""
-        steps = [{k: v for k, v in s.items() if k not in LENIENCIES}
-                 for s in steps if s['type'].split('.')[-1] not in LABEL_STEPS]
-        if scale is not None:
-            if isinstance(scale, (int, float)) and not isinstance(scale, bool) and scale > 0:
-                resize = [dict(type='Resize', scale_factor=float(scale), keep_ratio=True)]
-            elif scale == 'original':
-                resize = list(cls.kept_size)
-            elif isinstance(scale, (tuple, list)) and len(scale) == 2:
-                resize = [dict(type='Resize', scale=tuple(scale), keep_ratio=True)]
-            else:
-                raise ConfigError("scale must be None, 'original', a positive factor or (width, "
-                                  f'height), got {scale!r}')
-            steps = [steps[0], *resize, *(s for s in steps[1:]
-                                          if s['type'].split('.')[-1] not in _RESIZING)]
-        return Compose(steps[:1]), Compose(steps[1:])
 
     def __call__(self, inputs: Source | Iterable[Source], batch_size: int = 1
                  ) -> list[Found]:
@@ -237,6 +216,8 @@ class Inferencer(metaclass=ABCMeta):
                 self._look_at_file(source)
                 results = self.load(dict(img_path=str(source)))
             found.image = np.ascontiguousarray(results['img'][..., ::-1])
+            if not results.get('ignores_orientation', True):
+                found.turned = results['image_header'].turn
             data = self.prepare(dict(results, reduce_zero_label=False, seg_fields=[]))
             self._look_at_memory(name, data)
             return found, data
@@ -324,17 +305,27 @@ class Inferencer(metaclass=ABCMeta):
             return 0.
         if self._law is None:
             sides = probe_sides(getattr(self.model, 'test_cfg', None) or {})
+            points, reason = ([], []), 'the smallest image does not fit'
             try:
-                self._law = fit([s * s for s in sides],
-                                in_fresh_process(measure, *self._made_of, sides))
-            except MeasurementError as error:
-                print_log(f'memory is not checked: measuring it ended with: {error}',
+                points = measure(self._run_blank, self.device, sides)
+            except Exception as error:  # of the network or the kernel, which images may not meet
+                reason = in_words(error)
+            if not points[0]:
+                print_log(f'memory is not checked: measuring it ended with: {reason}',
                           logger='current', level=logging.WARNING)
                 self._check_memory = False
                 return 0.
+            self._law = fit(*points)
         # what is given back has the size of the original
-        extra = sum(max(w - pixels, 0) + self._bytes_of_results(w) for w in wanted)
+        extra = sum(max(w - pixels, 0) + self._bytes_of_results(
+            max(w - pixels, 0) if self.measures_results else w) for w in wanted)
         return self._law(pixels, count) + extra / 2**20
+
+    def _run_blank(self, side: int) -> list:
+        image = np.zeros((side, side, 3), np.uint8)
+        return self.outputs([self._unscaled(dict(
+            img=image, img_path='blank', img_shape=image.shape[:2], ori_shape=image.shape[:2],
+            reduce_zero_label=False, seg_fields=[]))])
 
     def _refuse_beyond(self, name: str, size: tuple[int, int], needed: float, device: torch.device
                        ) -> None:
@@ -344,22 +335,3 @@ class Inferencer(metaclass=ABCMeta):
                 f'{name}: {size[0]}x{size[1]} pixels need about {needed / 1024:.1f} GiB, and '
                 f'{there / 1024:.1f} GiB are free; let the network see less (scale=0.5, --scale '
                 f'0.5){self.other_remedy}')
-
-
-def _test_set(cfg: Config, path: str) -> dict:
-    """The config of the data set whose pipeline says how images are read.
-
-    Raises:
-        ConfigError: there is none, or one that wraps others.
-    """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    if dataset is None or 'pipeline' not in dataset:
-        found = f"a {dataset['type']}" if isinstance(dataset, dict) else 'nothing'
-        raise ConfigError(f'{path}: test_dataloader.dataset must be one data set with a pipeline, '
-                          f'which says how images are read, not {found}')
-    return dataset
-
-
-def _colours(count: int) -> np.ndarray:
-    """Distinct colours for classes without a palette."""
-    return np.random.RandomState(0).randint(32, 256, (count, 3)).astype(np.uint8)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,8 @@ import numpy as np
 import psutil
 import torch
 
-from mmvitlin.analysis.latency import peak_memory
+from mmvitlin.utils.machine import peak_memory
+from mmvitlin.utils.subprocess import is_out_of_memory
 
 _CURVED = 0.2  # share of the largest probe from which a quadratic term is believed
 
@@ -30,13 +32,15 @@ class MemoryLaw:
 
 
 def fit(pixels: list[int], mebibytes: list[float]) -> MemoryLaw:
-    """A law through measured points, smallest first; four or more.
+    """A law through measured points, smallest first; fewer than three make a line from nothing.
 
     Heads that let all tokens attend to all need a quadratic term. A single reading is off by what
     an allocator happens to keep, so one is believed only where every three neighbours bend upwards
     by a good part of the largest reading; else a line through the three largest is taken.
     """
     n, mebibytes = np.asarray(pixels) / 1e6, np.asarray(mebibytes)
+    if len(n) < 3:
+        return MemoryLaw(0., float(mebibytes[-1] / n[-1]))
     bends = [np.polyfit(n[k:k + 3], mebibytes[k:k + 3], 2)[0] for k in range(len(n) - 2)]
     if min(bends) * n[-1]**2 > _CURVED * mebibytes[-1]:
         c, b, a = np.polyfit(n, mebibytes, 2)
@@ -51,31 +55,38 @@ def probe_sides(test_cfg: dict) -> tuple[int, ...]:
     return tuple(int(f * max(crop, 512)) // 64 * 64 for f in (1, 1.5, 2, 2.75))
 
 
-def measure(kind: type, config: str, checkpoint: str, device: str, precision: str,
-            options: dict | None, sides: tuple[int, ...]) -> list[float]:
-    """Peak MiB above the loaded model at square sizes; to be called in a fresh process.
+def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int, ...]
+            ) -> tuple[list[int], list[float]]:
+    """Peak MiB above the loaded model at square sizes, with the network that is there.
+
+    No second copy of it is made. A size that would not fit, by twice what the last one took for as
+    many pixels, is not tried, nor any above it.
 
     Args:
-        kind: Class of the inferencer.
-        config: Its arguments, and so on.
-        checkpoint: …
-        device: …
-        precision: …
-        options: …
-        sides: In pixels.
+        run: Runs the network on a blank image of a side.
+        device: Of the network.
+        sides: In pixels, smallest first.
+
+    Returns:
+        Pixels of the sizes that were measured, and MiB for each.
     """
-    infer = kind(config, checkpoint, device, precision, 'original', cfg_options=options,
-                 check_memory=False)
-    infer.outputs([infer.read(np.zeros((64, 64, 3), np.uint8))[1]])  # what is loaded only once
-    found, held = [], 0.
+    run(64)  # what is loaded only once
+    pixels, found, held = [], [], 0.
     start = psutil.Process().memory_info().rss
     for side in sides:
-        blank = np.zeros((side, side, 3), np.uint8)
-        _, data = infer.read(blank)
-        if infer.device.type == 'cpu':
+        if found and 2 * found[-1] * side**2 / pixels[-1] > free_mebibytes(device):
+            break
+        if device.type == 'cpu':
             held = (psutil.Process().memory_info().rss - start) / 2**20
-        found.append(max(held, 0.) + peak_memory(partial(infer.outputs, [data]), infer.device))
-    return found
+        try:
+            peak = peak_memory(partial(run, side), device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            break
+        pixels.append(side**2)
+        found.append(max(held, 0.) + peak)
+    return pixels, found
 
 
 def free_mebibytes(device: torch.device) -> float:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from PIL import Image
 
-from mmvitlin.analysis.figures import overlay
 from mmvitlin.apis.inferencer import Found, Inferencer
-from mmvitlin.errors import ConfigError
 from mmvitlin.models.segmentors import HighResSegmentor
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.visualization.overlay import overlay
 
 
 @dataclass
@@ -40,11 +39,10 @@ class Segmentation(Found):
                 raise ConfigError('no probabilities were computed; set probabilities=True')
             np.save(path, self.probabilities)
         elif kind == 'overlay':
-            Image.fromarray(self.overlay()).save(path)
+            self._save_png(self.overlay(), path)
         else:
             labels = self.labels
-            Image.fromarray(labels if labels.dtype == np.uint8 else labels.astype(np.uint16)
-                            ).save(path)
+            self._save_png(labels if labels.dtype == np.uint8 else labels.astype(np.uint16), path)
 
 
 class SegInferencer(Inferencer):
@@ -75,6 +73,7 @@ class SegInferencer(Inferencer):
     """
     result = Segmentation
     default_scope = 'mmseg'
+    measures_results = True
     other_remedy = (' or work in windows (model.test_cfg.mode=slide '
                     'model.test_cfg.crop_size=(1024,1024) model.test_cfg.stride=(768,768) in '
                     'cfg_options or after --cfg-options)')
@@ -95,7 +94,8 @@ class SegInferencer(Inferencer):
     def _build(self, cfg: Config) -> torch.nn.Module:
         if cfg.model.type in ('EncoderDecoder', 'mmseg.EncoderDecoder'):
             cfg.model.type = 'mmvitlin.HighResSegmentor'  # the same network, less memory
-        cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or dict(mode='whole'), **self._wanted)
+        cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or dict(mode='whole'),
+                                  compact_labels=True, **self._wanted)
         model = super()._build(cfg)
         if any(self._wanted.values()) and not isinstance(model, HighResSegmentor):
             raise ConfigError(f'a {type(model).__name__} gives labels alone; probabilities and '

@@ -1,17 +1,21 @@
 """Images out of whatever a user points at."""
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
+import mmcv
 import numpy as np
+from mmengine.logging import print_log
 
-from mmvitlin.errors import ConfigError, UnreadableFileError, UserError
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError, UserError
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.gif')
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
+_UNREAD = ('.heic', '.heif', '.avif', '.jp2', '.dng', '.exr', '.jxl', '.svg', '.psd')  # images too
 _COUNTING = ('.mp4', '.avi', '.mov')  # their number of frames is counted, not estimated
 
 Source = str | Path | np.ndarray
@@ -54,8 +58,8 @@ def count_inputs(inputs: Iterable[str | Path]) -> int:
         files = sorted(path.rglob('*')) if path.is_dir() else [path]
         for file in files:
             if file.suffix.lower() in VIDEOS and file.is_file():
-                total += max(int(cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FRAME_COUNT)), 1)
-            elif file.suffix.lower() in IMAGES and file.is_file() or not path.is_dir():
+                total += max(mmcv.VideoReader(str(file)).frame_cnt, 1)
+            elif file.suffix.lower() in IMAGES and _is_given(file) or not path.is_dir():
                 total += 1
     return total
 
@@ -80,12 +84,23 @@ def _one(item: Source, name: str) -> Iterator[tuple[str, Path | np.ndarray | Exc
         yield from _from_path(Path(item))
 
 
+def _is_given(path: Path) -> bool:
+    """Whether it is a file, or a link that leads to none, which is an error to be reported."""
+    return path.is_file() or path.is_symlink() and not path.exists()
+
+
 def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     if path.is_dir():
-        found = sorted(p for p in path.rglob('*')
-                       if p.suffix.lower() in (*IMAGES, *VIDEOS) and p.is_file())
+        everything = sorted(path.rglob('*'))
+        found = [p for p in everything if p.suffix.lower() in (*IMAGES, *VIDEOS) and _is_given(p)]
+        others = Counter(p.suffix for p in everything if p.suffix.lower() in _UNREAD)
+        left_out = ', '.join(f"{n} '{suffix}'" for suffix, n in sorted(others.items()))
         if not found:
-            raise ConfigError(f'no images in the folder {path} (looked for {", ".join(IMAGES)})')
+            raise ConfigError(f'no images in the folder {path} (looked for {", ".join(IMAGES)}'
+                              + (f'; there are {left_out}, convert them)' if left_out else ')'))
+        if left_out:
+            print_log(f'{path}: files of other formats are left out ({left_out}); convert them',
+                      logger='current', level=logging.WARNING)
         for file in found:
             name = str(file.relative_to(path).with_suffix(''))
             if file.suffix.lower() in VIDEOS:
@@ -104,21 +119,18 @@ def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray | Exception]
 
 
 def _frames(path: Path, name: str) -> Iterator[tuple[str, np.ndarray | Exception]]:
-    video, count = cv2.VideoCapture(str(path)), 0
-    announced = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    try:
-        while (read := video.read())[0]:
-            yield f'{name}_{count:06d}', read[1][..., ::-1]
+    count = 0
+    with mmcv.VideoReader(str(path), cache_capacity=1) as video:  # closed too if nobody reads on
+        while (frame := video.read()) is not None:
+            yield f'{name}_{count:06d}', frame[..., ::-1]
             count += 1
-    finally:  # also when nobody asks for the rest
-        video.release()
     if not count:
         raise UnreadableFileError(f'video {path} gives no frame; it is damaged, or of a codec that '
                                   'OpenCV does not know')
-    if count < announced and path.suffix.lower() in _COUNTING:
+    if count < video.frame_cnt and path.suffix.lower() in _COUNTING:
         yield name, UnreadableFileError(
-            f'video {path} gives {count} of {announced} frames; it is truncated or damaged, or was '
-            'cut without being encoded again')
+            f'video {path} gives {count} of {video.frame_cnt} frames; it is truncated or damaged, '
+            'or was cut without being encoded again')
 
 
 def _as_rgb(array: np.ndarray) -> np.ndarray:

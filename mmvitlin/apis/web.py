@@ -7,13 +7,14 @@ from functools import partial
 
 import cv2
 import numpy as np
-from matplotlib import colormaps
 
-from mmvitlin.analysis.latency import peak_memory
-from mmvitlin.analysis.side_by_side import token_map
 from mmvitlin.apis.seg_inferencer import SegInferencer
-from mmvitlin.errors import ConfigError
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.machine import peak_memory
+from mmvitlin.utils.optional import OptionalModule
+from mmvitlin.visualization.side_by_side import token_map
 
+mpl = OptionalModule('matplotlib', 'app')
 _WIDEST = 1280  # pixels that a picture is shown with
 _MARK = (213, 94, 0)
 
@@ -83,7 +84,7 @@ class SideBySide:
         infer = self.networks[name]
         image, data = infer.read(self.resized(image, width))
         values = token_map(infer, data, at).numpy()
-        colours = (255 * colormaps['RdBu_r']((values + 1) / 2)[..., :3]).astype(np.uint8)
+        colours = (255 * mpl.colormaps['RdBu_r']((values + 1) / 2)[..., :3]).astype(np.uint8)
         image = self.shown(image)
         height, width = image.shape[:2]
         picture = cv2.resize(colours, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -11,24 +11,25 @@ from pathlib import Path
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
-from mmvitlin import detection
-from mmvitlin.datasets.annotations import (
+from mmvitlin.datasets.checks.annotations import (
     covers,
     has_no_area,
+    is_beside_polygons,
     is_box,
+    is_corners,
     is_id,
     is_mask,
     is_number,
     is_outside,
+    number_from_one,
+    reaches_beyond,
     reaches_far,
     short_polygons,
 )
-from mmvitlin.errors import ConfigError, UnreadableFileError
 from mmvitlin.registry import DATASETS
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 
 _SHOWN = 5
-
-detection.count_annotations_from_one()
 
 
 def some(found: Sequence) -> str:
@@ -77,6 +78,9 @@ class CheckedFile:
             raise ConfigError(f'ann_file: no annotation file at {path}')
         try:
             content = json.loads(path.read_bytes())
+            if isinstance(content, list):
+                raise UnreadableFileError(f'{path} is no COCO file: it holds a list, as files of '
+                                          'predictions do; give the annotations')
             if self.test_mode and isinstance(content, dict):
                 content.setdefault('annotations', [])  # as of images that nobody may see
             missing = [k for k in ('images', 'annotations', 'categories')
@@ -98,6 +102,9 @@ class CheckedFile:
             raise ConfigError(f'{self.ann_file} has no category {some(absent)}; it has '
                               f'{list(names.values())}. Say which with metainfo=dict(classes=(…))')
         order = [n for n in names.values() if n in classes]
+        if doubled := [name for name, count in Counter(order).items() if count > 1]:
+            raise ConfigError(f"{self.ann_file} has several categories '{doubled[0]}'; make them "
+                              'one, or give them different names')
         if order != classes:
             raise ConfigError(f'{self.ann_file} counts its categories in the order {order}; give '
                               'metainfo=dict(classes=(…)) in that order, or boxes get the names '
@@ -118,6 +125,9 @@ class CheckedFile:
                     [i['id'] for i in images if not all(
                         is_number(i[k]) and i[k] >= 1 and i[k] == int(i[k])
                         for k in ('height', 'width'))], 'images')
+        names = Counter(i['file_name'] for i in images)
+        self.tell('have a file that others have too, and each has but its own annotations',
+                  [i['id'] for i in images if names[i['file_name']] > 1], 'images')
         return {i['id']: i for i in images}
 
     def ask_for(self, content: dict, kind: str, keys: tuple[str, ...]) -> None:
@@ -216,6 +226,7 @@ class CocoInstances(CheckedFile, CocoDataset):
         self.refuse('whose area is no finite number',
                     [a['id'] for a in annotations if not is_number(a['area'])])
         sizes = {i: (image['height'], image['width']) for i, image in images.items()}
+        self._check_places(annotations, sizes)
         classes = set(self.metainfo['classes'])
         flat = [a['id'] for a in annotations if has_no_area(a)]
         outside = [a['id'] for a in annotations
@@ -232,6 +243,20 @@ class CocoInstances(CheckedFile, CocoDataset):
         self.look_for('images', self.data_prefix.get('img'),
                       [(i['file_name'], i['id']) for i in images.values()])
 
+    def _check_places(self, annotations: list[dict], sizes: dict[object, tuple[int, int]]) -> None:
+        """Boxes are (x, y, width, height) in pixels."""
+        if annotations and all(0 <= v <= 1 for a in annotations for v in a['bbox']):
+            raise ConfigError(f"{self.ann_file}: every bbox has numbers from 0 to 1, as shares of "
+                              'an image; COCO\'s are (x, y, width, height) in pixels')
+        beyond = [a['id'] for a in annotations if reaches_beyond(a, *sizes[a['image_id']])]
+        if beyond and all(is_corners(a, *sizes[a['image_id']]) for a in annotations):
+            raise ConfigError(
+                f'{self.ann_file}: {len(beyond)} of {len(annotations)} boxes end outside of their '
+                'images, and all would be inside as (left, top, right, bottom); COCO\'s are '
+                '(x, y, width, height): write right - left and bottom - top')
+        self.tell(f'of {len(annotations)} have boxes that end outside of their image; bbox is '
+                  '(x, y, width, height)', beyond)
+
     def _check_masks(self, annotations: list[dict], sizes: dict[int, tuple[int, int]]) -> None:
         def refuse(what: str, wrong) -> None:
             self.refuse(what, [a['id'] for a in annotations if wrong(a)])
@@ -247,6 +272,10 @@ class CocoInstances(CheckedFile, CocoDataset):
                    a['segmentation']['size']) != sizes[a['image_id']])
         refuse('whose run-length mask cannot be decoded, or does not fill its image',
                lambda a: not covers(a['segmentation'], *sizes[a['image_id']]))
+        self.tell(f'of {len(annotations)} have a box that lies beside their polygons, as boxes of '
+                  'another image size do; training takes the boxes as they are',
+                  [a['id'] for a in annotations
+                   if not short_polygons(a['segmentation']) and is_beside_polygons(a)])
         short = [a for a in annotations if short_polygons(a['segmentation'])]
         if self.test_mode:
             self.refuse('with polygons of fewer than three points, which pycocotools takes for '
@@ -260,6 +289,7 @@ class CocoInstances(CheckedFile, CocoDataset):
 
 def _indexed(content: dict, api: type):
     """mmdet's view of annotations that are read already."""
+    number_from_one(content.get('annotations') or [])
     coco = api()
     coco.dataset = content
     with redirect_stdout(None):  # pycocotools tells its steps

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from mmdet.datasets import CocoPanopticDataset
 
-from mmvitlin.datasets.annotations import has_no_area, is_box, is_id, is_number
+from mmvitlin.datasets.checks.annotations import has_no_area, is_box, is_id, is_number
 from mmvitlin.datasets.coco_instances import CheckedFile
-from mmvitlin.errors import ConfigError
 from mmvitlin.registry import DATASETS
+from mmvitlin.utils.errors import ConfigError
 
 
 @DATASETS.register_module()
@@ -16,7 +16,7 @@ class CocoPanoptic(CheckedFile, CocoPanopticDataset):
     Looks at the file as :class:`mmvitlin.datasets.coco_instances.CocoInstances` does, and for the
     label files too. Segments without area are left out, and counted in the log; ids are told as
     SEGMENT of IMAGE. Whether a label file has the segments that are listed is seen when it is read
-    (:class:`mmvitlin.datasets.panoptic.LoadPanoptic`).
+    (:class:`mmvitlin.datasets.transforms.panoptic.LoadPanoptic`).
 
     Args:
         check_files: Look for every image and label file, one listing a folder.

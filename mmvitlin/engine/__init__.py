@@ -4,6 +4,7 @@ from mmvitlin.engine.hooks import (
     CleanExitHook,
     FiniteLossHook,
     FirstTimesHook,
+    LabelRangeHook,
     ResultHook,
     StepSeedHook,
     StudentCheckpointHook,
@@ -12,6 +13,6 @@ from mmvitlin.engine.optim import CPUAmpOptimWrapper, LayerDecayOptimWrapperCons
 
 __all__ = [
     'AverageBuffersHook', 'CPUAmpOptimWrapper', 'CleanExitHook', 'FiniteLossHook',
-    'FirstTimesHook', 'LayerDecayOptimWrapperConstructor', 'ResultHook', 'StepSeedHook',
-    'StudentCheckpointHook'
+    'FirstTimesHook', 'LabelRangeHook', 'LayerDecayOptimWrapperConstructor', 'ResultHook',
+    'StepSeedHook', 'StudentCheckpointHook'
 ]

@@ -1,116 +1,33 @@
 """Checkpoints that are whole or not there, and the newest one that can be read."""
 from __future__ import annotations
 
-import errno
-import functools
 import hashlib
 import io
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from mmengine.fileio import LocalBackend
-from mmengine.hooks import CheckpointHook
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
 
-from mmvitlin.compat import safe_torch_load
-from mmvitlin.errors import CheckpointError, ConfigError, DiskFullError
-from mmvitlin.shipped import locate
+from mmvitlin.utils.errors import CheckpointError, ConfigError
+from mmvitlin.utils.files import safe_torch_load, write_whole
+from mmvitlin.utils.paths import locate
 
 
-def write_whole(content: bytes, path: str | Path) -> None:
-    """Write a file to the side, sync it to the disk, and rename it into place.
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's backend of local files, which writes them whole (:func:`write_whole`).
 
-    Whatever happens, ``path`` holds the old content or the new one, never a part.
-
-    Raises:
-        DiskFullError: no room; says how much is missing. What was written to the side is removed.
-        OSError: anything else.
+    Named in a config as ``backend_args=dict(backend='mmvitlin_local')``.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except OSError as error:
-        Path(aside).unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        room = shutil.disk_usage(path.parent).free / 2**20
-        raise DiskFullError(
-            error.errno, f'{error.strerror}: {path} needs {len(content) / 2**20:.1f} MiB, '
-            f'{room:.1f} MiB are free; what was there before is whole. Make room, and go on with '
-            '--resume') from error
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too
-    finally:
-        os.close(folder)
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes; ``filepath`` holds the old content or the new one, never a part."""
+        write_whole(obj, filepath)
 
 
-def install() -> None:
-    """Let mmengine write local files whole, and remove old checkpoints after the new one is there.
-
-    All mmengine: it writes in place, and removes first.
-    """
-    LocalBackend.put = lambda self, obj, filepath: write_whole(obj, filepath)
-    for name in ('_save_checkpoint_with_step', '_save_best_checkpoint'):
-        usual = getattr(CheckpointHook, name)
-        if not hasattr(usual, 'saves_first'):
-            setattr(CheckpointHook, name, _saving_first(usual))
-
-
-def _saving_first(usual: Callable) -> Callable:
-
-    @functools.wraps(usual)
-    def save(self, *args, **kwargs):
-        if not hasattr(self, 'file_backend'):  # nothing was trained
-            return usual(self, *args, **kwargs)
-        backend = self.file_backend
-        self.file_backend = later = _RemovesLater(backend)
-        try:
-            result = usual(self, *args, **kwargs)
-        finally:
-            self.file_backend = backend
-        written = {self.last_ckpt, getattr(self, 'best_ckpt_path', None),
-                   *getattr(self, 'best_ckpt_path_dict', {}).values()}
-        for remove, path in later.waiting:
-            if path not in written:  # a best one may have been written under its old name
-                remove(path)
-        return result
-
-    save.saves_first = True
-    return save
-
-
-class _RemovesLater:
-    """A file backend that notes what is to be removed."""
-
-    def __init__(self, backend):
-        self.backend, self.waiting = backend, []
-
-    def __getattr__(self, name: str):
-        return getattr(self.backend, name)
-
-    def remove(self, path: str) -> None:
-        """Note a file."""
-        self.waiting.append((self.backend.remove, path))
-
-    def rmtree(self, path: str) -> None:
-        """Note a folder."""
-        self.waiting.append((self.backend.rmtree, path))
+LOCAL = 'mmvitlin_local'
+register_backend(LOCAL, AtomicLocalBackend, force=True)
 
 
 def clear_debris(work_dir: str | Path) -> None:

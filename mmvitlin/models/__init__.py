@@ -11,21 +11,28 @@ from mmvitlin.models.distillers import (
     AttentionAlignment,
     Distiller,
     FeatureAlignment,
-    FrozenTeacher,
     LogitDistillation,
     ViTLinearizer,
 )
 from mmvitlin.models.losses import (
     ActivationMatchingLoss,
     AttentionAlignmentLoss,
+    ClassTokenLoss,
     FeatureAlignmentLoss,
+    GramAnchoringLoss,
+    LogitLoss,
     MaskedPredictionLoss,
+    Objective,
+    TokenSimilarityLoss,
 )
 from mmvitlin.models.necks import SimpleFPN
+from mmvitlin.models.preprocessor import ImagePreprocessor
+from mmvitlin.models.teachers import CachedTeacher, FrozenTeacher, ShardedTeacher, TimmFeatures
 
 __all__ = [
     'ActivationMatchingLoss', 'Adventurer', 'AttentionAlignment', 'AttentionAlignmentLoss',
-    'Distiller', 'FeatureAlignment', 'FeatureAlignmentLoss', 'FrozenTeacher',
-    'LogitDistillation', 'MambaReg', 'MaskedPredictionLoss', 'SimpleFPN', 'TimmBackbone',
-    'TimmViT', 'TokenBackbone', 'Tokens', 'ViTLinearizer'
+    'CachedTeacher', 'ClassTokenLoss', 'Distiller', 'FeatureAlignment', 'FeatureAlignmentLoss',
+    'FrozenTeacher', 'GramAnchoringLoss', 'ImagePreprocessor', 'LogitDistillation', 'LogitLoss',
+    'MambaReg', 'MaskedPredictionLoss', 'Objective', 'ShardedTeacher', 'SimpleFPN', 'TimmBackbone',
+    'TimmFeatures', 'TimmViT', 'TokenBackbone', 'TokenSimilarityLoss', 'Tokens', 'ViTLinearizer'
 ]

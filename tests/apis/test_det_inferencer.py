@@ -2,9 +2,12 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from mmvitlin.apis import Detections
+from mmvitlin.apis import Detections, DetInferencer
+from mmvitlin.utils.errors import ConfigError
+from tests.detecting import STREETS
 
 
 def test_panoptic_segments_as_coco_codes_them(tmp_path):
@@ -23,3 +26,9 @@ def test_panoptic_segments_as_coco_codes_them(tmp_path):
         dict(id=1, category='road', label=0, area=10, bbox=[0, 2, 6, 2]),
         dict(id=1002, category='car', label=1, area=4, bbox=[0, 0, 2, 2]),
         dict(id=2002, category='car', label=1, area=4, bbox=[4, 1, 2, 2])]
+
+
+@pytest.mark.parametrize('score', [30, -0.1, float('nan')])
+def test_a_score_that_nothing_has(score):
+    with pytest.raises(ConfigError, match=r'score \(--score\) is from 0 to 1, got'):
+        DetInferencer(STREETS, 'iter_9.pth', 'cpu', score=score)

@@ -1,5 +1,6 @@
 """What is exported computes the same elsewhere."""
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from mmvitlin.apis.export import (
     load_trained,
 )
 from mmvitlin.apis.symbolic import SymbolicSizes, bilinear_weights, pooling_weights
-from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import read_state_dict
 from mmvitlin.models.utils.checkpoint import read_meta
+from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
 
 LONG = pytest.mark.skipif('MMVITLIN_LONG_TESTS' not in os.environ,
@@ -89,15 +90,12 @@ def test_a_backbone_as_onnx_at_sizes_it_was_not_traced_at(student, tmp_path):
             assert np.abs(theirs - ours.numpy()).max() < 1e-4 * ours.abs().max()
 
 
-def test_a_segmentor_as_onnx_gives_labels(segmentor, tmp_path):
-    pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
+def test_a_segmentor_as_onnx_gives_labels(segmentor, exported):
     net = load_trained(*segmentor)
     image = (255 * torch.rand(1, 3, 150, 210)).round()
     with torch.inference_mode():
         want = net(image)[0]
-    told = export(net, tmp_path / 'seg.onnx', 'onnx', (64, 128))
-    assert told.label_error < 1e-4
-    got = onnx(tmp_path / 'seg.onnx')(image)[0]
+    got = onnx(exported['any'])(image)[0]
     assert got.dtype == np.uint8
     assert got.shape == (1, 150, 210)
     assert np.mean(got != want.numpy()) < 1e-3
@@ -111,6 +109,7 @@ def test_a_pyramid_and_its_pooling_at_any_size(tmp_path):
     cfg.model.neck.update(in_channels=32, out_channels=8)
     cfg.model.decode_head.update(in_channels=[8] * 4, channels=8, norm_cfg=dict(type='BN'))
     cfg.model.pop('auxiliary_head', None)
+    cfg.model.test_cfg = dict(mode='whole')
     cfg.dump(tmp_path / 'config.py')
     init_default_scope('mmseg')
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'a.pth')
@@ -147,6 +146,14 @@ def test_the_programme_needs_no_operator_of_ours(student, tmp_path):
     assert any('cumsum' in name for name in used)
 
 
+def test_the_network_is_as_it_was(student, tmp_path):
+    net = load_trained(*student)
+    before = {name: type(m) for name, m in net.named_modules()}
+    export(net, tmp_path / 'net.pt2', 'torch', (64, 64), dynamic=False)
+    assert {name: type(m) for name, m in net.named_modules()} == before
+    assert all(layer.mixer.backend == 'auto' for layer in net.net.layers)
+
+
 @LONG
 def test_as_a_compiled_package(student, tmp_path):
     told = export(load_trained(*student), tmp_path / 'net.pt2', 'aot', (64, 96))
@@ -175,15 +182,24 @@ def test_weights_come_back(student, tmp_path, kind, name):
         other.load_weights(str(tmp_path / name))
 
 
-def test_a_softmax_vit_is_exported_too(tmp_path):
-    cfg = Config.fromfile(ROOT / 'configs/seg/streets_vit-nano.py')
-    cfg.model.backbone.update(model_kwargs=dict(patch_size=16, embed_dim=32, depth=2, num_heads=2))
+@pytest.mark.parametrize(('written', 'attention', 'mamba2_cfg'), [
+    ('torch', 'softmax', {}), ('torch', 'mamba2', {}), ('torch', 'mamba2', dict(directions='one')),
+    pytest.param('onnx', 'mamba2', {}, marks=LONG)])
+def test_a_vit_is_exported_too(written, attention, mamba2_cfg, tmp_path):
+    if written == 'onnx':
+        pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
+    cfg = Config.fromfile(ROOT / 'configs/seg/fcn_vit-nano_streets.py')
+    cfg.model.backbone.update(model_kwargs=dict(patch_size=16, embed_dim=32, depth=1, num_heads=2),
+                              attention=attention, mamba2_cfg=mamba2_cfg)
     cfg.model.decode_head.update(in_channels=32, channels=16)
     cfg.dump(tmp_path / 'config.py')
     init_default_scope('mmseg')
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'a.pth')
     net = load_trained(str(tmp_path / 'config.py'), str(tmp_path / 'a.pth'))
-    assert export(net, tmp_path / 'a.pt2', 'torch', (64, 96)).error < 1e-4
+    assert export(net, tmp_path / 'a', written, (64, 96)).error < 1e-4
+    if written == 'torch':
+        graph = torch.export.load(tmp_path / 'a').graph
+        assert not [node for node in graph.nodes if 'mmvitlin' in str(node.target)]
 
 
 def test_what_computes_something_else_is_not_left_behind(student, tmp_path, monkeypatch):
@@ -214,6 +230,27 @@ def test_bad_input(student, tmp_path):
         export(load_trained(*student), tmp_path / 'a', 'tflite')
     with pytest.raises(ConfigError, match='no config file'):
         load_trained('none.py', student[1])
+
+
+@pytest.mark.parametrize(('target', 'kind', 'more', 'words'), [
+    ('student.pth', 'checkpoint', {}, 'is the checkpoint itself, whose optimiser'),
+    ('.', 'onnx', {}, 'is a folder; name the file'),
+    ('a.onnx', 'onnx', dict(size=(0, 64)), r'--size\) is \(0, 64\)'),
+    ('a.onnx', 'onnx', dict(tolerance=float('nan')), r'--tolerance\) is 0 or more'),
+    ('a.onnx', 'onnx', dict(tolerance=-1.), r'--tolerance\) is 0 or more')])
+def test_a_target_that_cannot_be_meant(student, tmp_path, target, kind, more, words):
+    source = tmp_path / 'student.pth'
+    source.write_bytes(Path(student[1]).read_bytes())
+    with pytest.raises(ConfigError, match=words):
+        export(load_trained(student[0], str(source)), tmp_path / target, kind, **more)
+    assert source.read_bytes() == Path(student[1]).read_bytes()
+
+
+def test_a_network_that_gives_no_numbers_is_not_taken_for_equal(student, tmp_path):
+    deployed = load_trained(*student)
+    deployed.std.fill_(float('nan'))
+    with pytest.raises(ExportError, match='does not compute the same'):
+        export(deployed, tmp_path / 'net.pt2', 'torch', (64, 96), dynamic=False)
 
 
 @pytest.mark.parametrize('align_corners', [False, True])
@@ -254,14 +291,11 @@ def test_resizing_and_pooling_at_symbolic_sizes():
             torch.testing.assert_close(ours, want, atol=1e-5, rtol=1e-5)
 
 
-def test_a_segmentor_of_one_size_as_onnx(segmentor, tmp_path):
-    pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
+def test_a_segmentor_of_one_size_as_onnx(segmentor, exported):
     net = load_trained(*segmentor)
-    told = export(net, tmp_path / 'seg.onnx', 'onnx', (128, 192), dynamic=False)
-    assert told.outputs == ('labels', 'scores')
-    image = (255 * torch.rand(1, 3, 128, 192)).round()
+    image = (255 * torch.rand(1, 3, 64, 96)).round()
     with torch.inference_mode():
         want = net(image)[0]
-    got = onnx(tmp_path / 'seg.onnx')(image)[0]
+    got = onnx(exported['fixed'])(image)[0]
     assert got.dtype == np.uint8
     assert np.mean(got != want.numpy()) < 1e-3

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
-from mmvitlin.errors import ConfigError, UnreadableFileError
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.apis.pictures import picture
 
 
@@ -113,7 +113,7 @@ def test_one_bad_input_does_not_stop_the_others(infer, tmp_path):
     results = infer([tmp_path / 'bad.mp4', tmp_path / 'none.png', np.zeros((4, 4, 4), np.uint8),
                      tmp_path / 'good.png', np.zeros((2, 3000, 3), np.uint8), tmp_path])
     errors = [r.error is not None for r in results]
-    assert errors == [True, True, True, False, True, True, False]
+    assert errors == [True, True, True, False, False, True, False]
     assert 'gives no frame' in str(results[0].error)
 
 
@@ -140,7 +140,7 @@ def test_a_video_is_closed_when_nobody_asks_for_the_rest(tmp_path, monkeypatch):
 
         def __init__(self, path):
             self.inner = usual(path)
-            self.read, self.get = self.inner.read, self.inner.get
+            self.read, self.get, self.set = self.inner.read, self.inner.get, self.inner.set
 
         def release(self):
             closed.append(self)
@@ -151,3 +151,69 @@ def test_a_video_is_closed_when_nobody_asks_for_the_rest(tmp_path, monkeypatch):
     assert not closed
     frames.close()
     assert len(closed) == 1
+
+
+def turned(path, orientation, **kwargs):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture()).save(path, exif=exif, **kwargs)
+
+
+def test_what_is_written_of_a_turned_photo_says_which_pixels_it_fits(infer, segmentor, tmp_path):
+    (tmp_path / 'in').mkdir()
+    turned(tmp_path / 'in/side.jpg', 6)
+    turned(tmp_path / 'in/over.png', 3)
+    Image.fromarray(picture()).save(tmp_path / 'in/up.png')
+    stored = {'test_dataloader.dataset.pipeline.0.color_type': 'color_ignore_orientation'}
+    over, side, up = infer(tmp_path / 'in')
+    assert (over.turned, up.turned) == ('turned by 180 degrees', '')
+    assert side.labels.shape == (100, 60)
+    np.testing.assert_array_equal(over.image, picture()[::-1, ::-1])
+    for result in (over, side, up):
+        result.save(tmp_path / 'out')
+    for kind in ('labels', 'overlay'):
+        written = {n: Image.open(tmp_path / 'out' / kind / f'{n}.png') for n in ('side', 'up')}
+        assert written['side'].size == (60, 100)
+        assert written['side'].text['Raster'] == (
+            'as viewers show the image (turned by 90 degrees clockwise by its EXIF orientation), '
+            'not as its pixels are stored')
+        assert not written['up'].text
+    over, side, _ = SegInferencer(*segmentor, cfg_options=stored)(tmp_path / 'in')
+    assert (over.turned, side.labels.shape) == ('', (60, 100))
+    np.testing.assert_array_equal(over.image, picture())
+
+
+def test_dark_16_bit_files_and_the_range_that_is_given(infer, segmentor, tmp_path):
+    wide = picture()[..., 0].astype(np.uint16) * 16 + 15
+    cv2.imwrite(str(tmp_path / 'grey.png'), wide)
+    cv2.imwrite(str(tmp_path / 'rgb.tif'), np.dstack([wide] * 3))
+    results = infer(tmp_path)
+    assert all('16 bits' in str(r.error) and 'max_value=4095' in str(r.error) for r in results)
+    ranged = {'test_dataloader.dataset.pipeline.0.max_value': 4095}
+    for result in SegInferencer(*segmentor, cfg_options=ranged)(tmp_path):
+        np.testing.assert_array_equal(result.image[..., 1], picture()[..., 0])
+
+
+def test_files_that_mmcvs_reader_would_take_are_refused_like_ours(segmentor, tmp_path):
+    Image.fromarray(picture()).save(tmp_path / 'cut.jpg')
+    whole = (tmp_path / 'cut.jpg').read_bytes()
+    (tmp_path / 'cut.jpg').write_bytes(whole[:len(whole) // 2])
+    step = {'test_dataloader.dataset.pipeline.0': dict(type='LoadImageFromFile')}
+    result, = SegInferencer(*segmentor, cfg_options=step)(tmp_path / 'cut.jpg')
+    assert 'cut.jpg' in str(result.error)
+
+
+def test_empty_files_broken_links_and_formats_that_nobody_reads(infer, tmp_path):
+    Image.fromarray(picture()).save(tmp_path / 'good.PNG')
+    (tmp_path / 'empty.jpg').write_bytes(b'')
+    (tmp_path / 'lost.png').symlink_to(tmp_path / 'gone.png')
+    (tmp_path / 'phone.HEIC').write_bytes(b'x')
+    results = {r.name: r.error for r in infer(tmp_path)}
+    assert 'is empty (0 bytes)' in str(results['empty'])
+    assert 'lost.png' in str(results['lost'])
+    assert results['good'] is None
+    assert len(results) == 3
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'phone.HEIC').rename(tmp_path / 'other' / 'phone.HEIC')
+    with pytest.raises(ConfigError, match="there are 1 '.HEIC', convert them"):
+        infer(tmp_path / 'other')

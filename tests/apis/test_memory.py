@@ -4,7 +4,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
-from mmvitlin.errors import ConfigError
+from mmvitlin.utils.errors import ConfigError
 from tests.apis.pictures import picture
 
 
@@ -114,9 +114,25 @@ def test_the_law_of_memory(measured, at, want):
     assert law(round(at * 1e6)) == pytest.approx(want, rel=0.01)
 
 
+def test_sizes_that_would_not_fit_are_not_tried(monkeypatch):
+    import torch
+
+    from mmvitlin.apis import memory
+    monkeypatch.setattr(memory, 'peak_memory', lambda call, device: call() / 1000)
+    monkeypatch.setattr(memory, 'free_mebibytes', lambda device: 1000.)
+    ran = []
+    pixels, found = memory.measure(lambda side: ran.append(side) or side**2,
+                                   torch.device('cuda'), (512, 640, 768, 1024))
+    assert ran == [64, 512, 640]  # 768² pixels take 590 MiB if all goes on so, and may take twice
+    assert pixels == [512**2, 640**2]
+    assert memory.fit(pixels, found)(10**6) == pytest.approx(1000.)
+
+
 @pytest.mark.slow
 def test_memory_is_measured_where_it_matters(segmentor, monkeypatch):
     monkeypatch.setattr('mmvitlin.apis.inferencer._LARGE', 64 * 64)
+    monkeypatch.setattr('multiprocessing.process.BaseProcess.start', lambda self: pytest.fail(
+        'a second copy of the network'))
     net = SegInferencer(*segmentor)
     assert net(picture(120, 200))[0].error is None
     assert 0 < net._law(10**6) < 4000

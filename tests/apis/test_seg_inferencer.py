@@ -9,8 +9,9 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
-from mmvitlin.errors import CheckpointError, ConfigError, UnreadableFileError
+from mmvitlin.utils.errors import CheckpointError, ConfigError, UnreadableFileError
 from tests.apis.pictures import picture
+from tests.conftest import ROOT
 
 
 def test_paths_arrays_and_batches_agree(infer, tmp_path):
@@ -67,15 +68,19 @@ def test_classes_have_names(infer):
 
 
 def test_the_palette_is_that_of_the_chosen_classes(segmentor):
+    from mmseg.datasets import CityscapesDataset
     key = 'test_dataloader.dataset.metainfo'
-    road, car = (128, 64, 128), (0, 0, 142)
-    for told, want in ((dict(classes=('car', 'road')), [car, road]),
-                       (dict(classes=('car', 'road'), palette=[road, car]), [road, car])):
-        net = SegInferencer(*segmentor, cfg_options={key: told})
-        assert net.classes == ('car', 'road')
+    classes, colours = (CityscapesDataset.METAINFO[k][::-1] for k in ('classes', 'palette'))
+    assert [classes[5], colours[5]] == ['car', [0, 0, 142]]
+    own = [(n, n, n) for n in range(19)]
+    for metainfo, want in ((dict(classes=classes), colours),
+                           (dict(classes=classes, palette=own), own)):
+        net = SegInferencer(*segmentor, cfg_options={key: metainfo})
+        assert net.classes == classes
         np.testing.assert_array_equal(net.palette, want)
-    unknown = SegInferencer(*segmentor, cfg_options={key: dict(classes=('sofa', 'bed'))})
-    assert unknown.palette.shape == (2, 3)
+    things = tuple(f'thing {n}' for n in range(19))
+    unknown = SegInferencer(*segmentor, cfg_options={key: dict(classes=things)})
+    assert unknown.palette.shape == (19, 3)
 
 
 def changed(segmentor, path, change):
@@ -148,6 +153,16 @@ def test_labels_do_not_drift_where_the_patch_does_not_fit(segmentor):
     net = SegInferencer(*segmentor, scale='original')
     short, long = net([array, padded])
     assert np.mean(short.labels != long.labels[:70]) < 0.02
+
+
+@pytest.mark.parametrize(('config', 'words'), [
+    ('distill/linearizer_adventurer-nano_streets.py', 'distils a backbone, which has no head'),
+    ('cls/adventurer-pico_cifar10.py', 'is of a classifier; the inferencers are for'),
+    ('det/mask-rcnn_adventurer-nano_streets-512.py',
+     'is of a detector: take DetInferencer, or tools/infer.py')])
+def test_a_config_of_another_kind(segmentor, config, words):
+    with pytest.raises(ConfigError, match=f'{config} {words}'):
+        SegInferencer(str(ROOT / 'configs' / config), segmentor[1], 'cpu')
 
 
 def test_bad_input(infer, segmentor, tmp_path):

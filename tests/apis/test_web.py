@@ -6,7 +6,7 @@ import pytest
 
 from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.web import SideBySide, build_page, table
-from mmvitlin.errors import ConfigError
+from mmvitlin.utils.errors import ConfigError
 from tests.apis.pictures import picture
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmvitlin import detection
-from mmvitlin.engine.config import load_config
-from mmvitlin.engine.launch import train
-from mmvitlin.engine.preflight import preflight
-from mmvitlin.errors import ConfigError, UnreadableFileError
+from mmvitlin.compat import detection
+from mmvitlin.engine.rules import check
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.launch import train
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.detecting import ANNOTATIONS, STREETS, small
 
 
@@ -126,7 +126,26 @@ def _another_order(content):
     content['categories'] = content['categories'][::-1]
 
 
+def _corners(content):
+    for a in content['annotations']:
+        x, y, w, h = a['bbox']
+        a['bbox'] = [x, y, x + w, y + h]
+
+
+def _shares(content):
+    for a in content['annotations']:
+        x, y, w, h = a['bbox']
+        a['bbox'] = [x / 128, y / 64, w / 128, h / 64]
+
+
+def _category_twice(content):
+    content['categories'].append(dict(id=99, name='car'))
+
+
 @pytest.mark.parametrize(('change', 'words'), [
+    (_corners, r'\d+ of 55 boxes end outside of their images, and all would be inside as \(left'),
+    (_shares, 'every bbox has numbers from 0 to 1, as shares of an image'),
+    (_category_twice, "has several categories 'car'; make them one"),
     (_lose_an_image, r'lists 6 images, 1 of which are not in .*: streets/gone.png \(id 1\)'),
     (_unknown_category, r'1 annotations of categories that it does not list \(ids 3\)'),
     (_unknown_image, r'1 annotations of images that it does not list \(ids 3\)'),
@@ -222,8 +241,45 @@ def test_annotations_numbered_from_zero_are_read(annotations):
 
 @pytest.mark.parametrize('text', ['{"images": [', '[]', '{"images": [], "annotations": []}'])
 def test_a_file_that_is_no_coco_file(annotations, text):
-    with pytest.raises(UnreadableFileError, match='changed.json is no'):
+    with pytest.raises(UnreadableFileError, match='changed.json is no') as raised:
         annotations(text)
+    assert ('holds a list, as files of predictions do' in str(raised.value)) == (text == '[]')
+
+
+def test_boxes_of_another_image_size_are_told(annotations, monkeypatch):
+    from mmvitlin.datasets import coco_instances
+    said = []
+    monkeypatch.setattr(coco_instances, 'print_log', lambda words, **kwargs: said.append(words))
+
+    def halved(content):
+        for a in content['annotations']:
+            x, y, w, h = a['bbox']
+            a['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            if a['id'] != content['annotations'][0]['id']:
+                a['bbox'] = [v / 2 + 2 for v in a['bbox']]
+
+    annotations(halved)
+    words, = (text for text in said if 'lies beside their polygons' in text)
+    assert '(ids 1,' not in words  # the first one is as it was
+    assert ' another image size' in words
+
+
+def test_masks_that_are_missing_are_told_by_their_annotation(annotations):
+    from mmengine.dataset import Compose
+
+    from mmvitlin.datasets.checks.checking import Part, check
+
+    def without(content):
+        content['annotations'][0].pop('segmentation')
+
+    steps = Compose([dict(type='mmvitlin.LoadImage'), dict(
+        type='LoadAnnotations', with_bbox=True, with_mask=True)])
+    part = Part('train', 'train_dataloader', annotations(without, pipeline=[]), steps, 8, 255)
+    problems = [problem for seen in check([part], 1) for problem in seen.problems
+                if problem.level == 'error']
+    assert problems[0].kind == 'mask'
+    assert 'has no segmentation, and the pipeline loads masks' in problems[0].detail
+    assert all('.png' in problem.detail for problem in problems)
 
 
 def test_a_head_of_other_classes(streets):
@@ -233,20 +289,20 @@ def test_a_head_of_other_classes(streets):
                                 'model.roi_head.bbox_head.num_classes': 7,
                                 'model.roi_head.mask_head.num_classes': 7})
     with pytest.raises(ConfigError, match='roi_head.bbox_head.num_classes is 7, but train.* has 8'):
-        preflight(cfg)
+        check(cfg)
     cfg.model.roi_head.mask_head.num_classes = 8
     with pytest.raises(ConfigError, match='the heads count different classes'):
-        preflight(cfg)
+        check(cfg)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['empty', 'flat', 'crowd'])
 def test_awkward_images_are_trained_through(streets, tmp_path, annotations, kind, caplog):
-    """An image without annotations, boxes without area, nothing but crowds."""
+    """Images without annotations, with boxes without area, with nothing but crowds."""
     def change(content):
         if kind == 'empty':
             content['annotations'] = [a for a in content['annotations'] if a['image_id'] > 2]
-        for a in content['annotations']:
+        for a in content['annotations'][:-1]:
             if kind == 'flat':
                 a['bbox'][2] = 0
             elif kind == 'crowd':

@@ -5,8 +5,8 @@ import pytest
 from mmengine.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
-from mmvitlin.datasets.loading import any_size
-from mmvitlin.errors import ConfigError, UnreadableFileError
+from mmvitlin.datasets.transforms.decoding import any_size
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mmvitlin import detection
-from mmvitlin.engine.metrics.panoptic_quality import PanopticQuality, match_segments, quality
-from mmvitlin.errors import ConfigError, UnreadableFileError
+from mmvitlin.compat import detection
+from mmvitlin.evaluation.metrics.panoptic_quality import PanopticQuality, match_segments, quality
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.detecting import needs_mmdet
 
 # a row of ten pixels: two things of class 0 and one stuff of class 1
@@ -76,7 +76,8 @@ def test_things_and_stuff_apart():
 def test_panoptic_pngs(tmp_path):
     if detection.lacking():
         pytest.skip('needs mmdet and the compiled ops: make setup-full')
-    from mmvitlin.datasets.panoptic import LoadPanoptic, read_segments
+    from mmvitlin.datasets.transforms.panoptic import LoadPanoptic
+    from mmvitlin.datasets.transforms.segments import read_segments
     numbers = np.array([[0, 5, 300], [70_000, 5, 5]])
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, np.stack([numbers // 65536, numbers // 256 % 256, numbers % 256],
@@ -101,7 +102,7 @@ def test_panoptic_pngs(tmp_path):
 
 @needs_mmdet
 def test_a_segment_that_the_png_lacks(tmp_path):
-    from mmvitlin.datasets.panoptic import read_segments
+    from mmvitlin.datasets.transforms.segments import read_segments
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, np.zeros((2, 3, 3), np.uint8) + np.array([0, 0, 5], np.uint8))
     read_segments(path, (2, 3), [5])
@@ -239,8 +240,8 @@ def test_a_listed_segment_without_pixels_is_refused_when_it_is_read(panoptic):
 
 
 def test_the_panoptic_config_checks_its_files():
-    from mmvitlin.engine.config import load_config
+    from mmvitlin.engine.runner.config import load_config
     from tests.conftest import ROOT
-    cfg = load_config(str(ROOT / 'configs/det/coco_1024_mask2former-panoptic.py'))
+    cfg = load_config(str(ROOT / 'configs/det/mask2former-panoptic_adventurer-base_coco-1024.py'))
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.type == 'mmvitlin.CocoPanoptic'

@@ -1,11 +1,11 @@
 """A run of seconds."""
-from mmvitlin.engine.config import load_config
+from mmvitlin.engine.runner.config import load_config
 from tests.conftest import ROOT
 
 
 def nano(streets, tmp_path, **options):
     """The demo's small student on a few tiny scenes."""
-    return load_config(str(ROOT / 'configs/seg/streets_adventurer-nano.py'), {
+    return load_config(str(ROOT / 'configs/seg/fcn_adventurer-nano_streets.py'), {
         'data_root': str(streets), 'train_cfg.max_iters': 4, 'train_cfg.val_interval': 4,
         'model.backbone.arch': dict(embed_dims=32, num_layers=2),
         'model.backbone.drop_path_rate': 0.,

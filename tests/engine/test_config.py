@@ -1,10 +1,8 @@
 """Config files and the options of a command line."""
-import argparse
-
 import pytest
 
-from mmvitlin.engine.config import ConfigOptions, load_config
-from mmvitlin.errors import ConfigError
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.utils.errors import ConfigError
 from tests.conftest import ROOT
 
 CITYSCAPES = 'configs/seg/cityscapes_1024.py'
@@ -57,15 +55,6 @@ def test_an_option_that_would_change_nothing():
         ('a', 'b')
 
 
-def test_options_without_a_value(capsys):
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
-    with pytest.raises(SystemExit):
-        parser.parse_args(['--cfg-options', 'a=1', 'data_root'])
-    assert '--cfg-options data_root: give it as data_root=VALUE' in capsys.readouterr().err
-    assert parser.parse_args(['--cfg-options', 'a=1']).cfg_options == {'a': 1}
-
-
 def test_switches_are_merged_over_a_config(tmp_path):
     path = 'configs/distill/linearizer_adventurer-nano_streets.py'
     plain = load_config(path)
@@ -78,7 +67,8 @@ def test_switches_are_merged_over_a_config(tmp_path):
     assert cfg.custom_hooks[0].priority == 'LOW'
     assert cfg.strategy.type == 'mmvitlin.ShardedStrategy'
     assert 'switches' not in cfg  # a dumped config is whole
-    again = load_config('configs/det/coco_1024.py', {'switches': 'ema'})  # has it of itself
+    again = load_config('configs/det/mask-rcnn_adventurer-base_coco-1024.py',
+                        {'switches': 'ema'})  # has it of itself
     assert sum(h.type == 'EMAHook' for h in again.custom_hooks) == 1
     (tmp_path / 'own.py').write_text('model = dict(backbone=dict(drop_path_rate=0.3))')
     (tmp_path / 'child.py').write_text(
@@ -95,8 +85,25 @@ def test_switches_are_merged_over_a_config(tmp_path):
         load_config(path, {'switches': ['fsdp', 'deepspeed']})
     with pytest.raises(ConfigError, match='a list of names is wanted, got 3'):
         load_config(path, {'switches': 3})
-    with pytest.raises(ConfigError, match=r"no 'emma'; take one of \['deepspeed', 'ema', 'fsdp'"):
+    with pytest.raises(ConfigError, match=r"no 'emma'; take one of \['cascade', 'clip_large'"):
         load_config(path, {'switches': ['emma']})
+
+
+def test_iterations_are_one_option():
+    """The whole schedule in proportion, unless an option says more."""
+    cfg = load_config('configs/seg/fcn_vit-nano_camvid.py', {'iterations': 2000})
+    assert cfg.train_cfg == dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=2000)
+    assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 200), (200, 2000)]
+    assert cfg.default_hooks.checkpoint.interval == 2000
+    cfg = load_config(CITYSCAPES, {'iterations': 1000, 'train_cfg.val_interval': 50})
+    assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 19), (19, 1000)]
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (50, 100)
+    assert 'iterations' not in cfg
+    for wrong in (0, 1.5, 'many', True):
+        with pytest.raises(ConfigError, match='iterations=.*: a whole number from 1 on'):
+            load_config(CITYSCAPES, {'iterations': wrong})
+    with pytest.raises(ConfigError, match='counts epochs'):
+        load_config('configs/cls/adventurer-base_in1k-224.py', {'iterations': 100})
 
 
 def test_a_file_that_is_no_config(tmp_path):

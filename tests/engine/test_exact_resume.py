@@ -1,88 +1,39 @@
 """A run that is cut and resumed ends with the very weights of one that was not."""
 import copy
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import time
-from itertools import islice
 
 import pytest
 import torch
-from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from mmvitlin.datasets.seeding import SeededIndex, SeededInfiniteSampler, SeededSampler
+from mmvitlin.datasets.samplers.seeding import SeededIndex
 from mmvitlin.engine import checkpoints
-from mmvitlin.engine.launch import train
-from mmvitlin.errors import CheckpointError, DiskFullError, UserError
+from mmvitlin.engine.runner.launch import train
 from mmvitlin.models.utils import read_state_dict
+from mmvitlin.utils.errors import CheckpointError, DiskFullError, UserError
 from tests.conftest import ROOT
 from tests.engine.nano import nano
 
 
-def test_the_sampler_keeps_the_order_and_adds_seeds():
-    data = list(range(7))
-    plain, seeded = InfiniteSampler(data, seed=3), SeededInfiniteSampler(data, seed=3)
-    want, got = list(islice(plain, 20)), list(islice(seeded, 20))
-    assert want == got
-    assert len({i.seed for i in got}) == 20
-    again = SeededInfiniteSampler(data, seed=3)
-    again.skip(9)
-    assert [i.seed for i in islice(again, 11)] == [i.seed for i in got[9:]]
-    other = list(islice(SeededInfiniteSampler(data, seed=4), 20))
-    assert not {i.seed for i in other} & {i.seed for i in got}
-    copied = pickle.loads(pickle.dumps(got[5]))
-    assert (copied, copied.seed) == (got[5], got[5].seed)
+@pytest.mark.slow
+def test_pipelines_of_other_libraries_resume_exactly(streets, tmp_path):
+    """mmseg's own reader, which knows no seeds, with two workers and cut in two."""
+    def loaders(**more):
+        cfg = nano(streets, tmp_path)
+        dataset = cfg.train_dataloader.dataset
+        dataset.pipeline[0] = dict(type='LoadImageFromFile')
+        return {'train_dataloader.dataset': dict(
+            _delete_=True, type='mmvitlin.SeededDataset', dataset=dataset), **more}
 
-
-def test_stages_of_one_seed_see_batches_of_their_own():
-    def first(**kwargs):
-        picked = list(islice(SeededInfiniteSampler(range(1000), seed=3, **kwargs), 20))
-        return [(int(p), p.seed) for p in picked]
-
-    assert first(salt=0) == first() != first(salt=1) != first(salt=2)
-    assert first(salt=1) == first(salt=1)
-    assert not set(first(salt=1)) & set(first(salt=2))
-
-
-def test_views_come_again():
-    """Each sample has so many seeds, all are used, and two samples share none."""
-    endless = list(islice(SeededInfiniteSampler(range(10), seed=3, views=2), 60))
-    epochs = SeededSampler(range(10), seed=3, views=2)
-    told = []
-    for epoch in range(6):
-        epochs.set_epoch(epoch)
-        told += list(epochs)
-    for drawn in (endless, told):
-        seeds = {n: [i.seed for i in drawn if i == n] for n in range(10)}
-        for of_one in seeds.values():
-            assert of_one[:2] * 3 == of_one
-            assert len(set(of_one)) == 2
-        assert len({seed for of_one in seeds.values() for seed in of_one}) == 20
-    with pytest.raises(ValueError, match='views: at least 1'):
-        SeededInfiniteSampler(range(10), views=0)
-
-
-def test_epochs_have_seeds_of_their_own():
-    sampler = SeededSampler(list(range(5)), seed=1)
-    first = [i.seed for i in sampler]
-    sampler.set_epoch(1)
-    assert not set(first) & {i.seed for i in sampler}
-    salted = SeededSampler(list(range(5)), seed=1, salt=1)
-    assert not set(first) & {i.seed for i in salted}
-
-
-def test_augmentations_follow_the_seed_and_not_the_process(streets):
-    from mmengine.registry import DATASETS, init_default_scope
-    init_default_scope('mmseg')
-    cfg = nano(streets, 'w')
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    draw = [dataset[SeededIndex(2, seed)]['inputs'] for seed in (5, 6, 5)]
-    assert torch.equal(draw[0], draw[2])
-    assert not torch.equal(draw[0], draw[1])
+    run(streets, tmp_path / 'whole', **loaders())
+    run(streets, tmp_path / 'cut', upto=2, **loaders())
+    run(streets, tmp_path / 'cut', resume=True, **loaders(**{'train_dataloader.num_workers': 2}))
+    assert_equal(weights(tmp_path / 'whole'), weights(tmp_path / 'cut'))
 
 
 def run(streets, folder, upto=6, resume=False, **options):
@@ -152,25 +103,30 @@ step = mmengine.hooks.ParamSchedulerHook.after_train_iter
 def slowly(self, runner, *a, **k):
     import time
     step(self, runner, *a, **k)
-    Path(sys.argv[0] if False else r'{folder}', 'at').write_text(str(runner.iter))
-    time.sleep(0.4)
+    if runner.iter == 3:
+        Path(r'{folder}', 'waits').touch()
+        clean = next(h for h in runner.hooks if type(h).__name__ == 'CleanExitHook')
+        end = time.time() + 300
+        while clean.caught is None and time.time() < end:
+            time.sleep(0.01)
 mmengine.hooks.ParamSchedulerHook.after_train_iter = slowly
 run(r'{streets}', Path(r'{folder}'), **{options!r})
 """
 
 
 def start(streets, folder, **options):
-    """A run in a session of its own, with every step taking 0.4 s longer."""
+    """A run in a session of its own, which waits for a signal in its fourth step."""
     return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', SCRIPT.format(
         folder=folder, streets=streets, options=options)], cwd=ROOT, stderr=subprocess.PIPE,
         text=True, env=dict(os.environ, OMP_NUM_THREADS='2'), start_new_session=True)
 
 
-def wait_for(folder, iteration):
-    for _ in range(1200):
-        if (folder / 'at').is_file() and (folder / 'at').read_text() == str(iteration):
+def wait_for(folder, child):
+    for _ in range(3000):
+        if (folder / 'waits').is_file():
             return
-        time.sleep(0.05)
+        assert child.poll() is None, child.communicate()[1]
+        time.sleep(0.1)
     pytest.fail('the run did not come so far')
 
 
@@ -178,9 +134,9 @@ def wait_for(folder, iteration):
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_killed_at_some_moment(streets, tmp_path, undisturbed, number):
     child = start(streets, tmp_path)
-    wait_for(tmp_path, 3)
+    wait_for(tmp_path, child)
     child.send_signal(number)
-    told = child.communicate(timeout=60)[1]
+    told = child.communicate(timeout=300)[1]
     if number == signal.SIGKILL:
         assert child.returncode == -number
     else:
@@ -197,9 +153,9 @@ def test_killed_at_some_moment(streets, tmp_path, undisturbed, number):
 def test_the_whole_group_is_signalled(streets, tmp_path, undisturbed, number):
     """As torchrun, Slurm and a terminal do: the loader's workers get it too."""
     child = start(streets, tmp_path, **{'train_dataloader.num_workers': 2})
-    wait_for(tmp_path, 3)
+    wait_for(tmp_path, child)
     os.killpg(child.pid, number)
-    told = child.communicate(timeout=60)[1]
+    told = child.communicate(timeout=300)[1]
     assert child.returncode == 128 + number, told
     assert (tmp_path / 'iter_4.pth').is_file()
     run(streets, tmp_path, resume=True)
@@ -331,10 +287,10 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
 
 def test_mmengine_writes_through_it(tmp_path, monkeypatch):
     from mmengine.runner.checkpoint import save_checkpoint
-    checkpoints.install()
     seen = []
     whole = copy.copy(checkpoints.write_whole)
     monkeypatch.setattr(checkpoints, 'write_whole', lambda c, p: seen.append(p) or whole(c, p))
-    save_checkpoint(dict(a=torch.ones(2)), str(tmp_path / 'x.pth'))
+    save_checkpoint(dict(a=torch.ones(2)), str(tmp_path / 'x.pth'),
+                    backend_args=dict(backend=checkpoints.LOCAL))
     assert seen == [str(tmp_path / 'x.pth')]
     assert torch.load(tmp_path / 'x.pth', weights_only=True)['a'].tolist() == [1, 1]

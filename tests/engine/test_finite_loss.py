@@ -5,9 +5,9 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from mmvitlin.engine.launch import train
-from mmvitlin.errors import NonFiniteLossError
+from mmvitlin.engine.runner.launch import train
 from mmvitlin.models import Adventurer
+from mmvitlin.utils.errors import NonFiniteLossError
 from tests.engine.nano import nano
 
 pytestmark = pytest.mark.slow
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def poisoned(monkeypatch):
     """The second block gives NaN in the third pass of training and in its repetition."""
-    forward, count = Adventurer.forward_tokens, [0]
+    forward, seen = Adventurer.forward_tokens, []
 
     def sick(self, images, *args, **kwargs):
         if self.training:
-            count[0] += torch.is_grad_enabled()
-            if count[0] == 3:
+            seen.append(images.sum().item())
+            if [seen[-1]] == seen[2:3]:
                 handle = self.layers[1].mlp.register_forward_hook(
                     lambda m, a, y: y * float('nan'), prepend=True)
                 try:
@@ -46,7 +46,7 @@ def test_the_run_stops_and_names_files_and_module(streets, tmp_path, poisoned):
 
 def test_the_step_is_skipped(streets, tmp_path, poisoned):
     cfg = nano(streets, tmp_path)
-    cfg.custom_hooks = [dict(type='mmvitlin.FiniteLossHook', action='skip')]
+    cfg.default_hooks.finite_loss.action = 'skip'
     runner = train(cfg)
     assert runner.iter == 4
     assert all(torch.isfinite(p).all() for p in runner.model.state_dict().values())
@@ -65,7 +65,7 @@ def test_a_gradient_that_is_no_number(streets, tmp_path, monkeypatch, action):
 
     def steep(self, images, *args, **kwargs):
         tokens = forward(self, images, *args, **kwargs)
-        if self.training and torch.is_grad_enabled():
+        if self.training:
             count[0] += 1
             if count[0] == 3:
                 tokens = [t._replace(patches=t.patches + (0 * t.patches).abs().sqrt())
@@ -74,7 +74,7 @@ def test_a_gradient_that_is_no_number(streets, tmp_path, monkeypatch, action):
 
     monkeypatch.setattr(Adventurer, 'forward_tokens', steep)
     cfg = nano(streets, tmp_path)
-    cfg.custom_hooks = [dict(type='mmvitlin.FiniteLossHook', action=action)]
+    cfg.default_hooks.finite_loss.action = action
     if action == 'stop':
         with pytest.raises(NonFiniteLossError, match='norm of the gradient is nan at iteration 3'):
             train(cfg)
@@ -149,3 +149,88 @@ def test_a_scaler_does_not_hide_gradients_that_are_never_finite(enabled, at, wor
     with pytest.raises(NonFiniteLossError, match=words):
         step(False)
     assert torch.isfinite(model.weight).all()
+
+
+@pytest.mark.parametrize('tiled', [True, False])
+def test_blocks_that_ran_tile_by_tile_are_named_by_the_code_they_ran(streets, tmp_path, tiled):
+    """NaN of the tiled form alone, which modules do not have; and of a weight, which both have."""
+    from mmvitlin.models.layers import SwiGLU
+
+    def poison(runner):
+        layer = runner.model.backbone.layers[1]
+        if tiled:
+            usual = layer.trained
+            layer.trained = lambda *args, **kwargs: usual(*args, **kwargs) * float('nan')
+        else:
+            assert isinstance(layer.mlp, SwiGLU)
+            layer.mlp.w3.bias = torch.nn.Parameter(torch.full((32, ), float('inf')))
+
+    cfg = nano(streets, tmp_path)
+    from mmengine.hooks import Hook
+    from mmengine.registry import HOOKS
+    HOOKS.register_module(name='Poison', force=True, module=type('Poison', (Hook, ), dict(
+        before_train=lambda self, runner: poison(runner))))
+    cfg.custom_hooks = [dict(type='mmengine.Poison')]
+    with pytest.raises(NonFiniteLossError) as caught:
+        train(cfg)
+    words = "that of 'backbone.layers.1', which ran tile by tile; run module by module it is finite"
+    assert (words if tiled else 'weights are not finite already') in str(caught.value)
+
+
+@pytest.mark.parametrize('counts', [1, 2])
+def test_several_processes_agree_by_one_reduction_a_step(monkeypatch, counts):
+    """Of losses, gradients, signals and running statistics; two processes that are alike."""
+    import signal
+
+    from mmvitlin.engine.hooks import (
+        AverageBuffersHook,
+        CleanExitHook,
+        FiniteLossHook,
+        average_buffers,
+        finite_loss,
+    )
+    reductions, ended = [], []
+
+    def all_reduce(tensor, *args, **kwargs):
+        reductions.append(tensor.numel())
+        tensor *= 2
+
+    monkeypatch.setattr('torch.distributed.all_reduce', all_reduce)
+    monkeypatch.setattr('torch.distributed.get_backend', lambda: 'gloo')
+    for module in (average_buffers, finite_loss):
+        monkeypatch.setattr(module, 'get_world_size', lambda: 2)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1), accumulative_counts=counts)
+    wrapper.initialize_count_status(model, 0, 100)
+    hooks = [AverageBuffersHook(), FiniteLossHook('skip'), clean_exit := CleanExitHook()]
+    monkeypatch.setattr(clean_exit, 'end', lambda runner, caught, done: ended.append(caught))
+    loop = SimpleNamespace(dataloader_iterator=None, dataloader=SimpleNamespace(batch_size=4))
+    runner = SimpleNamespace(optim_wrapper=wrapper, model=model, iter=0, rank=0, world_size=2,
+                             hooks=hooks, train_loop=loop, _resume=False, logger=SimpleNamespace(
+                                 warning=lambda text: None))
+    hooks[1]._describe = lambda *args: 'why'
+
+    def step(poison=1.):
+        for hook in hooks:
+            hook.before_train_iter(runner, 0)
+        wrapper.update_params(model(torch.randn(4, 2)).square().sum() * poison)
+        for hook in hooks:
+            hook.after_train_iter(runner, 0)
+
+    monkeypatch.setattr('mmvitlin.engine.hooks.clean_exit._by_epoch', lambda runner: False)
+    try:
+        for hook in hooks:
+            hook.before_train(runner)
+        for number in range(1, 5):
+            step()
+            assert len(reductions) == number
+            assert reductions[-1] == 1 + 2 + 6
+        before = model[1].running_mean.clone()
+        step(float('nan'))
+        assert torch.equal(model[1].running_mean, before)
+        assert not ended
+        clean_exit.caught = signal.SIGTERM
+        step()
+        assert ended == [signal.SIGTERM]
+    finally:
+        clean_exit._restore()

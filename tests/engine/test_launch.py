@@ -4,9 +4,9 @@ import json
 import pytest
 import torch
 
-from mmvitlin.engine.config import load_config
-from mmvitlin.engine.launch import augment_tests, evaluate, train
-from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.launch import augment_tests, evaluate, train
+from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.engine.nano import nano
 
 
@@ -21,7 +21,7 @@ def test_augmented_tests(streets, tmp_path):
     assert scores[0] != scores[1]
     cfg = nano(streets, tmp_path)
     augment_tests(cfg, (0.5, 1.))
-    dataset = load_config('configs/seg/streets_adventurer-nano.py').test_dataloader.dataset
+    dataset = load_config('configs/seg/fcn_adventurer-nano_streets.py').test_dataloader.dataset
     wide, high = next(t['scale'] for t in dataset.pipeline if t['type'] == 'Resize')
     views = cfg.test_dataloader.dataset.pipeline[1]['transforms']
     assert [v['scale'] for v in views[0]] == [(wide // 2, high // 2), (wide, high)]
@@ -31,7 +31,7 @@ def test_augmented_tests(streets, tmp_path):
 @pytest.mark.parametrize(('options', 'words'), [
     ({'optim_wrapper.optimizer.learning_rate': 1}, "first training .* argument 'learning_rate'"),
     ({'train_dataloader.batchsize': 1}, "first training .* argument 'batchsize'"),
-    ({'train_cfg.max_iters': 'two'}, 'first training of this config ended with'),
+    ({'train_cfg.dynamic_intervals': 'two'}, 'first training of this config ended with'),
     ({'val_evaluator.iou_metrics': ['mMoU']}, "first (training|validation) .*mMoU"),
 ])
 def test_what_a_config_cannot_do_is_one_line(streets, tmp_path, options, words):
@@ -90,3 +90,12 @@ def test_resuming_a_finished_run_validates_and_ignores_load_from(streets, tmp_pa
     runner = train(cfg, resume=True)
     assert runner.iter == 4
     assert 'mIoU' in json.loads((tmp_path / 'result.json').read_text())['metrics']
+
+
+def test_images_of_several_sizes_make_no_batch():
+    from mmvitlin.engine.runner.launch import refuse_other_sizes
+    refuse_other_sizes(RuntimeError('something else'))
+    with pytest.raises(RuntimeError) as raised:
+        torch.stack([torch.zeros(3, 8, 8), torch.zeros(3, 4, 8)])
+    with pytest.raises(ConfigError, match=r'sizes, \[3, 8, 8\] and \[3, 4, 8\] .*one size'):
+        refuse_other_sizes(raised.value)

@@ -5,8 +5,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
-from mmvitlin.engine.config import load_config
-from mmvitlin.engine.launch import _count_accumulation
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.run_options import _count_accumulation
 
 
 def test_layer_decay_decays():
@@ -19,8 +19,10 @@ def test_layer_decay_decays():
     cfg.model['_scope_'] = 'mmseg'
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    groups = wrapper.optimizer.param_groups
-    rates = {g['param_name']: (g['lr'], g['weight_decay']) for g in groups}
+    rates = {n: (g['lr'], g['weight_decay']) for g in wrapper.optimizer.param_groups
+             for n in g['names']}
+    # two of each: stem, four blocks, and what has the full rate
+    assert len(wrapper.optimizer.param_groups) == 12
     assert set(rates) == {n for n, _ in model.named_parameters()}
     base = cfg.optim_wrapper.optimizer.lr
     for name, distance in (('decode_head.conv_seg.weight', 0), ('neck.levels.0.0.weight', 0),
@@ -55,6 +57,8 @@ def test_learning_rates_follow_the_images_of_an_update():
                       auto_scale_lr=dict(enable=True, base_batch_size=1024)))
     _count_accumulation(cfg)
     assert cfg.auto_scale_lr.base_batch_size == 128  # 128 images a step are 1,024 an update
+    _count_accumulation(cfg)  # as of a config that a run left: nothing is counted twice
+    assert cfg.auto_scale_lr.base_batch_size == 128
     for change in (dict(optim_wrapper=dict()), dict(auto_scale_lr=dict(enable=False))):
         plain = Config(dict(optim_wrapper=dict(accumulative_counts=8),
                             auto_scale_lr=dict(enable=True, base_batch_size=64)) | change)

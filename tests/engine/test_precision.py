@@ -5,9 +5,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmvitlin.device import half_dtype, warn_of_imitation
-from mmvitlin.engine.launch import _set_amp, train
 from mmvitlin.engine.optim import CPUAmpOptimWrapper
+from mmvitlin.engine.runner.launch import train
+from mmvitlin.engine.runner.run_options import _set_amp
+from mmvitlin.utils.device import half_dtype, warn_of_imitation
 from tests.engine.nano import nano
 
 
@@ -15,10 +16,11 @@ from tests.engine.nano import nano
 @pytest.mark.parametrize('has_bfloat16', [True, False])
 def test_mixed_precision_on_the_cpu(has_bfloat16, streets, tmp_path, monkeypatch):
     """A processor that would imitate bfloat16 trains in float32, and says so."""
-    monkeypatch.setattr('mmvitlin.engine.launch.half_dtype',
+    monkeypatch.setattr('mmvitlin.engine.runner.run_options.half_dtype',
                         lambda: torch.bfloat16 if has_bfloat16 else None)
     said = []
-    monkeypatch.setattr('mmvitlin.engine.launch.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('mmvitlin.engine.runner.run_options.print_log',
+                        lambda text, **_: said.append(text))
     runner = train(nano(streets, tmp_path), amp=True)
     assert isinstance(runner.optim_wrapper, CPUAmpOptimWrapper) == has_bfloat16
     assert ['has no bfloat16' in text for text in said] == ([] if has_bfloat16 else [True])
@@ -37,7 +39,7 @@ def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch)
         monkeypatch.setattr(torch.cpu, name, lambda name=name: name == cpu)
     assert half_dtype() == half_dtype('cpu') == (torch.bfloat16 if has else None)
     said = []
-    monkeypatch.setattr('mmvitlin.device.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('mmvitlin.utils.device.print_log', lambda text, **_: said.append(text))
     warn_of_imitation('the teacher', None, 'cpu')
     warn_of_imitation('the teacher', torch.bfloat16, 'cuda')
     warn_of_imitation('the teacher', torch.bfloat16, 'cpu')
@@ -51,8 +53,8 @@ def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch)
     (torch.float16, dict(dtype='float16'))])
 def test_only_float16_scales_its_loss(dtype, told, monkeypatch):
     """bfloat16 has float32's range, and a scaler leaves out steps without a word."""
-    monkeypatch.setattr('mmvitlin.engine.launch.half_dtype', lambda: dtype)
+    monkeypatch.setattr('mmvitlin.engine.runner.run_options.half_dtype', lambda: dtype)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
     _set_amp(cfg)
-    assert cfg.optim_wrapper.to_dict() == dict(type='AmpOptimWrapper', **told)
+    assert cfg.optim_wrapper.to_dict() == dict(type='mmvitlin.AmpOptimWrapper', **told)

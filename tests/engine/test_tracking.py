@@ -1,7 +1,9 @@
 """Curves in TensorBoard, Weights & Biases and MLflow by one line of a config."""
+import os
+
 import pytest
 
-from mmvitlin.engine.launch import train
+from mmvitlin.engine.runner.launch import train
 from tests.engine.nano import nano
 
 
@@ -44,7 +46,22 @@ def test_weights_and_biases(followed):
 @pytest.mark.slow
 def test_mlflow(followed):
     mlflow = pytest.importorskip('mlflow', reason='needs mlflow')
-    _, folder = followed(type='MLflowVisBackend')
+    _, folder = followed(type='mmvitlin.MLflowVisBackend')
     client = mlflow.MlflowClient(f'file://{folder}')
     run, = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert [m.step for m in client.get_metric_history(run.info.run_id, 'loss')] == [1, 2, 3, 4]
+
+
+def test_mlflow_may_write_files_unless_told_otherwise(monkeypatch, tmp_path):
+    from mmengine.visualization import MLflowVisBackend as Usual
+
+    from mmvitlin.engine.tracking import MLflowVisBackend
+    monkeypatch.setattr(Usual, '__init__', lambda self, save_dir, **kwargs: None)
+    monkeypatch.delenv('MLFLOW_ALLOW_FILE_STORE', raising=False)
+    MLflowVisBackend(str(tmp_path), tracking_uri='http://localhost')
+    assert 'MLFLOW_ALLOW_FILE_STORE' not in os.environ
+    for before, after in ((None, 'true'), ('false', 'false')):
+        if before is not None:
+            monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', before)
+        MLflowVisBackend(str(tmp_path))
+        assert os.environ['MLFLOW_ALLOW_FILE_STORE'] == after

@@ -2,22 +2,22 @@
 import json
 import os
 import stat
-import subprocess
 import sys
 
 import pytest
 import torch
 from PIL import Image
 
-from mmvitlin.analysis.browsing import browse
-from mmvitlin.analysis.figures import curves, logged_rows, read_scalars
-from mmvitlin.analysis.logs import train_time
 from mmvitlin.engine.checkpoints import publish
-from mmvitlin.engine.config import load_config
-from mmvitlin.engine.config_source import chain
-from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.config_source import chain
+from mmvitlin.engine.strategies import distributed
+from mmvitlin.utils.errors import CheckpointError, ConfigError
+from mmvitlin.visualization.browsing import browse
+from mmvitlin.visualization.figures import curves
+from mmvitlin.visualization.logs import logged_rows, read_scalars, train_time
 from tests.conftest import ROOT
-from tests.integration.test_command_lines import call, python
+from tests.integration.test_command_lines import call, metrics_of, python
 
 
 def test_print_config_without_running_it(tmp_path):
@@ -47,14 +47,14 @@ def test_sources_that_cannot_be_followed(tmp_path, text, words):
 
 
 def test_each_base_is_shown_once():
-    paths = [p for p, _ in chain(str(ROOT / 'configs/seg/cityscapes_1024_vit-base.py'))]
+    paths = [p for p, _ in chain(str(ROOT / 'configs/seg/upernet_vit-base_cityscapes-1024.py'))]
     assert len(paths) == len(set(paths))
-    assert paths[-1].name == 'cityscapes_1024_vit-base.py'
+    assert paths[-1].name == 'upernet_vit-base_cityscapes-1024.py'
 
 
 @pytest.mark.parametrize('original', [False, True])
 def test_browsing(streets, original):
-    cfg = load_config(str(ROOT / 'configs/seg/streets_adventurer-nano.py'),
+    cfg = load_config(str(ROOT / 'configs/seg/fcn_adventurer-nano_streets.py'),
                       dict(data_root=str(streets)))
     rows = list(browse(cfg, 'train', original))
     assert len(rows) == 6
@@ -166,7 +166,7 @@ def test_under_slurm(streets, tmp_path):
     options = [f'data_root={streets}', 'train_cfg.max_iters=2',
                'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2',
                'model.backbone.arch.num_layers=2', 'train_dataloader.batch_size=2']
-    config = 'configs/seg/streets_adventurer-nano.py'
+    config = 'configs/seg/fcn_adventurer-nano_streets.py'
     work = tmp_path / 'work'
     call('bash', 'tools/slurm_train.sh', 'part', 'job', config, work, '--cfg-options', *options,
          **env)
@@ -178,11 +178,12 @@ def test_under_slurm(streets, tmp_path):
     call('bash', 'tools/slurm_test.sh', 'part', 'job', config, work / 'iter_2.pth', '--work-dir',
          tmp_path / 'tested', '--cfg-options', *options, **{**env, 'MASTER_PORT': '29762'})
     tested = json.loads((tmp_path / 'tested' / 'test_result.json').read_text())
-    python('tools/test.py', config, work / 'iter_2.pth', '--work-dir', tmp_path / 'alone',
-           '--cfg-options', *options)
-    alone = json.loads((tmp_path / 'alone' / 'test_result.json').read_text())
-    assert tested['metrics'] == alone['metrics']  # also though two processes share three images
-    alone = subprocess.run([sys.executable, 'tools/train.py', config, '--launcher', 'slurm',
-                            '--cfg-options', *options], cwd=ROOT, capture_output=True, text=True)
-    assert alone.returncode == 2
-    assert "needs ['SLURM_PROCID'" in alone.stderr
+    alone = metrics_of(config, work / 'iter_2.pth', tmp_path / 'alone', options)
+    assert tested['metrics'] == alone  # also though two processes share three images
+
+
+def test_slurm_without_srun(monkeypatch):
+    for name in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=r"needs \['SLURM_PROCID'.*start it through"):
+        distributed.name_slurm_task()

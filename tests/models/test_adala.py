@@ -7,7 +7,6 @@ import torch
 from mmengine.optim import OptimWrapper
 from timm.layers import resample_patch_embed
 
-from mmvitlin.errors import CheckpointError
 from mmvitlin.models import (
     AttentionAlignment,
     AttentionAlignmentLoss,
@@ -16,10 +15,14 @@ from mmvitlin.models import (
     Tokens,
 )
 from mmvitlin.models.backbones import TimmViT
+from mmvitlin.models.layers import TokenLayout
+from mmvitlin.models.losses.distances import DISTANCES
+from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.models.test_distillers import PREPROCESSOR, STUDENT, VIT, VIT14
 from tests.models.test_timm_vit import FAMILIES
 
 LINEAR = dict(VIT, attention='linear')
+RECURRENT = dict(VIT, attention='mamba2')
 
 
 def align(student=LINEAR, teacher=VIT, kind=AttentionAlignment, **kwargs):
@@ -55,16 +58,18 @@ def by_hand(model, images):
     total = 0.
     for block, linear in zip(vit.blocks, student.blocks, strict=True):
         y = block.norm1(x)
-        linear.attn.grid = tuple(patches.shape[1:3])
+        layout = TokenLayout(tuple(patches.shape[1:3]))
         target = block.attn(y, **rope)
-        total = total + (linear.attn(y, **rope) - target).square().mean() / len(vit.blocks)
+        output = linear.attn(y, attn_mask=layout, **rope)
+        total = total + (output - target).square().mean() / len(vit.blocks)
         x = block(x, **rope)
     return total
 
 
+@pytest.mark.parametrize('student', [LINEAR, RECURRENT], ids=['linear', 'mamba2'])
 @pytest.mark.parametrize('block_by_block', [False, True])
-def test_every_block_gets_its_twins_input_and_learns_from_its_output(block_by_block):
-    model = peaked(align(block_by_block=block_by_block))
+def test_every_block_gets_its_twins_input_and_learns_from_its_output(student, block_by_block):
+    model = peaked(align(student, block_by_block=block_by_block))
     images = torch.randn(2, 3, 64, 64)
     losses = model(images, mode='loss')
     assert set(losses) == {'loss_attention', 'attention_error'}
@@ -95,6 +100,28 @@ def test_only_queries_keys_and_values_train_and_the_rest_is_the_teachers():
     assert moved == {'attn.qkv.weight', 'attn.qkv.bias'}
 
 
+def test_what_a_recurrent_student_adds_trains_too_and_passes_on_to_stage_two(tmp_path):
+    model = peaked(align(RECURRENT))
+    assert {n.split('attn.')[-1] for n, p in model.named_parameters() if p.requires_grad} == {
+        'qkv.weight', 'qkv.bias', 'conv.weight', 'conv.bias', 'step.weight', 'step.bias', 'A_log',
+        'D', 'out_gate.weight', 'out_gate.bias'}
+    optimiser = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-2))
+    image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    losses = [model.train_step(dict(inputs=[image]), optimiser)['loss'].item() for _ in range(8)]
+    assert losses[-1] < 0.7 * losses[0]
+    torch.save(dict(meta=dict(backbone=model.backbone.describe()), state_dict={
+        f'backbone.{k}': v for k, v in model.backbone.state_dict().items()}), tmp_path / 'a.pth')
+    start = dict(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'),
+                               prefix='backbone.'))
+    second = align(dict(RECURRENT, **start), kind=FeatureAlignment)
+    second.init_weights()
+    assert all(p.requires_grad for p in second.backbone.parameters())
+    for a, b in zip(second.backbone.parameters(), model.backbone.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(CheckpointError, match='trained with mamba2 attention'):
+        align(dict(LINEAR, **start), kind=FeatureAlignment).init_weights()
+
+
 def test_learned_feature_maps_alone_train_as_lolcats_does():
     model = align(dict(LINEAR, linear_cfg=dict(feature_map='hedgehog')), trained=('added', ))
     names = {n.split('attn.')[-1] for n, p in model.named_parameters() if p.requires_grad}
@@ -123,7 +150,7 @@ def test_other_families_and_sizes(family):
 
 def test_a_hybrid_aligns_its_linear_layers_only():
     model = align(dict(LINEAR, softmax_layers=(0, -1)))
-    assert model.linear_layers == [1, 2]
+    assert model.replaced_layers == [1, 2]
     assert not any(p.requires_grad for p in model.backbone.vit.blocks[3].parameters())
     model(torch.randn(1, 3, 64, 64), mode='loss')['loss_attention'].backward()
     assert model.backbone.vit.blocks[1].attn.qkv.weight.grad is not None
@@ -225,7 +252,7 @@ def tokens(shape, cls=True):
                   (shape[1], 1))
 
 
-@pytest.mark.parametrize('distance', FeatureAlignmentLoss.DISTANCES)
+@pytest.mark.parametrize('distance', DISTANCES)
 @pytest.mark.parametrize('which', FeatureAlignmentLoss.TOKENS)
 def test_distances(distance, which):
     s, t = tokens((2, 5, 8)), tokens((2, 5, 8))
@@ -246,6 +273,23 @@ def test_networks_without_a_class_token_compare_patches():
                                (s.patches - t.patches).square().mean())
     with pytest.raises(ValueError, match="tokens='cls' needs a class token"):
         FeatureAlignmentLoss(tokens='cls')([s], [t])
+
+
+def test_several_losses_of_attention_outputs():
+    """Each by its name and as it is alone; block by block the gradient is that of their sum."""
+    kind = 'mmvitlin.AttentionAlignmentLoss'
+    given = dict(plain=dict(type=kind), relative=dict(type=kind, relative=True), other=None)
+    images, gradients = torch.randn(2, 3, 64, 64), []
+    for block_by_block in (False, True):
+        torch.manual_seed(1)
+        model = peaked(align(objectives=given, block_by_block=block_by_block))
+        losses = model(images, mode='loss')
+        assert set(losses) == {'loss_plain', 'loss_relative', 'plain_error', 'relative_error'}
+        torch.testing.assert_close(losses['loss_plain'], by_hand(model, images))
+        (losses['loss_plain'] + losses['loss_relative']).backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-9)
 
 
 def test_relative_attention_loss_does_not_depend_on_size():
@@ -270,12 +314,12 @@ def test_bad_input():
         align(STUDENT, inherit=False)
     with pytest.raises(ValueError, match=r"trained: \['mlp'\] are none of"):
         align(trained=('mlp', ))
-    with pytest.raises(ValueError, match='has one objective'):
+    with pytest.raises(ConfigError, match='objectives.feature: a FeatureAlignmentLoss compares'):
         align(objectives=dict(feature=dict(type='mmvitlin.FeatureAlignmentLoss')))
     with pytest.raises(ValueError, match='needs masks'):
         align(kind=FeatureAlignment, objectives=dict(
             mask=dict(type='mmvitlin.MaskedPredictionLoss')))
-    with pytest.raises(ValueError, match="distance must be one of.*'l3'"):
+    with pytest.raises(ConfigError, match="distance must be one of.*'l3'"):
         FeatureAlignmentLoss('l3')
     with pytest.raises(ValueError, match=r'data_preprocessor.mean=\[10.0, 20.0, 30.0\]'):
         AttentionAlignment(LINEAR, dict(backbone=VIT, mean=[10., 20., 30.], std=[2., 4., 8.]),

@@ -4,6 +4,8 @@ import torch
 
 from mmvitlin.models import Adventurer
 from mmvitlin.models.backbones.adventurer import AdventurerBlock
+from mmvitlin.models.layers import SwiGLU
+from mmvitlin.utils.errors import CheckpointError
 
 TINY = dict(arch=dict(embed_dims=32, num_layers=4), img_size=64, patch_size=16)
 
@@ -50,6 +52,67 @@ def test_reversal_schedules():
         build(flip_schedule='random')
     with pytest.raises(ValueError, match='block numbers below 4'):
         build(flip_schedule=[9])
+
+
+def test_a_column_scan_of_an_image_is_a_row_scan_of_its_transpose():
+    rows, columns = (AdventurerBlock(32, reverse=True, columns=c).eval() for c in (False, True))
+    columns.load_state_dict(rows.state_dict())
+    image = torch.randn(1, 3, 5, 32)  # of patches
+    cls = torch.randn(1, 1, 32)
+
+    def tokens(image):
+        return torch.cat([image.flatten(1, 2), cls], 1)
+
+    got = columns(tokens(image), (3, 5))
+    want = rows(tokens(image.transpose(1, 2)), (5, 3))
+    torch.testing.assert_close(got[:, :-1].unflatten(1, (3, 5)),
+                               want[:, :-1].unflatten(1, (5, 3)).transpose(1, 2))
+    torch.testing.assert_close(got[:, -1], want[:, -1])
+
+
+def test_scan_axes_are_told_and_files_along_other_axes_refused(tmp_path):
+    def columns(**kwargs):
+        return [i for i, layer in enumerate(build(**kwargs).layers) if layer.columns]
+    assert columns() == []
+    assert columns(scan_axes='alternate') == [2, 3]
+    assert columns(scan_axes=[1]) == [1]
+    with pytest.raises(ValueError, match="scan_axes must be 'rows', 'alternate' or block numbers"):
+        build(scan_axes='columns')
+    net = build(scan_axes='alternate')
+    torch.save(dict(meta=dict(backbone=net.describe()), state_dict=net.state_dict()),
+               tmp_path / 'a.pth')
+    assert build(scan_axes=[2, 3]).load_weights(tmp_path / 'a.pth').matched
+    with pytest.raises(CheckpointError, match=r'blocks \[2, 3\] along columns.*scan_axes=\[2, 3\]'):
+        build().load_weights(tmp_path / 'a.pth')
+
+
+def test_weights_without_the_convolution_load_and_compute_the_same(tmp_path):
+    plain, net = build(), build(mlp_conv=3)
+    torch.save(plain.state_dict(), tmp_path / 'a.pth')
+    report = net.load_weights(tmp_path / 'a.pth')
+    assert not report.missing
+    images = torch.randn(1, 3, 50, 77)
+    torch.testing.assert_close(net(images)[0], plain(images)[0], atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        net.layers[1].mlp.conv.weight.normal_()
+    assert not torch.allclose(net(images)[0], plain(images)[0], atol=1e-3)
+    torch.save(net.state_dict(), tmp_path / 'b.pth')
+    again = build(mlp_conv=3)
+    again.load_weights(tmp_path / 'b.pth')
+    assert torch.equal(again.layers[1].mlp.conv.weight, net.layers[1].mlp.conv.weight)
+
+
+def test_the_convolution_is_over_the_patches_and_not_the_class_token():
+    mlp = SwiGLU(4, 6, conv_kernel=3)
+    with torch.no_grad():
+        mlp.conv.weight.zero_()
+        mlp.conv.weight[:, 0, 2, 1] = 1  # takes the value one row below
+    x = torch.randn(1, 2 * 3 + 1, 4)
+    below = torch.cat([mlp.w2(x)[:, 3:6], torch.zeros(1, 3, 6), mlp.w2(x)[:, 6:]], 1)
+    want = mlp.w3(torch.nn.functional.silu(mlp.w1(x)) * below)
+    torch.testing.assert_close(mlp(x, (2, 3)), want)
+    with pytest.raises(ValueError, match='conv_kernel must be odd'):
+        SwiGLU(4, 6, conv_kernel=2)
 
 
 @pytest.mark.parametrize('patch', [8, 16])

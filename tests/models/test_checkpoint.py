@@ -9,12 +9,12 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
 from mmvitlin.engine.checkpoints import publish
-from mmvitlin.engine.preflight import preflight
-from mmvitlin.errors import CheckpointError, ConfigError
+from mmvitlin.engine.rules import check
 from mmvitlin.models import Adventurer
 from mmvitlin.models.layers import resize_positions
 from mmvitlin.models.utils import convert_released, load_backbone, read_state_dict
-from mmvitlin.shipped import locate
+from mmvitlin.utils.errors import CheckpointError, ConfigError
+from mmvitlin.utils.paths import locate
 
 SMALL = dict(arch=dict(embed_dims=32, num_layers=4), img_size=64, flip_schedule='released')
 
@@ -135,6 +135,30 @@ def test_positions_of_a_wide_grid_and_directions_travel_with_the_student(tmp_pat
                       tmp_path / 'wide.pth')
 
 
+def test_what_a_file_says_holds_for_that_file_alone(tmp_path, monkeypatch):
+    """It goes with the state dict and leaves nothing on the network; a file is read once."""
+    from mmvitlin.models.utils import checkpoint
+    wide, tall = (Adventurer(SMALL['arch'], img_size=size) for size in ((64, 256), (256, 64)))
+    torch.save(dict(meta=dict(backbone=wide.describe()), state_dict=wide.state_dict()),
+               tmp_path / 'wide.pth')
+    read, opened = checkpoint.safe_torch_load, []
+    monkeypatch.setattr(checkpoint, 'safe_torch_load',
+                        lambda path: opened.append(path) or read(path))
+    load_backbone(tall, tmp_path / 'wide.pth')
+    assert len(opened) == 1
+    settings = {k for k in vars(tall) if not k.startswith('_')}
+    assert settings == {k for k in vars(wide) if not k.startswith('_')}
+    load_backbone(tall, checkpoint.CheckpointFile('a', dict(tall.state_dict()), {}))
+    again = Adventurer(SMALL['arch'], img_size=(256, 64))
+    again.load_state_dict(tall.state_dict())  # of its own grid, which nothing said
+    assert torch.equal(again.pos_embed, tall.pos_embed)
+    model = torch.nn.ModuleDict(dict(backbone=Adventurer(SMALL['arch'], img_size=(256, 64))))
+    state = {f'backbone.{k}': v for k, v in wide.state_dict().items()}
+    model.load_state_dict(checkpoint.with_description(state, wide.describe(), 'backbone'))
+    torch.testing.assert_close(model['backbone'].pos_embed[:, :-1], resize_positions(
+        wide.pos_embed[:, :-1], (4, 16), (16, 4)))
+
+
 @pytest.mark.parametrize('url', ['https://example.org/evil.pth', 'torchvision://resnet18',
                                  'open-mmlab://resnet50_v1c', 'mmcls://vgg11'])
 def test_code_behind_a_url_does_not_run(tmp_path, monkeypatch, url):
@@ -228,4 +252,4 @@ def test_names_of_downloaded_checkpoints(tmp_path, monkeypatch):
             locate(f'mmvitlin::{name}')
     cfg = Config(dict(load_from='mmvitlin::gone'))
     with pytest.raises(ConfigError, match=r'^load_from: no checkpoint at mmvitlin::gone: neither'):
-        preflight(cfg, ())
+        check(cfg, loaders=())

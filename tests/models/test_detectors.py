@@ -8,11 +8,11 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-from mmvitlin import detection
-from mmvitlin.engine.config import load_config
-from mmvitlin.engine.launch import train
-from mmvitlin.engine.preflight import check_libraries
-from mmvitlin.errors import ConfigError, UserError
+from mmvitlin.compat import detection
+from mmvitlin.engine.rules import check
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.launch import train
+from mmvitlin.utils.errors import ConfigError, UserError
 from tests.conftest import ROOT
 from tests.detecting import ANNOTATIONS, SMALL, STREETS, needs_mmdet, small, tiny
 
@@ -33,7 +33,8 @@ def test_one_option_moves_the_evaluator_too():
     assert cfg.val_evaluator.ann_file == \
         'elsewhere/streets/annotations/instancesonly_filtered_gtFine_val.json'
     assert cfg.test_evaluator.ann_file == cfg.val_evaluator.ann_file
-    panoptic = load_config(str(ROOT / 'configs/det/coco_1024_mask2former-panoptic.py'),
+    path = ROOT / 'configs/det/mask2former-panoptic_adventurer-base_coco-1024.py'
+    panoptic = load_config(str(path),
                            {'data_root': 'x'})
     assert panoptic.val_evaluator[1].ann_file == 'x/annotations/instances_val2017.json'
 
@@ -65,7 +66,7 @@ def test_two_scenes_are_learnt_by_heart(streets, tmp_path):
     cfg = small(streets, tmp_path, **{'model.backbone.drop_path_rate': 0.,
                                       'model.backbone.arch': dict(embed_dims=64, num_layers=2),
                                       'model.neck.in_channels': 64})
-    check_libraries(cfg)
+    check(cfg, 'build')
     init_default_scope('mmdet')
     steps = cfg.train_dataloader.dataset.pipeline
     dataset = DATASETS.build({**cfg.train_dataloader.dataset,
@@ -87,12 +88,14 @@ def test_two_scenes_are_learnt_by_heart(streets, tmp_path):
 
 @needs_mmdet
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['coco_1024', 'coco_1024_cascade', 'coco_1024_fcos',
-                                  'coco_1024_mask2former', 'coco_1024_mask2former-panoptic'])
+@pytest.mark.parametrize('name', ['mask-rcnn', 'cascade', 'fcos', 'mask2former-instance',
+                                  'mask2former-panoptic'])
 def test_each_head_trains_and_predicts(name):
     detection.prepare('this test')
     init_default_scope('mmdet')
-    model = tiny(f'configs/det/{name}.py')
+    cascade = {'switches': 'cascade'} if name == 'cascade' else {}
+    model = tiny(f"configs/det/{'mask-rcnn' if cascade else name}_adventurer-base_coco-1024.py",
+                 cascade)
     if 'rcnn' in (model.get('test_cfg') or {}):  # nobody has trained it: no score is high
         model.test_cfg.rcnn.update(score_thr=0., max_per_img=5)
         model.test_cfg.rpn.max_per_img = model.train_cfg.rpn_proposal.max_per_img = 20
@@ -100,9 +103,9 @@ def test_each_head_trains_and_predicts(name):
         for stage in stages if isinstance(stages, list) else [stages]:
             stage.sampler.num = 32
     net = MODELS.build(model)
-    from mmvitlin.analysis.subjects import _detected
+    from mmvitlin.benchmark.samples import detection_sample
     images = torch.randn(2, 3, 64, 128)
-    samples = [_detected(image) for image in images]
+    samples = [detection_sample(image) for image in images]
     for sample in samples:
         from mmengine.structures import PixelData
         sample.gt_sem_seg = PixelData(sem_seg=torch.full((1, 64, 128), 81))
@@ -113,7 +116,7 @@ def test_each_head_trains_and_predicts(name):
     assert net.backbone.patch_embed.proj.weight.grad.abs().sum() > 0
     net.eval()
     with torch.inference_mode():
-        found = net(torch.randn(1, 3, 70, 100), [_detected(torch.zeros(3, 70, 100))],
+        found = net(torch.randn(1, 3, 70, 100), [detection_sample(torch.zeros(3, 70, 100))],
                     mode='predict')[0]
     assert 'pred_instances' in found
     if 'fcos' not in name:
@@ -124,7 +127,7 @@ def test_each_head_trains_and_predicts(name):
         assert found.pred_instances.masks.shape[1:] == (70, 100)
 
 
-COCO = sorted(p.name for p in (ROOT / 'configs/det').glob('coco_*.py'))
+COCO = sorted(p.name for p in (ROOT / 'configs/det').glob('*_coco-1024.py'))
 
 
 @pytest.mark.parametrize('name', COCO)
@@ -144,8 +147,8 @@ def test_one_grid_in_training_and_test():
     from mmdet.structures.mask import BitmapMasks
     from mmengine.dataset import Compose
     from mmengine.structures import InstanceData
-    cfg = load_config(str(ROOT / 'configs/det/coco_1024.py'))
-    check_libraries(cfg)
+    cfg = load_config(str(ROOT / 'configs/det/mask-rcnn_adventurer-base_coco-1024.py'))
+    check(cfg, 'build')
     init_default_scope('mmdet')
     prepare = Compose([s for s in cfg.test_dataloader.dataset.pipeline
                        if s.type.startswith(('Resize', 'mmvitlin.Pad', 'Pack'))])
@@ -166,12 +169,12 @@ def test_one_grid_in_training_and_test():
 
 @needs_mmdet
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['coco_1024', 'coco_1024_fcos', 'coco_1024_mask2former-panoptic'])
+@pytest.mark.parametrize('name', ['mask-rcnn', 'fcos', 'mask2former-panoptic'])
 def test_nothing_is_found_in_the_padding(name):
     from mmengine.dataset import Compose
     detection.prepare('this test')
     init_default_scope('mmdet')
-    model = tiny(f'configs/det/{name}.py')
+    model = tiny(f'configs/det/{name}_adventurer-base_coco-1024.py')
     model.data_preprocessor.pad_size_divisor = 1
     if 'panoptic' not in name:
         rules = model.test_cfg.get('rcnn', model.test_cfg)
@@ -197,6 +200,7 @@ def test_nothing_is_found_in_the_padding(name):
         assert found.pred_instances.masks.shape[1:] == (20, 64)
     if 'panoptic' in name:
         assert found.pred_panoptic_seg.sem_seg.shape == (1, 20, 64)
+        assert found.pred_panoptic_seg.sem_seg.dtype == torch.int32  # mmdet's
 
 
 @pytest.mark.slow
@@ -238,7 +242,7 @@ def test_the_inferencer_goes_on_and_writes(trained, streets, tmp_path):
     assert half.masks.shape == (len(half.boxes), 50, 90)
     assert len(half.boxes) > 0
     # nothing above the score, and another size of the network's image
-    strict = DetInferencer(config, str(trained / 'iter_2.pth'), score=1.1, scale='original')
+    strict = DetInferencer(config, str(trained / 'iter_2.pth'), score=1., scale='original')
     nothing, = strict(np.zeros((64, 64, 3), np.uint8))
     assert nothing.error is None
     assert nothing.boxes.shape == (0, 4)
@@ -248,7 +252,7 @@ def test_the_inferencer_goes_on_and_writes(trained, streets, tmp_path):
 
 @needs_mmdet
 def test_instances_are_browsed(streets):
-    from mmvitlin.analysis.browsing import browse
+    from mmvitlin.visualization.browsing import browse
     cfg = load_config(STREETS, {**SMALL, 'data_root': str(streets)})
     rows = list(browse(cfg, 'train', original=True))
     assert len(rows) > 3
@@ -265,7 +269,7 @@ def test_instances_are_browsed(streets):
 @needs_mmdet
 @pytest.mark.slow
 def test_parts_that_are_timed_apart(streets):
-    from mmvitlin.analysis.subjects import Built, parse_subject
+    from mmvitlin.benchmark.subjects import Built, parse_subject
     subject = parse_subject(STREETS, {k: v for k, v in SMALL.items() if k.startswith('model.')})
     built = Built(subject, (64, 128))
     assert built.parts() == ('backbone', 'features', 'whole')

@@ -1,6 +1,7 @@
 """Strip by strip, the labels are mmseg's."""
 import copy
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -10,6 +11,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmvitlin.models.segmentors import HighResSegmentor
+from mmvitlin.models.segmentors.high_res import strip_mib
+from mmvitlin.ops.strips import MapRows, ResizedRows
 
 NORM = dict(type='SegDataPreProcessor', mean=[0., 0., 0.], std=[1., 1., 1.], size_divisor=32,
             test_cfg=dict(size_divisor=32))
@@ -67,7 +70,7 @@ def assert_same(pairs):
         want, got = theirs.pred_sem_seg.data, ours.pred_sem_seg.data
         assert want.shape == got.shape
         assert len(want.unique()) > 2
-        assert got.dtype == torch.uint8
+        assert got.dtype == want.dtype == torch.int64
         assert not hasattr(ours, 'seg_logits')
         differ = want.long() != got.long()
         top = theirs.seg_logits.data.topk(2, 0).values if len(theirs.seg_logits.data) > 1 else None
@@ -125,10 +128,79 @@ def test_without_metadata():
     assert (want != got).sum() <= 1
 
 
-def test_many_classes_get_a_wider_type():
-    _, ours = pair(classes=300)
-    labels = ours(torch.rand(1, 3, 64, 64), mode='predict')[0].pred_sem_seg.data
-    assert labels.dtype == torch.int16
+@pytest.mark.parametrize(('classes', 'small'), [(7, torch.uint8), (300, torch.int16)])
+def test_labels_are_int64_and_small_where_memory_matters(classes, small):
+    images = torch.rand(1, 3, 64, 64)
+    _, ours = pair(classes=classes, top_k=2)
+    usual = ours(images, mode='predict')[0]
+    ours.test_cfg['compact_labels'] = True
+    compact = ours(images, mode='predict')[0]
+    assert usual.pred_sem_seg.data.dtype == torch.int64
+    assert compact.pred_sem_seg.data.dtype == small == usual.top_classes.data.dtype
+    assert (usual.pred_sem_seg.data == compact.pred_sem_seg.data).all()
+
+
+def as_dicts(samples):
+    """As mmengine's evaluator hands them to metrics."""
+    return [s.to_dict() for s in samples]
+
+
+def test_mmsegs_metrics_write_the_predictions_for_a_server(tmp_path):
+    """``format_only``: ids of Cityscapes, and ADE20K's, which begin at 1."""
+    from mmseg.evaluation import IoUMetric
+    from PIL import Image
+    theirs, ours = pair()
+    found = both(theirs, ours, [(64, 96)], [sample((64, 96), (80, 90), img_path='a/x_1.png',
+                                                   reduce_zero_label=True)])
+    written = []
+    for n, out in enumerate(zip(*found, strict=True)):
+        metric = IoUMetric(format_only=True, output_dir=str(tmp_path / str(n)))
+        metric.dataset_meta = dict(classes=tuple('abcdefg'))
+        metric.process({}, as_dicts(out))
+        written.append(np.asarray(Image.open(tmp_path / str(n) / 'x_1.png')))
+    assert (written[0] == found[0][0].pred_sem_seg.data[0].numpy() + 1).all()
+    assert (written[0] != written[1]).sum() <= 1
+
+
+def test_ids_of_cityscapes_as_cityscapesmetric_converts_them(monkeypatch, tmp_path):
+    """It writes −1 for what no class is; the scripts it needs are replaced by their table."""
+    from mmseg.evaluation.metrics import citys_metric
+    from PIL import Image
+
+    class Labels:
+        trainId2label = {n: type('Label', (), dict(id=i))
+                         for n, i in enumerate((7, 8, 11, 12, 13, 17, 19))}
+        trainId2label[255], trainId2label[-1] = (type('Label', (), dict(id=i)) for i in (0, -1))
+
+    monkeypatch.setattr(citys_metric, 'CSLabels', Labels, raising=False)
+    monkeypatch.setattr(citys_metric, 'CSEval', object(), raising=False)
+    _, ours = pair()
+    out = ours.predict(patches((64, 96))[None], [sample((64, 96), img_path='x.png')])
+    metric = citys_metric.CityscapesMetric(output_dir=str(tmp_path), format_only=True,
+                                           keep_results=True)
+    metric.process({}, as_dicts(out))
+    ids = np.array([7, 8, 11, 12, 13, 17, 19])[out[0].pred_sem_seg.data[0].numpy()]
+    assert (np.asarray(Image.open(tmp_path / 'x.png')) == ids).all()
+
+
+def test_mmsegs_visualiser_and_iou_take_the_predictions(tmp_path):
+    from mmseg.evaluation import IoUMetric
+    from mmseg.visualization import SegLocalVisualizer
+    _, ours = pair()
+    out = ours.predict(patches((64, 96))[None], [sample((64, 96), (80, 90), img_path='x.png')])
+    out[0].gt_sem_seg.data = out[0].pred_sem_seg.data.clone()
+    out[0].gt_sem_seg.data[0, :9] = 255
+    metric = IoUMetric()
+    metric.dataset_meta = dict(classes=tuple('abcdefg'))
+    metric.process({}, as_dicts(out))
+    assert metric.compute_metrics(metric.results)['mIoU'] == 100.
+    visualiser = SegLocalVisualizer(alpha=1.)
+    visualiser.dataset_meta = dict(classes=tuple('abcdefg'),
+                                   palette=[[20 * n + 9] * 3 for n in range(7)])
+    visualiser.add_datasample('x', np.zeros((80, 90, 3), np.uint8), out[0], draw_gt=False,
+                              with_labels=False, out_file=str(tmp_path / 'x.png'))
+    drawn = visualiser.get_image()[..., 0]
+    assert (drawn == 20 * out[0].pred_sem_seg.data[0].numpy() + 9).all()
 
 
 def test_probabilities_and_the_most_probable_classes():
@@ -251,4 +323,20 @@ def test_masks_and_classes_as_mask2former_makes_them():
 
 
 def test_it_is_an_encoder_decoder():
-    assert HighResSegmentor.__mro__[1].__name__ == 'EncoderDecoder'
+    assert 'EncoderDecoder' in [kind.__name__ for kind in HighResSegmentor.__mro__[:3]]
+
+
+def test_strips_follow_the_memory_of_a_gpu(monkeypatch):
+    gibibyte = 2**30
+    for name, value in (('mem_get_info', (6 * gibibyte, 24 * gibibyte)),
+                        ('memory_reserved', 4 * gibibyte), ('memory_allocated', 2 * gibibyte)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert strip_mib(torch.device('cpu')) == 32
+    assert strip_mib(torch.device('cuda')) == 2048  # a quarter of 6 + 4 - 2 GiB
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (0, 24 * gibibyte))
+    monkeypatch.setattr(torch.cuda, 'memory_reserved', lambda device: 2 * gibibyte)
+    assert strip_mib(torch.device('cuda')) == 32
+    # 19 classes at 1024x2048: one strip there, where a processor takes many
+    source = ResizedRows(MapRows(torch.empty(19, 64, 128, device='meta')), (1024, 2048))
+    assert len(list(source.strips(2048))) == 1
+    assert len(list(source.strips(32))) == 11

@@ -4,12 +4,12 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from mmvitlin.errors import CheckpointError, ConfigError
 from mmvitlin.models import TimmViT
 from mmvitlin.models.backbones.timm_blocks import stream_block_
 from mmvitlin.models.layers import HedgehogMap, LinearAttention, resize_positions
 from mmvitlin.ops import linear_attention, linear_attention_reference
 from mmvitlin.ops.linear_attention import elu_feature
+from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.models.test_timm_vit import FAMILIES, build
 
 
@@ -67,13 +67,12 @@ def test_convolution_and_gate_start_as_nothing_and_then_act():
 def test_the_convolution_is_over_the_grid():
     attn = build('dinov2 registers', attention='linear', linear_cfg=dict(conv_kernel=3)
                  ).vit.blocks[0].attn
-    attn.grid = (3, 4)
     with torch.no_grad():
         attn.conv.weight.zero_()
         attn.conv.bias.zero_()
         attn.conv.weight[:, :, 2, 1] = 1  # takes the value one row below
     v = torch.randn(2, 3, 5 + 12, 16)
-    local = attn._local(v)
+    local = attn._convolved(v, (3, 4))
     values = v.transpose(1, 2).flatten(2)
     assert (local[:, :5] == 0).all()
     torch.testing.assert_close(local[:, 5:13], values[:, 9:17])
@@ -152,7 +151,7 @@ def test_weights_of_one_shape_that_mean_something_else(tmp_path, theirs, ours, w
 
 def test_another_attention_is_not_evaluated(tmp_path):
     """Softmax and linear networks have the same parameters; a score of one is none of the other."""
-    from mmvitlin.engine.preflight import check_whole
+    from mmvitlin.engine.rules import check_whole
     softmax, linear, relu = (Whole(build('clip', **kwargs)) for kwargs in (
         {}, dict(attention='linear'),
         dict(attention='linear', linear_cfg=dict(feature_map='relu'))))
@@ -274,3 +273,49 @@ def test_training_keeps_no_mapped_queries_and_keys(feature_map, amp):
     assert size <= 5.1 * x.numel() * (2 if amp else 4) + cast
     for ours, theirs in zip(got, grads(plainly), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_a_pass_leaves_nothing_behind_on_the_network():
+    """Grids are arguments: no module keeps one, and other sizes in between change nothing."""
+    def settings(net):
+        return [{k: v for k, v in vars(m).items() if not k.startswith('_')}
+                for m in net.modules()]
+
+    net = build('dinov2 registers', attention=['linear', 'window', 'linear'],
+                linear_cfg=dict(conv_kernel=3), window=2).eval()
+    before = settings(net)
+    wide, tall = torch.randn(1, 3, 28, 56), torch.randn(1, 3, 56, 28)
+    alone = [net(images)[0] for images in (wide, tall)]
+    assert settings(net) == before
+    net(tall)
+    assert torch.equal(net(wide)[0], alone[0])
+    with pytest.raises(RuntimeError, match='needs the grid'):
+        net.vit.blocks[1].attn(torch.randn(1, 13, 48))
+
+
+def test_local_softmax_beside_linear_attention():
+    """Where all patches are near, the inherited network is nearly the softmax one."""
+    softmax = build('dinov2 registers').eval()
+    net = build('dinov2 registers', attention='linear', linear_cfg=dict(local=4)).eval()
+    net.inherit(softmax)
+    images = torch.randn(1, 3, 4 * net.patch_size, 4 * net.patch_size)
+    with torch.no_grad():
+        for block in net.vit.blocks:
+            block.attn.far.fill_(-30.)
+        near, = net.forward_tokens(images)
+        want, = softmax.forward_tokens(images)
+        torch.testing.assert_close(near.patches, want.patches, atol=1e-4, rtol=1e-3)
+        for block in net.vit.blocks:
+            block.attn.far.fill_(3.)
+        assert (net.forward_tokens(images)[0].patches - want.patches).abs().max() > 1e-2
+    net.train()
+    net(torch.randn(2, 3, 3 * net.patch_size, 7 * net.patch_size))[0].sum().backward()
+    assert all(block.attn.far.grad.abs().sum() > 0 for block in net.vit.blocks)
+    assert not net.vit.blocks[0].attn.streams
+    assert net.vit.blocks[0].attn.options()['local'] == 4
+
+
+@pytest.mark.parametrize('cfg', [dict(local=3), dict(local=4, normalize=False), dict(local=-2)])
+def test_what_local_cannot_be(cfg):
+    with pytest.raises(ValueError, match='local must be an even number'):
+        build('dinov2 registers', attention='linear', linear_cfg=cfg)

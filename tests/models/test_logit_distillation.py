@@ -5,8 +5,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.engine.config import load_config
-from mmvitlin.errors import CheckpointError
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
 
 CONFIGS = {'camvid': 'mmseg', 'cifar10': 'mmpretrain'}
@@ -61,7 +61,10 @@ def test_the_whole_student_learns_and_the_teacher_is_nowhere(name):
     assert model.student.training
     assert not model.eval().student.training
     averaged = copy.deepcopy(model)  # as an EMA hook makes it
-    assert averaged.teacher.network is model.teacher.network
+    for a, b in zip(averaged.teacher.network.parameters(), model.teacher.network.parameters(),
+                    strict=True):
+        assert a is not b
+        assert a.data_ptr() == b.data_ptr()
     assert averaged.student.backbone is averaged.backbone is not model.backbone
 
 
@@ -81,8 +84,10 @@ def test_refusals(tmp_path):
     cfg = load_config(str(ROOT / 'configs/distill/logits_adventurer-nano_camvid.py')).model
     cfg.teacher.checkpoint = None
     init_default_scope('mmseg')
-    for change, words in ((dict(temperature=0.), 'temperature must be positive'),):
-        with pytest.raises(ValueError, match=words):
+    logits = dict(type='mmvitlin.LogitLoss', temperature=0.)
+    for change, words in ((dict(objectives=dict(logits=logits)), 'temperature must be positive'),
+                          (dict(temperature=3.), r'objectives=dict\(.*LogitLoss.*temperature=3.0')):
+        with pytest.raises(ConfigError, match=words):
             MODELS.build({**cfg, **change})
     other = copy.deepcopy(cfg)
     other.teacher.model.decode_head.num_classes = 5

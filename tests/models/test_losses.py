@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from mmvitlin.models import ActivationMatchingLoss, MaskedPredictionLoss, Tokens
+from mmvitlin.utils.errors import ConfigError
 
 
 def tokens(width, length=12, batch=2, grad=False):
@@ -65,9 +66,9 @@ def test_stage_ends(depth, stages, expected):
 
 
 def test_bad_arguments(mask):
-    with pytest.raises(ValueError, match="scope must be one of.*'masked'"):
+    with pytest.raises(ConfigError, match="scope must be one of.*'masked'"):
         ActivationMatchingLoss(scope='masked')
-    with pytest.raises(ValueError, match='num_stages=9 does not fit a network of 8'):
+    with pytest.raises(ConfigError, match='num_stages=9 does not fit a network of 8'):
         ActivationMatchingLoss(9).layers(8)
     with pytest.raises(ValueError, match='grids? .* differ|differ'):
         ActivationMatchingLoss(1)([tokens(4)], [tokens(4, 9)])

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmvitlin.models.layers import Mamba2
+from mmvitlin.models.layers import Mamba2, PlainMamba2
 from mmvitlin.ops import ssd_reference
 
 
@@ -70,3 +70,22 @@ def test_mixed_precision_reaches_the_scan(dtype, monkeypatch):
         y = m(u)
     assert given == dict(x=dtype, B=dtype, C=dtype, dt=torch.float32, A=torch.float32)
     assert (y - want).norm() < 0.02 * want.norm()
+
+
+@pytest.mark.parametrize('groups', [1, 2])
+@pytest.mark.parametrize('length', [1, 64, 150])
+def test_the_form_of_exported_files_equals_the_equations(groups, length):
+    m = Mamba2(32, d_state=16, head_dims=16, num_groups=groups)
+    for parameter in m.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    u = torch.randn(2, length, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(PlainMamba2(m)(u), by_the_book(m, u), atol=1e-4, rtol=1e-4)
+
+
+def test_the_form_of_exported_files_splits_no_activation():
+    graph = torch.export.export(PlainMamba2(Mamba2(32, d_state=16, head_dims=16)).eval(),
+                                (torch.randn(1, 70, 32), ), strict=False).graph
+    used = {str(node.target) for node in graph.nodes if node.op == 'call_function'}
+    assert not [name for name in used if 'split' in name]
+    assert any('cumsum' in name for name in used)

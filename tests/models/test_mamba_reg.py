@@ -2,10 +2,10 @@
 import pytest
 import torch
 
-from mmvitlin.errors import CheckpointError
 from mmvitlin.models import MambaReg
 from mmvitlin.models.layers import BiMamba
 from mmvitlin.models.utils import convert_released, load_backbone
+from mmvitlin.utils.errors import CheckpointError
 
 SMALL = dict(arch=dict(embed_dims=32, num_layers=3, num_registers=4, reduce=2), img_size=64,
              patch_size=16)
@@ -137,14 +137,12 @@ def test_decays_are_not_decayed():
     from mmengine.optim import build_optim_wrapper
 
     from tests.conftest import ROOT
-    cfg = Config.fromfile(ROOT / 'configs/seg/cityscapes_1024_mamba-reg-base.py')
+    cfg = Config.fromfile(ROOT / 'configs/seg/upernet_mamba-reg-base_cityscapes-1024.py')
     model = torch.nn.Module()
     model.backbone = build()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    decays = {g['param_name']: g['weight_decay'] for g in wrapper.param_groups
-              if 'param_name' in g}
-    decays = decays or {n: g['weight_decay'] for n, p in model.named_parameters()
-                        for g in wrapper.param_groups if any(p is q for q in g['params'])}
+    decays = {n: g['weight_decay'] for n, p in model.named_parameters()
+              for g in wrapper.param_groups if any(p is q for q in g['params'])}
     spared = {n for n, decay in decays.items() if not decay}
     assert {n for n in decays if n.endswith(('A_log', 'A_b_log'))} <= spared
     assert 'backbone.layers.0.mixer.in_proj.weight' not in spared

@@ -4,26 +4,30 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 
-from mmvitlin.engine.config import load_config
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.models.distillers.step_draws import StepDraws
 from mmvitlin.ops import causal_depthwise_conv1d
 from mmvitlin.ops.selective_scan import _scan as selective_scan
 from mmvitlin.ops.selective_scan import _scan_backward as selective_scan_backward
 from mmvitlin.ops.ssd.chunked import _scan as ssd
 from mmvitlin.ops.ssd.chunked import _scan_backward as ssd_backward
 from tests.conftest import ROOT
+from tests.models.test_distillation_options import ALL
+from tests.models.test_distillers import build as build_distiller
 from tests.simulated_gpu import GPU, move, simulated_gpu
 from tests.test_configs import without_weights
 
 TYPES = [None, torch.bfloat16, torch.float16]
 CONFIGS = [
-    'cls/cifar10_adventurer-pico', 'cls/cifar10_vit-pico',
+    'cls/adventurer-pico_cifar10', 'cls/vit-pico_cifar10',
     'distill/adala-attention_vit-nano_camvid', 'distill/adala-feature_vit-nano_camvid',
     'distill/l2_adventurer-nano_camvid',
     'distill/linearizer_adventurer-nano_camvid', 'distill/linearizer_convnext-pico_camvid',
-    'distill/linearizer_linear-vit-relu-pico_camvid', 'distill/linearizer_mixer-pico_camvid',
+    'distill/linearizer_linear-vit-pico_camvid', 'distill/linearizer_mixer-pico_camvid',
     'distill/logits_adventurer-nano_camvid', 'distill/logits_adventurer-pico_cifar10',
-    'distill/lolcats_vit-nano_camvid', 'seg/camvid_adventurer-nano', 'seg/camvid_linear-vit-nano',
-    'seg/camvid_vit-nano', 'seg/cityscapes_1024_adventurer-tiny'
+    'distill/lolcats_vit-nano_camvid', 'seg/fcn_adventurer-nano_camvid',
+    'seg/fcn_linear-vit-nano_camvid', 'seg/fcn_vit-nano_camvid',
+    'seg/upernet_adventurer-tiny_cityscapes-1024'
 ]
 
 
@@ -115,3 +119,14 @@ def test_the_convolution_keeps_no_widened_copies(autocast):
             y = causal_depthwise_conv1d(x, weight)
     assert y.dtype is autocast
     assert {t.dtype for t in kept if t.numel() >= x.numel()} == {autocast}
+
+
+@pytest.mark.parametrize('autocast', TYPES, ids=str)
+def test_every_option_of_a_distiller(autocast, monkeypatch):
+    model = build_distiller(**{**ALL, 'balance': None}).train()  # which needs a backward pass
+    # drawn on the CPU, which has no numbers here
+    monkeypatch.setattr(StepDraws, 'common_uniform', lambda self, purpose: 0.5)
+    with simulated_gpu(autocast):
+        move(model)
+        loss, _ = model.parse_losses(model(torch.zeros(2, 3, 64, 96, device=GPU), mode='loss'))
+        assert (loss.device, loss.dtype) == (GPU, torch.float32)

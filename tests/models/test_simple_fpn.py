@@ -2,6 +2,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmvitlin.models import SimpleFPN
 
@@ -68,3 +69,31 @@ def test_one_map_for_each_level():
 def test_impossible_stride():
     with pytest.raises(ValueError, match='stride 12 is not a power of two from 16'):
         SimpleFPN(16, strides=(12, ))
+
+
+def test_on_a_gpu_levels_lie_as_their_reader_wants_them():
+    """Regions are cut out of contiguous maps; for segmentation nothing is copied to another
+    layout: tokens come as channels last, and stay so."""
+    from tests.simulated_gpu import move, simulated_gpu
+
+    class Copies(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func.name() in ('aten::clone', 'aten::contiguous', 'aten::copy_')
+            return func(*args, **(kwargs or {}))
+
+    for out, contiguous in ((24, True), (None, False)):
+        neck = SimpleFPN(16, out, strides=(4, 8, 16, 32))
+        with simulated_gpu():
+            move(neck)
+            tokens = torch.zeros(2, 6 * 8, 16, device='cuda')
+            maps = [tokens.transpose(1, 2).unflatten(2, (6, 8))] * 4
+            with Copies() as counter:
+                levels = neck(maps)
+        for level in levels:
+            assert level.is_contiguous() == contiguous
+            assert level.is_contiguous(memory_format=torch.channels_last) != contiguous
+        if not contiguous:
+            assert counter.count == 0
+    assert SimpleFPN(16, None, contiguous=True).contiguous

@@ -31,6 +31,38 @@ def test_it_equals_the_plain_forward_pass(size, schedule):
         torch.testing.assert_close(b.cls, a.cls, atol=2e-5, rtol=1e-4)
 
 
+def count_calls(monkeypatch, kind, name, runs):
+    run = getattr(kind, name)
+
+    def counted(*args, **kwargs):
+        runs[name] += 1
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(kind, name, counted)
+
+
+@pytest.mark.parametrize('mlp_conv', [0, 3])
+def test_columns_and_convolutions_give_the_same_with_and_without_gradients(mlp_conv, monkeypatch):
+    """Tiles where there is no convolution, and the modules where there is."""
+    net, runs = build(flip_schedule=[1, 2], scan_axes=[0, 2], mlp_conv=mlp_conv), Counter()
+    for name in ('forward', 'streamed', 'trained'):
+        count_calls(monkeypatch, type(net.layers[0]), name, runs)
+    images = torch.randn(2, 3, 50, 90)
+    handle = net.layers[0].register_forward_hook(lambda *_: None)
+    modules = net.forward_tokens(images, (0, 1, 2))
+    handle.remove()
+    trained = net.forward_tokens(images, (0, 1, 2))
+    with torch.no_grad():
+        streamed = net.forward_tokens(images, (0, 1, 2))
+    assert runs == (dict(forward=9) if mlp_conv else dict(forward=3, trained=3, streamed=3))
+    for a, b, c in zip(modules, trained, streamed, strict=True):
+        torch.testing.assert_close(b, a, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(c, a, atol=2e-5, rtol=1e-4)
+    for a, b in zip(gradients(trained[2].patches, net), gradients(modules[2].patches, net),
+                    strict=True):
+        torch.testing.assert_close(a, b, atol=3e-4, rtol=2e-4)
+
+
 @pytest.mark.parametrize('tile', [1, 7, 64, 100, 1000])
 def test_the_tile_does_not_matter(tile):
     block = build().layers[1]
@@ -124,7 +156,7 @@ def test_stochastic_depth_draws_as_the_modules_do():
 def test_training_takes_the_tiled_block_and_hooks_the_modules(monkeypatch):
     net, seen = build(), []
     monkeypatch.setattr(type(net.layers[0]), 'trained',
-                        lambda self, x, dtype: seen.append(dtype) or x)
+                        lambda self, x, dtype, grid: seen.append(dtype) or x)
     net.train()(torch.randn(1, 3, 32, 32))
     assert seen == [torch.float32] * 3
     handle = net.layers[1].register_forward_hook(lambda *_: None)

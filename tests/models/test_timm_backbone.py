@@ -4,8 +4,8 @@ import timm
 import torch
 from mmengine.registry import MODELS
 
-from mmvitlin.errors import ConfigError
 from mmvitlin.models import TimmBackbone, ViTLinearizer
+from mmvitlin.utils.errors import ConfigError
 
 CONVNEXT = dict(model_name='convnext_tiny', model_kwargs=dict(
     depths=(1, 1, 2, 1), dims=(8, 16, 32, 48), output_stride=16))

@@ -7,10 +7,10 @@ from mmvitlin.models.layers import WindowAttention
 from tests.models.test_timm_vit import FAMILIES, build
 
 
-def by_hand(attn, x, rope=None):
+def by_hand(attn, x, layout, rope=None):
     """Every patch by itself: the keys of its window, found by coordinates."""
     q, k, v = attn.queries_keys_values(x, rope)
-    (h, w), s = attn.grid, attn.window
+    (h, w), s = layout.grid, attn.window
     prefix = x.shape[1] - h * w
     rows, cols = torch.arange(h * w) // w, torch.arange(h * w) % w
     same = (rows[:, None] // s == rows // s) & (cols[:, None] // s == cols // s)
@@ -29,7 +29,8 @@ def test_it_equals_attention_under_a_mask(family, sides, monkeypatch):
     images = torch.randn(2, 3, *(net.patch_size * s for s in sides))
     fast, = net.forward_tokens(images)
     monkeypatch.setattr(WindowAttention, 'forward',
-                        lambda self, x, rope=None, **_: by_hand(self, x, rope))
+                        lambda self, x, rope=None, attn_mask=None, **_: by_hand(
+                            self, x, attn_mask, rope))
     slow, = net.forward_tokens(images)
     torch.testing.assert_close(fast.patches, slow.patches, atol=2e-5, rtol=1e-4)
     if net.has_cls:

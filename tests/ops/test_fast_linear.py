@@ -41,7 +41,7 @@ def test_a_vit_infers_as_it_trains(attention):
 
 def test_the_context_reaches_other_peoples_layers(monkeypatch):
     seen = []
-    monkeypatch.setattr('mmvitlin.ops.fast_linear.linear',
+    monkeypatch.setattr('mmvitlin.ops.cpu.fast_linear.linear',
                         lambda *a: seen.append(1) or F.linear(*a))
     layer = torch.nn.Linear(3, 3)
     with FastLinear():
@@ -75,7 +75,7 @@ def test_patches_with_gradients_are_the_convolution():
     dict(kernel_size=4, stride=4, dilation=2)])
 def test_the_context_takes_only_convolutions_that_cut(cut, monkeypatch):
     seen = []
-    monkeypatch.setattr('mmvitlin.ops.fast_linear.conv_patches',
+    monkeypatch.setattr('mmvitlin.ops.cpu.fast_linear.conv_patches',
                         lambda *a: seen.append(1) or conv_patches(*a))
     layer, images = torch.nn.Conv2d(3, 5, **cut), torch.randn(2, 3, 16, 24)
     with torch.no_grad(), FastPatches():
@@ -96,7 +96,7 @@ def test_arguments_by_name():
 
 def test_an_image_in_bfloat16_is_cut_in_little_memory():
     """oneDNN's convolution takes 270 MiB here."""
-    from mmvitlin.analysis.latency import peak_memory
+    from mmvitlin.utils.machine import peak_memory
     images = torch.randn(1, 3, 2048, 4096, dtype=torch.bfloat16)
     weight = torch.randn(16, 3, 16, 16, dtype=torch.bfloat16)
 

@@ -41,7 +41,7 @@ def test_forms_agree_in_value_and_gradient(length, ds, dt):
 
 @pytest.mark.parametrize('length', [3, 50])
 def test_the_linear_forms_gradients_in_float64(length, monkeypatch):
-    monkeypatch.setattr('mmvitlin.ops.similarity._TILE', 16)  # several tiles, the last shorter
+    monkeypatch.setattr('mmvitlin.ops.similarity.token_tiles._TILE', 16)  # several tiles
     s = torch.randn(2, length, 4, dtype=torch.float64, requires_grad=True)
     t = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(cosine_map_distance_linear, (s, t), atol=1e-7)

@@ -1,5 +1,4 @@
 """Every backend of the scan against the token-by-token recurrence."""
-import sys
 import warnings
 
 import pytest
@@ -7,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmvitlin.ops import available_backends, ssd, ssd_reference
-from mmvitlin.ops.ssd import chunked
-from mmvitlin.ops.ssd.chunked import even_chunk
+from mmvitlin.ops import available_backends, packages, ssd, ssd_reference
+from mmvitlin.ops.ssd import chunked, segments
+from mmvitlin.ops.ssd.segments import even_chunk
 
 
 def inputs(length, groups=1, heads=4, width=8, state=6, batch=2, dtype=torch.float32, seed=0):
@@ -202,8 +201,7 @@ def test_compiling_breaks_no_graph_and_changes_nothing():
 
 @pytest.mark.parametrize('backend', ['auto', 'torch'])
 def test_choosing_a_backend_breaks_no_graph_where_there_is_a_gpu(backend, monkeypatch):
-    external = sys.modules['mmvitlin.ops.ssd.external']
-    monkeypatch.setattr(external, '_why_not', lambda package, x: external._import_problem(package))
+    monkeypatch.setattr(packages, 'why_not', lambda package, x: packages._import_problem(package))
     args = inputs(70)
     compiled = torch.compile(lambda *a: ssd(*a, backend=backend) * 2, backend='aot_eager',
                              fullgraph=True)
@@ -212,16 +210,16 @@ def test_choosing_a_backend_breaks_no_graph_where_there_is_a_gpu(backend, monkey
 
 @pytest.mark.parametrize('installed', [True, False])
 def test_a_package_that_is_there_and_cannot_be_imported_is_told_of(installed, monkeypatch):
-    external = sys.modules['mmvitlin.ops.ssd.external']
 
     def load():
         raise ImportError('a clash')
 
-    monkeypatch.setitem(external._LOADERS, 'clashing', ('torch' if installed else 'nowhere', load))
+    monkeypatch.setitem(packages._LOADERS, 'clashing',
+                        ('torch' if installed else 'nowhere', load, 'pip install it'))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter('always')
-        reasons = [external._import_problem('clashing') for _ in range(2)]
-    external._find_import_problem.cache_clear()
+        reasons = [packages._import_problem('clashing') for _ in range(2)]
+    packages._find_import_problem.cache_clear()
     assert len(told) == installed
     assert 'clashing cannot be imported (ImportError: a clash)' in reasons[0] == reasons[1]
 
@@ -244,19 +242,19 @@ def test_states_of_many_chunks_at_once(count, backwards, monkeypatch):
     added, start = torch.randn(2, count, 2, 3, 4, 5).double(), torch.randn(2, 2, 3, 4, 5).double()
     log = -torch.rand(2, count, 2, 4).double()
     log[:, count // 2] = -1e6
-    want = chunked._carry(added, log, start, backwards)
-    monkeypatch.setattr(chunked, '_on_cpu', lambda _: False)
-    got = chunked._carry(added, log, start, backwards)
+    want = segments._carry(added, log, start, backwards)
+    monkeypatch.setattr(segments, '_on_cpu', lambda _: False)
+    got = segments._carry(added, log, start, backwards)
     for ours, theirs in zip(got, want, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
     single = [t.float() for t in (added, log, start)]
-    for ours, theirs in zip(chunked._carry(*single, backwards), want, strict=True):
+    for ours, theirs in zip(segments._carry(*single, backwards), want, strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_the_scan_as_gpus_walk_it(monkeypatch):
     """All tokens at a time, states from products; values and every gradient."""
-    monkeypatch.setattr(chunked, '_on_cpu', lambda _: False)
+    monkeypatch.setattr(segments, '_on_cpu', lambda _: False)
     leaves = [t.requires_grad_() for t in inputs(1200, heads=2, width=4, dtype=torch.float64)]
     ours, theirs = chunked.ssd_chunked(*leaves, chunk_size=16), ssd_reference(*leaves)
     weight = torch.randn_like(ours)

@@ -21,9 +21,11 @@ test_pipeline = [
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
+    pin_memory=True,
     batch_size=4,
     num_workers=4,
     persistent_workers=True,
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -34,6 +36,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,

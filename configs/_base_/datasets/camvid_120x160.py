@@ -5,7 +5,7 @@ data_root = 'data/camvid'
 num_classes = 11
 # Without weights, small networks learn none of poles, signs, pedestrians and bicyclists, which are
 # 3% of the pixels, in some hundred iterations. These are the last column of
-#   python tools/check_data.py configs/seg/camvid_vit-nano.py
+#   python tools/check_data.py configs/seg/fcn_vit-nano_camvid.py
 class_weight = [0.53, 0.45, 2.19, 0.39, 1.00, 0.65, 1.96, 1.41, 0.89, 2.53, 2.97]
 crop_size = (120, 160)
 load_labels = dict(type='mmvitlin.LoadSegLabels', num_classes=num_classes, void_labels=[11])
@@ -28,6 +28,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -37,6 +38,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,

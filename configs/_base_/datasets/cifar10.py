@@ -22,6 +22,7 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True),
     dataset=dict(
         type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline))
@@ -29,6 +30,7 @@ val_dataloader = dict(
     batch_size=256,
     num_workers=1,
     collate_fn=dict(type='default_collate'),
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CustomDataset', data_root=data_root, data_prefix='test', pipeline=test_pipeline))

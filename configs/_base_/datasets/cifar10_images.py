@@ -10,6 +10,7 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=1,
     persistent_workers=True,
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True, salt=1),  # fine-tuning has 0
     dataset=dict(
         type='CustomDataset',

@@ -5,6 +5,9 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=4,
     persistent_workers=True,
+    pin_memory=True,
+    collate_fn=dict(type='default_collate'),
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True, salt=1),  # fine-tuning has 0
     dataset=dict(
         type='CityscapesDataset',
@@ -16,5 +19,5 @@ train_dataloader = dict(
             dict(type='RandomCrop', crop_size=(1024, 1024)),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PhotoMetricDistortion'),
-            dict(type='PackSegInputs'),
+            dict(type='mmvitlin.PackImage'),
         ]))

@@ -30,6 +30,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=4,
     persistent_workers=True,
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -42,6 +43,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
@@ -52,7 +54,7 @@ val_dataloader = dict(
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='CocoMetric',
+    type='mmvitlin.CocoScores',
     ann_file=data_root + '/annotations/instances_val2017.json',
     metric=['bbox', 'segm'])
 test_evaluator = val_evaluator

@@ -1,5 +1,5 @@
-# ImageNet-1K classification at 224x224 in the folder layout (train/<class>, val/<class>); tests see
-# the whole shorter side, as Adventurer's do, where others cut 224 out of 256
+# ImageNet-1K classification at 224x224 in the folder layout (train/<class>, val/<class>); tests cut
+# 224 out of 256 (crop ratio 0.875), as Adventurer's do at this size
 data_root = 'data/imagenet'
 num_classes = 1000
 data_preprocessor = dict(
@@ -23,7 +23,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='mmvitlin.LoadImage'),
-    dict(type='ResizeEdge', scale=224, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
@@ -32,6 +32,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededSampler', shuffle=True),
     dataset=dict(
         type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline))
@@ -40,6 +41,7 @@ val_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
+    worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CustomDataset', data_root=data_root, data_prefix='val', pipeline=test_pipeline))

@@ -1,4 +1,5 @@
-# imagenet_224.py at 448x448
+# imagenet_224.py at 448x448; tests see the whole shorter side (crop ratio 1.0), as Adventurer's do
+# with larger images or smaller patches
 _base_ = ['./imagenet_224.py']
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),

@@ -1,6 +1,6 @@
 # The built-in street scenes, drawn at 512x1024 by tools/make_streets.py and trained across scales:
 # crops of 256x512 from images at half to their whole size.
-_base_ = ['./streets_256x512.py']
+_base_ = ['./cityscapes_1024x1024.py']
 data_root = 'data/streets'
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
@@ -16,6 +16,8 @@ test_pipeline = [
     {{_base_.load_labels}},
     dict(type='PackSegInputs'),
 ]
-train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
+train_dataloader = dict(
+    batch_size=4, num_workers=1, dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=4, num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader

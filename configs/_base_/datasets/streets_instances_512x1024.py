@@ -1,7 +1,11 @@
 # the things of the built-in street scenes, drawn at 512x1024 by tools/make_streets.py; crops of
 # 256x512
-_base_ = ['./cityscapes_instances_1024.py']
+_base_ = ['./coco_instances_1024.py']
 data_root = 'data/streets'
+metainfo = dict(  # those of cityscapes_instances_1024.py
+    classes=('person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle'),
+    palette=[(220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100),
+             (0, 0, 230), (119, 11, 32)])
 train_pipeline = [
     dict(type='mmvitlin.LoadImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -28,11 +32,21 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     sampler=dict(_delete_=True, type='mmvitlin.SeededInfiniteSampler', shuffle=True),
-    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+    dataset=dict(
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/instancesonly_filtered_gtFine_train.json',
+        data_prefix=dict(img='leftImg8bit/train'),
+        pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=4,
     num_workers=1,
-    dataset=dict(data_root=data_root, pipeline=test_pipeline))
+    dataset=dict(
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/instancesonly_filtered_gtFine_val.json',
+        data_prefix=dict(img='leftImg8bit/val'),
+        pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(
     type='mmvitlin.InstanceMetric',

@@ -1,4 +1,4 @@
-# the softmax twin of classifier_adventurer-pico.py
+# the softmax baseline of classifier_adventurer-pico.py
 _base_ = ['./classifier_adventurer-pico.py']
 model = dict(
     backbone=dict(

@@ -1,4 +1,4 @@
-# the softmax twin of fcn_adventurer-nano.py: a ViT of 128 channels and 8 blocks
+# the softmax baseline of fcn_adventurer-nano.py: a ViT of 128 channels and 8 blocks
 _base_ = ['./fcn_adventurer-nano.py']
 model = dict(
     backbone=dict(

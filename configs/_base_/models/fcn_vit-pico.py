@@ -1,4 +1,4 @@
-# the softmax twin of fcn_adventurer-pico.py: a ViT of 64 channels and 4 blocks
+# the softmax baseline of fcn_adventurer-pico.py: a ViT of 64 channels and 4 blocks
 _base_ = ['./fcn_adventurer-pico.py']
 model = dict(
     backbone=dict(

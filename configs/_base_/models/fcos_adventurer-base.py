@@ -13,10 +13,14 @@ model = dict(
         arch='base',
         img_size=(1024, 1024),
         patch_size=16,
-        drop_path_rate=0.1),
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/linearizer_adventurer-base_in1k-224/student.pth',
+            prefix='backbone.')),
     neck=dict(type='mmvitlin.SimpleFPN', in_channels=768, strides=(8, 16, 32, 64, 128)),
     bbox_head=dict(
-        type='FCOSHead',
+        type='mmvitlin.FCOSHead',
         num_classes=80,
         in_channels=256,
         stacked_convs=4,

@@ -7,4 +7,4 @@ model = dict(
     teacher=dict(
         **normalisation,
         backbone=dict(img_size=32, model_kwargs=dict(patch_size=4)),
-        checkpoint='work_dirs/cifar10_vit-pico/iter_2000.pth'))
+        checkpoint='work_dirs/vit-pico_cifar10/iter_400.pth'))

@@ -15,7 +15,11 @@ model = dict(
         arch='base',
         img_size=(1024, 1024),
         patch_size=16,
-        drop_path_rate=0.1),
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/linearizer_adventurer-base_in1k-224/student.pth',
+            prefix='backbone.')),
     neck=dict(type='mmvitlin.SimpleFPN', in_channels=768),
     rpn_head=dict(
         type='RPNHead',
@@ -23,17 +27,17 @@ model = dict(
         feat_channels=256,
         num_convs=2,
         anchor_generator=dict(
-            type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0],
+            type='mmvitlin.AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0],
             strides=[4, 8, 16, 32, 64]),
         bbox_coder=dict(
-            type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.],
+            type='mmvitlin.DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.],
             target_stds=[1., 1., 1., 1.]),
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
         loss_bbox=dict(type='L1Loss', loss_weight=1.0)),
     roi_head=dict(
         type='StandardRoIHead',
         bbox_roi_extractor=dict(
-            type='SingleRoIExtractor',
+            type='mmvitlin.SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32]),
@@ -49,12 +53,12 @@ model = dict(
             norm_cfg=norm_cfg,
             reg_class_agnostic=False,
             bbox_coder=dict(
-                type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.],
+                type='mmvitlin.DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.],
                 target_stds=[0.1, 0.1, 0.2, 0.2]),
             loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
             loss_bbox=dict(type='L1Loss', loss_weight=1.0)),
         mask_roi_extractor=dict(
-            type='SingleRoIExtractor',
+            type='mmvitlin.SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32]),

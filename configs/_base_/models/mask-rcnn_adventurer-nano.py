@@ -4,7 +4,12 @@ model = dict(
     data_preprocessor=dict(
         batch_augments=[dict(type='BatchFixedSizePad', size=(256, 512), pad_mask=True)]),
     backbone=dict(
-        arch=dict(_delete_=True, embed_dims=128, num_layers=8), img_size=(256, 512)),
+        _delete_=True,
+        type='mmvitlin.Adventurer',
+        arch=dict(embed_dims=128, num_layers=8),
+        img_size=(256, 512),
+        patch_size=16,
+        drop_path_rate=0.1),
     neck=dict(in_channels=128, out_channels=64, strides=(4, 8, 16, 32, 64)),
     rpn_head=dict(
         in_channels=64, feat_channels=64, num_convs=1,

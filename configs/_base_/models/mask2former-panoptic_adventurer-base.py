@@ -23,7 +23,11 @@ model = dict(
         img_size=(1024, 1024),
         patch_size=16,
         out_indices=(2, 5, 8, 11),
-        drop_path_rate=0.1),
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/linearizer_adventurer-base_in1k-224/student.pth',
+            prefix='backbone.')),
     neck=dict(
         type='mmvitlin.SimpleFPN', in_channels=768, out_channels=None, strides=(4, 8, 16, 32)),
     panoptic_head=dict(

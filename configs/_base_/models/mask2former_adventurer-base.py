@@ -2,6 +2,7 @@
 _base_ = ['./upernet_adventurer-base.py', './mask2former_parts.py']
 class_count = 19
 model = dict(
+    neck=dict(out_channels=None),
     decode_head=dict(
         _delete_=True,
         type='Mask2FormerHead',

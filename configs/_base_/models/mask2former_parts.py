@@ -4,7 +4,7 @@ attention = dict(
     embed_dims=256, num_heads=8, attn_drop=0.0, proj_drop=0.0, dropout_layer=None,
     batch_first=True)
 pixel_decoder = dict(
-    type='mmdet.MSDeformAttnPixelDecoder',
+    type='mmvitlin.MSDeformAttnPixelDecoder',
     num_outs=3,
     norm_cfg=dict(type='GN', num_groups=32),
     act_cfg=dict(type='ReLU'),

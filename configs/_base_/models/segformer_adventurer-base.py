@@ -1,6 +1,7 @@
 # SegFormer's all-MLP head on a SimpleFPN over four depths of Adventurer-B
 _base_ = ['./upernet_adventurer-base.py']
 model = dict(
+    neck=dict(out_channels=None),
     decode_head=dict(
         _delete_=True,
         type='SegformerHead',
@@ -11,5 +12,6 @@ model = dict(
         num_classes=19,
         norm_cfg={{_base_.norm_cfg}},
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0)),
+        loss_decode=dict(
+            type='mmvitlin.PixelCrossEntropyLoss', avg_non_ignore=True, loss_weight=1.0)),
     auxiliary_head=None)

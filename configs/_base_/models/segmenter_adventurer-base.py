@@ -15,5 +15,6 @@ model = dict(
         num_heads=12,
         embed_dims=768,
         dropout_ratio=0.0,
-        loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0)),
+        loss_decode=dict(
+            type='mmvitlin.PixelCrossEntropyLoss', avg_non_ignore=True, loss_weight=1.0)),
     auxiliary_head=None)

@@ -1,13 +1,9 @@
-# the softmax twin: UPerNet on CLIP ViT-B/16, attention through fused kernels
-_base_ = ['./upernet_adventurer-base.py']
+# the softmax baseline: UPerNet on CLIP ViT-B/16, attention through fused kernels
+_base_ = ['./upernet_adventurer-base.py', './vit_backbones.py']
 model = dict(
-    data_preprocessor=dict(
-        mean=[122.7709, 116.7460, 104.0937], std=[68.5005, 66.6322, 70.3232]),
+    data_preprocessor=_base_.clip_normalization,
     backbone=dict(
         _delete_=True,
-        type='mmvitlin.TimmViT',
-        model_name='vit_base_patch16_clip_quickgelu_224.openai',
-        pretrained=True,
+        **_base_.clip_vit_base,
         img_size=(1024, 1024),
-        out_indices=(2, 5, 8, 11),
-        drop_path_rate=0.1))
+        out_indices=(2, 5, 8, 11)))

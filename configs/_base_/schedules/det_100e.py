@@ -1,9 +1,10 @@
 # 100 epochs of AdamW with layer decay, batch 64: ViTDet's long schedule, and an averaged
 # copy of the weights, which is ours: of about the last 1,000 steps, so that it follows the falls of
 # the rate in short schedules too
+_base_ = ['../default_runtime.py']
 max_epochs = 100
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmvitlin.OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),
     constructor='mmvitlin.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(
@@ -20,10 +21,6 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval
 auto_scale_lr = dict(base_batch_size=64, enable=True)
 custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3)]
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='coco/bbox_mAP'),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
+    logger=dict(interval=50),
+    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='coco/bbox_mAP'),
     visualization=dict(type='DetVisualizationHook'))

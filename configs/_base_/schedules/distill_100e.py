@@ -1,9 +1,11 @@
 # 100 epochs of AdamW for distillation without labels, batch 1024 (8 devices x 128)
+_base_ = ['../default_runtime.py']
 max_epochs = 100
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmvitlin.OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
     clip_grad=dict(max_norm=3.0),
+    constructor='mmvitlin.MergedOptimWrapperConstructor',
     paramwise_cfg=dict(
         norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.,
         custom_keys=dict(
@@ -17,8 +19,5 @@ param_scheduler = [
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=1024, enable=True)
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=100),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
+    logger=dict(interval=100),
+    checkpoint=dict(interval=1, max_keep_ckpts=2))

@@ -1,10 +1,12 @@
 # 80k iterations of AdamW for distillation without labels, meant for 16 images a step; the rate
 # follows another number in proportion
+_base_ = ['../default_runtime.py']
 max_iters = 80000
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmvitlin.OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.95), weight_decay=0.05),
     clip_grad=dict(max_norm=3.0),
+    constructor='mmvitlin.MergedOptimWrapperConstructor',
     paramwise_cfg=dict(
         norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.,
         custom_keys=dict(
@@ -17,8 +19,5 @@ param_scheduler = [
 auto_scale_lr = dict(enable=True, base_batch_size=16)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=8000, max_keep_ckpts=2),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
+    logger=dict(interval=50, log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=8000, max_keep_ckpts=2))

@@ -1,9 +1,10 @@
 # Mask2Former's 50 epochs, batch 16: a tenth of the rate for the backbone, gradients clipped;
 # vectors, embeddings and tokens do not decay
+_base_ = ['../default_runtime.py']
 max_epochs = 50
 plain = dict(decay_mult=0.)
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmvitlin.OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     constructor='mmvitlin.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(
@@ -17,9 +18,6 @@ param_scheduler = dict(
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
 auto_scale_lr = dict(base_batch_size=16, enable=True)
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=5, max_keep_ckpts=2),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
+    logger=dict(interval=50),
+    checkpoint=dict(interval=5, max_keep_ckpts=2),
     visualization=dict(type='DetVisualizationHook'))

@@ -1,6 +1,6 @@
 # a switch: shard gradients and optimiser over all processes with DeepSpeed
 # (ZeRO-2), in bfloat16; pip install 'mmvitlin[deepspeed]'
-runner_type = 'FlexibleRunner'
+runner_type = 'mmvitlin.FlexibleRunner'
 strategy = dict(
     type='mmvitlin.DeepSpeedStrategy',
     bf16=dict(enabled=True),

@@ -9,6 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmvitlin.engine.hooks.finite_loss import FiniteLossHook
 from mmvitlin.registry import HOOKS
 
 
@@ -20,13 +21,15 @@ class AverageBuffersHook(Hook):
 
     Where batch norm is not synchronised (on CPUs, or with ``sync_bn=None``) each process has
     statistics of its own samples: each would validate another network than the others, and the
-    checkpoint would hold the first one's. One reduction of a few thousand numbers a step; nothing
-    where there is one process, no batch norm, or a synchronised one.
+    checkpoint would hold the first one's. They go along with the reduction of ``FiniteLossHook``,
+    and have one of their own without it; nothing where there is one process, no batch norm, or a
+    synchronised one.
     """
     priority = 'VERY_HIGH'  # before averaged weights, validation and checkpoints
 
     def __init__(self):
         self._statistics: list[torch.Tensor] = []
+        self._finite_loss: FiniteLossHook | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Find them."""
@@ -36,14 +39,26 @@ class AverageBuffersHook(Hook):
                 t for m in model.modules()
                 if isinstance(m, _BatchNorm) and not isinstance(m, nn.SyncBatchNorm)
                 for t in (m.running_mean, m.running_var) if t is not None]
+        self._finite_loss = next((h for h in runner.hooks if isinstance(h, FiniteLossHook)), None)
+        if self._finite_loss is not None and self._statistics:
+            self._finite_loss.shares['buffers'] = self._together
+
+    def _together(self) -> torch.Tensor:
+        return torch.cat([t.flatten() for t in self._statistics])
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
                          outputs=None) -> None:
         """Average them."""
         if not self._statistics:
             return
-        together = torch.cat([t.flatten() for t in self._statistics])
-        all_reduce(together, op='mean')
+        if self._finite_loss is not None and 'buffers' in self._finite_loss.shared:
+            together = self._finite_loss.shared['buffers']
+            if together is None:  # the step was left out, and they are as before
+                return
+            together = together / get_world_size()
+        else:
+            together = self._together()
+            all_reduce(together, op='mean')
         for mine, common in zip(self._statistics,
                                 together.split([t.numel() for t in self._statistics]), strict=True):
             mine.copy_(common.view_as(mine))

@@ -1,7 +1,7 @@
 """A loss that is no number is caught at its step."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import torch
@@ -12,9 +12,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmvitlin.engine.hooks.finite_on_device import AtStep, DeviceCheck, Step, fits
 from mmvitlin.engine.hooks.step_seed import StepSeedHook
-from mmvitlin.errors import NonFiniteLossError
+from mmvitlin.models.utils.watching import Watcher
 from mmvitlin.registry import HOOKS
+from mmvitlin.utils.errors import NonFiniteLossError
 
 _SHOWN = 8
 _HALVINGS = 30  # from 65,536 to 6e-5
@@ -24,11 +26,21 @@ _HALVINGS = 30  # from 65,536 to 6e-5
 class FiniteLossHook(Hook):
     """Stop a run, or skip the step, where the loss or the gradient is NaN or infinite.
 
-    Before the optimiser sees it: weights are never touched by such a step, and running statistics
-    are put back. The batch's files are named, and the module whose output first went non-finite
-    when the step is computed again with the same randomness; of several processes, those that
-    met it. A loss scaler of float16 training skips such steps itself and halves its scale; the run
-    ends where it did nothing else for 30 steps.
+    Before the optimiser sees it: weights are never touched by such an update, and running
+    statistics are put back. Losses and the gradient's norm are looked at together, once a step,
+    for the host must wait for the device to see them; where gradients of several steps add up, each
+    loss is looked at before it can spoil the sum. The batch's files are named, and the module
+    whose output first went non-finite when the step is computed again with the same randomness; of
+    several processes, those that met it. A loss scaler of float16 training skips such steps itself
+    and halves its scale; the run ends where it did nothing else for 30 steps.
+
+    With a fused optimiser, which is what runs on GPUs have, the host does not wait: the device
+    leaves the update out, and all that follow, and the run ends up to ten steps later, before
+    anything is saved or validated (:mod:`mmvitlin.engine.hooks.finite_on_device`).
+    Several processes agree by one reduction a step, which the host waits for. Hooks that have
+    something to add up over processes give it along: ``shares`` names functions of 1-D tensors,
+    called at that reduction; ``shared`` holds the sums until the next step, None of a step that was
+    left out.
 
     Args:
         action: 'stop' or 'skip'.
@@ -43,27 +55,51 @@ class FiniteLossHook(Hook):
         if action not in ('stop', 'skip'):
             raise ValueError(f"action must be 'stop' or 'skip', got '{action}'")
         self.action, self.limit, self.skipped = action, limit, 0
+        self.shares: dict[str, Callable[[], Tensor]] = {}
+        self.shared: dict[str, Tensor | None] = {}
         self._batch: object = None
+        self._losses: list[Tensor] = []  # of the steps that the next update comes from
         self._statistics: list[tuple[Tensor, Tensor]] = []
+        self._on_device: DeviceCheck | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Stand before the optimiser."""
         wrapper = runner.optim_wrapper
+        if self.action == 'stop' and fits(wrapper):
+            device = next(runner.model.parameters()).device
+            self._on_device = DeviceCheck(
+                runner, lambda: _total_norm(_gradients(wrapper), device), lambda: self._batch,
+                self._end)
+            return
         update, step = wrapper.update_params, wrapper.step
+        scaler = getattr(wrapper, 'loss_scaler', None)
+        scales = scaler is not None and scaler.is_enabled()
+        accumulates = getattr(wrapper, '_accumulative_counts', 1) > 1
 
-        def guarded_update(loss: Tensor, *args, **kwargs) -> None:
-            if self._finite(loss):
-                update(loss, *args, **kwargs)
-            else:
+        def kept_update(loss: Tensor, *args, **kwargs) -> None:
+            if accumulates and not self._finite([loss.detach()]):
                 self._refuse(runner, f'the loss is {float(loss.detach()):g}', loss)
+                return
+            self._losses += [] if accumulates else [loss.detach()]
+            update(loss, *args, **kwargs)
 
         def guarded_step(*args, **kwargs) -> None:
-            norm = _total_norm(_gradients(wrapper), next(runner.model.parameters()).device)
-            if self._finite(norm):
-                self.skipped = 0
-                step(*args, **kwargs)
-            else:
+            losses, self._losses = self._losses, []
+            norm = torch.zeros((), device=next(runner.model.parameters()).device) if scales else \
+                _total_norm(_gradients(wrapper), next(runner.model.parameters()).device)
+            gathers = not accumulates or _is_sharded(wrapper)  # else all have the same gradients
+            if self._finite([*losses, norm], gathers):
+                (watched_step if scales else counted_step)(*args, **kwargs)
+                return
+            if not losses or self._finite(losses, gathers):
                 self._refuse(runner, f'the norm of the gradient is {float(norm):g}', norm)
+            else:  # on this process or on another, whose gradients are everybody's
+                value = next((x for x in losses if not torch.isfinite(x).all()), losses[-1])
+                self._refuse(runner, f'the loss is {float(value):g}', value)
+
+        def counted_step(*args, **kwargs) -> None:
+            self.skipped = 0
+            step(*args, **kwargs)
 
         def watched_step(*args, **kwargs) -> None:
             before = scaler.get_scale()
@@ -74,13 +110,35 @@ class FiniteLossHook(Hook):
                     runner, f'no gradient was finite for {self.skipped} steps, the loss scale fell '
                     f'to {scaler.get_scale():g}', torch.tensor(float('nan'))))
 
-        scaler = getattr(wrapper, 'loss_scaler', None)
-        wrapper.update_params = guarded_update
-        wrapper.step = watched_step if scaler is not None and scaler.is_enabled() else guarded_step
+        wrapper.update_params, wrapper.step = kept_update, guarded_step
+
+    def _end(self, runner: AtStep, step: Step) -> None:
+        """End the run for a step that the device left out."""
+        self._batch = step.batch
+        fine = self._finite([step.loss])
+        what, value = ('the norm of the gradient', step.norm) if fine else ('the loss', step.loss)
+        raise NonFiniteLossError(self._describe(runner, f'{what} is {float(value):g}', value))
+
+    def _look(self) -> None:
+        if self._on_device is not None:
+            self._on_device.look()
+
+    def before_val(self, runner: Runner) -> None:
+        """No weights are scored before all steps were looked at."""
+        self._look()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Nor saved."""
+        self._look()
+
+    def after_train(self, runner: Runner) -> None:
+        """Nor given out."""
+        self._look()
 
     def _refuse(self, runner: Runner, what: str, value: Tensor) -> None:
         """Leave the step out, or end the run."""
         self._restore()
+        self.shared = dict.fromkeys(self.shared)
         for group in _of_deepspeed(runner.optim_wrapper):  # else the next step adds to them
             runner.optim_wrapper.optimizer.averaged_gradients[group] = None
         message = self._describe(runner, what, value)
@@ -92,7 +150,9 @@ class FiniteLossHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Keep the batch, to name its files, and what normalisation layers will change."""
-        self._batch = data_batch
+        self._batch, self.shared = data_batch, {}
+        if self._on_device is not None:
+            return  # the run ends with the step
         self._statistics = [(buffer, buffer.clone()) for module in runner.model.modules()
                             if getattr(module, 'track_running_stats', False)
                             for buffer in module.buffers(recurse=False)]
@@ -102,13 +162,20 @@ class FiniteLossHook(Hook):
             for buffer, before in self._statistics:
                 buffer.copy_(before)
 
-    @staticmethod
-    def _finite(loss: Tensor) -> bool:
-        """On every process, so that none waits for another."""
-        fine = torch.isfinite(loss.detach()).all().float()
-        if get_world_size() > 1:
-            dist.all_reduce(fine, dist.ReduceOp.MIN)
-        return bool(fine)
+    def _finite(self, values: list[Tensor], gathers: bool = True) -> bool:
+        """Whether all are, on every process where they are gathered; the host waits once."""
+        fine = torch.stack([torch.isfinite(value).all() for value in values]).all()
+        if get_world_size() == 1 or not gathers:
+            return bool(fine)
+        parts = {'bad': (~fine).float()[None]}
+        if not self.shared:  # of a step that adds up gradients, the first reduction
+            parts |= {name: give().float().to(fine.device) for name, give in self.shares.items()}
+        together = torch.cat(list(parts.values()))
+        dist.all_reduce(together)
+        sums = dict(zip(parts, together.split([p.numel() for p in parts.values()]), strict=True))
+        bad = sums.pop('bad')
+        self.shared |= sums
+        return float(bad) == 0.
 
     def _describe(self, runner: Runner, what: str, value: Tensor) -> str:
         files = list(_files(self._batch))
@@ -124,39 +191,75 @@ class FiniteLossHook(Hook):
             mine = '. '.join(text for text in everyone if text) or mine
         return (f'{mine}. The weights are those of the step before. '
                 'Lower the learning rate or clip gradients, train in float32, or look at the '
-                "files; custom_hooks=[dict(type='mmvitlin.FiniteLossHook', action='skip')] goes "
-                'on without such steps.')
+                'files; --cfg-options default_hooks.finite_loss.action=skip goes on without such '
+                'steps.')
 
     def _culprit(self, runner: Runner) -> str:
-        """Compute the step once more and listen to every module."""
+        """Compute the step once more, by the code it ran, and look at every output."""
         model = getattr(runner.model, 'module', runner.model)
-        first: list[str] = []
-        handles = [module.register_forward_hook(
-            lambda m, args, output, name=name: first.append(name)
-            if not first and not _all_finite(output) else None)
-            for name, module in _named_modules(model) if name]
         weights = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
+        try:
+            first, called, finite = self._again(runner, model, Watcher)
+            if first is not None and not any(name.startswith(f'{first}.') for name in called) \
+                    and any(name.startswith(f'{first}.') for name, _ in _named_modules(model)):
+                inner, *_ = self._again(runner, model, _called)
+                first = f'{inner}\' (its block ran tile by tile)' if f'{inner}.'.startswith(
+                    f'{first}.') else f'{first}\', which ran tile by tile; run module by module ' \
+                    'it is finite'
+            elif first is not None:
+                first += '\''
+        except Exception as error:
+            return f'computing it again failed ({type(error).__name__}: {error})'
+        if weights:
+            return f'weights are not finite already: {weights[:3]}'
+        if first is not None:
+            return f"the first output that is not finite is that of '{first}"
+        if finite:
+            return 'computed again with the same randomness, all outputs and losses were finite'
+        return 'every module gave finite outputs, so it is in the loss itself'
+
+    def _again(self, runner: Runner, model: nn.Module, hook: Callable
+               ) -> tuple[str | None, set[str], bool]:
+        """The module with the first output that is not finite, all that were seen, and whether the
+        losses are finite."""
+        called: set[str] = set()
+        first: list[str] = []
+
+        def look(name: str) -> Callable:
+            def see(module: nn.Module, output) -> None:
+                called.add(name)
+                if not first and not _all_finite(output):
+                    first.append(name)
+            return see
+
+        handles = [module.register_forward_hook(hook(look(name)))
+                   for name, module in _named_modules(model) if name]
         try:
             StepSeedHook().before_train_iter(runner, 0)
             context = getattr(runner.optim_wrapper, 'optim_context', lambda model: nullcontext())
             halved = getattr(runner.model, '_cast_inputs_half', lambda data: data)  # by DeepSpeed
-            with torch.no_grad(), context(runner.model):
-                model(**halved(model.data_preprocessor(self._batch, True)), mode='loss')
-        except Exception as error:
-            return f'computing it again failed ({type(error).__name__}: {error})'
+            with torch.enable_grad(), context(runner.model):  # else other code runs
+                losses = model(**halved(model.data_preprocessor(self._batch, True)), mode='loss')
         finally:
             for handle in handles:
                 handle.remove()
-        if weights:
-            return f'weights are not finite already: {weights[:3]}'
-        if first:
-            return f"the first output that is not finite is that of '{first[0]}'"
-        return 'every module gave finite outputs, so it is in the loss itself'
+        return (first or [None])[0], called, _all_finite(losses)
+
+
+def _called(see: Callable) -> Callable:
+    """A forward hook; it makes blocks run module by module."""
+    return lambda module, args, output: see(module, output)
 
 
 def _of_deepspeed(wrapper) -> dict[int, list[Tensor] | None]:
     """Where DeepSpeed keeps this process's part of the gradients, by group."""
     return getattr(wrapper.optimizer, 'averaged_gradients', {})
+
+
+def _is_sharded(wrapper) -> bool:
+    """Whether each process has a part of the gradients alone."""
+    return bool(_of_deepspeed(wrapper)) or any(
+        hasattr(p, 'to_local') for group in wrapper.param_groups for p in group['params'])
 
 
 def _gradients(wrapper) -> list[Tensor]:

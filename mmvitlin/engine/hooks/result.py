@@ -21,9 +21,11 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 
 import mmvitlin
-from mmvitlin.engine.checkpoints import write_whole
 from mmvitlin.engine.optim import CPUAmpOptimWrapper
+from mmvitlin.engine.optim import OptimWrapper as OurOptimWrapper
 from mmvitlin.registry import HOOKS
+from mmvitlin.utils.files import write_whole
+from mmvitlin.utils.normalisation import Normalisation
 
 _LAST = 50  # iterations whose mean loss is kept
 
@@ -70,7 +72,7 @@ def precision_of(wrapper: object) -> str | None:
         return 'bfloat16'
     if isinstance(wrapper, AmpOptimWrapper):
         return str(wrapper.cast_dtype or torch.float16).removeprefix('torch.')
-    return 'float32' if type(wrapper) is OptimWrapper else None
+    return 'float32' if type(wrapper) in (OptimWrapper, OurOptimWrapper) else None
 
 
 @HOOKS.register_module()
@@ -89,11 +91,16 @@ class ResultHook(Hook):
         self.filename = filename
         self.metrics: dict[str, float] = {}
         self._start = time.perf_counter()
+        self._trains = False
 
     def before_run(self, runner: Runner) -> None:
         """Start the clock, and note the code before it changes."""
         commit()
         self._start = time.perf_counter()
+
+    def before_train(self, runner: Runner) -> None:
+        """Only a run that trains has iterations; a test may have no training data."""
+        self._trains = True
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Keep the newest metrics."""
@@ -113,11 +120,17 @@ class ResultHook(Hook):
         self.metrics = _scalars(metrics)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say in every checkpoint what its weights do not tell of the backbone."""
+        """Say in every checkpoint what weights do not tell of the backbone and of the images."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         describe = getattr(getattr(model, 'backbone', None), 'describe', None)
         if describe is not None:
             checkpoint.setdefault('meta', {})['backbone'] = describe()
+        if getattr(model, 'teacher', None) is not None and hasattr(model, 'dataset_meta'):
+            # classes are those that the teacher tells apart, not those of the images' data set
+            checkpoint.setdefault('meta', {})['dataset_meta'] = model.dataset_meta
+        normalisation = Normalisation.of_preprocessor(getattr(model, 'data_preprocessor', None))
+        if normalisation is not None:
+            checkpoint.setdefault('meta', {})['normalisation'] = normalisation.to_meta()
 
     def after_run(self, runner: Runner) -> None:
         """Write the file."""
@@ -131,7 +144,7 @@ class ResultHook(Hook):
         result = dict(
             metrics=self.metrics,
             train=scalars,
-            iterations=runner.iter,
+            iterations=runner.iter if self._trains else 0,
             seconds=round(time.perf_counter() - self._start, 1),
             seed=runner.seed,
             parameters=sum(p.numel() for p in runner.model.parameters()),

@@ -1,11 +1,13 @@
 """Randomness of a training step that depends on the step and on nothing else."""
 from __future__ import annotations
 
+from inspect import signature
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmvitlin.datasets.seeding import mix, set_seed
+from mmvitlin.datasets.samplers.seeding import mix, set_seed
 from mmvitlin.registry import HOOKS
 
 
@@ -16,9 +18,9 @@ class StepSeedHook(Hook):
     What the model draws (masks, dropout, stochastic depth) is then the same in a run that was
     killed and resumed as in one that was not, with no random state to save, and whatever the data
     pipeline drew in between. Epochs are seeded likewise, from which the loader's workers start.
-    A model with a ``step_seed`` is told one that all processes share: a distiller draws with it
-    the masks of the whole global batch and takes its own, so that they do not depend on the
-    number of processes.
+    The batch of a model whose ``forward`` takes a ``step_seed`` gets one that all processes share:
+    a distiller draws with it the masks of the whole global batch and takes its own, so that they
+    do not depend on the number of processes.
     """
     priority = 'VERY_HIGH'
 
@@ -34,5 +36,5 @@ class StepSeedHook(Hook):
         """After the batch was made, before the model sees it."""
         self._seed(runner, runner.iter)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if hasattr(model, 'step_seed'):
-            model.step_seed = mix(runner.seed or 0, runner.iter)
+        if isinstance(data_batch, dict) and 'step_seed' in signature(model.forward).parameters:
+            data_batch['step_seed'] = mix(runner.seed or 0, runner.iter)

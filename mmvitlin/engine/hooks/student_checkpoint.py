@@ -10,9 +10,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 import mmvitlin
-from mmvitlin.engine.checkpoints import write_whole
-from mmvitlin.errors import CheckpointError
 from mmvitlin.registry import HOOKS
+from mmvitlin.utils.errors import CheckpointError
+from mmvitlin.utils.files import write_whole
+from mmvitlin.utils.normalisation import Normalisation
 
 
 @HOOKS.register_module()
@@ -67,12 +68,14 @@ class StudentCheckpointHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         describe = getattr(model.backbone, 'describe', dict)
+        normalisation = Normalisation.of_preprocessor(getattr(model, 'data_preprocessor', None))
         path = Path(runner.work_dir) / self.filename
         content = io.BytesIO()
         torch.save(
             dict(meta=dict(mmvitlin_version=mmvitlin.__version__, iter=runner.iter,
                            experiment_name=runner.experiment_name, backbone=describe(),
-                           finished=finished, normalisation=_normalisation(model)),
+                           finished=finished,
+                           normalisation=normalisation.to_meta() if normalisation else {}),
                  state_dict=state), content)
         write_whole(content.getvalue(), path)
 
@@ -83,10 +86,3 @@ def _whole_state(runner: Runner) -> dict[str, torch.Tensor]:
         return runner.strategy.model_state_dict()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     return model.state_dict()
-
-
-def _normalisation(model: torch.nn.Module) -> dict[str, list[float]]:
-    """Mean and deviation of the channels that the images are normalised with, 0–255, RGB."""
-    found = {k: getattr(model.data_preprocessor, k, None) for k in ('mean', 'std')}
-    return {k: [round(float(v), 4) for v in t.flatten()] for k, t in found.items()
-            if isinstance(t, torch.Tensor)}

@@ -2,8 +2,8 @@
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
 
+from mmvitlin.engine.optim.clipping import OptimWrapper
 from mmvitlin.registry import OPTIM_WRAPPERS
 
 

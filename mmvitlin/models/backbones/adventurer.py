@@ -10,12 +10,15 @@ from timm.layers import DropPath
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mmvitlin.errors import CheckpointError
 from mmvitlin.models.backbones.base import Tokens
 from mmvitlin.models.backbones.scanned import ScannedBackbone
+from mmvitlin.models.backbones.token_stream import TokenStream
 from mmvitlin.models.layers import Mamba2, SwiGLU, resize_positions
+from mmvitlin.models.utils import LoadReport, load_backbone
+from mmvitlin.models.utils.watching import is_hooked, show
 from mmvitlin.ops import BlockWeights, block_weights, streamed_block_, trained_block
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import CheckpointError
 
 
 class AdventurerBlock(nn.Module):
@@ -27,8 +30,11 @@ class AdventurerBlock(nn.Module):
         drop_path: Probability that a sample skips a branch.
         mlp_ratio: Hidden width of the SwiGLU over C.
         mixer_cfg: Options of :class:`Mamba2`.
+        columns: Scan the patches column by column rather than row by row.
+        mlp_conv: See :class:`SwiGLU`, ``conv_kernel``.
 
-    Source: Adventurer (arXiv 2410.07599), section 3.
+    Source: Adventurer (arXiv 2410.07599), section 3; the options of columns and convolution are
+    not in it.
     """
 
     def __init__(self,
@@ -36,13 +42,15 @@ class AdventurerBlock(nn.Module):
                  reverse: bool = False,
                  drop_path: float = 0.,
                  mlp_ratio: float = 2.5,
-                 mixer_cfg: dict | None = None):
+                 mixer_cfg: dict | None = None,
+                 columns: bool = False,
+                 mlp_conv: int = 0):
         super().__init__()
-        self.reverse = reverse
+        self.reverse, self.columns = reverse, columns
         self.norm = nn.RMSNorm(embed_dims, eps=1e-5)
         self.mixer = Mamba2(embed_dims, **(mixer_cfg or {}))
         self.norm_mlp = nn.RMSNorm(embed_dims, eps=1e-5)
-        self.mlp = SwiGLU(embed_dims, int(mlp_ratio * embed_dims))
+        self.mlp = SwiGLU(embed_dims, int(mlp_ratio * embed_dims), mlp_conv)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def parameters_in_order(self) -> tuple[Tensor, ...]:
@@ -58,24 +66,59 @@ class AdventurerBlock(nn.Module):
         return block_weights(self.parameters_in_order(), self.mixer.num_groups, self.norm.eps,
                              dtype)
 
-    def trained(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+    def streamed(self, x: Tensor, dtype: torch.dtype, grid: tuple[int, int] | None = None
+                 ) -> Tensor:
+        """The forward pass for inference, tile by tile; may overwrite ``x``."""
+        run = streamed_block_(self._along(x, grid), self.weights(dtype), self.reverse,
+                              behind=_behind(x, grid))
+        return self._back(run, grid)
+
+    def trained(self, x: Tensor, dtype: torch.dtype, grid: tuple[int, int] | None = None
+                ) -> Tensor:
         """The forward pass tile by tile, with little kept for the backward pass."""
         scales = (None, None)
         if self.training and not isinstance(self.drop_path, nn.Identity):
             scales = tuple(self.drop_path(x.new_ones(len(x), 1, 1)) for _ in range(2))
-        return trained_block(x, self.parameters_in_order(), self.mixer.num_groups, self.norm.eps,
-                             self.reverse, dtype, scales)
+        y = trained_block(self._along(x, grid), self.parameters_in_order(), self.mixer.num_groups,
+                          self.norm.eps, self.reverse, dtype, scales, behind=_behind(x, grid))
+        return self._back(y, grid)
 
-    def _flip(self, x: Tensor) -> Tensor:
-        return torch.cat([x[:, :-1].flip(1), x[:, -1:]], dim=1) if self.reverse else x
+    def _along(self, x: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        """Patches row by row to the order of the axis that is scanned."""
+        return _transposed(x, grid) if self.columns else x
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L + 1, C), class token last, to the same."""
-        y = self._flip(self.norm(x))
+    def _back(self, x: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        """The reverse of :meth:`_along`."""
+        return _transposed(x, grid[::-1]) if self.columns else x
+
+    def _flip(self, x: Tensor, patches: int) -> Tensor:
+        return torch.cat([x[:, :patches].flip(1), x[:, patches:]], dim=1) if self.reverse else x
+
+    def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """(B, L + n, C), patches first, to the same; what is behind them is scanned last.
+
+        Args:
+            x: Patches row by row, and behind them the class token and any queries of a head.
+            grid: (h, w) of the patches; without it, all tokens but the last are patches in a row.
+        """
+        patches = x.shape[1] - 1 if grid is None else grid[0] * grid[1]
+        y = self._flip(self._along(self.norm(x), grid), patches)
         y = torch.cat([y.mean(1, keepdim=True), y], dim=1)  # heading average
-        y = self._flip(self.mixer(y)[:, 1:])
+        y = self._back(self._flip(self.mixer(y)[:, 1:], patches), grid)
         x = x + self.drop_path(y)
-        return x + self.drop_path(self.mlp(self.norm_mlp(x)))
+        return x + self.drop_path(self.mlp(self.norm_mlp(x), grid))
+
+
+def _behind(x: Tensor, grid: tuple[int, int] | None) -> int:
+    """How many tokens of (B, N, C) stand behind the patches."""
+    return 1 if grid is None else x.shape[1] - grid[0] * grid[1]
+
+
+def _transposed(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, h·w + n, C), row by row over a grid (h, w), to column by column; the n last stay."""
+    count = grid[0] * grid[1]
+    patches = x[:, :count].unflatten(1, grid).transpose(1, 2).flatten(1, 2)
+    return torch.cat([patches, x[:, count:]], dim=1)
 
 
 @MODELS.register_module()
@@ -100,6 +143,13 @@ class Adventurer(ScannedBackbone):
         drop_path_rate: Stochastic depth at the last block, growing linearly from 0.
         mlp_ratio: Hidden width of the SwiGLU over C.
         mixer_cfg: Options of :class:`mmvitlin.models.layers.Mamba2`.
+        scan_axes: 'rows' scans every block row by row, as the paper does; 'alternate' scans two
+            blocks along rows and two along columns in turn, so that with alternating reversal
+            all four directions follow each other; or a list of the blocks that scan columns.
+        mlp_conv: Side of a depthwise convolution over the patch grid in the SwiGLU, see
+            :class:`mmvitlin.models.layers.SwiGLU`; 0 for none. It starts as the identity, so
+            weights without it load and compute the same. Blocks with one run module by module
+            on a CPU, not tile by tile.
         with_cp: See :class:`TokenBackbone`.
         frozen_stages: See :class:`TokenBackbone`.
         init_cfg: See :class:`TokenBackbone`.
@@ -109,6 +159,7 @@ class Adventurer(ScannedBackbone):
 
     Source: Adventurer (arXiv 2410.07599, CVPR 2025).
     """
+    STREAMS = True
     EXTRA_POSITIONS = 1  # the class token's
     RELEASED_REVERSED = (2, 3)  # blocks that the released weights scan from the end
     ARCHS = {
@@ -128,6 +179,8 @@ class Adventurer(ScannedBackbone):
                  drop_path_rate: float = 0.,
                  mlp_ratio: float = 2.5,
                  mixer_cfg: dict | None = None,
+                 scan_axes: str | Sequence[int] = 'rows',
+                 mlp_conv: int = 0,
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: dict | None = None):
@@ -136,22 +189,26 @@ class Adventurer(ScannedBackbone):
         dims, (height, width) = self.embed_dims, self.grid
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
         self.pos_embed = nn.Parameter(torch.zeros(1, height * width + 1, dims))
-        reversed_blocks = self._reversed_blocks(flip_schedule)
+        reversed_blocks = self._blocks_of('flip_schedule', flip_schedule, dict(
+            alternate=range(1, self.num_layers, 2), released=self.RELEASED_REVERSED))
+        columns = self._blocks_of('scan_axes', scan_axes, dict(
+            rows=(), alternate=[i for i in range(self.num_layers) if i % 4 > 1]))
         self.layers = nn.ModuleList(
-            AdventurerBlock(dims, i in reversed_blocks, rate, mlp_ratio, mixer_cfg)
+            AdventurerBlock(dims, i in reversed_blocks, rate, mlp_ratio, mixer_cfg, i in columns,
+                            mlp_conv)
             for i, rate in enumerate(self.drop_path_rates(drop_path_rate)))
         self.norm_f = nn.RMSNorm(dims, eps=1e-5)
         self._reset_parameters()
         self.freeze_stages()
 
-    def _reversed_blocks(self, schedule: str | Sequence[int]) -> set[int]:
-        if schedule == 'alternate':
-            return set(range(1, self.num_layers, 2))
-        if schedule == 'released':
-            return set(self.RELEASED_REVERSED)
+    def _blocks_of(self, key: str, schedule: str | Sequence[int],
+                   named: dict[str, Sequence[int]]) -> set[int]:
+        """Numbers of the blocks that a schedule means."""
+        if isinstance(schedule, str) and schedule in named:
+            return set(named[schedule])
         if isinstance(schedule, str) or any(not 0 <= i < self.num_layers for i in schedule):
-            raise ValueError(f"flip_schedule must be 'alternate', 'released' or block numbers "
-                             f'below {self.num_layers}, got {schedule!r}')
+            raise ValueError(f'{key} must be {", ".join(map(repr, named))} or block numbers below '
+                             f'{self.num_layers}, got {schedule!r}')
         return set(schedule)
 
     def _reset_parameters(self) -> None:
@@ -166,20 +223,33 @@ class Adventurer(ScannedBackbone):
     def describe(self) -> dict:
         """What a checkpoint must say of the network beside its weights."""
         return dict(super().describe(),
-                    reversed_blocks=[i for i, layer in enumerate(self.layers) if layer.reverse])
+                    reversed_blocks=[i for i, layer in enumerate(self.layers) if layer.reverse],
+                    column_blocks=[i for i, layer in enumerate(self.layers) if layer.columns])
 
-    def heed(self, description: dict, source: str) -> None:
-        """Take note of what a file says of its network before its weights are loaded.
+    def check_description(self, description: dict, source: str) -> None:
+        """Refuse a file by what it says of its network.
 
         Raises:
             CheckpointError: its blocks scan in other directions than this network's.
         """
-        super().heed(description, source)
-        theirs, ours = description.get('reversed_blocks'), self.describe()['reversed_blocks']
-        if theirs is not None and list(theirs) != ours:
-            raise CheckpointError(f'{source} was trained with the blocks {list(theirs)} reversed, '
-                                  f'this Adventurer reverses {ours}; set flip_schedule='
-                                  f'{list(theirs)}')
+        if 'reversed_blocks' not in description:
+            return
+        own = self.describe()
+        for key, option, done in (('reversed_blocks', 'flip_schedule', 'reversed'),
+                                  ('column_blocks', 'scan_axes', 'along columns')):
+            blocks = list(description.get(key, ()))  # files from before columns scan rows
+            if blocks != own[key]:
+                raise CheckpointError(f'{source} was trained with the blocks {blocks} {done}, this '
+                                      f'Adventurer has {own[key]} {done}; set {option}={blocks}')
+
+    def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
+        """See :class:`TokenBackbone`; convolutions that the file does not have keep their start."""
+        def with_convolutions(state: dict[str, Tensor]) -> dict[str, Tensor]:
+            if not any('.mlp.conv.' in key for key in state):
+                state = {k: v for k, v in self.state_dict().items() if '.mlp.conv.' in k} | state
+            return state
+
+        return load_backbone(self, path, prefix, transform=with_convolutions)
 
     def forward_tokens(self,
                        images: Tensor,
@@ -206,34 +276,72 @@ class Adventurer(ScannedBackbone):
         Returns:
             Layer → (B, L + 1, C), the class token last, no final norm; (h, w).
         """
+        x, grid = self._embed(images, mask)
+        deepest, found = max(layers), {}
+        for i in range(deepest + 1):
+            x = self.run_layer(i, x, grid)
+            if i in layers:
+                found[i] = x.clone() if self._in_place(x) and i < deepest else x
+        return found, grid
+
+    def _embed(self, images: Tensor, mask: Tensor | None = None
+               ) -> tuple[Tensor, tuple[int, int]]:
+        """All tokens before the first layer, and the grid of the patches."""
         patches, grid = self.patch_embed(images)
         patches = self.apply_mask(patches, mask)
         patches = patches + resize_positions(self.pos_embed[:, :-1], self.grid, grid)
         cls = (self.cls_token + self.pos_embed[:, -1:]).expand(images.shape[0], -1, -1)
-        x = torch.cat([patches, cls], dim=1)
-        tiled = self._can_tile(x)
-        in_place = tiled and not torch.is_grad_enabled()
-        deepest, found = max(layers), {}
-        for i, layer in enumerate(self.layers[:deepest + 1]):
-            if in_place:
-                x = streamed_block_(x, layer.weights(self._compute_dtype(x)), layer.reverse)
-            else:
-                run = partial(layer.trained, dtype=self._compute_dtype(x)) if tiled else layer
-                again = self.with_cp and self.training
-                x = checkpoint(run, x, use_reentrant=False) if again else run(x)
-            if i in layers:
-                found[i] = x.clone() if in_place and i < deepest else x
-        return found, grid
+        return torch.cat([patches, cls], dim=1), grid
+
+    def run_layer(self, index: int, tokens: Tensor, grid: tuple[int, int],
+                  rope: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """See :meth:`TokenBackbone.run_layer`; a scan takes no mask."""
+        layer, in_place = self.layers[index], self._in_place(tokens)
+        run, tiled = partial(layer, grid=grid), self._can_tile(tokens)
+        if tiled:
+            tiles = layer.streamed if in_place else layer.trained
+            run = partial(tiles, dtype=self._compute_dtype(tokens), grid=grid)
+        again = self.with_cp and self.training and not in_place
+        tokens = checkpoint(run, tokens, use_reentrant=False) if again else run(tokens)
+        if tiled:
+            show(layer, tokens)
+        return tokens
+
+    def forward_stream(self, images: Tensor, layer: int) -> TokenStream:
+        """See :meth:`TokenBackbone.forward_stream`."""
+        x, grid = self._embed(images)
+        for i in range(layer):
+            x = self.run_layer(i, x, grid)
+        return TokenStream(x, grid, layer, self)
+
+    def join_queries(self, stream: TokenStream, queries: Tensor) -> TokenStream:
+        """See :meth:`TokenBackbone.join_queries`.
+
+        Queries come last, where the scans of both directions have passed every patch; patches see
+        of them what the mean token in front has.
+        """
+        return stream._replace(tokens=torch.cat([stream.tokens, queries], dim=1),
+                               num_queries=queries.shape[1])
+
+    def split_queries(self, stream: TokenStream) -> tuple[Tensor, Tensor]:
+        """See :meth:`TokenBackbone.split_queries`."""
+        x, patches = self.norm_f(stream.tokens), stream.grid[0] * stream.grid[1]
+        return x[:, patches + self.EXTRA_POSITIONS:], x[:, :patches]
+
+    def _in_place(self, x: Tensor) -> bool:
+        """Whether layers write over the tokens that they are given."""
+        return not torch.is_grad_enabled() and self._can_tile(x)
 
     def _can_tile(self, x: Tensor) -> bool:
         """Whether blocks may run tile by tile rather than module by module.
 
-        On a CPU, with nobody looking into the blocks through hooks.
+        On a CPU, with nobody looking into the blocks through hooks and no convolution that looks
+        over the edges of a tile.
         """
         return (x.device.type == 'cpu' and not torch.compiler.is_compiling()
+                and self.layers[0].mlp.conv is None
                 and self.layers[0].mixer.backend in ('auto', 'torch')
-                and not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks
-                            for m in self.layers.modules()))
+                and not is_hooked(self.layers))
 
     @staticmethod
     def _compute_dtype(x: Tensor) -> torch.dtype:

@@ -10,7 +10,10 @@ import torch.nn as nn
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmvitlin.compat.mmengine import read_tensors_only
+from mmvitlin.models.backbones.token_stream import TokenStream
 from mmvitlin.models.utils import LoadReport, load_backbone
+from mmvitlin.utils.errors import ConfigError
 
 
 class Tokens(NamedTuple):
@@ -39,7 +42,9 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
     Args:
         out_type: What :meth:`forward` returns for each of ``out_indices``: 'featmap'
             (B, C, h, w), 'cls_token' (B, C), 'avg_featmap' (B, C), or 'raw' (B, L + 1, C)
-            with the patches first and the class token, if any, last.
+            with the patches first and the class token, if any, last. 'stream' stops after the
+            one layer of ``out_indices`` and returns a :class:`TokenStream`, with which the
+            queries of a head go through the layers that are left.
         out_indices: Layers to return, negative from the end. The last layer's output is
             after the final norm.
         with_cp: Recompute every block in the backward pass to save memory.
@@ -50,7 +55,8 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
             loads through :func:`mmvitlin.models.utils.load_backbone`, which refuses a
             checkpoint of another model.
     """
-    OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')
+    OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw', 'stream')
+    STREAMS = False  # whether a subclass has out_type='stream'
     embed_dims: int
     num_layers: int
     patch_size: int
@@ -62,9 +68,14 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: dict | None = None):
+        read_tensors_only()  # before init_weights asks mmengine for init_cfg's file
         super().__init__(init_cfg)
         if out_type not in self.OUT_TYPES:
             raise ValueError(f"out_type must be one of {self.OUT_TYPES}, got '{out_type}'")
+        if out_type == 'stream' and not self.STREAMS:
+            raise ConfigError(f"a {type(self).__name__} has no out_type='stream', so no queries of "
+                              'a head can go through its last layers; take a TimmViT or an '
+                              'Adventurer')
         self.out_type, self._out_indices, self.with_cp = out_type, out_indices, with_cp
         self.frozen_stages = frozen_stages
 
@@ -72,6 +83,26 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
     def out_indices(self) -> tuple[int, ...]:
         """Asked layers, counted from 0."""
         return self.layer_indices(self._out_indices)
+
+    @property
+    def first_query_layer(self) -> int | None:
+        """Number of the first layer that queries pass with ``out_type='stream'``, else None.
+
+        Raises:
+            ConfigError: ``out_indices`` is not one layer, or no layer is left for queries.
+        """
+        if self.out_type != 'stream':
+            return None
+        if len(self.out_indices) != 1 or self.out_indices[0] == self.num_layers - 1:
+            raise ConfigError(f"backbone.out_type='stream' needs backbone.out_indices to be the "
+                              f'one layer after which queries join, before the last of '
+                              f'{self.num_layers}; got {self._out_indices}')
+        return self.out_indices[0] + 1
+
+    @property
+    def layer_dims(self) -> tuple[int, ...]:
+        """Width of each layer's tokens."""
+        return (self.embed_dims, ) * self.num_layers
 
     def layer_indices(self, layers: int | Sequence[int]) -> tuple[int, ...]:
         """Normalise layer numbers.
@@ -130,7 +161,38 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) to a tuple over ``out_indices``, as ``out_type`` says."""
+        if self.out_type == 'stream':
+            return (self.forward_stream(images, self.first_query_layer), )
         return tuple(self._format(t) for t in self.forward_tokens(images, self.out_indices))
+
+    def forward_stream(self, images: Tensor, layer: int) -> TokenStream:
+        """Tokens of (B, 3, H, W) before layer ``layer``, which is not run."""
+        raise NotImplementedError(f'{type(self).__name__} has no stream of tokens')
+
+    def join_queries(self, stream: TokenStream, queries: Tensor) -> TokenStream:
+        """A stream with queries (B, Q, C) at the place that the backbone has for them."""
+        raise NotImplementedError(f'{type(self).__name__} takes no queries')
+
+    def run_layer(self, index: int, tokens: Tensor, grid: tuple[int, int],
+                  rope: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Tokens (B, N, C) through one layer; without gradients they may be overwritten.
+
+        Args:
+            index: Of the layer.
+            tokens: In the backbone's own order.
+            grid: (h, w) of the patches.
+            rope: Rotary angles, of backbones that have them.
+            mask: bool (B, Q, N), what each of the first Q tokens sees, of layers that take one.
+        """
+        raise NotImplementedError(f'{type(self).__name__} takes no queries')
+
+    def split_queries(self, stream: TokenStream) -> tuple[Tensor, Tensor]:
+        """Queries (B, Q, C) and patches (B, h·w, C) of a stream, after the final norm."""
+        raise NotImplementedError(f'{type(self).__name__} takes no queries')
+
+    def can_mask(self, layer: int) -> bool:
+        """Whether :meth:`run_layer` takes a mask there."""
+        return False
 
     def _format(self, tokens: Tokens) -> Tensor:
         if self.out_type == 'featmap':

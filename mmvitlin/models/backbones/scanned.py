@@ -41,10 +41,10 @@ class ScannedBackbone(TokenBackbone):
         self.arch = self._arch_of(arch)
         self.embed_dims, self.num_layers = self.arch['embed_dims'], self.arch['num_layers']
         self.patch_size = patch_size
+        _ = self.first_query_layer  # raises where there is none
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.grid = (max(height // patch_size, 1), max(width // patch_size, 1))
         self.patch_embed = PatchEmbed(self.embed_dims, patch_size)
-        self._loaded_grid: list[int] | None = None  # of the file that is being loaded
         self.register_load_state_dict_pre_hook(self._resize_loaded_positions)
 
     @classmethod
@@ -73,13 +73,10 @@ class ScannedBackbone(TokenBackbone):
         """What a checkpoint must say of the network beside its weights."""
         return dict(grid=list(self.grid))
 
-    def heed(self, description: dict, source: str) -> None:
-        """Take note of what a file says of its network before its weights are loaded."""
-        self._loaded_grid = description.get('grid')
-
     @staticmethod
-    def _resize_loaded_positions(self, state_dict, prefix, *_) -> None:
-        """Fit positions learned at another size, square unless the file said otherwise."""
-        old, self._loaded_grid = self._loaded_grid, None  # holds for one loading
+    def _resize_loaded_positions(self, state_dict, prefix, local_metadata, *_) -> None:
+        """Fit positions learned at another size, square unless the file said otherwise; see
+        :func:`mmvitlin.models.utils.checkpoint.with_description`."""
+        old = local_metadata.get('description', {}).get('grid')
         fit_loaded_positions(state_dict, prefix + 'pos_embed', self.pos_embed, self.grid, old,
                              last=self.EXTRA_POSITIONS)

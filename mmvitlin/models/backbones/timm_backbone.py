@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 
 import timm
@@ -13,8 +14,9 @@ from timm.layers import LayerNorm2d
 from torch import Tensor
 
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
-from mmvitlin.models.backbones.timm_models import create, nearest
+from mmvitlin.models.backbones.timm_models import create, nearest, weights_filter
 from mmvitlin.models.layers import pad_to_patches
+from mmvitlin.models.utils import LoadReport, load_backbone
 from mmvitlin.registry import MODELS
 
 _STEMS = ('stem', 'patch_embed')
@@ -34,7 +36,7 @@ class TimmBackbone(TokenBackbone):
     There is no class token. Vision Transformers go by :class:`TimmViT`.
 
     The last layer's output is after the network's final norm where it has one on maps (ConvNeXt's,
-    which timm keeps in its head, included).
+    which timm keeps in its head, included), and after the neck of SAM's encoder, with its width.
 
     Masked patches are replaced after the stem, at its stride, by a learned token of its width.
 
@@ -53,6 +55,7 @@ class TimmBackbone(TokenBackbone):
 
     Source: Wightman, PyTorch Image Models.
     """
+    has_cls = False
 
     def __init__(self,
                  model_name: str,
@@ -78,13 +81,20 @@ class TimmBackbone(TokenBackbone):
             self.net.set_grad_checkpointing(True)
         info = list(self.net.feature_info)
         self._modules_of_layers = [entry['module'] for entry in info]
-        self.num_layers, self.embed_dims = len(info), info[-1]['num_chs']
+        self.num_layers = len(info)
+        self.embed_dims = self.layer_dims[-1]
         self.patch_size = self._stride(info[-1])
-        self._mask: Tensor | None = None
         names = [f'net.{n}' for n, _ in self.net.named_parameters()]
         first = next(n for n, name in enumerate(names) if self._block_of(name) is not None)
         self._before_layers = frozenset(names[:first])
         self.freeze_stages()
+
+    @property
+    def layer_dims(self) -> tuple[int, ...]:
+        """Width of each layer's tokens."""
+        dims = tuple(entry['num_chs'] for entry in self.net.feature_info)
+        has_neck = hasattr(self.net, 'neck')  # SAM's
+        return (*dims[:-1], self.net.num_features) if has_neck else dims
 
     def _drop_head(self) -> None:
         """Leave out what classifies, which would get no gradient; a norm in it stays."""
@@ -94,6 +104,22 @@ class TimmBackbone(TokenBackbone):
         for name in _HEADS:
             if hasattr(self.net, name):
                 setattr(self.net, name, nn.Identity())
+
+    def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
+        """Load our own checkpoints, timm's, or the original authors' as far as timm reads them
+        (SAM, EUPE, Facebook's ConvNeXt and Hiera, …)."""
+        return load_backbone(self, path, prefix, transform=self._from_any_layout)
+
+    def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if any(k.startswith('net.') for k in state):
+            return state
+        found = {}
+        for key, value in weights_filter(self.net)(state, self.net).items():
+            if key.startswith('head.norm.') and not isinstance(self.final_norm, nn.Identity):
+                found[key.replace('head.norm', 'final_norm')] = value
+            elif key.split('.')[0] not in _HEADS:
+                found[f'net.{key}'] = value
+        return found
 
     def init_weights(self) -> None:
         """timm has drawn or loaded the weights; only a checkpoint of ours is loaded over them."""
@@ -136,16 +162,22 @@ class TimmBackbone(TokenBackbone):
         self._channels = -1 if len(shape) == 3 or first and not last else 1
         self.mask_token = nn.Parameter(torch.zeros(1, 1, shape[self._channels]))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        stem.register_forward_hook(self._replace)
 
-    def _replace(self, module: nn.Module, args: tuple, out: Tensor) -> Tensor | None:
-        if self._mask is None:
-            return None
+    @contextmanager
+    def _masked(self, mask: Tensor) -> Iterator[None]:
+        """Put the mask token where the (B, h, w) mask is true, at the stem's output."""
+        hook = self._stem().register_forward_hook(lambda _, args, out: self._replaced(out, mask))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def _replaced(self, out: Tensor, mask: Tensor) -> Tensor:
         token = self.mask_token.to(out.dtype)
         if out.ndim == 3:
-            return torch.where(self._mask.flatten(1)[..., None], token, out)
+            return torch.where(mask.flatten(1)[..., None], token, out)
         spatial = out.shape[2:] if self._channels == 1 else out.shape[1:3]
-        mask = F.interpolate(self._mask[:, None].float(), tuple(spatial), mode='nearest')[:, 0] > 0
+        mask = F.interpolate(mask[:, None].float(), tuple(spatial), mode='nearest')[:, 0] > 0
         if self._channels == 1:
             return torch.where(mask[:, None], token.view(1, -1, 1, 1), out)
         return torch.where(mask[..., None], token.view(1, 1, 1, -1), out)
@@ -171,17 +203,25 @@ class TimmBackbone(TokenBackbone):
         grid = tuple(side // self.patch_size for side in images.shape[-2:])
         if mask is not None:
             self.check_mask(mask, len(images), math.prod(grid))
-            self._mask = mask.unflatten(1, grid)
-        try:
-            last, maps = self.net.forward_intermediates(images, indices=sorted(set(asked)),
-                                                        norm=False, output_fmt='NCHW')
-        finally:
-            self._mask = None
-        found = dict(zip(sorted(set(asked)), maps, strict=True))
+        with self._masked(mask.unflatten(1, grid)) if mask is not None else nullcontext():
+            maps = self.feature_maps(images, asked)
+        return [self._tokens(features, grid) for features in maps]
+
+    def feature_maps(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """(B, C, h, w) after each layer, at its own stride; the last one's after the final norm.
+
+        Args:
+            images: (B, 3, H, W) of a size that the network takes.
+            layers: Counted from 0.
+        """
+        order = sorted(set(layers))
+        last, maps = self.net.forward_intermediates(images, indices=order, norm=False,
+                                                    output_fmt='NCHW')
+        found = dict(zip(order, maps, strict=True))
         if self.num_layers - 1 in found:  # after the final norm, in timm's own layout
             found[self.num_layers - 1] = self.final_norm(
-                _as_map(last, found[self.num_layers - 1]))
-        return [self._tokens(found[n], grid) for n in asked]
+                _as_map(last, found[self.num_layers - 1], self.embed_dims))
+        return [found[n] for n in layers]
 
     @staticmethod
     def _tokens(features: Tensor, grid: tuple[int, int]) -> Tokens:
@@ -211,11 +251,11 @@ def _class_of_timm(path: str) -> type:
                          ) from error
 
 
-def _as_map(last: Tensor, like: Tensor) -> Tensor:
-    """The final features, in whatever layout, as (B, C, h, w) of the same shape as ``like``."""
-    if last.shape == like.shape:
+def _as_map(last: Tensor, like: Tensor, width: int) -> Tensor:
+    """The final features, in whatever layout, as (B, width, h, w) on the grid of ``like``."""
+    size = tuple(like.shape[-2:])
+    if tuple(last.shape[1:]) == (width, *size):
         return last
-    size, width = tuple(like.shape[-2:]), like.shape[1]
     if last.ndim == 4 and tuple(last.shape[1:]) == (*size, width):
         return last.permute(0, 3, 1, 2)
     if last.ndim == 3 and last.shape[2] == width and last.shape[1] >= math.prod(size):

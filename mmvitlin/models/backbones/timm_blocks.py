@@ -8,7 +8,8 @@ from timm.models.eva import EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from mmvitlin.models.layers import LinearAttention
+from mmvitlin.models.layers import TokenLayout
+from mmvitlin.models.utils.watching import is_hooked, show
 from mmvitlin.ops import FastLinear
 
 _TILE = 1024  # tokens that are worked on at a time
@@ -16,11 +17,11 @@ _TILE = 1024  # tokens that are worked on at a time
 
 def streams(block: nn.Module) -> bool:
     """Whether :func:`stream_block_` may run a block: of a known kind, and nobody looks inside."""
-    return type(block) in (Block, EvaBlock) and not block.training and not any(
-        m._forward_hooks or m._forward_pre_hooks for m in block.modules())
+    return type(block) in (Block, EvaBlock) and not block.training and not is_hooked(block)
 
 
-def stream_block_(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> None:
+def stream_block_(block: nn.Module, x: Tensor, attn_mask: TokenLayout | None = None,
+                  rope: Tensor | None = None) -> None:
     """``x = block(x)`` in place, over tiles of tokens that stay in the processor's cache.
 
     All but softmax attention looks at single tokens, or at sums over them.
@@ -28,6 +29,7 @@ def stream_block_(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> No
     Args:
         block: In eval mode.
         x: (B, L, C), without gradients.
+        attn_mask: The tokens' layout, without a mask, where the block's attention takes one.
         rope: Rotary angles of the block.
     """
     def scaled(branch: int, y: Tensor) -> Tensor:
@@ -38,10 +40,12 @@ def stream_block_(block: nn.Module, x: Tensor, rope: Tensor | None = None) -> No
 
     attn = block.attn
     with FastLinear():
-        if isinstance(attn, LinearAttention) and attn.conv is None:
+        if getattr(attn, 'streams', False):
             attn.stream_(x, block.norm1, partial(scaled, 1), rope, _TILE)
         else:
-            turn = {} if rope is None else dict(rope=rope)
-            x += scaled(1, attn(block.norm1(x), **turn))
+            given = dict(attn_mask=attn_mask, rope=rope)
+            x += scaled(1, attn(block.norm1(x),
+                                **{k: v for k, v in given.items() if v is not None}))
         for part in x.split(_TILE, dim=1):
             part += scaled(2, block.mlp(block.norm2(part)))
+    show(block, x)

@@ -2,19 +2,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 
 import timm
 import torch.nn as nn
-from timm.models.deit import VisionTransformerDistilled
+from timm.models import vision_transformer
 from timm.models.eva import Eva
-from timm.models.eva import checkpoint_filter_fn as eva_filter_fn
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models.vision_transformer import VisionTransformer
 
-from mmvitlin.errors import ConfigError
+from mmvitlin.utils.errors import ConfigError
 
-# families of plain ViTs, and how the foreign checkpoints of each are read
-VIT_FAMILIES = {VisionTransformer: checkpoint_filter_fn, VisionTransformerDistilled:
-                checkpoint_filter_fn, Eva: eva_filter_fn}
 _VIT_MODULES = ('vision_transformer', 'deit', 'eva')
 
 
@@ -40,6 +39,25 @@ def create(model_name: str, pretrained: bool = False, **kwargs) -> nn.Module:
             f'({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}). '
             'On a machine without network, download them elsewhere and fill the Hugging Face '
             'cache (HF_HOME), or, of a TimmViT, give the file as checkpoint=…') from error
+
+
+def weights_filter(net: nn.Module) -> Callable[[dict, nn.Module], dict]:
+    """How timm reads the checkpoints that others wrote of a network: ``filter(state, net)``.
+
+    Positions of FlexiViT and RADIO are resampled as timm does for their names.
+    """
+    if isinstance(net, VisionTransformer):
+        name = (getattr(net, 'pretrained_cfg', None) or {}).get('architecture') or ''
+        read = vision_transformer.checkpoint_filter_fn
+        if 'flexi' in name:
+            return partial(read, interpolation='bilinear', antialias=False)
+        if 'radio' in name:
+            aligned = getattr(vision_transformer, '_RADIO_ALIGN_CORNERS', ())
+            return partial(read, interpolation='bilinear', antialias=False,
+                           align_corners=any(n in name for n in aligned))
+        return read
+    return getattr(import_module(type(net).__module__), 'checkpoint_filter_fn',
+                   lambda state, net: state)
 
 
 def create_vit(model_name: str, pretrained: bool = False, **kwargs) -> VisionTransformer | Eva:

@@ -1,25 +1,30 @@
-"""Any timm Vision Transformer, softmax, linear or in between, at any resolution."""
+"""Any timm Vision Transformer, softmax, linear, recurrent or in between, at any resolution."""
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
 import torch.nn as nn
-from mmengine.logging import print_log
 from timm.models.eva import Eva
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from mmvitlin.errors import CheckpointError
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
+from mmvitlin.models.backbones.timm_attention import (
+    kinds_of_layers,
+    options_of_kinds,
+    refuse_other_attention,
+    replace_attention,
+    take_masks,
+)
 from mmvitlin.models.backbones.timm_blocks import stream_block_, streams
-from mmvitlin.models.backbones.timm_models import VIT_FAMILIES, create_vit
+from mmvitlin.models.backbones.timm_models import create_vit, weights_filter
+from mmvitlin.models.backbones.token_stream import TokenStream
 from mmvitlin.models.layers import (
     InheritedAttention,
-    LinearAttention,
+    TokenLayout,
     WindowAttention,
     pad_to_patches,
     resize_positions,
@@ -31,33 +36,39 @@ from mmvitlin.models.utils import (
     load_backbone,
     to_timm,
 )
+from mmvitlin.models.utils.checkpoint import description_in, with_description
 from mmvitlin.ops import FastPatches, infers_on_cpu
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import CheckpointError
 
 
 @MODELS.register_module()
 class TimmViT(TokenBackbone):
-    """A timm ViT as a token backbone: teacher, softmax twin, linear student or hybrid.
+    """A timm ViT as a token backbone: teacher, softmax twin, linear or recurrent student, hybrid.
 
     Works for timm's ``VisionTransformer`` and ``Eva`` models (AugReg, DeiT, CLIP, DINOv2 with
     or without registers, SigLIP, and the rotary EVA-02 and DINOv3), with their own prefix tokens
     and normalisations; sizes the patch does not divide are padded, positions interpolated.
-    Softmax attention runs through ``scaled_dot_product_attention``; linear attention takes its
-    place layer by layer and keeps its weights, see
-    :class:`mmvitlin.models.layers.LinearAttention`.
+    Softmax attention runs through ``scaled_dot_product_attention``; linear attention or a Mamba-2
+    mixer takes its place layer by layer and keeps its weights, see
+    :class:`mmvitlin.models.layers.LinearAttention` and
+    :class:`mmvitlin.models.layers.Mamba2Attention`.
 
     Args:
         model_name: timm's name, such as 'vit_base_patch16_clip_quickgelu_224.openai'.
-        attention: 'softmax', 'linear' or 'window' for all layers, or one of them for each.
+        attention: 'softmax', 'linear', 'window' or 'mamba2' for all layers, or one of them for
+            each.
         softmax_layers: Layers that stay softmax whatever ``attention`` says; negative numbers
             count from the last. ``attention='window'`` with (2, 5, 8, 11) is ViTDet's base.
         linear_cfg: Options of :class:`mmvitlin.models.layers.LinearAttention`.
+        mamba2_cfg: Options of :class:`mmvitlin.models.layers.Mamba2Attention`. Of layers with
+            ``directions='one'`` every other one scans in reverse.
         window: Side of a window in patches, see
             :class:`mmvitlin.models.layers.WindowAttention`.
         attend_padding: See there.
         pretrained: Load timm's weights for the name (its cache, then the network).
-        checkpoint: A local weight file instead: timm's own layouts or one this toolkit
-            wrote. Loaded with ``weights_only=True``.
+        checkpoint: A local weight file instead, see :meth:`load_weights`, or the name of a
+            fetched one (``mmvitlin::NAME``). Loaded with ``weights_only=True``.
         img_size: Size the positions are made for; None keeps the model's.
         model_kwargs: More arguments of ``timm.create_model``, such as dict(embed_dim=128,
             depth=8, num_heads=2).
@@ -76,11 +87,14 @@ class TimmViT(TokenBackbone):
         CheckpointError: they do not fit.
     """
 
+    STREAMS = True
+
     def __init__(self,
                  model_name: str,
                  attention: str | Sequence[str] = 'softmax',
                  softmax_layers: Sequence[int] = (),
                  linear_cfg: dict | None = None,
+                 mamba2_cfg: dict | None = None,
                  window: int = 14,
                  attend_padding: bool = False,
                  pretrained: bool = False,
@@ -104,13 +118,14 @@ class TimmViT(TokenBackbone):
             self.vit.fc_norm = nn.Identity()
         self.embed_dims = self.vit.embed_dim
         self.num_layers = len(self.vit.blocks)
-        self.attention = self._attention_of_layers(attention, softmax_layers)
-        for block, kind in zip(self.vit.blocks, self.attention, strict=True):
-            if kind == 'linear':
-                block.attn = LinearAttention(block.attn, **(linear_cfg or {}))
-            elif kind == 'window':
-                block.attn = WindowAttention(block.attn, window, attend_padding)
-        self._loaded_grid: tuple[int, int] | None = None  # of the file that is being loaded
+        kinds = kinds_of_layers(attention, self.num_layers)
+        for index in self.layer_indices(softmax_layers):
+            kinds[index] = 'softmax'
+        self.attention = tuple(kinds)
+        replace_attention(self.vit, kinds, linear_cfg or {}, mamba2_cfg or {}, window,
+                          attend_padding)
+        if self.first_query_layer is not None:
+            take_masks(self.vit.blocks[self.first_query_layer:], kinds[self.first_query_layer:])
         if checkpoint is not None:
             self.load_weights(checkpoint)
         self.patch_size = self.vit.patch_embed.patch_size[0]
@@ -123,19 +138,6 @@ class TimmViT(TokenBackbone):
         """The layers, in order."""
         return self.vit.blocks
 
-    def _attention_of_layers(self, attention: str | Sequence[str],
-                             softmax_layers: Sequence[int]) -> tuple[str, ...]:
-        kinds = [attention] * self.num_layers if isinstance(attention, str) else list(attention)
-        if len(kinds) != self.num_layers:
-            raise ValueError(f'attention names {len(kinds)} layers, the network has '
-                             f'{self.num_layers}')
-        if unknown := sorted(set(kinds) - {'softmax', 'linear', 'window'}):
-            raise ValueError("attention must be 'softmax', 'linear' or 'window', or one of them "
-                             f'for each layer, got {unknown}')
-        for index in self.layer_indices(softmax_layers):
-            kinds[index] = 'softmax'
-        return tuple(kinds)
-
     def init_weights(self) -> None:
         """Load what ``init_cfg`` says, if anything; timm has initialised or loaded the rest.
 
@@ -147,24 +149,26 @@ class TimmViT(TokenBackbone):
 
     def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
         """Load our own checkpoints, or the layouts of timm, the original authors (CLIP, OpenCLIP,
-        DINOv2), Hugging Face (ViT, CLIP, SigLIP, DINOv2) and mmpretrain (ViT, CLIP)."""
+        DINOv2, DINOv3, EUPE, RADIO), Hugging Face (ViT, CLIP, SigLIP, DINOv2) and mmpretrain (ViT,
+        CLIP), as torch, safetensors or ONNX files. RADIO's positions are for the sides of its own
+        square grid: set ``img_size`` to the size it runs at."""
         return load_backbone(self, path, prefix, transform=self._from_any_layout)
 
     def inherit(self, other: TimmViT) -> LoadReport:
         """Take over the weights of a network of the same family and size.
 
-        What linear attention adds keeps its start; a patch embedding or positions of another
-        size are resampled.
+        What linear attention or a Mamba-2 mixer adds keeps its start; a patch embedding or
+        positions of another size are resampled.
 
         Raises:
             CheckpointError: the networks differ in width, depth or family, or in what they compute
                 with weights of one shape.
         """
         theirs = other.describe()
-        self._refuse_other_form(theirs['form'], f'the {type(other).__name__} it inherits from')
-        self._loaded_grid = tuple(theirs['grid'])
-        return fit_state_dict(self, self._from_any_layout(other.state_dict()),
-                              f'the {type(other).__name__} it inherits from')
+        source = f'the {type(other).__name__} it inherits from'
+        self._refuse_other_form(theirs['form'], source)
+        state = with_description(other.state_dict(), theirs)
+        return fit_state_dict(self, self._from_any_layout(state), source)
 
     def describe(self) -> dict:
         """What a checkpoint must say of the network beside its weights."""
@@ -176,41 +180,18 @@ class TimmViT(TokenBackbone):
                       None)
         if window is not None:
             form.update(window=window.window, attend_padding=window.attend_padding)
-        found = dict(grid=list(self.vit.patch_embed.grid_size), attention=list(self.attention),
-                     form=form)
-        linear = next((b.attn for b in self.vit.blocks if isinstance(b.attn, LinearAttention)),
-                      None)
-        return found if linear is None else dict(found, linear_cfg=linear.options())
+        return dict(grid=list(self.vit.patch_embed.grid_size), attention=list(self.attention),
+                    form=form, **options_of_kinds(self.vit.blocks))
 
-    def heed(self, description: dict, source: str) -> None:
-        """Take note of what a file says of its network before its weights are loaded.
-
-        Softmax weights may start a linear layer; linear ones fit no other kind.
+    def check_description(self, description: dict, source: str) -> None:
+        """Refuse a file by what it says of its network.
 
         Raises:
-            CheckpointError: a linear layer of the file is none here, or one of another kind, or
-                heads, activation or norms are others.
+            CheckpointError: its attention is of another kind in a way that does not fit, see
+                :func:`refuse_other_attention`; or heads, activation or norms are others.
         """
         self._refuse_other_form(description.get('form'), source)
-        grid = description.get('grid')
-        self._loaded_grid = tuple(grid) if grid else None
-        theirs, ours = description.get('attention'), self.describe()
-        if theirs is None or len(theirs) != self.num_layers:
-            return
-        lost = [i for i, kind in enumerate(theirs)
-                if kind == 'linear' and self.attention[i] != 'linear']
-        if lost:
-            raise CheckpointError(f'{source} was trained with linear attention in the layers '
-                                  f'{lost}, which are not linear here; set attention={theirs}')
-        fresh = [i for i, kind in enumerate(theirs)
-                 if kind != 'linear' and self.attention[i] == 'linear']
-        if fresh and 'linear' in theirs:
-            print_log(f'{source} has the layers {fresh} softmax, which are linear here and start '
-                      'unaligned', logger='current', level=logging.WARNING)
-        options = description.get('linear_cfg')
-        if options is not None and 'linear' in theirs and options != ours.get('linear_cfg'):
-            raise CheckpointError(f'{source} was trained with linear_cfg={options}, this network '
-                                  f"has {ours.get('linear_cfg')}; set linear_cfg accordingly")
+        refuse_other_attention(description, self.describe(), source)
 
     def _refuse_other_form(self, theirs: dict | None, source: str) -> None:
         """Raises CheckpointError where weights of one shape would compute something else."""
@@ -222,8 +203,7 @@ class TimmViT(TokenBackbone):
                                   'and model_kwargs')
 
     def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        old, self._loaded_grid = self._loaded_grid, None  # holds for one loading
-        positions = None
+        positions, old = None, description_in(state).get('grid')
         if layout_of(state) is None and any(k.startswith('vit.') for k in state):
             state = {k.removeprefix('vit.'): v for k, v in state.items()
                      if k.startswith('vit.')}
@@ -231,17 +211,18 @@ class TimmViT(TokenBackbone):
         else:
             state = to_timm(state)
         with torch.no_grad():
-            state = VIT_FAMILIES[type(self.vit)](state, self.vit)
+            state = weights_filter(self.vit)(state, self.vit)
             if positions is not None:
                 state['pos_embed'] = self._positions_at(positions, old)
         state = {f'vit.{k}': v for k, v in state.items()}
         for key, start in self.state_dict().items():
             parts = key.split('.')
-            if parts[:2] == ['vit', 'blocks'] and parts[4] in LinearAttention.ADDED:
+            if parts[:2] == ['vit', 'blocks'] and parts[3] == 'attn' and parts[4] in getattr(
+                    self.vit.blocks[int(parts[2])].attn, 'ADDED', ()):
                 state.setdefault(key, start)
         return state
 
-    def _positions_at(self, positions: Tensor, old: tuple[int, int] | None) -> Tensor:
+    def _positions_at(self, positions: Tensor, old: Sequence[int] | None) -> Tensor:
         """Positions (1, prefix + h·w, C) learned on a grid, on this network's.
 
         Raises:
@@ -277,32 +258,69 @@ class TimmViT(TokenBackbone):
         """See :meth:`TokenBackbone.forward_tokens`."""
         wanted = self.layer_indices(layers)
         vit = self.vit
-        padded = pad_to_patches(images, vit.patch_embed.patch_size)
-        fast = infers_on_cpu(images)
-        with FastPatches() if fast else nullcontext():
-            x = vit.patch_embed(padded)  # B h w C
-        grid = tuple(x.shape[1:3])
-        if mask is not None:
-            x = self.apply_mask(x.flatten(1, 2), mask).unflatten(1, grid)
-        x, rope = self._embed_positions(x)
+        x, rope, grid = self._embed(images, mask)
         found = {}
-        for i, block in enumerate(vit.blocks[:max(wanted) + 1]):
-            if isinstance(block.attn, InheritedAttention):
-                block.attn.grid = grid
-            turn = {} if rope is None else {
-                'rope': rope[i] if getattr(vit, 'rope_mixed', False) else rope}
-            if self.with_cp and self.training:
-                x = recompute(block, x, use_reentrant=False, **turn)
-            elif fast and streams(block):
-                stream_block_(block, x, **turn)
-            else:
-                x = block(x, **turn)
+        for i in range(max(wanted) + 1):
+            x = self.run_layer(i, x, grid, rope)
             if i in wanted:
                 last = i == self.num_layers - 1
-                y = vit.norm(x) if last else x.clone() if fast else x
+                y = vit.norm(x) if last else x.clone() if infers_on_cpu(images) else x
                 found[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
                                   grid)
         return [found[i] for i in wanted]
+
+    def _embed(self, images: Tensor, mask: Tensor | None = None
+               ) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
+        """All tokens before the first layer, rotary angles if any, and the grid of the patches."""
+        padded = pad_to_patches(images, self.vit.patch_embed.patch_size)
+        with FastPatches() if infers_on_cpu(images) else nullcontext():
+            x = self.vit.patch_embed(padded)  # B h w C
+        grid = tuple(x.shape[1:3])
+        if mask is not None:
+            x = self.apply_mask(x.flatten(1, 2), mask).unflatten(1, grid)
+        return *self._embed_positions(x), grid
+
+    def run_layer(self, index: int, tokens: Tensor, grid: tuple[int, int],
+                  rope: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """See :meth:`TokenBackbone.run_layer`."""
+        block, options = self.vit.blocks[index], {}
+        if isinstance(block.attn, InheritedAttention):
+            options['attn_mask'] = TokenLayout(grid, mask)
+        if rope is not None:
+            options['rope'] = rope[index] if getattr(self.vit, 'rope_mixed', False) else rope
+        if self.with_cp and self.training:
+            return recompute(block, tokens, use_reentrant=False, **options)
+        if infers_on_cpu(tokens) and mask is None and streams(block):
+            stream_block_(block, tokens, **options)
+            return tokens
+        return block(tokens, **options)
+
+    def forward_stream(self, images: Tensor, layer: int) -> TokenStream:
+        """See :meth:`TokenBackbone.forward_stream`."""
+        x, rope, grid = self._embed(images)
+        for i in range(layer):
+            x = self.run_layer(i, x, grid, rope)
+        return TokenStream(x, grid, layer, self, rope)
+
+    def join_queries(self, stream: TokenStream, queries: Tensor) -> TokenStream:
+        """See :meth:`TokenBackbone.join_queries`; queries come first and are not rotated."""
+        rope = stream.rope
+        if rope is not None:  # of sines and cosines of no angle
+            shape = (*rope.shape[:-2], queries.shape[1], rope.shape[-1] // 2)
+            rope = torch.cat([torch.cat([rope.new_zeros(shape), rope.new_ones(shape)], -1), rope],
+                             dim=-2)
+        return stream._replace(tokens=torch.cat([queries, stream.tokens], 1), rope=rope,
+                               num_queries=queries.shape[1])
+
+    def split_queries(self, stream: TokenStream) -> tuple[Tensor, Tensor]:
+        """See :meth:`TokenBackbone.split_queries`."""
+        count = stream.num_queries
+        x = self.vit.norm(stream.tokens)
+        return x[:, :count], x[:, count + self.vit.num_prefix_tokens:]
+
+    def can_mask(self, layer: int) -> bool:
+        """See :meth:`TokenBackbone.can_mask`: softmax and linear attention can, scans cannot."""
+        return getattr(self.vit.blocks[layer].attn, 'MASKS', False)
 
     def _embed_positions(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Patches (B, h, w, C) to all tokens with positions, and rotary angles if any."""

@@ -1,4 +1,4 @@
-"""Attention alignment: every linear attention towards its softmax twin, block by block."""
+"""Attention alignment: every replaced attention towards its softmax twin, block by block."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -9,44 +9,50 @@ import torch.nn as nn
 from torch import Tensor
 
 from mmvitlin.models.backbones import TimmViT
-from mmvitlin.models.distillers.base import Distiller
-from mmvitlin.models.layers import LinearAttention
-from mmvitlin.models.losses import AttentionAlignmentLoss
+from mmvitlin.models.distillers.base import BaseDistiller
+from mmvitlin.models.distillers.step_draws import StepDraws
+from mmvitlin.models.layers import TokenLayout
+from mmvitlin.models.losses import Objective
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import ConfigError
 
 
 @MODELS.register_module()
-class AttentionAlignment(Distiller):
-    """Train only what makes queries, keys and values of a linear ViT.
+class AttentionAlignment(BaseDistiller):
+    """Train only what makes queries, keys and values of a linear or recurrent ViT.
 
-    The frozen teacher runs on the images. Each linear attention of the student gets the input
-    that its softmax twin gets there, and learns to give its output: the softmax path carries
-    the residual stream, so blocks learn independently of each other's error, and one backward
-    pass serves all. The student starts from the teacher's weights.
+    The frozen teacher runs on the images. Each linear attention or Mamba-2 mixer of the student
+    gets the input that its softmax twin gets there, and learns to give its output: the softmax
+    path carries the residual stream, so blocks learn independently of each other's error, and one
+    backward pass serves all. The student starts from the teacher's weights.
 
     Args:
-        backbone: Config of a :class:`mmvitlin.models.TimmViT` with linear layers.
-        teacher: See :class:`Distiller`; a TimmViT of the same shape, softmax where the
-            student is linear.
-        objectives: One :class:`mmvitlin.models.AttentionAlignmentLoss`, the default.
-        trained: What trains in each linear attention: 'qkv', the projections to queries, keys
-            and values; 'added', what the softmax module does not have (learned feature
-            maps, convolution, gate); 'proj', the output projection. ``('added', )`` with
+        backbone: Config of a :class:`mmvitlin.models.TimmViT` with layers of 'linear' or
+            'mamba2' attention.
+        teacher: See :class:`BaseDistiller`; a TimmViT of the same shape, softmax in those layers.
+        objectives: Name → config of a loss that is called ``loss(student, teacher)`` with the
+            outputs (B, L, C) of a layer's two attentions, or None; by default one
+            :class:`mmvitlin.models.AttentionAlignmentLoss`. Losses are 'loss_<name>', means over
+            the layers.
+        trained: What trains in each of them: 'qkv', the projections to queries, keys and values;
+            'added', what the softmax module does not have (learned feature maps, convolution,
+            gate, steps and decays); 'proj', the output projection. ``('added', )`` with
             ``feature_map='hedgehog'`` is the attention transfer of LoLCATs.
         block_by_block: Take each block's gradients as soon as it has run, and hold the
             activations of one block at a time rather than of all.
-        inherit: See :class:`Distiller`.
-        **kwargs: See :class:`Distiller`.
+        inherit: See :class:`BaseDistiller`.
+        **kwargs: See :class:`BaseDistiller`.
 
     Raises:
         TypeError: the student or the teacher is no TimmViT.
-        ValueError: no layer is linear, nothing would train, or depths differ.
+        ValueError: no layer is replaced, nothing would train, or depths differ.
+        ConfigError: an objective compares tokens and not attention outputs.
         CheckpointError: the networks differ in width.
 
     Source: ViT-AdaLA (arXiv 2603.16063), first stage; LoLCATs (arXiv 2410.10254).
     """
     runs_whole_blocks = False  # but their attention alone
-    TRAINED = {'qkv': LinearAttention.QKV, 'added': LinearAttention.ADDED, 'proj': ('proj', )}
+    TRAINED = ('qkv', 'added', 'proj')
 
     def __init__(self,
                  backbone: dict,
@@ -58,11 +64,16 @@ class AttentionAlignment(Distiller):
                  **kwargs):
         if objectives is None:
             objectives = dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss'))
-        super().__init__(backbone, teacher, objectives, projector=False, inherit=inherit, **kwargs)
+        super().__init__(backbone, teacher, objectives, inherit=inherit, **kwargs)
         self.block_by_block = block_by_block
+        for name, loss in self.objectives.items():
+            if isinstance(loss, Objective):
+                raise ConfigError(f'objectives.{name}: a {type(loss).__name__} compares the tokens '
+                                  'after a layer; attention alignment compares the outputs of '
+                                  'attentions, as mmvitlin.AttentionAlignmentLoss does')
         if not self.teacher.plain:
             raise ValueError('attention alignment looks into the running teacher: precision, '
-                             'compiled and cache are not for it')
+                             'compiled, cache and scale are not for it')
         student, twin = self.backbone, self.teacher.network
         if not isinstance(student, TimmViT) or not isinstance(twin, TimmViT):
             raise TypeError('attention alignment is between two mmvitlin.TimmViT, got '
@@ -71,70 +82,67 @@ class AttentionAlignment(Distiller):
             raise ValueError(f'the student has {student.num_layers} layers of '
                              f'{student.embed_dims} channels, the teacher {twin.num_layers} of '
                              f'{twin.embed_dims}; attention alignment needs the same network')
-        self.linear_layers = [i for i, kind in enumerate(student.attention) if kind == 'linear']
-        if not self.linear_layers:
-            raise ValueError("no layer of the student is linear; set backbone.attention='linear'")
-        if linear := [i for i in self.linear_layers if twin.attention[i] != 'softmax']:
-            raise ValueError(f'layers {linear} of the teacher are linear too; it must be softmax '
-                             'where the student is linear')
+        self.replaced_layers = [i for i, block in enumerate(student.blocks())
+                                if getattr(block.attn, 'ADDED', ())]
+        if not self.replaced_layers:
+            raise ValueError("no layer of the student is linear or recurrent; set backbone."
+                             "attention='linear' or 'mamba2'")
+        if other := [i for i in self.replaced_layers if twin.attention[i] != 'softmax']:
+            raise ValueError(f'layers {other} of the teacher are {twin.attention[other[0]]} too; '
+                             'it must be softmax where the student is not')
         self._freeze_all_but(trained)
 
     def _freeze_all_but(self, trained: Sequence[str]) -> None:
         if unknown := sorted(set(trained) - set(self.TRAINED)):
             raise ValueError(f'trained: {unknown} are none of {sorted(self.TRAINED)}')
-        wanted = {name for kind in trained for name in self.TRAINED[kind]}
         self.backbone.requires_grad_(False)
-        for layer in self.linear_layers:
-            for name, parameter in self.backbone.vit.blocks[layer].attn.named_parameters():
+        for layer in self.replaced_layers:
+            attn = self.backbone.vit.blocks[layer].attn
+            names = dict(qkv=attn.QKV, added=attn.ADDED, proj=('proj', ))
+            wanted = {name for part in trained for name in names[part]}
+            for name, parameter in attn.named_parameters():
                 parameter.requires_grad_(name.split('.')[0] in wanted)
         if not any(p.requires_grad for p in self.backbone.parameters()):
-            raise ValueError(f'trained={tuple(trained)} leaves nothing to train in linear '
-                             f'attention with linear_cfg of the backbone; choose from '
+            raise ValueError(f'trained={tuple(trained)} leaves nothing to train in attention with '
+                             'linear_cfg or mamba2_cfg of the backbone; choose from '
                              f'{sorted(self.TRAINED)}')
 
-    def _make_projector(self, wish: bool | str) -> nn.Module:
-        return nn.Identity()
-
-    def student_layers(self) -> dict[str, tuple[int, ...]]:
-        """None: attention outputs are compared, not the tokens between blocks."""
-        if len(self.objectives) != 1 or not isinstance(next(iter(self.objectives.values())),
-                                                       AttentionAlignmentLoss):
-            raise ValueError('attention alignment has one objective, an '
-                             'mmvitlin.AttentionAlignmentLoss')
-        return {}
-
-    teacher_layers = student_layers
-
-    def distill(self, images: Tensor) -> dict[str, Tensor]:
-        """Mean of the blocks' losses, and ``attention_error``, the root of the squared error
+    def distill(self, images: Tensor, draws: StepDraws) -> dict[str, Tensor]:
+        """Means of the blocks' losses, and of each '<name>_error', the root of the squared error
         over the teacher's squared output, mean over blocks."""
-        (name, objective), = self.objectives.items()
+        images = self.resized(images, draws)
         grid = self.student_grid(images)
-        losses, errors = [], []
+        losses, errors = ({name: [] for name in self.objectives} for _ in range(2))
 
         def compare(layer: int, inputs: tuple, options: dict, target: Tensor) -> None:
             attn = self.backbone.vit.blocks[layer].attn
-            attn.grid = grid
+            options = dict(options, attn_mask=TokenLayout(grid))
 
-            def loss() -> tuple[Tensor, Tensor]:
-                output = attn(*inputs, **options)
-                return objective(output, target), output
+            def run() -> Tensor:
+                return attn(*inputs, **options)
 
             with torch.enable_grad():
-                if self.block_by_block:
-                    trained = [p for p in attn.parameters() if p.requires_grad]
-                    scale = min(target.numel(), 2**16)
-                    value, output = _GradientAtOnce.apply(loss, scale, *trained)
-                else:
-                    value, output = loss()
-            losses.append(value)
-            gap = (output.detach().float() - target.float()).square().mean()
-            errors.append((gap / target.float().square().mean().clamp_min(1e-12)).sqrt())
+                for name, objective in self.objectives.items():
+                    value, output = self._loss(attn, run, objective, target)
+                    losses[name].append(value)
+                    errors[name].append(_relative_error(output.detach(), target))
 
         with self._listening(compare):
-            self.teacher_tokens(images, (self.linear_layers[-1], ), grid)
-        return {f'loss_{name}': torch.stack(losses).mean(),
-                f'{name}_error': torch.stack(errors).mean()}
+            self.teacher_tokens(images, (self.replaced_layers[-1], ), grid)
+        return {f'loss_{name}': torch.stack(values).mean() for name, values in losses.items()} | {
+            f'{name}_error': torch.stack(values).mean() for name, values in errors.items()}
+
+    def _loss(self, attn: nn.Module, run: Callable[[], Tensor], objective: nn.Module,
+              target: Tensor) -> tuple[Tensor, Tensor]:
+        """An objective's value for one layer, and the student's output there."""
+        def loss() -> tuple[Tensor, Tensor]:
+            output = run()
+            return objective(output, target), output
+
+        if not self.block_by_block:
+            return loss()
+        trained = [p for p in attn.parameters() if p.requires_grad]
+        return _GradientAtOnce.apply(loss, min(target.numel(), 2**16), *trained)
 
     @contextmanager
     def _listening(self, heard: Callable[[int, tuple, dict, Tensor], None]):
@@ -142,13 +150,18 @@ class AttentionAlignment(Distiller):
         handles = [
             self.teacher.network.vit.blocks[layer].attn.register_forward_hook(
                 lambda _, args, kwargs, output, layer=layer: heard(layer, args, kwargs, output),
-                with_kwargs=True) for layer in self.linear_layers
+                with_kwargs=True) for layer in self.replaced_layers
         ]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _relative_error(output: Tensor, target: Tensor) -> Tensor:
+    gap = (output.float() - target.float()).square().mean()
+    return (gap / target.float().square().mean().clamp_min(1e-12)).sqrt()
 
 
 class _GradientAtOnce(torch.autograd.Function):

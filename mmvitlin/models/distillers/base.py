@@ -1,41 +1,47 @@
-"""What every distiller shares."""
+"""What every distiller of a backbone shares: a student, a teacher, and what they are shown."""
 from __future__ import annotations
 
-import torch
+from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping, Sequence
+
 import torch.nn as nn
-from mmengine.dist import get_rank, get_world_size
+import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
-from mmvitlin.models.distillers.frozen_teacher import FrozenTeacher
+from mmvitlin.models.distillers.step_draws import SIZE, StepDraws
 from mmvitlin.models.layers import pad_to_patches
+from mmvitlin.models.teachers import build_teacher
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.normalisation import Normalisation
 
 
-class Distiller(BaseModel):
-    """Trains ``self.backbone`` against ``self.teacher`` by named objectives.
-
-    Student and teacher see the same images, the student possibly masked ones, and each
-    objective compares their tokens after the layers it names.
+class BaseDistiller(BaseModel, metaclass=ABCMeta):
+    """Trains ``self.backbone`` against ``self.teacher``; subclasses say by what losses.
 
     Args:
         backbone: Config of the student, a :class:`TokenBackbone`.
-        teacher: Config of the :class:`FrozenTeacher` (its type may be left out).
-        objectives: Name → loss config. An entry of None is dropped, so that a child config
-            writes ``objectives=dict(mask=None)``. Losses are called ``loss(student, teacher,
-            mask)`` with the Tokens of the layers they name in ``layers(depth)``.
+        teacher: See :func:`mmvitlin.models.teachers.build_teacher`.
+        objectives: Name → config of a loss. An entry of None is dropped, so that a child config
+            writes ``objectives=dict(mask=None)``.
         inherit: Start the student, a :class:`mmvitlin.models.TimmViT`, from the teacher's
             own weights; an ``init_cfg`` of the backbone is loaded over them.
-        projector: Whether a linear layer maps the student's width to the teacher's for
-            objectives that compare features: True, False, or 'auto' (if widths differ).
+        sizes: Image sizes, side or (height, width) in whole patches of the student, one of which is
+            drawn for every step, for all processes: the student sees the batch at that size, the
+            teacher what it needs of the loaded images. None: as they are loaded.
         data_preprocessor: Config of any OpenMMLab data preprocessor.
         init_cfg: See mmengine.
 
+    Attributes:
+        normalisation: Of the images; None where the preprocessor does not normalise.
+
     Raises:
         TypeError: the student gives no tokens, or is to inherit and is no TimmViT.
-        ValueError: no objective is left, widths differ and ``projector=False``, or the student
-            inherits and its images are normalised otherwise than the teacher's.
+        ValueError: no objective is left, or the student inherits and its images are normalised
+            otherwise than the teacher's.
+        ConfigError: sizes are no whole patches.
         CheckpointError: the student cannot inherit from a teacher of another shape.
     """
 
@@ -43,124 +49,76 @@ class Distiller(BaseModel):
                  backbone: dict,
                  teacher: dict,
                  objectives: dict[str, dict | None],
-                 projector: bool | str = 'auto',
                  inherit: bool = False,
+                 sizes: Sequence[int | Sequence[int]] | None = None,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None):
         super().__init__(data_preprocessor, init_cfg)
-        self.step_seed: int | None = None  # set by StepSeedHook
+        self.data_preprocessor.register_forward_hook(_keep_step_seed)
+        self.normalisation = Normalisation.of_preprocessor(self.data_preprocessor)
         self.backbone = MODELS.build(backbone)
         if not isinstance(self.backbone, TokenBackbone):
             raise TypeError(f'{type(self.backbone).__name__} has no forward_tokens; the student '
                             'must be a mmvitlin TokenBackbone such as mmvitlin.Adventurer')
-        self.teacher = FrozenTeacher(**{k: v for k, v in teacher.items() if k != 'type'})
-        self.objectives = nn.ModuleDict(
-            {name: _build_objective(name, cfg) for name, cfg in objectives.items() if cfg})
-        if not self.objectives:
-            raise ValueError('objectives: every entry is None or the dict is empty; keep one')
-        self.projector = self._make_projector(projector)
-        # both sides' layers are settled here, so a stage count that does not fit fails at once
-        self._student_layers, self._teacher_layers = self.student_layers(), self.teacher_layers()
+        self.teacher = build_teacher(teacher)
+        self.objectives = build_objectives(objectives)
+        self.sizes = _check_sizes(sizes, self.backbone.patch_size)
         if inherit:
-            self._inherit(data_preprocessor or {})
+            self._inherit()
 
-    def _inherit(self, preprocessor: dict) -> None:
+    def _inherit(self) -> None:
         student, teacher = self.backbone, self.teacher.network
         if not isinstance(student, TimmViT) or not isinstance(teacher, TimmViT):
             raise TypeError(
                 f'a {type(student).__name__} cannot inherit the weights of a '
                 f'{type(teacher).__name__}: both must be mmvitlin.TimmViT; set inherit=False')
-        theirs = self.teacher.norm
-        if theirs is not None and 'mean' in preprocessor and not all(
-                torch.allclose(value, value.new_tensor(preprocessor[key]), atol=0.5)
-                for key, value in zip(('mean', 'std'), theirs, strict=True)):
-            mean, std = ([round(float(v), 3) for v in t] for t in theirs)
+        theirs, ours = self.teacher.normalisation, self.normalisation
+        if theirs and ours and theirs.differences(ours):
+            wanted = theirs.to_meta()
             raise ValueError('the student inherits weights that were trained with another '
-                             f'normalisation: set data_preprocessor.mean={mean} and std={std}')
+                             f"normalisation: set data_preprocessor.mean={wanted['mean']} and "
+                             f"std={wanted['std']}")
         student.inherit(teacher)
-
-    def _make_projector(self, wish: bool | str) -> nn.Module:
-        student, teacher = self.backbone.embed_dims, self.teacher.embed_dims
-        needed = any(loss.needs_width for loss in self.objectives.values())
-        if wish == 'auto':
-            wish = needed and student != teacher
-        if needed and student != teacher and not wish:
-            raise ValueError(
-                f'the student is {student} wide, the teacher {teacher}, and projector=False: '
-                "the objectives compare features; set projector='auto'")
-        return nn.Linear(student, teacher) if wish else nn.Identity()
-
-    def student_layers(self) -> dict[str, tuple[int, ...]]:
-        """For each objective the student's layers it reads."""
-        return {n: loss.layers(self.backbone.num_layers) for n, loss in self.objectives.items()}
-
-    def teacher_layers(self) -> dict[str, tuple[int, ...]]:
-        """For each objective the teacher's layers it reads."""
-        return {n: loss.layers(self.teacher.num_layers) for n, loss in self.objectives.items()}
 
     def teacher_tokens(self, images: Tensor, layers, grid) -> list[Tokens]:
         """Teacher tokens of normalised images on the student's grid."""
-        side = self.backbone.patch_size
-        return self.teacher.forward_tokens(
-            pad_to_patches(images, (side, side)), layers, grid,
-            getattr(self.data_preprocessor, 'mean', None),
-            getattr(self.data_preprocessor, 'std', None))
-
-    def random_mask(self, batch: int, length: int, device) -> Tensor | None:
-        """bool (batch, length), true where the student sees a mask token; None for none."""
-        return None
-
-    def uniform(self, batch: int, length: int, device) -> Tensor:
-        """Random numbers (batch, length) in [0, 1).
-
-        With a ``step_seed`` they are those that one process with the whole global batch would
-        draw for these samples, which the samplers deal out in turn.
-        """
-        if self.step_seed is None:
-            return torch.rand(batch, length, device=device)
-        world = get_world_size()
-        draw = torch.Generator(device).manual_seed(self.step_seed)
-        return torch.rand(batch * world, length, generator=draw, device=device)[get_rank()::world]
+        if self.sizes is None:  # else the student's images are whole patches already
+            images = pad_to_patches(images, (self.backbone.patch_size, ) * 2)
+        return self.teacher.forward_tokens(images, layers, grid, self.normalisation)
 
     def student_grid(self, images: Tensor) -> tuple[int, int]:
         """(h, w) of the student's tokens of (B, 3, H, W)."""
         return tuple(-(-n // self.backbone.patch_size) for n in images.shape[-2:])
 
-    def distill(self, images: Tensor) -> dict[str, Tensor]:
-        """Losses of a batch (B, 3, H, W): 'loss_<objective>'."""
-        grid = self.student_grid(images)
-        mask = self.random_mask(len(images), grid[0] * grid[1], images.device)
+    def resized(self, images: Tensor, draws: StepDraws) -> Tensor:
+        """Images at the size of this step."""
+        if self.sizes is None:
+            return images
+        size = self.sizes[int(draws.common_uniform(SIZE) * len(self.sizes))]
+        if tuple(images.shape[-2:]) == size:
+            return images
+        return F.interpolate(images.float(), size, mode='bicubic', antialias=True,
+                             align_corners=False).to(images.dtype)
 
-        asked_s = sorted({i for layers in self._student_layers.values() for i in layers})
-        asked_t = sorted({i for layers in self._teacher_layers.values() for i in layers})
-        student = dict(zip(asked_s, self.backbone.forward_tokens(images, asked_s, mask),
-                           strict=True))
-        teacher = dict(zip(asked_t, self.teacher_tokens(images, asked_t, grid), strict=True))
+    @abstractmethod
+    def distill(self, images: Tensor, draws: StepDraws) -> dict[str, Tensor]:
+        """Losses of a batch (B, 3, H, W), with the random numbers of the step."""
 
-        losses = {}
-        for name, loss in self.objectives.items():
-            ours = [student[i] for i in self._student_layers[name]]
-            if loss.needs_width:
-                ours = [self._project(tokens) for tokens in ours]
-            losses[f'loss_{name}'] = loss(ours, [teacher[i] for i in self._teacher_layers[name]],
-                                          mask)
-        return losses
-
-    def _project(self, tokens: Tokens) -> Tokens:
-        cls = None if tokens.cls is None else self.projector(tokens.cls)
-        return Tokens(self.projector(tokens.patches), cls, tokens.grid)
-
-    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'):
-        """mmengine's three modes; labels are not used.
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor',
+                step_seed: int | None = None):
+        """mmengine's modes 'loss' and 'tensor'; labels are not used, and nothing is predicted.
 
         Args:
             inputs: (B, 3, H, W), normalised.
-            data_samples: Ignored, or given back with 'predict'.
-            mode: 'loss' for the objectives, 'tensor' for the student's features, 'predict'
-                for ``data_samples`` (or None), so that a validation loop passes.
+            data_samples: Ignored.
+            mode: 'loss' for the objectives, 'tensor' for the student's features.
+            step_seed: See :class:`StepDraws`; ``StepSeedHook`` puts it into the batch.
+
+        Raises:
+            RuntimeError: another mode.
         """
         if mode == 'loss':
-            return self.distill(inputs)
+            return self.distill(inputs, StepDraws(step_seed))
         if mode == 'tensor':
             return self.backbone(inputs)
         raise RuntimeError(f"a distiller has no mode '{mode}'; it gives 'loss' and 'tensor'")
@@ -168,6 +126,39 @@ class Distiller(BaseModel):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """The student's groups; heads are with its last."""
         return self.backbone.get_layer_depth(param_name, f'{prefix}backbone.')
+
+
+def _keep_step_seed(module: nn.Module, args: tuple, output):
+    """Preprocessors of mmseg and mmdet give on images and samples alone."""
+    if isinstance(output, dict) and isinstance(args[0], Mapping) and 'step_seed' in args[0]:
+        output['step_seed'] = args[0]['step_seed']
+    return output
+
+
+def _check_sizes(sizes: Sequence[int | Sequence[int]] | None, patch: int
+                 ) -> tuple[tuple[int, int], ...] | None:
+    if sizes is None:
+        return None
+    pairs = tuple((n, n) if isinstance(n, int) else tuple(n) for n in sizes)
+    if not pairs or any(len(pair) != 2 or min(pair) < patch or pair[0] % patch or pair[1] % patch
+                        for pair in pairs):
+        raise ConfigError(f"sizes={list(sizes)}: give sides or (height, width) in multiples of the "
+                          f"student's patch, {patch} pixels")
+    return pairs
+
+
+def build_objectives(objectives: dict[str, dict | None]) -> nn.ModuleDict:
+    """Losses by name; entries of None are dropped.
+
+    Raises:
+        ValueError: none is left.
+        KeyError: a type that is not registered; names the key.
+    """
+    built = nn.ModuleDict({name: _build_objective(name, cfg)
+                           for name, cfg in objectives.items() if cfg})
+    if not built:
+        raise ValueError('objectives: every entry is None or the dict is empty; keep one')
+    return built
 
 
 def _build_objective(name: str, cfg: dict) -> nn.Module:

@@ -6,7 +6,7 @@ import logging
 from mmengine.logging import print_log
 
 from mmvitlin.models.backbones import TimmViT
-from mmvitlin.models.distillers.base import Distiller
+from mmvitlin.models.distillers.distiller import Distiller
 from mmvitlin.registry import MODELS
 
 
@@ -37,12 +37,13 @@ class FeatureAlignment(Distiller):
         if objectives is None:
             objectives = dict(feature=dict(type='mmvitlin.FeatureAlignmentLoss'))
         super().__init__(backbone, teacher, objectives, **kwargs)
-        linear = isinstance(self.backbone, TimmViT) and 'linear' in self.backbone.attention
-        if linear and not kwargs.get('inherit') and not any(
+        replaced = isinstance(self.backbone, TimmViT) and any(
+            kind in self.backbone.attention for kind in ('linear', 'mamba2'))
+        if replaced and not kwargs.get('inherit') and not any(
                 backbone.get(k) for k in ('init_cfg', 'checkpoint', 'pretrained')):
-            print_log('feature alignment of a linear ViT from random weights; give the first '
-                      "stage's student (backbone.init_cfg), or inherit=True for the teacher's "
-                      'weights', logger='current', level=logging.WARNING)
+            print_log('feature alignment of a linear or recurrent ViT from random weights; give '
+                      "the first stage's student (backbone.init_cfg), or inherit=True for the "
+                      "teacher's weights", logger='current', level=logging.WARNING)
         if any(loss.needs_mask for loss in self.objectives.values()):
             raise ValueError('feature alignment shows the student whole images, and an objective '
                              'needs masks; take type=\'mmvitlin.ViTLinearizer\' for that')

@@ -3,64 +3,79 @@ from __future__ import annotations
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from mmvitlin.errors import CheckpointError
-from mmvitlin.models.distillers.frozen_teacher import FrozenNetwork
-from mmvitlin.models.utils import read_state_dict
+from mmvitlin.models.distillers.base import build_objectives
+from mmvitlin.models.teachers import FrozenNetwork
+from mmvitlin.models.utils.checkpoint import read_checkpoint
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import CheckpointError, ConfigError
+from mmvitlin.utils.normalisation import Normalisation
 
 _PARTS = ('backbone', 'neck', 'decode_head', 'head')  # auxiliary heads give no scores
 
 
-def _whole_model(model: dict, checkpoint: str | None) -> nn.Module:
+def _whole_model(model: dict, checkpoint: str | None = None) -> tuple[nn.Module, dict | None]:
+    """A network with the weights of a file, and what that says of its classes."""
     network = MODELS.build(model)
-    if checkpoint is not None:
-        try:
-            network.load_state_dict(read_state_dict(checkpoint, prefix=''))
-        except RuntimeError as error:
-            raise CheckpointError(f'teacher: {checkpoint} is of another model: {error}') from error
-    return network
+    if checkpoint is None:
+        return network, None
+    file = read_checkpoint(checkpoint)
+    try:
+        network.load_state_dict(file.state)
+    except RuntimeError as error:
+        raise CheckpointError(f'teacher: {checkpoint} is of another model: {error}') from error
+    kept = file.meta.get('dataset_meta')
+    return network, kept if isinstance(kept, dict) else None
 
 
 @MODELS.register_module()
 class LogitDistillation(BaseModel):
     """Trains a whole student, backbone and head, to give its teacher's class probabilities.
 
-    ``loss = T² · KL(softmax(teacher / T) ‖ softmax(student / T))``, mean over images, and over
-    places where the scores are maps (the student's are resized to the teacher's). No labels are
-    read. The student's parts keep their names (``backbone.*``, ``decode_head.*``, ``head.*``).
+    No labels are read. The student's parts keep their names (``backbone.*``, ``decode_head.*``,
+    ``head.*``).
 
     Args:
         student: Config of an mmseg segmentor or an mmpretrain classifier.
         teacher: dict(model=config of such a model, checkpoint=its file); None for random weights.
-        temperature: T.
+        objectives: Name → config of a loss that is called ``loss(student, teacher)`` with the class
+            scores of both, (B, K) or maps (B, K, h, w), or None; by default one
+            :class:`mmvitlin.models.LogitLoss`. Losses are 'loss_<name>'.
+        temperature: Has moved to ``objectives.logits.temperature``.
         data_preprocessor: Of the images of both.
         init_cfg: See mmengine.
 
     Raises:
         ValueError: the numbers of classes differ, the teacher was trained with another
-            normalisation, or T is not positive.
+            normalisation, or no objective is left.
+        ConfigError: a temperature is given here.
         CheckpointError: the checkpoint is of another model.
 
-    Source: Hinton et al., Distilling the Knowledge in a Neural Network (arXiv 1503.02531).
+    Attributes:
+        dataset_meta: The teacher's, with its classes, which become the student's; None if its file
+            does not say.
     """
 
     def __init__(self,
                  student: dict,
                  teacher: dict,
-                 temperature: float = 1.,
+                 objectives: dict[str, dict | None] | None = None,
+                 temperature: float | None = None,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None):
         super().__init__(data_preprocessor, init_cfg)
-        if temperature <= 0:
-            raise ValueError(f'temperature must be positive, got {temperature}')
-        self.temperature = temperature
-        _check_normalisation(teacher['model'].get('data_preprocessor') or {},
-                             data_preprocessor or {})
-        self.teacher = FrozenNetwork(_whole_model(**teacher))
+        if temperature is not None:
+            raise ConfigError('model.temperature has moved: set objectives=dict(logits=dict('
+                              f"type='mmvitlin.LogitLoss', temperature={temperature}))")
+        self.objectives = build_objectives(
+            objectives or dict(logits=dict(type='mmvitlin.LogitLoss')))
+        _check_normalisation(
+            Normalisation.of_config(teacher['model'].get('data_preprocessor') or {}),
+            Normalisation.of_config(data_preprocessor or {}))
+        whole, self.dataset_meta = _whole_model(**teacher)
+        self.teacher = FrozenNetwork(whole)
         network = MODELS.build(student)
         theirs, ours = (_classes(m) for m in (self.teacher.network, network))
         if theirs != ours:
@@ -88,21 +103,18 @@ class LogitDistillation(BaseModel):
             inputs: (B, 3, H, W), normalised.
             data_samples: Ignored.
             mode: 'loss' or 'tensor'.
+
+        Raises:
+            RuntimeError: another mode.
         """
         if mode == 'tensor':
             return self.student(inputs, mode='tensor')
         if mode != 'loss':
             raise RuntimeError(f"a distiller has no mode '{mode}'; it gives 'loss' and 'tensor'")
         with torch.no_grad():
-            teacher = self.teacher.network(inputs, mode='tensor').float()
-        student = self.student(inputs, mode='tensor').float()
-        if student.shape[2:] != teacher.shape[2:]:
-            student = F.interpolate(student, teacher.shape[2:], mode='bilinear',
-                                    align_corners=False)
-        t = self.temperature
-        each = F.kl_div(F.log_softmax(student / t, 1), F.log_softmax(teacher / t, 1),
-                        reduction='none', log_target=True).sum(1)
-        return dict(loss_logits=t**2 * each.mean())
+            teacher = self.teacher.network(inputs, mode='tensor')
+        student = self.student(inputs, mode='tensor')
+        return {f'loss_{name}': loss(student, teacher) for name, loss in self.objectives.items()}
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """The backbone's groups; heads are with its last."""
@@ -114,13 +126,11 @@ def _classes(model: nn.Module) -> int | None:
     return getattr(head, 'num_classes', None)
 
 
-def _check_normalisation(theirs: dict, ours: dict) -> None:
-    def told(cfg: dict) -> dict:
-        return dict(mean=list(cfg.get('mean') or ()), std=list(cfg.get('std') or ()),
-                    rgb=bool(cfg.get('bgr_to_rgb') or cfg.get('to_rgb')))
-
-    a, b = told(theirs), told(ours)
-    if theirs and a != b:
+def _check_normalisation(theirs: Normalisation | None, ours: Normalisation | None) -> None:
+    if theirs is None:
+        return
+    wanted, given = theirs.to_meta(), ours.to_meta() if ours else {}
+    if differing := theirs.differences(ours) if ours else list(wanted):
         raise ValueError('the teacher was trained with another normalisation; set '
                          'data_preprocessor to it: ' + ', '.join(
-                             f'{k}={a[k]}, not {b[k]}' for k in a if a[k] != b[k]))
+                             f'{k}={wanted[k]}, not {given.get(k)}' for k in differing))

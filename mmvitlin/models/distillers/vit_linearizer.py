@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmvitlin.models.distillers.base import Distiller
+from mmvitlin.models.distillers.distiller import Distiller
+from mmvitlin.models.distillers.step_draws import RATIO, UNMASKED, StepDraws
 from mmvitlin.registry import MODELS
 
 
@@ -18,39 +20,53 @@ class ViTLinearizer(Distiller):
 
     Args:
         mask_ratio: Share of patches masked for the student, uniformly at random, in
-            [0, 1); 0 for none.
+            [0, 1); 0 for none. Two numbers are a range from which every step draws.
+        unmasked_images: Probability that an image is shown whole, in [0, 1).
         backbone: See :class:`Distiller`.
         teacher: See :class:`Distiller`.
         objectives: See :class:`Distiller`.
         **kwargs: See :class:`Distiller`.
 
     Raises:
-        ValueError: a ratio outside [0, 1), or a masked objective without masks.
+        ValueError: a ratio or probability outside [0, 1), or a masked objective without masks.
 
-    Source: ViT-Linearizer (arXiv 2504.00037, ICCV 2025).
+    Source: ViT-Linearizer (arXiv 2504.00037, ICCV 2025), with one ratio; a range and whole images
+    are our options.
     """
 
     def __init__(self,
                  backbone: dict,
                  teacher: dict,
                  objectives: dict[str, dict | None],
-                 mask_ratio: float = 0.75,
+                 mask_ratio: float | Sequence[float] = 0.75,
+                 unmasked_images: float = 0.,
                  **kwargs):
         super().__init__(backbone, teacher, objectives, **kwargs)
-        if not 0 <= mask_ratio < 1:
-            raise ValueError(f'mask_ratio must be in [0, 1), got {mask_ratio}')
-        self.mask_ratio = mask_ratio
+        limits = tuple(mask_ratio) if isinstance(mask_ratio, Sequence) else (mask_ratio, ) * 2
+        if len(limits) != 2 or not 0 <= limits[0] <= limits[1] < 1:
+            raise ValueError('mask_ratio must be in [0, 1), or a range (low, high) in it, got '
+                             f'{mask_ratio}')
+        if not 0 <= unmasked_images < 1:
+            raise ValueError(f'unmasked_images must be in [0, 1), got {unmasked_images}')
+        self.mask_limits, self.unmasked_images = limits, unmasked_images
         for name, loss in self.objectives.items():
-            if loss.needs_mask and not mask_ratio:
+            if loss.needs_mask and not limits[1]:
                 raise ValueError(f'objectives.{name} needs masks, but mask_ratio is 0; raise it, '
                                  f'or drop the objective with {name}=None')
-        if mask_ratio:
+        if limits[1]:
             self.backbone.enable_masking()
 
-    def random_mask(self, batch: int, length: int, device) -> Tensor | None:
-        """bool (batch, length) with the same number of true in every row, or None."""
-        if not self.mask_ratio:
-            return None
-        count = min(math.ceil(self.mask_ratio * length), length - 1)
-        order = self.uniform(batch, length, device).argsort(dim=1)
-        return order < count
+    def draw_mask(self, batch: int, length: int, device, draws: StepDraws
+                  ) -> tuple[Tensor | None, int | None]:
+        """See :class:`Distiller`; masked rows have the same number of true."""
+        low, high = self.mask_limits
+        if not high:
+            return None, None
+        ratio = low + (high - low) * draws.common_uniform(RATIO) if low < high else high
+        count = min(math.ceil(ratio * length), length - 1)
+        order = draws.uniform(batch, length, device).argsort(dim=1)
+        mask = order < count
+        if not self.unmasked_images:
+            return mask, length - count
+        shown = draws.uniform(batch, 1, device, UNMASKED) < self.unmasked_images
+        return mask & ~shown, None

@@ -55,7 +55,7 @@ class BiMamba(nn.Module):
     def _scan(self, x: Tensor, end: str) -> Tensor:
         """(B, L, inner) to the same, in the order of the tokens."""
         conv, project = getattr(self, f'conv1d{end}'), getattr(self, f'dt_proj{end}')
-        x = F.silu(causal_depthwise_conv1d(x, conv.weight, conv.bias))
+        x = causal_depthwise_conv1d(x, conv.weight, conv.bias, 'silu')
         dt, B, C = getattr(self, f'x_proj{end}')(x).split(
             [self.rank, self.d_state, self.d_state], dim=-1)
         wide = torch.promote_types(x.dtype, torch.float32)

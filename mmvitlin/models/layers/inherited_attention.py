@@ -1,11 +1,26 @@
 """What takes the place of a timm attention and keeps its weights."""
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.layers import apply_rot_embed_cat
 from torch import Tensor
+
+
+class TokenLayout(NamedTuple):
+    """What an :class:`InheritedAttention` is told of its tokens beside their values.
+
+    timm's blocks hand their argument ``attn_mask`` on to attention as it is, so this goes there.
+
+    Attributes:
+        grid: (h, w) of the patches, which are the last h · w tokens.
+        seen: bool (B, Q, L), what each of the first Q tokens sees; None for everything.
+    """
+    grid: tuple[int, int] | None = None
+    seen: Tensor | None = None
 
 
 class InheritedAttention(nn.Module):
@@ -20,12 +35,17 @@ class InheritedAttention(nn.Module):
 
     Attributes:
         QKV: First names of the parameters that make queries, keys and values.
-        grid: (h, w) of the patches, set by the backbone before each pass.
+        ADDED: First names of the parameters that the softmax module does not have.
+        MASKS: Whether a :class:`TokenLayout` may say what the first tokens see.
+        streams: Whether it has a method ``stream_`` that can run it over tiles of tokens.
 
     Raises:
         TypeError: a module without queries, keys and values in one of timm's forms.
     """
     QKV = ('qkv', 'q_proj', 'k_proj', 'v_proj', 'q_bias', 'k_bias', 'v_bias')
+    ADDED: tuple[str, ...] = ()
+    MASKS: bool = False
+    streams: bool = False
 
     def __init__(self, softmax: nn.Module):
         super().__init__()
@@ -46,7 +66,6 @@ class InheritedAttention(nn.Module):
         self.scale = getattr(softmax, 'scale', self.head_dims**-0.5)
         self.num_prefix = getattr(softmax, 'num_prefix_tokens', 1)
         self.rotate_half = getattr(softmax, 'rotate_half', False)
-        self.grid: tuple[int, int] | None = None
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.head_dims)).transpose(1, 2)
@@ -85,7 +104,13 @@ class InheritedAttention(nn.Module):
             y = y * self.gate(x).sigmoid()
         return self.proj_drop(self.proj(y))
 
-    def refuse_masks(self, attn_mask: Tensor | None, is_causal: bool) -> None:
-        """Raises ValueError where a mask or causality is asked for."""
-        if attn_mask is not None or is_causal:
+    def layout(self, attn_mask: TokenLayout | Tensor | None, is_causal: bool) -> TokenLayout:
+        """What a forward pass is told, where a mask alone may stand for the whole layout.
+
+        Raises:
+            ValueError: causality is asked for, or a mask of a module without :attr:`MASKS`.
+        """
+        given = attn_mask if isinstance(attn_mask, TokenLayout) else TokenLayout(seen=attn_mask)
+        if is_causal or given.seen is not None and not self.MASKS:
             raise ValueError(f'{type(self).__name__} over images takes no mask and is not causal')
+        return given

@@ -1,6 +1,7 @@
 """Linear attention in the place, and with the weights, of a timm attention module."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,8 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mmvitlin.models.layers.inherited_attention import InheritedAttention
-from mmvitlin.ops.linear_attention import FEATURE_MAPS, LinearState, linear_attention
+from mmvitlin.models.layers.inherited_attention import InheritedAttention, TokenLayout
+from mmvitlin.ops.linear_attention import (
+    FEATURE_MAPS,
+    LinearState,
+    fused_problem,
+    linear_attention,
+    local_linear_attention,
+)
+from mmvitlin.ops.query_attention import query_linear_attention
 
 
 class HedgehogMap(nn.Module):
@@ -45,31 +53,39 @@ class LinearAttention(InheritedAttention):
         conv_kernel: Side of a depthwise convolution on the values over the patch grid, added
             to the output; starts at zero, so that it is nothing at first. 0 for none.
         output_gate: Multiply the output by ``2 sigmoid(G x)``, G starting at zero, so at one.
-
-    Attributes:
-        ADDED: First names of the parameters that the softmax module did not have.
+        local: s, even: patches attend to the 2s × 2s patches around their block of s × s, and to
+            class and register tokens, with the inherited weights of softmax, and to all by the
+            feature map, times a learned factor of each head that starts at 0.01; see
+            :func:`mmvitlin.ops.local_linear_attention`. 0: to all by the feature map alone.
 
     Raises:
         TypeError: a module without queries, keys and values in one of timm's forms.
-        ValueError: an unknown feature map, or an even kernel.
+        ValueError: an unknown feature map, an even kernel, or an odd ``local`` or one without
+            the normaliser.
 
-    Source: ViT-AdaLA (arXiv 2603.16063); the convolution as in FLatten and JetViT.
+    Source: ViT-AdaLA (arXiv 2603.16063); the convolution as in FLatten and JetViT; softmax nearby
+    as in LoLCATs (arXiv 2410.10254), there over a run of tokens.
     """
-    ADDED = ('map_q', 'map_k', 'conv', 'out_gate')
+    ADDED = ('map_q', 'map_k', 'conv', 'out_gate', 'far')
+    MASKS = True
 
     def __init__(self,
                  softmax: nn.Module,
                  feature_map: str = 'elu',
                  normalize: bool = True,
                  conv_kernel: int = 0,
-                 output_gate: bool = False):
+                 output_gate: bool = False,
+                 local: int = 0):
         super().__init__(softmax)
         if feature_map not in (*FEATURE_MAPS, 'hedgehog'):
             raise ValueError(f"feature_map must be one of {[*FEATURE_MAPS, 'hedgehog']}, got "
                              f"'{feature_map}'")
         if conv_kernel and conv_kernel % 2 == 0:
             raise ValueError(f'conv_kernel must be odd, got {conv_kernel}')
-        self.normalize, self.feature_map = normalize, feature_map
+        if local < 0 or local % 2 or local and not normalize:
+            raise ValueError(f'local must be an even number, with normalize=True, got {local}')
+        self.normalize, self.feature_map, self.local = normalize, feature_map, local
+        self.MASKS = not local
         self.conv_kernel, self.output_gate = conv_kernel, output_gate
         inner = self.num_heads * self.head_dims
         if feature_map == 'hedgehog':
@@ -87,35 +103,63 @@ class LinearAttention(InheritedAttention):
             self.out_gate = nn.Linear(softmax.proj.out_features, inner)
             nn.init.zeros_(self.out_gate.weight)
             nn.init.zeros_(self.out_gate.bias)
+        if local:
+            self.far = nn.Parameter(torch.full((self.num_heads, ), math.log(0.01)))
+
+    @property
+    def streams(self) -> bool:
+        """Whether :meth:`stream_` can run it."""
+        return self.conv is None and not self.local
 
     def options(self) -> dict:
         """What it was built with, beside the softmax module."""
         return dict(feature_map=self.feature_map, normalize=self.normalize,
-                    conv_kernel=self.conv_kernel, output_gate=self.output_gate)
+                    conv_kernel=self.conv_kernel, output_gate=self.output_gate, local=self.local)
 
-    def forward(self, x: Tensor, rope: Tensor | None = None, attn_mask: Tensor | None = None,
-                is_causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor | None = None,
+                attn_mask: TokenLayout | Tensor | None = None, is_causal: bool = False) -> Tensor:
         """(B, L, C) to (B, L, C), before the residual.
 
+        Args:
+            x: Tokens.
+            rope: Angles of all patches.
+            attn_mask: The tokens' layout; a convolution on V and ``local`` need its grid.
+            is_causal: Not taken.
+
         Raises:
-            ValueError: a mask or causality is asked for.
+            ValueError: causality is asked for.
+            RuntimeError: the convolution, or ``local``, gets no grid.
         """
-        self.refuse_masks(attn_mask, is_causal)
+        grid, mask = self.layout(attn_mask, is_causal)
+        if grid is None and (self.local or self.conv is not None):
+            raise RuntimeError('local linear attention and a convolution on V need the grid; run '
+                               'them inside a TimmViT, or give attn_mask=TokenLayout(grid)')
         q, k, v = self.queries_keys_values(x, rope)
-        if torch.is_grad_enabled() and v.requires_grad:
+        mapped_outside = (v.device.type != 'cuda' or fused_problem(q, v) is not None
+                          or mask is not None or self.local)
+        if mapped_outside and torch.is_grad_enabled() and v.requires_grad:
             # mapped in float32, queries and keys are more than all else that a block would keep
-            y = checkpoint(self._attend, q, k, v, use_reentrant=False, preserve_rng_state=False)
+            y = checkpoint(self._attend, q, k, v, mask, grid, use_reentrant=False,
+                           preserve_rng_state=False)
         else:
-            y = self._attend(q, k, v)
+            y = self._attend(q, k, v, mask, grid)
         y = y.transpose(1, 2).flatten(2)
         if self.conv is not None:
-            y = y + self._local(v)
+            y = y + self._convolved(v, grid)
         if self.out_gate is not None:
             y = y * (2 * torch.sigmoid(self.out_gate(x)))
         return self.project(y, x)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return linear_attention(self.map_q(q), self.map_k(k), v, self.normalize)
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None,
+                grid: tuple[int, int] | None) -> Tensor:
+        if self.local:
+            return local_linear_attention(q, k, v, self.map_q(q), self.map_k(k), grid, self.local,
+                                          self.scale, self.far.exp())
+        if mask is not None:
+            return query_linear_attention(self.map_q(q), self.map_k(k), v, mask, self.normalize)
+        if self.feature_map == 'hedgehog':
+            return linear_attention(self.map_q(q), self.map_k(k), v, self.normalize)
+        return linear_attention(q, k, v, self.normalize, self.feature_map)
 
     def stream_(self, x: Tensor, norm: nn.Module, scale: Callable[[Tensor], Tensor],
                 rope: Tensor | None, tile: int) -> None:
@@ -131,10 +175,10 @@ class LinearAttention(InheritedAttention):
             tile: Tokens of a tile.
 
         Raises:
-            RuntimeError: the convolution on V needs all values at once.
+            RuntimeError: the convolution on V and ``local`` need all values at once.
         """
-        if self.conv is not None:
-            raise RuntimeError('linear attention with a convolution on V does not stream')
+        if not self.streams:
+            raise RuntimeError('linear attention with a convolution on V or local does not stream')
         state, queries = LinearState(self.normalize), []
         for a in range(0, x.shape[1], tile):
             q, k, v = self.queries_keys_values(norm(x[:, a:a + tile]), rope, a)
@@ -151,12 +195,10 @@ class LinearAttention(InheritedAttention):
                 y = y * (2 * torch.sigmoid(self.out_gate(seen)))
             part += scale(self.project(y, seen))
 
-    def _local(self, v: Tensor) -> Tensor:
+    def _convolved(self, v: Tensor, grid: tuple[int, int]) -> Tensor:
         """Depthwise convolution of the patches' values over their grid; prefix tokens get 0."""
-        if self.grid is None:
-            raise RuntimeError('the convolution on V needs the grid; run it inside a TimmViT')
-        patches = self.grid[0] * self.grid[1]
+        patches = grid[0] * grid[1]
         values = v.transpose(1, 2).flatten(2)
         prefix = values.shape[1] - patches
-        image = values[:, prefix:].transpose(1, 2).unflatten(2, self.grid)
+        image = values[:, prefix:].transpose(1, 2).unflatten(2, grid)
         return F.pad(self.conv(image).flatten(2).transpose(1, 2), (0, 0, prefix, 0))

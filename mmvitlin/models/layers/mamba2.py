@@ -8,7 +8,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.ops import causal_depthwise_conv1d, ssd
+from mmvitlin.ops import causal_depthwise_conv1d, mixer_mamba_ssm, mixer_problem, ssd
 
 
 class Mamba2(nn.Module):
@@ -68,12 +68,27 @@ class Mamba2(nn.Module):
         dt = torch.empty_like(self.dt_bias).uniform_(math.log(1e-3), math.log(0.1)).exp_()
         self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
+    def one_node(self, projected: Tensor) -> bool:
+        """Whether mamba-ssm runs all behind the first projection as one node.
+
+        So it is where the backend is 'auto' or 'mamba_ssm' and
+        :func:`~mmvitlin.ops.mixer_problem` has nothing against it.
+        """
+        return (self.backend in ('auto', 'mamba_ssm') and projected.dtype != torch.float64
+                and mixer_problem(projected, self.conv1d.weight.shape[-1], self.num_groups) is None)
+
     def forward(self, u: Tensor) -> Tensor:
         """(B, L, C) to (B, L, C)."""
+        projected = self.in_proj(u)
+        if self.one_node(projected):
+            return mixer_mamba_ssm(projected, self.conv1d.weight, self.conv1d.bias, self.dt_bias,
+                                   -torch.exp(self.A_log.float()), self.D, self.norm.weight,
+                                   self.norm.eps, self.out_proj.weight, self.head_dims,
+                                   self.chunk_size)
         state_dims = self.num_groups * self.d_state
-        z, x_bc, dt = self.in_proj(u).split(
+        z, x_bc, dt = projected.split(
             [self.inner, self.inner + 2 * state_dims, self.num_heads], dim=-1)
-        x_bc = F.silu(causal_depthwise_conv1d(x_bc, self.conv1d.weight, self.conv1d.bias))
+        x_bc = causal_depthwise_conv1d(x_bc, self.conv1d.weight, self.conv1d.bias, 'silu')
         x, B, C = x_bc.split([self.inner, state_dims, state_dims], dim=-1)
         wide = torch.promote_types(u.dtype, torch.float32)
         y = ssd(x.unflatten(-1, (self.num_heads, self.head_dims)),

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 
@@ -25,7 +25,9 @@ def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, in
         return grid.flatten(1, 2).to(positions.dtype)
     if tuple(old) == tuple(new):
         return positions
-    return resample_abs_pos_embed(positions, list(new), list(old), num_prefix_tokens=0)
+    grid = positions.unflatten(1, tuple(old)).permute(0, 3, 1, 2).float()
+    grid = F.interpolate(grid, tuple(new), mode='bicubic', antialias=True)
+    return grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)
 
 
 def fit_loaded_positions(state: dict[str, Tensor], key: str, own: Tensor, grid: tuple[int, int],

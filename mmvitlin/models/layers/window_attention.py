@@ -6,7 +6,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.models.layers.inherited_attention import InheritedAttention
+from mmvitlin.models.layers.inherited_attention import InheritedAttention, TokenLayout
+from mmvitlin.ops.grid_blocks import blocks_of, join_blocks
 
 
 class WindowAttention(InheritedAttention):
@@ -32,52 +33,38 @@ class WindowAttention(InheritedAttention):
             raise ValueError(f'window must be at least 1, got {window}')
         self.window = window
 
-    def forward(self, x: Tensor, rope: Tensor | None = None, attn_mask: Tensor | None = None,
-                is_causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor | None = None,
+                attn_mask: TokenLayout | Tensor | None = None, is_causal: bool = False) -> Tensor:
         """(B, L, C) to (B, L, C), before the residual.
 
         Raises:
             ValueError: a mask or causality is asked for.
-            RuntimeError: it runs outside a TimmViT, which gives the grid.
+            RuntimeError: it gets no grid.
         """
-        self.refuse_masks(attn_mask, is_causal)
-        if self.grid is None:
-            raise RuntimeError('window attention needs the grid; run it inside a TimmViT')
+        grid, _ = self.layout(attn_mask, is_causal)
+        if grid is None:
+            raise RuntimeError('window attention needs the grid; run it inside a TimmViT, or give '
+                               'attn_mask=TokenLayout(grid)')
         q, k, v = self.queries_keys_values(x, rope)
-        prefix = x.shape[1] - self.grid[0] * self.grid[1]
+        prefix = x.shape[1] - grid[0] * grid[1]
         whole = F.scaled_dot_product_attention(q[:, :, :prefix], k, v, scale=self.scale)
-        windows = [self._cut(t[:, :, prefix:]) for t in (q, k, v)]
-        y = F.scaled_dot_product_attention(*windows, attn_mask=self._padding(x),
+        blocks = [blocks_of(t[:, :, prefix:], grid, self.window) for t in (q, k, v)]
+        windows = [t.permute(0, 2, 3, 1, 4, 5).flatten(0, 2) for t in blocks]
+        y = F.scaled_dot_product_attention(*windows, attn_mask=self._padding(x, grid),
                                            scale=self.scale)
-        y = torch.cat([whole, self._join(y, x.shape[0])], dim=2)
+        y = y.unflatten(0, (x.shape[0], *blocks[0].shape[2:4])).permute(0, 3, 1, 2, 4, 5)
+        y = torch.cat([whole, join_blocks(y, grid, self.window)], dim=2)
         return self.project(y.transpose(1, 2).flatten(2), x)
 
-    def _counts(self) -> tuple[int, int]:
-        return tuple(-(-n // self.window) for n in self.grid)
-
-    def _cut(self, t: Tensor) -> Tensor:
-        """(B, H, h·w, D) to (B·windows, H, window², D)."""
-        (h, w), (rows, cols), s = self.grid, self._counts(), self.window
-        t = F.pad(t.unflatten(2, (h, w)), (0, 0, 0, cols * s - w, 0, rows * s - h))
-        t = t.unflatten(3, (cols, s)).unflatten(2, (rows, s))  # B H rows s cols s D
-        return t.permute(0, 2, 4, 1, 3, 5, 6).flatten(4, 5).flatten(0, 2)
-
-    def _join(self, t: Tensor, batch: int) -> Tensor:
-        """The reverse of :meth:`_cut`, without the padding."""
-        (h, w), (rows, cols), s = self.grid, self._counts(), self.window
-        t = t.unflatten(0, (batch, rows, cols)).unflatten(4, (s, s))  # B rows cols H s s D
-        t = t.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3)
-        return t[:, :, :h, :w].flatten(2, 3)
-
-    def _padding(self, x: Tensor) -> Tensor | None:
+    def _padding(self, x: Tensor, grid: tuple[int, int]) -> Tensor | None:
         """Which keys of each window are patches, (B·windows, 1, 1, window²); None for all."""
-        (h, w), (rows, cols), s = self.grid, self._counts(), self.window
         if self.attend_padding:
             return None
+        (h, w), s = grid, self.window
+        rows, cols = -(-h // s), -(-w // s)
         symbolic = isinstance(h, torch.SymInt) or isinstance(w, torch.SymInt)
         if not symbolic and (rows * s, cols * s) == (h, w):
             return None
-        there = F.pad(torch.ones(h, w, dtype=torch.bool, device=x.device),
-                      (0, cols * s - w, 0, rows * s - h))
-        there = there.unflatten(1, (cols, s)).unflatten(0, (rows, s)).transpose(1, 2)
-        return there.flatten(2).flatten(0, 1)[:, None, None].repeat(x.shape[0], 1, 1, 1)
+        there = torch.ones(1, 1, h * w, 1, dtype=torch.bool, device=x.device)
+        there = blocks_of(there, grid, s).flatten(0, 3).transpose(1, 2)[:, None]
+        return there.repeat(x.shape[0], 1, 1, 1)

@@ -1,20 +1,18 @@
 """Activation matching: token-similarity maps of student and teacher, stage by stage."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.models.backbones.base import Tokens
+from mmvitlin.models.losses.base import Objective, check_grids, select, visible_groups
 from mmvitlin.ops import cosine_map_distance
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import ConfigError
 
 
 @MODELS.register_module()
-class ActivationMatchingLoss(nn.Module):
+class ActivationMatchingLoss(Objective):
     """Match the cosine-similarity maps of tokens at the end of K stages.
 
     With ``A^k(i,j) = cos(f^k(i), f^k(j))`` after stage k and each row divided by its norm::
@@ -25,14 +23,19 @@ class ActivationMatchingLoss(nn.Module):
     :func:`mmvitlin.ops.cosine_map_distance`. Widths of student and teacher may differ.
 
     Args:
-        num_stages: K; depths of student and teacher are each cut into K equal stages.
+        num_stages: K; depths of student and teacher are each cut into K equal stages, whose last
+            blocks are compared unless ``layers`` names others.
         scope: 'visible' matches among unmasked patches, 'all' among all patches, 'cls'
             only the class token's similarities to the visible patches.
         form: 'auto', 'linear' or 'pairwise'.
         loss_weight: Multiplies the loss.
+        center: Subtract the mean of an image's compared patches from its tokens first,
+            ``f(i) − 1/V Σ_j f(j)``. Tokens of a ViT share a large common part, which makes all
+            rows of the map alike (our option).
+        **kwargs: See :class:`Objective`; ``layer_weights`` are those of the stages.
 
     Raises:
-        ValueError: an unknown scope.
+        ConfigError: an unknown scope.
 
     Source: ViT-Linearizer (arXiv 2504.00037).
 
@@ -41,80 +44,65 @@ class ActivationMatchingLoss(nn.Module):
         >>> float(ActivationMatchingLoss(num_stages=1)(features, features))
         0.0
     """
+    takes_visible = True
     SCOPES = ('visible', 'all', 'cls')
-    needs_width = False
-    needs_mask = False
 
     def __init__(self,
                  num_stages: int = 4,
                  scope: str = 'visible',
                  form: str = 'auto',
-                 loss_weight: float = 1.0):
-        super().__init__()
+                 loss_weight: float = 1.0,
+                 center: bool = False,
+                 **kwargs):
+        super().__init__(loss_weight=loss_weight, **kwargs)
         if scope not in self.SCOPES:
-            raise ValueError(f"scope must be one of {self.SCOPES}, got '{scope}'")
-        self.num_stages, self.scope, self.form = num_stages, scope, form
-        self.loss_weight = loss_weight
+            raise ConfigError(f"scope must be one of {self.SCOPES}, got '{scope}'")
+        self.num_stages, self.scope, self.form, self.center = num_stages, scope, form, center
+        self.needs_cls = scope == 'cls'
 
-    def layers(self, depth: int) -> tuple[int, ...]:
+    def default_layers(self, depth: int) -> tuple[int, ...]:
         """Last block of each stage in a network of ``depth`` blocks.
 
         Raises:
-            ValueError: more stages than blocks.
+            ConfigError: more stages than blocks.
         """
         if not 1 <= self.num_stages <= depth:
-            raise ValueError(f'num_stages={self.num_stages} does not fit a network of {depth} '
-                             f'blocks; take 1 to {depth}')
+            raise ConfigError(f'num_stages={self.num_stages} does not fit a network of {depth} '
+                              f'blocks; take 1 to {depth}')
         return tuple((k + 1) * depth // self.num_stages - 1 for k in range(self.num_stages))
 
-    def forward(self,
-                student: Sequence[Tokens],
-                teacher: Sequence[Tokens],
-                mask: Tensor | None = None) -> Tensor:
-        """Mean distance over stages, images and rows.
-
-        Args:
-            student: K Tokens, after the blocks of :meth:`layers`.
-            teacher: K Tokens of the same grid.
-            mask: bool (B, L), true where the student saw the mask token; the same number
-                in every image. None: all are visible.
-
-        Returns:
-            Scalar in [0, loss_weight].
+    def compare(self, student: Tokens, teacher: Tokens, mask: Tensor | None, index: int,
+                visible: int | None = None) -> Tensor:
+        """Mean over images of the mean over rows, in [0, 1].
 
         Raises:
             ValueError: grids differ, or the class token is asked for and absent.
         """
-        keep = None if mask is None or self.scope == 'all' else _visible_indices(mask)
+        check_grids(student, teacher, 'activation matching')
         total = 0.
-        for s, t in zip(student, teacher, strict=True):
-            if s.patches.shape[:2] != t.patches.shape[:2]:
-                raise ValueError(f'student grid {s.grid} and teacher grid {t.grid} differ; '
-                                 'activation matching compares token by token')
-            sp, tp = (x.patches if keep is None else _take(x.patches, keep) for x in (s, t))
-            if self.scope == 'cls':
-                total = total + self._class_rows(s.cls, sp, t.cls, tp).mean()
-            else:
-                total = total + cosine_map_distance(sp, tp, form=self.form).mean()
-        return self.loss_weight * total / len(student)
+        for images, patches in visible_groups(None if self.scope == 'all' else mask, visible):
+            sides = [(select(x.patches, images, patches),
+                      None if x.cls is None else x.cls[images]) for x in (student, teacher)]
+            if self.center:
+                sides = [_centered(*side) for side in sides]
+            rows = self._class_rows(*sides) if self.scope == 'cls' else cosine_map_distance(
+                *(side[0] for side in sides), form=self.form).mean(1)
+            total = total + rows.sum()
+        return total / len(student.patches)
 
     @staticmethod
-    def _class_rows(s_cls, s_patches, t_cls, t_patches) -> Tensor:
-        if s_cls is None or t_cls is None:
+    def _class_rows(student: tuple[Tensor, Tensor | None],
+                    teacher: tuple[Tensor, Tensor | None]) -> Tensor:
+        """Distance (B,) of the class tokens' similarities to the patches."""
+        if student[1] is None or teacher[1] is None:
             raise ValueError("scope='cls' needs a class token in student and teacher; "
                              "take scope='visible'")
-        s_row = F.cosine_similarity(s_patches.float(), s_cls.float()[:, None], dim=-1)
-        t_row = F.cosine_similarity(t_patches.float(), t_cls.float()[:, None], dim=-1)
-        return 1 - F.cosine_similarity(s_row, t_row, dim=-1)
+        rows = [F.cosine_similarity(patches.float(), cls.float()[:, None], dim=-1)
+                for patches, cls in (student, teacher)]
+        return 1 - F.cosine_similarity(*rows, dim=-1)
 
 
-def _visible_indices(mask: Tensor) -> Tensor:
-    """Indices of the unmasked patches, (B, V)."""
-    visible = int((~mask[0]).sum())
-    if not visible:
-        raise ValueError('the mask hides every token; nothing visible is left to compare')
-    return torch.argsort(mask.to(torch.uint8), dim=1, stable=True)[:, :visible]
-
-
-def _take(x: Tensor, indices: Tensor) -> Tensor:
-    return x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1]))
+def _centered(patches: Tensor, cls: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    patches = patches.float()
+    mean = patches.mean(1, keepdim=True)
+    return patches - mean, None if cls is None else cls.float() - mean[:, 0]

@@ -1,68 +1,65 @@
-"""Masked prediction of the teacher's final features."""
+"""Masked prediction of the teacher's features."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.models.backbones.base import Tokens
+from mmvitlin.models.losses.features import FeatureObjective
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import ConfigError
 
 
 @MODELS.register_module()
-class MaskedPredictionLoss(nn.Module):
+class MaskedPredictionLoss(FeatureObjective):
     """Smooth L1 between final features at masked positions.
 
-    ``L_mask = 1/(a L) Σ_{i masked} SmoothL1(Y_tea(i), Y_stu(i))``, the teacher seeing the
-    whole image, the student a mask token at i.
+    ``L_mask = 1/(a L) Σ_{i masked} SmoothL1(Y_tea(i), Y_stu(i))``, mean over images, the teacher
+    seeing the whole image, the student a mask token at i. With ``visible_weight`` γ the same mean
+    over the tokens that the student saw is added, times γ. An image with nothing masked adds
+    nothing to the first mean.
 
     Args:
-        normalize_target: Layer-norm the teacher's tokens without affine first, so that
+        normalize_target: See :class:`FeatureObjective`; layer norm by default, so that
             channels of very different size count alike (our choice).
         beta: Where smooth L1 turns from square to linear.
         loss_weight: λ.
+        visible_weight: γ.
+        distance: See :class:`FeatureObjective`.
+        **kwargs: See :class:`Objective`.
 
-    Source: ViT-Linearizer (arXiv 2504.00037).
+    Raises:
+        ConfigError: a negative γ, or an unknown distance or normalisation.
+
+    Source: ViT-Linearizer (arXiv 2504.00037); the term for visible tokens is our option.
     """
-    needs_width = True
     needs_mask = True
 
-    def __init__(self, normalize_target: bool = True, beta: float = 1.0, loss_weight: float = 1.0):
-        super().__init__()
-        self.normalize_target, self.beta, self.loss_weight = normalize_target, beta, loss_weight
+    def __init__(self,
+                 normalize_target: bool | str | dict = True,
+                 beta: float = 1.0,
+                 loss_weight: float = 1.0,
+                 visible_weight: float = 0.0,
+                 distance: str | dict[str, float] = 'smooth_l1',
+                 **kwargs):
+        super().__init__(distance, normalize_target, beta, loss_weight=loss_weight, **kwargs)
+        if visible_weight < 0:
+            raise ConfigError(f'visible_weight must not be negative, got {visible_weight}')
+        self.visible_weight = visible_weight
 
-    def layers(self, depth: int) -> tuple[int, ...]:
-        """The last block only."""
-        return (depth - 1, )
-
-    def forward(self,
-                student: Sequence[Tokens],
-                teacher: Sequence[Tokens],
-                mask: Tensor | None = None) -> Tensor:
-        """Mean over masked tokens and channels.
-
-        Args:
-            student: One Tokens, already of the teacher's width.
-            teacher: One Tokens of the same grid.
-            mask: bool (B, L), true where the student saw the mask token.
-
-        Returns:
-            Scalar.
+    def compare(self, student: Tokens, teacher: Tokens, mask: Tensor | None, index: int) -> Tensor:
+        """Mean over images of the mean over masked tokens and channels.
 
         Raises:
-            ValueError: no mask or an empty one, or shapes that differ.
+            ValueError: no mask, or shapes that differ.
         """
         if mask is None:
             raise ValueError('masked prediction needs a mask; set mask_ratio above 0')
-        prediction, target = student[-1].patches, teacher[-1].patches
-        if prediction.shape != target.shape:
-            raise ValueError(f'student features {tuple(prediction.shape)} and teacher features '
-                             f'{tuple(target.shape)} differ')
-        prediction, target = prediction[mask].float(), target[mask].float()
-        if not len(prediction):
-            raise ValueError('the mask hides no token, so there is nothing to predict')
-        if self.normalize_target:
-            target = F.layer_norm(target, target.shape[-1:])
-        return self.loss_weight * F.smooth_l1_loss(prediction, target, beta=self.beta)
+        each = self.distances(student.patches, teacher.patches, index)
+        loss = _mean_of(each, mask)
+        return loss + self.visible_weight * _mean_of(each, ~mask) if self.visible_weight else loss
+
+
+def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean over images of the mean over chosen tokens, both (B, L); 0 where none is."""
+    share = chosen / chosen.sum(1, keepdim=True).clamp_min(1)
+    return (values * share).sum(1).mean()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn as nn
 from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
@@ -26,6 +27,10 @@ class SimpleFPN(BaseModule):
             convolutions away (what UPerNet wants, which has laterals of its own).
         strides: Strides to make; each a power of two times or part of ``in_stride``.
         in_stride: Stride of the incoming maps.
+        contiguous: Whether levels are made contiguous, as mmcv's RoIAlign wants them. False leaves
+            them on GPUs as they come, which is channels last: the tokens of a plain backbone lie
+            so, layer norms over channels want it, and so do convolutions in half precision. None
+            for where ``out_channels`` is given, for what regions are cut out of.
 
     Raises:
         ValueError: a stride that is not reached by powers of two.
@@ -38,9 +43,11 @@ class SimpleFPN(BaseModule):
                  out_channels: int | None = 256,
                  strides: Sequence[int] = (4, 8, 16, 32, 64),
                  in_stride: int = 16,
+                 contiguous: bool | None = None,
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.strides = tuple(strides)
+        self.contiguous = out_channels is not None if contiguous is None else contiguous
         self.halves = {s: s // 2 for s in self.strides
                        if s > 2 * in_stride and s // 2 in self.strides[:self.strides.index(s)]}
         self.levels = nn.ModuleList(self._level(in_channels, out_channels, s, in_stride)
@@ -82,10 +89,15 @@ class SimpleFPN(BaseModule):
                              f'{len(self.levels)} maps, got {len(maps)}; set out_indices of '
                              'the backbone')
         maps = list(maps) * (len(self.levels) if len(maps) == 1 else 1)
-        # LayerNorm2d gives channels-last maps, which mmcv's RoIAlign would take for contiguous ones
-        made = iter(level(x).contiguous() for level, x in zip(self.levels, maps, strict=True))
+        made = iter(self._laid_out(level(x)) for level, x in zip(self.levels, maps, strict=True))
         found: dict[int, Tensor] = {}
         for stride in self.strides:
             half = self.halves.get(stride)
-            found[stride] = next(made) if half is None else found[half][..., ::2, ::2].contiguous()
+            found[stride] = next(made) if half is None else self._laid_out(
+                found[half][..., ::2, ::2])
         return tuple(found.values())
+
+    def _laid_out(self, level: Tensor) -> Tensor:
+        if self.contiguous or not level.is_cuda:
+            return level.contiguous()
+        return level.contiguous(memory_format=torch.channels_last)

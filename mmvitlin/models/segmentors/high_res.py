@@ -12,6 +12,8 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmvitlin.models.decode_heads.eomt_head import EoMTHead
+from mmvitlin.models.segmentors.batches import LabelsOnce
 from mmvitlin.ops.strips import (
     CroppedRows,
     FlippedRows,
@@ -25,21 +27,25 @@ from mmvitlin.registry import MODELS
 
 
 @MODELS.register_module()
-class HighResSegmentor(EncoderDecoder):
+class HighResSegmentor(LabelsOnce, EncoderDecoder):
     """An ``EncoderDecoder`` whose test path never holds C×H×W scores.
 
     mmseg scales the head's output up to the input's size, then to the original image's, holds
     both, and takes the maximum of the second. Here each strip of rows is scaled and decided by
-    itself. Labels are mmseg's but for numerical ties; they come in the smallest integer type,
-    and there is no ``seg_logits`` among the results. Training is mmseg's.
+    itself. Labels are mmseg's but for numerical ties, int64 as mmseg's metrics expect them; there
+    is no ``seg_logits`` among the results. Training is mmseg's, but for labels that are stacked
+    once for all heads.
 
     Args:
         test_cfg: As mmseg's (``mode='whole'``, or ``mode='slide'`` with crop_size and stride), and
-            ``strip_mib``: MiB that making a strip of scores may take (default 32);
+            ``strip_mib``: MiB that making a strip of scores may take (by default 32, which caches
+            of processors like, and a quarter of what is free on a GPU, see :func:`strip_mib`);
             ``top_k``: also give the k most probable classes of each pixel, ``top_classes``
-            (k, H, W), and ``top_probs``, float16; ``probabilities``: also give all of
-            them, ``class_probs`` (C, H, W) in float16, which is full-size by its nature. Of a
-            head with one channel these are of background and foreground.
+            (k, H, W) in the smallest integer type, and ``top_probs``, float16;
+            ``probabilities``: also give all of them, ``class_probs`` (C, H, W) in float16, which
+            is full-size by its nature (of a head with one channel these are of background and
+            foreground); ``compact_labels``: ``pred_sem_seg`` in the smallest integer type, for
+            very large images.
         **kwargs: As mmseg's.
 
     Raises:
@@ -64,7 +70,7 @@ class HighResSegmentor(EncoderDecoder):
         """Labels of (B, 3, H, W) at each image's original size.
 
         Returns:
-            Data samples with ``pred_sem_seg`` (1, H, W), uint8 for up to 255 classes.
+            Data samples with ``pred_sem_seg`` (1, H, W), int64.
         """
         sources = self.row_sources(inputs, data_samples)
         if data_samples is None:
@@ -101,9 +107,10 @@ class HighResSegmentor(EncoderDecoder):
                 ) -> list[RowSource]:
         """Scores of each image of a batch at ``size``."""
         head, features = self.decode_head, self.extract_feat(inputs)
-        if isinstance(head, Mask2FormerHead):
-            samples = [SegDataSample(metainfo=m) for m in metas]
-            classes, masks = (x[-1] for x in head(features, samples))
+        if isinstance(head, (EoMTHead, Mask2FormerHead)):
+            samples = () if isinstance(head, EoMTHead) else ([SegDataSample(metainfo=m)
+                                                              for m in metas], )
+            classes, masks = (x[-1] for x in head(features, *samples))
             classes = classes.softmax(-1)[..., :-1]
             return [MaskClassRows(ResizedRows(MapRows(m), size), c)
                     for m, c in zip(masks, classes, strict=True)]
@@ -144,7 +151,8 @@ class HighResSegmentor(EncoderDecoder):
             ``pred_sem_seg`` (1, H, W), and ``top_classes``, ``top_probs``, ``class_probs``.
         """
         (height, width), classes = sources[0].size, self.out_channels
-        dtype = torch.uint8 if classes <= 255 else torch.int16
+        small = torch.uint8 if classes <= 255 else torch.int16
+        label_type = small if self.test_cfg.get('compact_labels') else torch.int64
         top, everything = self.test_cfg.get('top_k', 0), self.test_cfg.get('probabilities', False)
         found: dict[str, Tensor] = {}
 
@@ -155,13 +163,14 @@ class HighResSegmentor(EncoderDecoder):
 
         merged = len(sources) > 1
         cost = max(source.cost() for source in sources)
-        for a, b, scores in sources[0].strips(self.test_cfg.get('strip_mib', 32), cost):
+        mebibytes = self.test_cfg.get('strip_mib') or strip_mib(next(self.parameters()).device)
+        for a, b, scores in sources[0].strips(mebibytes, cost):
             if merged:
                 scores = self._probabilities(scores)
                 for other in sources[1:]:
                     scores += self._probabilities(other.rows(a, b))
                 scores.div_(len(sources))
-            put('pred_sem_seg', a, b, self._labels(scores, merged), dtype)
+            put('pred_sem_seg', a, b, self._labels(scores, merged), label_type)
             if not top and not everything:
                 continue
             if not merged and sources[0].are_probabilities:
@@ -173,7 +182,7 @@ class HighResSegmentor(EncoderDecoder):
             if top:
                 values, indices = scores.topk(min(top, len(scores)), dim=0)
                 put('top_probs', a, b, values, torch.float16)
-                put('top_classes', a, b, indices, dtype)
+                put('top_classes', a, b, indices, small)
             if everything:
                 put('class_probs', a, b, scores, torch.float16)
         return found
@@ -185,3 +194,17 @@ class HighResSegmentor(EncoderDecoder):
         if self.out_channels > 1:
             return scores.max(0, keepdim=True).indices  # argmax takes up to six times as long
         return (scores if a_probability else scores.sigmoid()) > self.decode_head.threshold
+
+
+def strip_mib(device: torch.device) -> float:
+    """MiB that making a strip of scores may take on a device.
+
+    Small strips stay in the caches of a processor. On a GPU each strip is a round of kernels, so
+    that few large ones are better: a quarter of the memory that is free, with what torch keeps
+    for itself, at least 32 MiB.
+    """
+    if device.type != 'cuda':
+        return 32.
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) \
+        - torch.cuda.memory_allocated(device)
+    return max(free / 4 / 2**20, 32.)

@@ -6,7 +6,7 @@ from mmvitlin.models.utils.checkpoint import (
     read_state_dict,
 )
 from mmvitlin.models.utils.convert import convert_released, released_config
-from mmvitlin.models.utils.foreign import layout_of, to_timm
+from mmvitlin.models.utils.key_mapping import layout_of, to_timm
 
 __all__ = [
     'LoadReport', 'convert_released', 'fit_state_dict', 'layout_of', 'load_backbone',

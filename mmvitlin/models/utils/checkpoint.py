@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from mmvitlin.compat import read_safetensors, safe_torch_load
-from mmvitlin.errors import CheckpointError, in_words
-from mmvitlin.shipped import locate
+from mmvitlin.compat.mmengine import read_tensors_only
+from mmvitlin.models.utils.onnx_weights import read_onnx
+from mmvitlin.utils.errors import CheckpointError, in_words
+from mmvitlin.utils.files import read_safetensors, safe_torch_load
+from mmvitlin.utils.paths import locate, why_absent
 
 _WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'teacher', 'student')  # first
 _PREFIXES = ('module.', 'backbone.')
@@ -51,6 +54,69 @@ class LoadReport:
         return '; '.join(lines)
 
 
+@dataclass(frozen=True)
+class CheckpointFile:
+    """What was read of a checkpoint, once.
+
+    Attributes:
+        path: The file or URL.
+        state: Its tensors, by the names they have there.
+        meta: What it says beside them; empty of files that are not of this toolkit.
+    """
+    path: str
+    state: dict[str, Tensor]
+    meta: dict
+
+    @property
+    def description(self) -> dict:
+        """What it says of its backbone, or an empty dict."""
+        return self.meta.get('backbone') or {}
+
+    def state_dict(self, prefix: str | None = None) -> dict[str, Tensor]:
+        """Its tensors without a prefix of their names.
+
+        Args:
+            prefix: Keep the keys that start so and cut it off, with the dot behind it; None cuts
+                'module.' and 'backbone.' where present.
+
+        Raises:
+            CheckpointError: no key starts with the prefix.
+        """
+        if prefix is not None:
+            prefix += '.' * (prefix != '' and not prefix.endswith('.'))
+            kept = {k[len(prefix):]: v for k, v in self.state.items() if k.startswith(prefix)}
+            if not kept:
+                raise CheckpointError(f"no key of {self.path} starts with '{prefix}'; it has e.g. "
+                                      f'{sorted(self.state)[:4]}')
+            return kept
+        state = dict(self.state)
+        for cut in _PREFIXES:
+            if any(k.startswith(cut) for k in state):
+                state = {k[len(cut):] if k.startswith(cut) else k: v for k, v in state.items()}
+        return state
+
+
+def read_checkpoint(path: str | Path) -> CheckpointFile:
+    """Read a checkpoint file.
+
+    Args:
+        path: A ``.safetensors``, ``.onnx`` or torch file, or a URL of the last. Unpickles tensors
+            and plain containers only.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: not a readable checkpoint.
+    """
+    content, meta = _read(path)
+    state = unwrapped_state(content, str(path))
+    if not isinstance(state, dict):
+        raise CheckpointError(f'{path} holds a {type(state).__name__}, not a state dict')
+    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if not state:
+        raise CheckpointError(f'{path} holds no tensors under its top level or {_WRAPPERS}')
+    return CheckpointFile(str(path), state, meta)
+
+
 def read_meta(path: str | Path) -> dict:
     """What a file of this toolkit says beside the weights; empty of other files and of URLs.
 
@@ -58,76 +124,94 @@ def read_meta(path: str | Path) -> dict:
         FileNotFoundError: no such file.
         CheckpointError: not a readable checkpoint.
     """
-    if '://' in str(path):
+    if '://' in str(path) or locate(path).suffix == '.onnx':
         return {}
-    if locate(path).suffix == '.safetensors':
-        told = read_safetensors(locate(path))[1].get('mmvitlin', '{}')
-        try:
-            meta = json.loads(told)
-        except json.JSONDecodeError as error:
-            raise CheckpointError(f'{path}: its metadata is damaged ({error}); copy or download it '
-                                  'again') from error
-        return meta if isinstance(meta, dict) else {}
-    content = _read_file(locate(path))
-    meta = content.get('meta') if isinstance(content, dict) else None
-    return meta if isinstance(meta, dict) else {}
-
-
-def read_description(path: str | Path) -> dict:
-    """What a file says of its backbone beside the weights, or an empty dict."""
-    return read_meta(path).get('backbone') or {}
+    return _read(path)[1]
 
 
 def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a checkpoint file, keys without wrapper and prefix.
+    """Tensors of a checkpoint file, keys without wrapper and prefix; see :func:`read_checkpoint`
+    and :meth:`CheckpointFile.state_dict`."""
+    return read_checkpoint(path).state_dict(prefix)
+
+
+def with_description(state: Mapping[str, Tensor], description: Mapping, prefix: str = ''
+                     ) -> OrderedDict[str, Tensor]:
+    """A state dict that carries what its file says of a network, in torch's own metadata.
+
+    Modules get that when they load it, as they get their version: a backbone learns there on what
+    grid positions were learned.
 
     Args:
-        path: A ``.safetensors`` or torch file, or a URL of the latter. Unpickles tensors and
-            plain containers only.
-        prefix: Keep the keys that start so and cut it off, with the dot behind it; None cuts
-            'module.' and 'backbone.' where present.
-
-    Raises:
-        FileNotFoundError: no such file.
-        CheckpointError: not a readable checkpoint, or no key starts with the prefix.
+        state: Of a network, or of a model that it is a part of.
+        description: See :attr:`CheckpointFile.description`.
+        prefix: Of the network in the model, such as 'backbone'.
     """
+    described = OrderedDict(state)
+    metadata = dict(getattr(state, '_metadata', None) or {})
+    metadata[prefix] = dict(metadata.get(prefix) or {}, description=dict(description))
+    described._metadata = metadata
+    return described
+
+
+def description_in(state: Mapping[str, Tensor]) -> dict:
+    """What :func:`with_description` put into the state dict of a network, or an empty dict."""
+    return (getattr(state, '_metadata', None) or {}).get('', {}).get('description') or {}
+
+
+def as_loaded(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict as the model's modules make it before they load it: positions resized, say."""
+    metadata = getattr(state, '_metadata', None) or {}
+    fitted = dict(state)
+    for name, module in model.named_modules():
+        for hook in module._load_state_dict_pre_hooks.values():
+            hook(fitted, f'{name}.' if name else '', metadata.get(name, {}), False, [], [], [])
+    return fitted
+
+
+def unwrapped_state(content, name: str = 'the checkpoint'):
+    """The state dict in what a file holds, which may be several, or what it holds itself.
+
+    Args:
+        content: Of the file.
+        name: Of it, for the log.
+    """
+    there = [w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)]
+    if len(there) > 1:
+        print_log(f"{name} holds {' and '.join(there)}; {there[0]} is taken", 'current')
+    return content[there[0]] if there else content
+
+
+def _read(path: str | Path) -> tuple[dict, dict]:
+    """Content and meta of a file or URL."""
     if '://' in str(path):
-        state = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+        read_tensors_only()
+        content = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     else:
-        state = _read_file(locate(path))
-    there = [w for w in _WRAPPERS if isinstance(state, dict) and isinstance(state.get(w), dict)]
-    if there:
-        state = state[there[0]]
-        if len(there) > 1:
-            print_log(f"{path} holds {' and '.join(there)}; {there[0]} is taken", 'current')
-    if not isinstance(state, dict):
-        raise CheckpointError(f'{path} holds a {type(state).__name__}, not a state dict')
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-    if not state:
-        raise CheckpointError(f'{path} holds no tensors under its top level or {_WRAPPERS}')
-    if prefix is not None:
-        prefix += '.' * (prefix != '' and not prefix.endswith('.'))
-        kept = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
-        if not kept:
-            raise CheckpointError(f"no key of {path} starts with '{prefix}'; it has e.g. "
-                                  f'{sorted(state)[:4]}')
-        return kept
-    for cut in _PREFIXES:
-        if any(k.startswith(cut) for k in state):
-            state = {k[len(cut):] if k.startswith(cut) else k: v for k, v in state.items()}
-    return state
+        file = locate(path)
+        if not file.is_file() or file.name == 'last_checkpoint':
+            raise FileNotFoundError(why_absent(file))
+        if file.suffix == '.safetensors':
+            tensors, said = read_safetensors(file)
+            return tensors, _meta_of_text(said.get('mmvitlin', '{}'), path)
+        if file.suffix == '.onnx':
+            return read_onnx(file), {}
+        content = safe_torch_load(file)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    return content, meta if isinstance(meta, dict) else {}
 
 
-def _read_file(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f'no checkpoint at {path}')
-    if path.suffix == '.safetensors':
-        return read_safetensors(path)[0]
-    return safe_torch_load(path)
+def _meta_of_text(text: str, path: str | Path) -> dict:
+    try:
+        meta = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f'{path}: its metadata is damaged ({error}); copy or download it '
+                              'again') from error
+    return meta if isinstance(meta, dict) else {}
 
 
 def load_backbone(model: nn.Module,
-                  path: str | Path,
+                  path: str | Path | CheckpointFile,
                   prefix: str | None = None,
                   transform: Callable[[dict], dict] | None = None) -> LoadReport:
     """Load a backbone's weights from a file.
@@ -136,9 +220,9 @@ def load_backbone(model: nn.Module,
 
     Args:
         model: The backbone.
-        path: See :func:`read_state_dict`.
-        prefix: See :func:`read_state_dict`.
-        transform: Converts the state dict first.
+        path: See :func:`read_checkpoint`; or what was read of it.
+        prefix: See :meth:`CheckpointFile.state_dict`.
+        transform: Converts the state dict first, which comes :func:`with_description`.
 
     Returns:
         What matched and what did not.
@@ -147,20 +231,21 @@ def load_backbone(model: nn.Module,
         CheckpointError: keys are missing or of another shape, or the file has more blocks than
             the model; all listed with the file.
     """
-    state = read_state_dict(path, prefix)
-    if hasattr(model, 'heed'):
-        model.heed(read_description(path), str(path))
+    file = path if isinstance(path, CheckpointFile) else read_checkpoint(path)
+    path, state = file.path, with_description(file.state_dict(prefix), file.description)
+    if hasattr(model, 'check_description'):
+        model.check_description(file.description, path)
     shapes = {k: v.shape for k, v in state.items()}
     if transform is not None:
         try:
-            state = transform(state)
+            state = with_description(transform(state), file.description)
         except CheckpointError:
             raise
         except Exception as error:  # of timm, which goes by shapes
             raise CheckpointError(
                 f'{path} does not fit {type(model).__name__}: {in_words(error)}. Take the '
                 'model_name and model_kwargs (patch_size, reg_tokens) of the file') from error
-    return fit_state_dict(model, state, str(path), shapes)
+    return fit_state_dict(model, state, path, shapes)
 
 
 def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
@@ -169,18 +254,16 @@ def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
 
     Args:
         model: The backbone.
-        state: Its parameters by name, without prefix.
+        state: Its parameters by name, without prefix; perhaps :func:`with_description`.
         source: Where they come from, for messages.
         shapes: Shapes as they were in the file, to tell what was resized since.
     """
-    own = model.state_dict()
+    own, description = model.state_dict(), description_in(state)
     state = {k: v for k, v in state.items()
              if k in own or not k.removeprefix('vit.').startswith(_NOT_BACKBONE)}
     if 'mask_token' in own:  # optional in both directions
         state.setdefault('mask_token', own['mask_token'])
-    fitted = dict(state)
-    for hook in model._load_state_dict_pre_hooks.values():
-        hook(fitted, '', {}, True, [], [], [])
+    fitted = as_loaded(model, with_description(state, description))
     report = LoadReport(
         missing=[k for k in own if k not in fitted],
         unexpected=[k for k in fitted if k not in own],
@@ -204,6 +287,8 @@ def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
             f'{source} does not fit {type(model).__name__}: {report}. Check the arch, '
             'patch_size and img_size of the config against those of the checkpoint, or the '
             'prefix of its keys.')
-    model.load_state_dict(fitted, strict=False)
+    # as_loaded has made of it what the network describes
+    describe = getattr(model, 'describe', dict)
+    model.load_state_dict(with_description(fitted, describe()), strict=False)
     print_log(f'{type(model).__name__} from {source}: {report}', logger='current')
     return report

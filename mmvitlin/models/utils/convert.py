@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 
 import mmvitlin
-from mmvitlin.engine.checkpoints import write_whole
-from mmvitlin.errors import CheckpointError
 from mmvitlin.models.utils.checkpoint import LoadReport, load_backbone, read_state_dict
+from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import CheckpointError
+from mmvitlin.utils.files import write_whole
+from mmvitlin.utils.paths import locate
 
 
 def released_config(state: dict[str, torch.Tensor]) -> dict:
@@ -70,9 +72,11 @@ def convert_released(source: str | Path, target: str | Path) -> tuple[dict, Load
         The backbone's config and what matched.
 
     Raises:
-        CheckpointError: a checkpoint of neither; keys missing or of a wrong shape, listed.
+        CheckpointError: a checkpoint of neither; keys missing or of a wrong shape, listed; or the
+            target is the released file itself.
     """
-    from mmvitlin.registry import MODELS
+    if Path(target).exists() and Path(target).samefile(locate(source)):
+        raise CheckpointError(f'{target} is the released file itself; give another name')
     state = read_state_dict(source)
     cfg = released_config(state)
     net = MODELS.build(dict(cfg, out_type='cls_token'))  # with what its classifier needs

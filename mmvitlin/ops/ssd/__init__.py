@@ -3,8 +3,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmvitlin.ops.launch import warn_of_eager
 from mmvitlin.ops.ssd import external
 from mmvitlin.ops.ssd.chunked import ssd_chunked
+from mmvitlin.ops.ssd.external import mixer_mamba_ssm, mixer_problem
 from mmvitlin.ops.ssd.fused import fused_problem, ssd_fused
 from mmvitlin.ops.ssd.plain import ssd_plain
 from mmvitlin.ops.ssd.reference import ssd_reference
@@ -17,12 +19,26 @@ BACKENDS = {
     'plain': (ssd_plain, lambda x: None),
     'reference': (lambda *args, chunk_size=None: ssd_reference(*args), lambda x: None),
 }
-_AUTO_ORDER = ('mamba_ssm', 'fla', 'torch')
+_AUTO_ORDER = ('mamba_ssm', 'fla', 'fused', 'torch')
 
 
 def available_backends(x: Tensor) -> list[str]:
     """Names of the backends that can run on the device of ``x``, fastest first."""
     return [name for name, (_, problem) in BACKENDS.items() if problem(x) is None]
+
+
+def choose(x: Tensor) -> str:
+    """What 'auto' takes for ``x``: the first of mamba-ssm, fla and our kernels that can run.
+
+    Warns, once, where a GPU is left with the eager scan. Our kernels take a GPU's tensors alone,
+    also where Triton's interpreter is on.
+    """
+    for name in _AUTO_ORDER:
+        if (name == 'torch' or x.device.type == 'cuda') and BACKENDS[name][1](x) is None:
+            break
+    if name == 'torch':
+        warn_of_eager('the scan of Mamba-2', x)
+    return name
 
 
 def _check_shapes(x, dt, A, B, C, D) -> None:
@@ -59,9 +75,9 @@ def ssd(x: Tensor,
         C: Output matrices, (B, L, G, N).
         D: Skip weights, (H,), or None.
         chunk_size: Tokens in a chunk; None leaves it to the backend.
-        backend: 'auto' (the fastest that is installed and fits the device),
-            'torch', 'mamba_ssm', 'fla', 'fused' (our Triton kernels), 'plain' (ordinary operators
-            only, for export) or 'reference'.
+        backend: 'auto' (the first of 'mamba_ssm', 'fla', 'fused' and 'torch' that can run here),
+            'torch' (eager), 'mamba_ssm', 'fla', 'fused' (our Triton kernels), 'plain' (ordinary
+            operators only, for export) or 'reference'.
 
     Returns:
         (B, L, H, P), in the type of ``x``. Decays are float32 in every backend, and products are
@@ -77,7 +93,7 @@ def ssd(x: Tensor,
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f'chunk_size must be at least 1, got {chunk_size}')
     if backend == 'auto':
-        backend = next(name for name in _AUTO_ORDER if BACKENDS[name][1](x) is None)
+        backend = choose(x)
     elif backend not in BACKENDS:
         raise ValueError(f"unknown ssd backend '{backend}'; choose 'auto' or one of "
                          f'{sorted(BACKENDS)}')
@@ -87,4 +103,5 @@ def ssd(x: Tensor,
     return run(x, dt, A, B, C, D, chunk_size=chunk_size)
 
 
-__all__ = ['available_backends', 'ssd', 'ssd_chunked', 'ssd_reference']
+__all__ = ['available_backends', 'mixer_mamba_ssm', 'mixer_problem', 'ssd', 'ssd_chunked',
+           'ssd_reference']

@@ -1,92 +1,28 @@
-"""Backends from other packages, imported only when they are asked for."""
+"""Backends from other packages."""
 from __future__ import annotations
-
-import importlib.util
-import sys
-import types
-import warnings
-from functools import cache
 
 import torch
 from torch import Tensor
 
-
-@cache
-def _mamba_kernel():
-    """mamba-ssm's chunked scan; Mamba-2 needs none of its CUDA extension.
-
-    ``import mamba_ssm`` imports ``selective_scan_cuda`` unguarded, so where the package
-    was installed without its CUDA build an empty module takes that name.
-    """
-    extension = 'selective_scan_cuda'
-    stand_in = (importlib.util.find_spec('mamba_ssm') is not None
-                and importlib.util.find_spec(extension) is None)
-    if stand_in:
-        sys.modules[extension] = types.ModuleType(extension)
-    try:
-        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
-    except Exception:
-        if stand_in:
-            del sys.modules[extension]
-        raise
-    return mamba_chunk_scan_combined
-
-
-@cache
-def _fla_kernel():
-    from fla.ops.simple_gla import chunk_simple_gla
-    return chunk_simple_gla
-
-
-_LOADERS = {'mamba-ssm': ('mamba_ssm', _mamba_kernel), 'fla-core': ('fla', _fla_kernel)}
-
-
-@cache
-def _find_import_problem(package: str) -> str | None:
-    """None if the package can be imported, else the reason and the remedy.
-
-    Warns of one that is installed and cannot: another backend would take its place unnoticed.
-    """
-    module, load = _LOADERS[package]
-    try:
-        load()
-    except Exception as error:
-        reason = (f'{package} cannot be imported ({type(error).__name__}: {error}); '
-                  "install it with: pip install 'mmvitlin[cuda]'")
-        if importlib.util.find_spec(module) is not None:
-            warnings.warn(reason, stacklevel=2)
-        return reason
-    return None
-
-
-@torch.compiler.assume_constant_result  # torch.compile can trace neither imports nor caches
-def _import_problem(package: str) -> str | None:
-    return _find_import_problem(package)
-
-
-def _why_not(package: str, x: Tensor) -> str | None:
-    """None if the package's kernel can run on ``x``, else the reason and the remedy."""
-    if x.device.type != 'cuda':
-        return (f'{package} runs Triton kernels on a CUDA device, and the input is on '
-                f"'{x.device.type}'; move it to a GPU or take backend='torch'")
-    return _import_problem(package)
+from mmvitlin.ops import packages
 
 
 def mamba_ssm_problem(x: Tensor) -> str | None:
     """Why the mamba_ssm backend cannot run on ``x``, or None."""
-    return _why_not('mamba-ssm', x)
+    return packages.why_not('mamba-ssm', x)
 
 
 def fla_problem(x: Tensor) -> str | None:
     """Why the fla backend cannot run on ``x``, or None."""
-    return _why_not('fla-core', x)
+    return packages.why_not('fla-core', x)
 
 
 @torch.compiler.disable  # its autotuned kernels cannot be traced
 def ssd_mamba_ssm(x, dt, A, B, C, D=None, chunk_size=None) -> Tensor:
     """mamba-ssm's Triton pipeline (``mamba_chunk_scan_combined``)."""
-    with torch.cuda.device(x.device):
-        return _mamba_kernel()(x, dt, A, B, C, chunk_size=chunk_size or 256, D=D)
+    with torch.cuda.device_of(x):
+        scan = packages.mamba_scans().mamba_chunk_scan_combined
+        return scan(x, dt, A, B, C, chunk_size=chunk_size or 256, D=D)
 
 
 def ssd_fla(x, dt, A, B, C, D=None, chunk_size=None) -> Tensor:
@@ -100,6 +36,46 @@ def ssd_fla(x, dt, A, B, C, D=None, chunk_size=None) -> Tensor:
     k = B.repeat_interleave(repeat, dim=2).to(x.dtype).contiguous()
     v = (x * dt[..., None].to(x.dtype)).contiguous()
     gate = (dt.float() * A.float()).contiguous()
-    with torch.cuda.device(x.device):
-        y, _ = _fla_kernel()(q, k, v, g=gate, scale=1.0)
+    with torch.cuda.device_of(x):
+        y, _ = packages.fla_scan()(q, k, v, g=gate, scale=1.0)
     return y if D is None else torch.addcmul(y, x, D.to(x.dtype)[:, None])
+
+
+def mixer_problem(x: Tensor, taps: int, groups: int) -> str | None:
+    """Why mamba-ssm's one node cannot take the place of a mixer of ours, or None.
+
+    It needs mamba-ssm and causal-conv1d on a CUDA device, two to four taps, and one group: with
+    several it normalises each by itself, and our mixer all together.
+    """
+    if groups != 1 or not 2 <= taps <= 4:
+        return f'mamba-ssm fuses mixers of one group and 2 to 4 taps, not {groups} and {taps}'
+    return packages.why_not('mamba-ssm', x) or packages.why_not('causal-conv1d', x)
+
+
+@torch.compiler.disable
+def mixer_mamba_ssm(projected: Tensor, conv_weight: Tensor, conv_bias: Tensor, dt_bias: Tensor,
+                    A: Tensor, D: Tensor, norm_weight: Tensor, eps: float, out_weight: Tensor,
+                    head_dims: int, chunk_size: int | None = None) -> Tensor:
+    """Convolution, scan, gate, norm and output projection as one node of mamba-ssm.
+
+    Args:
+        projected: Gates, values, B, C and step sizes before softplus, (B, L, 2 H P + 2 N + H).
+        conv_weight: (H P + 2 N, 1, K).
+        conv_bias: (H P + 2 N,).
+        dt_bias: (H,).
+        A: Negative decay rates, (H,).
+        D: Skip weights, (H,).
+        norm_weight: Of the RMSNorm after the gate, (H P,).
+        eps: Of the RMSNorm.
+        out_weight: (C, H P).
+        head_dims: P.
+        chunk_size: Tokens in a chunk of the scan.
+
+    Returns:
+        (B, L, C).
+    """
+    with torch.cuda.device_of(projected):
+        return packages.mamba_scans().mamba_split_conv1d_scan_combined(
+            projected, conv_weight[:, 0], conv_bias, dt_bias, A, D, chunk_size or 256,
+            activation='silu', rmsnorm_weight=norm_weight, rmsnorm_eps=eps,
+            outproj_weight=out_weight, headdim=head_dims, ngroups=1, norm_before_gate=False)

@@ -1,90 +1,119 @@
-"""Our own Triton kernels as a backend: forward fused, backward by the chunked operator."""
+"""Our own Triton kernels as a backend, forward and backward."""
 from __future__ import annotations
 
-import importlib.util
-import os
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.ops.ssd.chunked import DEFAULT_CHUNK
+from mmvitlin.ops.launch import triton_problem
 
-CHUNKS = (16, 32, 64, 128)
-_PROGRAMS_PER_PROCESSOR = 4
-
-
-@torch.compiler.assume_constant_result  # torch.compile cannot trace imports
-def _surroundings() -> tuple[bool, bool]:
-    """Whether Triton is installed, and whether its interpreter is asked for."""
-    return (importlib.util.find_spec('triton') is not None,
-            os.environ.get('TRITON_INTERPRET') == '1')
+CHUNKS = (16, 32, 64)
+WIDTH = 64  # channels of a head, and numbers of its state, that the kernels take at most
+_PROGRAMS = 4 * 132  # of an H100
 
 
 def fused_problem(x: Tensor) -> str | None:
     """Why the kernels cannot run on ``x``, or None."""
-    installed, interpreted = _surroundings()
-    if not installed:
-        return "Triton is not installed; install it with pip install triton, or take 'torch'"
-    if x.device.type != 'cuda' and not interpreted:
-        return (f"Triton kernels need a CUDA device, and the input is on '{x.device.type}'; move "
-                "it to a GPU or take backend='torch'")
-    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        return f"the kernels take float32, bfloat16 and float16, not {x.dtype}; take 'torch'"
-    return None
+    return triton_problem(x)
 
 
-def _power_from_16(n: int) -> bool:
-    return n >= 16 and n & (n - 1) == 0
+def _programs(x: Tensor) -> int:
+    """Programs that keep a GPU busy; few for the interpreter."""
+    if x.device.type == 'cpu':
+        return 6 * x.shape[2]
+    if not torch.cuda.is_available():  # shapes of tensors that are not there
+        return _PROGRAMS
+    return _PROGRAMS // 132 * torch.cuda.get_device_properties(x.device).multi_processor_count
 
 
 @torch.library.custom_op('mmvitlin::ssd_fused', mutates_args=())
 def _fused(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-           chunk: int) -> Tensor:
+           chunk: int, keep: bool) -> tuple[Tensor, Tensor]:
+    """Outputs, and the state before every chunk if ``keep`` (else an empty tensor)."""
     from mmvitlin.ops.ssd.kernels import scan_forward
-    if x.device.type != 'cuda':
-        return scan_forward(x, dt, A, B, C, D, chunk, programs=6 * x.shape[2])
-    processors = torch.cuda.get_device_properties(x.device).multi_processor_count
-    with torch.cuda.device(x.device):
-        return scan_forward(x, dt, A, B, C, D, chunk, _PROGRAMS_PER_PROCESSOR * processors)
+    launches, y, starts = scan_forward(x, dt, A, B, C, D, chunk, _programs(x), keep)
+    with torch.cuda.device_of(x):
+        for launch in launches:
+            launch.run()
+    return y, starts
 
 
 @_fused.register_fake
-def _(x, dt, A, B, C, D, chunk):
-    return x.new_empty(x.shape)
+def _(x, dt, A, B, C, D, chunk, keep):
+    from mmvitlin.ops.ssd.kernels import scan_forward
+    _, y, starts = scan_forward(x, dt, A, B, C, D, chunk, _programs(x), keep)
+    return y, starts
+
+
+@torch.library.custom_op('mmvitlin::ssd_fused_backward', mutates_args=())
+def _fused_backward(dy: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                    D: Tensor | None, starts: Tensor, chunk: int
+                    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, dt, A, B, C and D (zeros without one)."""
+    from mmvitlin.ops.ssd.backward_kernels import scan_backward
+    launches, grads = scan_backward(dy, x, dt, A, B, C, D, starts, chunk, _programs(x))
+    with torch.cuda.device_of(x):
+        for launch in launches:
+            launch.run()
+    return (grads['x'], grads['dt'].to(dt.dtype), grads['A'].sum((0, 1)).to(A.dtype),
+            grads['B'].sum(3).to(B.dtype), grads['C'].sum(3).to(C.dtype),
+            grads['D'].sum((0, 1)).to(A.dtype if D is None else D.dtype))
+
+
+@_fused_backward.register_fake
+def _(dy, x, dt, A, B, C, D, starts, chunk):
+    return tuple(t.new_empty(t.shape) for t in (x, dt, A, B, C, A if D is None else D))
 
 
 def _setup(ctx, inputs, output):
-    *tensors, ctx.chunk = inputs
-    ctx.save_for_backward(*tensors)
+    *tensors, ctx.chunk, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
 
 
-def _differentiate(ctx, dy: Tensor):
-    x, dt, A, B, C, D = ctx.saved_tensors
-    dy = dy.contiguous()
-    _, states = torch.ops.mmvitlin.ssd_chunked(x, dt, A, B, C, ctx.chunk, True)
-    d_x, *others = torch.ops.mmvitlin.ssd_chunked_backward(dy, x, dt, A, B, C, states, ctx.chunk)
-    d_D = None
-    if D is not None:
-        d_x = torch.addcmul(d_x, dy, D.to(dy.dtype)[:, None])
-        d_D = (dy.float() * x).sum((0, 1, 3)).to(D.dtype)
-    return d_x, *others, d_D, None
+def _differentiate(ctx, dy: Tensor, _):
+    *tensors, starts = ctx.saved_tensors
+    *grads, d_D = torch.ops.mmvitlin.ssd_fused_backward(dy.contiguous(), *tensors, starts,
+                                                        ctx.chunk)
+    return *grads, None if tensors[5] is None else d_D, None, None
 
 
 _fused.register_autograd(_differentiate, setup_context=_setup)
 
 
-def ssd_fused(x, dt, A, B, C, D=None, chunk_size: int | None = None) -> Tensor:
-    """The scan in two Triton launches; see :mod:`mmvitlin.ops.ssd.kernels`.
+def _fitting(size: int) -> int:
+    """The power of two from 16 that holds ``size``."""
+    return max(16, 1 << (size - 1).bit_length())
 
-    Raises:
-        ValueError: a head width, state size or chunk that is no power of two from 16.
+
+def _chunk(chunk_size: int | None, dtype: torch.dtype) -> int:
+    """The longest chunk that is not above the one asked for and spills no registers."""
+    longest = min(chunk_size or CHUNKS[-1], 32 if dtype == torch.float32 else CHUNKS[-1])
+    return max((n for n in CHUNKS if n <= longest), default=CHUNKS[0])
+
+
+def ssd_fused(x, dt, A, B, C, D=None, chunk_size: int | None = None) -> Tensor:
+    """The scan by :mod:`mmvitlin.ops.ssd.kernels`, with gradients.
+
+    Any head width and state size: heads wider than 64 are several with the same decay, a larger
+    state is the sum of scans with a part of it each, and sizes that are no power of two are padded.
+
+    Args:
+        chunk_size: Tokens in a chunk at most: 16, 32 or (not in float32) 64 are taken.
     """
-    # float32 tiles of 64 tokens need more shared memory than GPUs for desktops have
-    chunk = chunk_size or (DEFAULT_CHUNK // 2 if x.dtype == torch.float32 else DEFAULT_CHUNK)
-    for name, size in (('head width P', x.shape[3]), ('state size N', B.shape[3])):
-        if not _power_from_16(size):
-            raise ValueError(f"backend 'fused' needs a {name} that is a power of two from 16, got "
-                             f"{size}; take backend='torch'")
-    if chunk not in CHUNKS:
-        raise ValueError(f"backend 'fused' takes chunk_size {CHUNKS}, got {chunk}")
-    return torch.ops.mmvitlin.ssd_fused(x, dt, A, B, C, D, chunk)
+    heads, width, state = x.shape[2], x.shape[3], B.shape[3]
+    if state > WIDTH:
+        first = ssd_fused(x, dt, A, B[..., :WIDTH], C[..., :WIDTH], D, chunk_size)
+        return first + ssd_fused(x, dt, A, B[..., WIDTH:], C[..., WIDTH:], None, chunk_size)
+    if width > WIDTH:
+        parts = -(-width // WIDTH)
+        dt, A = dt.repeat_interleave(parts, -1), A.repeat_interleave(parts)
+        D = None if D is None else D.repeat_interleave(parts)
+        x = F.pad(x, (0, -width % WIDTH)).unflatten(3, (parts, WIDTH)).flatten(2, 3)
+        return ssd_fused(x, dt, A, B, C, D, chunk_size).unflatten(
+            2, (heads, parts)).flatten(3)[..., :width]
+    x = F.pad(x, (0, _fitting(width) - width))
+    B, C = (F.pad(t.to(x.dtype), (0, _fitting(state) - state)) for t in (B, C))
+    keep = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, dt, A, B, C, D))
+    y, _ = torch.ops.mmvitlin.ssd_fused(x, dt, A, B, C, D, _chunk(chunk_size, x.dtype), keep)
+    return y[..., :width]

@@ -1,9 +1,0 @@
-# as det_100e.py, 12 epochs
-_base_ = ['./det_100e.py']
-max_epochs = 12
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=250),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=[8, 11],
-         gamma=0.1),
-]
-train_cfg = dict(max_epochs=max_epochs, val_interval=1)

@@ -1,0 +1,7 @@
+# a switch: plain L2 on final features in the place of ViT-Linearizer's objectives, nothing masked
+model = dict(
+    mask_ratio=0.,
+    objectives=dict(
+        activation=None,
+        mask=None,
+        feature=dict(type='mmvitlin.FeatureAlignmentLoss', normalize_target=True)))

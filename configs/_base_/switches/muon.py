@@ -1,0 +1,6 @@
+# a switch: Muon for matrices, AdamW for everything else, in the place of a config's AdamW. Rate and
+# decay are those that IronViT takes for ViT-AdaLA's first stage under Muon; nothing else was tried.
+optim_wrapper = dict(
+    optimizer=dict(
+        _delete_=True, type='mmvitlin.MuonWithAdamW', lr=1e-2, weight_decay=0.05,
+        adamw=dict(lr=4e-4, weight_decay=0.)))

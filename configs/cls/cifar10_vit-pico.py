@@ -1,7 +1,0 @@
-# CIFAR-10: a small softmax ViT from labels, the teacher
-_base_ = [
-    '../_base_/models/classifier_vit-pico.py', '../_base_/datasets/cifar10.py',
-    '../_base_/runtime_cls.py', '../_base_/schedules/adamw_2000.py'
-]
-log_processor = dict(by_epoch=False)
-train_dataloader = dict(batch_size=128)

@@ -1,9 +1,0 @@
-# coco_1024_vit-base.py in 12 epochs
-_base_ = ['./coco_1024_vit-base.py']
-max_epochs = 12
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=250),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=[8, 11],
-         gamma=0.1),
-]
-train_cfg = dict(max_epochs=max_epochs, val_interval=1)

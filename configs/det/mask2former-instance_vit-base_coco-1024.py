@@ -1,0 +1,17 @@
+# COCO: the softmax baseline, Mask2Former for instances on CLIP ViT-B/16 with global attention
+# Published: as mask2former-instance_adventurer-base_coco-1024.py.
+# Ours: the backbone with global attention, so that backbones are compared; as
+#   mask2former-instance_adventurer-base_coco-1024.py otherwise.
+_base_ = [
+    '../_base_/models/mask2former-instance_adventurer-base.py',
+    '../_base_/models/vit_backbones.py', '../_base_/datasets/coco_instances_1024.py',
+    '../_base_/runtime_det.py', '../_base_/schedules/mask2former_50e.py'
+]
+model = dict(
+    data_preprocessor=_base_.clip_normalization,
+    backbone=dict(
+        _delete_=True,
+        **_base_.clip_vit_base,
+        img_size=(1024, 1024),
+        out_indices=(2, 5, 8, 11)))
+default_hooks = dict(checkpoint=dict(save_best='coco/segm_mAP', rule='greater'))

@@ -1,0 +1,8 @@
+# ViT-AdaLA, stage 2, from the pretrained ViT-S into Mamba-2 mixers, on images of CamVid and of
+# anything
+_base_ = ['./adala-feature_vit-small_camvid.py']
+model = dict(
+    backbone=dict(
+        attention='mamba2',
+        init_cfg=dict(
+            checkpoint='work_dirs/adala-attention_mamba2-vit-small_camvid/student.pth')))

@@ -1,3 +1,0 @@
-# the same teacher into Adventurer-S at 448x448
-_base_ = ['./linearizer_adventurer-base_in1k-448.py']
-model = dict(backbone=dict(arch='small'))

@@ -1,8 +1,0 @@
-# the student from scratch; from a distilled checkpoint with
-#   --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/…/student.pth
-_base_ = [
-    '../_base_/models/fcn_adventurer-nano.py', '../_base_/datasets/camvid_120x160.py',
-    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_400.py'
-]
-model = dict(decode_head=dict(loss_decode=dict(class_weight={{_base_.class_weight}})))
-optim_wrapper = dict(optimizer=dict(lr=3e-3))  # see ../recipes/camvid_label_rates.py

@@ -1,7 +1,0 @@
-# CamVid: an Adventurer of 0.3 M parameters from scratch; recipes say for how many iterations
-_base_ = [
-    '../_base_/models/fcn_adventurer-pico.py', '../_base_/datasets/camvid_96x128.py',
-    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_400.py'
-]
-model = dict(decode_head=dict(loss_decode=dict(class_weight={{_base_.class_weight}})))
-optim_wrapper = dict(optimizer=dict(lr=1e-2))  # see ../recipes/camvid_label_rates.py

@@ -1,0 +1,7 @@
+# CamVid: an Adventurer of 0.3 M parameters from scratch
+_base_ = [
+    '../_base_/models/fcn_adventurer-pico.py', '../_base_/datasets/camvid_96x128.py',
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_small.py'
+]
+model = dict(decode_head=dict(loss_decode=dict(class_weight={{_base_.class_weight}})))
+optim_wrapper = dict(optimizer=dict(lr=1e-2))  # see ../recipes/camvid_label_rates.py

@@ -1,0 +1,16 @@
+# Drawn streets: a small ViT with linear attention, from the last stage of ViT-AdaLA
+_base_ = [
+    '../_base_/models/fcn_vit-nano.py', '../_base_/datasets/streets_256x512.py',
+    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_small.py'
+]
+model = dict(
+    data_preprocessor=dict(size=(192, 384), test_cfg=dict(size_divisor=16)),
+    backbone=dict(
+        attention='linear',
+        img_size=(192, 384),
+        model_kwargs=dict(patch_size=16),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/adala-feature_vit-nano_streets/student.pth',
+            prefix='backbone.')),
+    decode_head=dict(num_classes=19))

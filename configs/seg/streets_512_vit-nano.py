@@ -1,9 +1,0 @@
-# the built-in streets at 512x1024, trained across scales: a small softmax ViT, the teacher
-_base_ = [
-    '../_base_/models/fcn_vit-nano.py', '../_base_/datasets/streets_512x1024.py',
-    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_2000.py'
-]
-model = dict(
-    data_preprocessor=dict(size=(256, 512), test_cfg=dict(size_divisor=16)),
-    backbone=dict(img_size=(256, 512), model_kwargs=dict(patch_size=16)),
-    decode_head=dict(num_classes=19))

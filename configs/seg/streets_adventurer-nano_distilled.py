@@ -1,8 +1,0 @@
-# the demo's student from its distilled checkpoint
-_base_ = ['./streets_adventurer-nano.py']
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/linearizer_adventurer-nano_streets/student.pth',
-            prefix='backbone.')))

@@ -1,9 +1,0 @@
-# the demo's control: labels for as many iterations as distillation and fine-tuning together
-_base_ = [
-    '../_base_/models/fcn_adventurer-nano.py', '../_base_/datasets/streets_256x512.py',
-    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_500.py'
-]
-model = dict(
-    data_preprocessor=dict(size=(192, 384), test_cfg=dict(size_divisor=16)),
-    backbone=dict(img_size=(192, 384), patch_size=16),
-    decode_head=dict(num_classes=19))

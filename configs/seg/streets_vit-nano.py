@@ -1,9 +1,0 @@
-# the demo's teacher: a small softmax ViT on the built-in street scenes
-_base_ = [
-    '../_base_/models/fcn_vit-nano.py', '../_base_/datasets/streets_256x512.py',
-    '../_base_/runtime_seg.py', '../_base_/schedules/adamw_600.py'
-]
-model = dict(
-    data_preprocessor=dict(size=(192, 384), test_cfg=dict(size_divisor=16)),
-    backbone=dict(img_size=(192, 384), model_kwargs=dict(patch_size=16)),
-    decode_head=dict(num_classes=19))

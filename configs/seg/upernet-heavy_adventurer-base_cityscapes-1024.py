@@ -1,0 +1,9 @@
+# Cityscapes: UPerNet 512 channels wide, as it was published beside plain ViTs, on a distilled
+# Adventurer-B; for comparisons with published numbers
+# Published: UPerNet with 512 channels, as beside plain ViTs; else as cityscapes_1024.py.
+# Ours: as cityscapes_1024.py.
+_base_ = ['./cityscapes_1024.py']
+model = dict(
+    neck=dict(out_channels=None),
+    decode_head=dict(in_channels=[768, 768, 768, 768], channels=512),
+    auxiliary_head=dict(in_channels=768, channels=256))

@@ -1,1 +1,0 @@
-"""Measuring: time, memory, figures. The command lines in ``tools`` are thin over this."""

@@ -1,0 +1,67 @@
+"""What an exported file says of itself, so that whoever runs it needs no config."""
+from __future__ import annotations
+
+from mmengine.config import Config
+
+import mmvitlin
+from mmvitlin.apis.data_sets import names_and_colours
+
+
+def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
+    """Plain values, to be kept in a file as JSON.
+
+    Args:
+        deployed: A :class:`mmvitlin.apis.export.Deployed`.
+        size: (height, width) that it is traced at.
+        dynamic: Whether it takes other sizes.
+
+    Returns:
+        'version'; 'task' ('segmentation', 'classification' or 'features'); 'outputs'; 'input' (what
+        images must be); 'mean' and 'std' (in the order of the image's colours; the file normalises
+        itself); 'network_colours' ('RGB' or 'BGR', which the file sees to as well); 'size' or None
+        for any; 'patch_size'; 'precision' of its weights; 'finished'; and, of segmentors and
+        classifiers, 'classes', 'palette', 'resize' (what the test pipeline does to an image
+        first), and of segmentors 'align_corners' and 'threshold'.
+    """
+    net = deployed.net
+    backbone = getattr(net, 'backbone', net)
+    mean, std = ([float(v) for v in values.flatten()] for values in (deployed.mean, deployed.std))
+    if not deployed.rgb:  # of the network's order, which is the reverse
+        mean, std = mean[::-1], std[::-1]
+    about = dict(version=mmvitlin.__version__, task='features', outputs=list(deployed.outputs),
+                 input='(B, 3, H, W) float32 RGB, 0 to 255', mean=mean, std=std,
+                 network_colours='RGB' if deployed.rgb else 'BGR',
+                 size=None if dynamic else list(size), precision='fp32',
+                 patch_size=getattr(backbone, 'patch_size', 1), finished=bool(deployed.finished))
+    if hasattr(net, 'decode_head'):
+        head = net.decode_head
+        about.update(task='segmentation', align_corners=bool(net.align_corners),
+                     threshold=getattr(head, 'threshold', None))
+        count = max(head.num_classes, 2) if head.out_channels == 1 else head.num_classes
+    elif hasattr(net, 'head'):
+        about.update(task='classification')
+        count = net.head.num_classes
+    else:
+        return about
+    dataset = (deployed.config or {}).get('test_dataloader', {}).get('dataset') or {}
+    classes, palette = names_and_colours(dataset, count)
+    return dict(about, classes=list(map(str, classes)), palette=palette.tolist(),
+                resize=_resize(dataset))
+
+
+def _resize(dataset: dict | Config) -> dict | None:
+    """What the test pipeline does to an image's size; None for nothing."""
+    found: dict = {}
+    for step in dataset.get('pipeline') or ():
+        kind = step['type'].split('.')[-1]
+        if kind == 'Resize' and step.get('scale') is not None:
+            scale = step['scale']
+            scale = [scale, scale] if isinstance(scale, (int, float)) else list(scale)
+            found = dict(scale=scale, keep_ratio=bool(step.get('keep_ratio', False)))
+        elif kind == 'Resize' and isinstance(step.get('scale_factor'), (int, float)):
+            found = dict(factor=step['scale_factor'])
+        elif kind == 'ResizeEdge' and step.get('edge', 'short') == 'short':
+            found = dict(short_edge=step['scale'])
+        elif kind == 'CenterCrop':
+            found['crop'] = step['crop_size']
+    return found or None

@@ -1,0 +1,253 @@
+"""Distillation without writing a config: one call, which writes the config that it runs."""
+from __future__ import annotations
+
+import pprint
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn as nn
+from mmengine.registry import MODELS, init_default_scope
+
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.launch import train
+from mmvitlin.models.teachers.fetch import TEACHERS
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.files import write_whole
+
+ARCHS = ('tiny', 'small', 'base', 'large')
+INHERITING = ('linear', 'mamba2')
+_IMAGENET = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+_ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.tif', '.tiff', '.webp')
+_HEAD = '''# Written by mmvitlin.distill. To go on by hand, to inherit from it or to resume it:
+#   mmvitlin train {file} --resume
+_base_ = ['mmvitlin::_base_/schedules/distill_80k.py', 'mmvitlin::_base_/runtime_distill_cls.py']
+'''
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What :func:`distill` came to.
+
+    Attributes:
+        student: The trained backbone in eval mode, on the CPU.
+        checkpoint: Its weights, keys ``backbone.*``: for ``init_cfg=dict(type='Pretrained',
+            checkpoint=…, prefix='backbone.')`` in a config of a segmentor, detector or classifier.
+        configs: The configs that were run, one a stage.
+        losses: Name → mean of the last 50 iterations of the last stage.
+    """
+    student: nn.Module
+    checkpoint: Path
+    configs: tuple[Path, ...]
+    losses: dict[str, float]
+
+
+def distill(student: str | Mapping,
+            teacher: str | Mapping,
+            images: str | Path | Sequence[str | Path],
+            *,
+            size: int | tuple[int, int] = 224,
+            iterations: int = 10_000,
+            batch_size: int = 32,
+            lr: float | None = None,
+            work_dir: str | Path = 'work_dirs/distill',
+            amp: bool | None = None,
+            workers: int = 4,
+            seed: int = 0,
+            resume: bool = False,
+            options: Mapping[str, object] | None = None) -> Distilled:
+    """Distil a frozen ViT into a linear-time student, on images without labels.
+
+    Args:
+        student: 'adventurer-tiny', '-small', '-base' or '-large': ViT-Linearizer into an
+            Adventurer from random weights. 'linear' or 'mamba2': ViT-AdaLA, the teacher's own
+            weights with linear attention or Mamba-2 mixers in the place of softmax attention. A
+            config of a backbone that gives tokens: ViT-Linearizer into that.
+        teacher: A name that timm has published weights for; ``mmvitlin::NAME`` of
+            ``mmvitlin fetch_teacher``; or the config of a :class:`mmvitlin.models.FrozenTeacher`
+            (``dict(backbone=…, checkpoint=…)``).
+        images: A folder, read with all below it, or a list of files.
+        size: Of the random crops that are seen, side or (height, width) in pixels; whole patches.
+        iterations: Of each stage; ViT-AdaLA has two.
+        batch_size: Images an iteration.
+        lr: Learning rate of AdamW, of every stage. None: 5e-4 for ViT-Linearizer; 4e-4 and 1e-4
+            for the two of ViT-AdaLA. Ours, tuned for none of your data.
+        work_dir: Gets configs, logs, checkpoints, ``student.pth``.
+        amp: Mixed precision; None: on a GPU, which needs it to be fast, and not on a CPU.
+        workers: Processes that load images.
+        seed: Of everything random.
+        resume: Go on where the same call was interrupted.
+        options: As ``--cfg-options``, for every stage: ``{'model.mask_ratio': 0.5}``.
+
+    Returns:
+        The student and what was written.
+
+    Raises:
+        ConfigError: an unknown student or teacher, no images, a size that is no whole number of
+            patches, or a config that does not hold, as ``mmvitlin train`` says it.
+        CheckpointError: the teacher's weights are not there or do not fit.
+
+    Source: ViT-Linearizer (arXiv 2504.00037), ViT-AdaLA (arXiv 2603.16063); schedules are ours.
+    """
+    work_dir = Path(work_dir)
+    height, width = (size, size) if isinstance(size, int) else size
+    teacher_cfg, (mean, std) = _teacher(teacher)
+    patch = _patch_size(teacher_cfg['backbone'])
+    if not isinstance(student, str):
+        patch = student.get('patch_size', patch)
+    if height % patch or width % patch:
+        near = [max(round(side / patch), 1) * patch for side in (height, width)]
+        raise ConfigError(f'size: {height}×{width} pixels are no whole patches of {patch}; take '
+                          f'{tuple(near)}')
+    for name, number in dict(iterations=iterations, batch_size=batch_size).items():
+        if number < 1:
+            raise ConfigError(f'{name}: {number}, must be at least 1')
+    common = dict(
+        train_dataloader=_loader(images, (height, width), batch_size, workers, work_dir),
+        train_cfg=dict(max_iters=iterations, val_interval=iterations),
+        param_scheduler=_schedule(iterations),
+        auto_scale_lr=dict(enable=False),
+        default_hooks=dict(
+            checkpoint=dict(interval=max(iterations // 10, 1), max_keep_ckpts=1),
+            logger=dict(interval=min(50, max(iterations // 10, 1)))),
+        log_processor=dict(by_epoch=False),
+        randomness=dict(seed=seed))
+    preprocessor = dict(type='mmvitlin.ImagePreprocessor', mean=mean, std=std, bgr_to_rgb=True)
+    amp = torch.cuda.is_available() if amp is None else amp
+    files: list[Path] = []
+    for stage, model, rate in _stages(student, teacher_cfg, patch, (height, width), work_dir):
+        decay = {} if stage == 'distill' else dict(weight_decay=0.)  # weights are inherited
+        file = _write(work_dir / f'{stage}.py', dict(
+            model=dict(model, data_preprocessor=preprocessor), **common,
+            optim_wrapper=dict(optimizer=dict(lr=lr or rate, **decay))))
+        cfg = load_config(str(file), dict(options or {}), str(work_dir / stage))
+        runner = train(cfg, resume=resume, amp=amp)
+        files.append(file)
+    checkpoint = work_dir / files[-1].stem / 'student.pth'
+    losses = {key.removeprefix('train/'): float(log.mean(50))
+              for key, log in runner.message_hub.log_scalars.items()
+              if key.startswith('train/') and 'loss' in key}
+    init_default_scope('mmvitlin')
+    network = MODELS.build(dict(cfg.model.backbone, init_cfg=dict(
+        type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.')))
+    network.init_weights()
+    return Distilled(network.eval(), checkpoint, tuple(files), losses)
+
+
+def _teacher(teacher: str | Mapping) -> tuple[dict, tuple[list[float], list[float]]]:
+    """Config of the teacher; mean and std of its images."""
+    if isinstance(teacher, Mapping):
+        if not isinstance(teacher.get('backbone'), Mapping):
+            raise ConfigError('teacher: a config has a backbone, dict(backbone=dict(type=…), '
+                              'checkpoint=…)')
+        name = teacher['backbone'].get('model_name', '')
+        own = (list(teacher[k]) for k in ('mean', 'std')) if 'mean' in teacher else _norm_of(name)
+        return dict(teacher), tuple(own)
+    fetched = TEACHERS.get(teacher.removeprefix('mmvitlin::'))
+    if fetched is not None:
+        cfg = dict(backbone=fetched.backbone(),
+                   checkpoint=f"mmvitlin::{teacher.removeprefix('mmvitlin::')}")
+        return cfg, (list(fetched.mean), list(fetched.std))
+    if timm.models.get_pretrained_cfg(teacher) is None:
+        near = timm.list_models(f"*{teacher.split('.')[0]}*", pretrained=True)[:3]
+        raise ConfigError(f"teacher: timm has no published weights called '{teacher}'"
+                          + (f", but {', '.join(near)}" if near else '')
+                          + "; a file goes as dict(backbone=dict(type='mmvitlin.TimmViT', "
+                          "model_name=…), checkpoint='FILE')")
+    backbone = dict(type='mmvitlin.TimmViT', model_name=teacher, pretrained=True)
+    return dict(backbone=backbone), _norm_of(teacher)
+
+
+def _norm_of(model_name: str) -> tuple[list[float], list[float]]:
+    known = timm.models.get_pretrained_cfg(model_name) if model_name else None
+    if known is None or not known.mean:
+        return _IMAGENET
+    return tuple([round(255 * v, 3) for v in values] for values in (known.mean, known.std))
+
+
+def _patch_size(backbone: Mapping) -> int:
+    if 'patch_size' in backbone:
+        return backbone['patch_size']
+    if 'model_name' not in backbone:
+        raise ConfigError('teacher: give backbone.patch_size')
+    with torch.device('meta'):
+        network = timm.create_model(backbone['model_name'], **backbone.get('model_kwargs', {}))
+    embed = getattr(network, 'patch_embed', None)
+    size = getattr(embed, 'patch_size', None)
+    if size is None:
+        raise ConfigError(f"teacher: {backbone['model_name']} cuts no patches; write a config with "
+                          "type='mmvitlin.TimmFeatures' (docs/own_project.md)")
+    return size[0] if isinstance(size, Sequence) else size
+
+
+def _stages(student: str | Mapping, teacher: dict, patch: int, size: tuple[int, int],
+            work_dir: Path) -> list[tuple[str, dict, float]]:
+    """Name, model and learning rate of each stage."""
+    arch = student.removeprefix('adventurer-') if isinstance(student, str) else None
+    if isinstance(student, Mapping) or arch in ARCHS:
+        backbone = dict(student) if isinstance(student, Mapping) else dict(
+            type='mmvitlin.Adventurer', arch=arch, img_size=size, patch_size=patch)
+        objectives = dict(
+            activation=dict(type='mmvitlin.ActivationMatchingLoss', num_stages=4, scope='visible'),
+            mask=dict(type='mmvitlin.MaskedPredictionLoss'))
+        return [('distill', dict(type='mmvitlin.ViTLinearizer', backbone=backbone, teacher=teacher,
+                                 mask_ratio=0.75, objectives=objectives), 5e-4)]
+    if student not in INHERITING:
+        names = [*(f'adventurer-{a}' for a in ARCHS), *INHERITING]
+        raise ConfigError(f"student: '{student}' is none of {names}, nor the config of a backbone")
+    if teacher['backbone'].get('type') != 'mmvitlin.TimmViT':
+        raise ConfigError(f"student='{student}' inherits the weights of a mmvitlin.TimmViT, and "
+                          f"the teacher is {teacher['backbone'].get('type')}")
+    backbone = {k: v for k, v in teacher['backbone'].items() if k not in ('pretrained',
+                                                                         'init_cfg')}
+    backbone['attention'] = student
+    start = dict(type='Pretrained', checkpoint=str(work_dir / 'align_attention' / 'student.pth'),
+                 prefix='backbone.')
+    objective = dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss', relative=True))
+    return [('align_attention', dict(type='mmvitlin.AttentionAlignment', backbone=backbone,
+                                     teacher=teacher, objectives=objective), 4e-4),
+            ('align_features', dict(type='mmvitlin.FeatureAlignment', teacher=teacher,
+                                    backbone=dict(backbone, init_cfg=start)), 1e-4)]
+
+
+def _loader(images: str | Path | Sequence[str | Path], size: tuple[int, int], batch_size: int,
+            workers: int, work_dir: Path) -> dict:
+    work_dir.mkdir(parents=True, exist_ok=True)
+    source = dict(data_root=str(images))
+    if isinstance(images, (str, Path)):
+        if not Path(images).is_dir():
+            raise ConfigError(f"images: no folder at '{images}'")
+        number = sum(p.suffix.lower() in _ENDINGS for p in Path(images).rglob('*'))
+    else:
+        listed, number = work_dir / 'images.txt', len(images)
+        write_whole(''.join(f'{Path(p).absolute()}\n' for p in images).encode(), listed)
+        source = dict(data_root='', ann_file=str(listed.absolute()))
+    if number < batch_size:
+        raise ConfigError(f'images: {number} found, fewer than batch_size={batch_size}')
+    return dict(
+        batch_size=batch_size, num_workers=workers, persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(), collate_fn=dict(type='default_collate'),
+        worker_init_fn=dict(type='mmvitlin.patient_worker'),
+        sampler=dict(type='mmvitlin.SeededInfiniteSampler', shuffle=True),
+        dataset=dict(type='mmpretrain.CustomDataset', with_label=False, **source, pipeline=[
+            dict(type='mmvitlin.LoadCrop', scale=size, crop_ratio_range=(0.2, 1.0), flip_prob=0.5,
+                 draft=True),
+            dict(type='mmvitlin.PackImage')]))
+
+
+def _schedule(iterations: int) -> list[dict]:
+    warm = max(min(iterations // 10, 2000), 1)
+    return [dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=warm),
+            dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=warm,
+                 end=max(iterations, warm + 1))]
+
+
+def _write(file: Path, values: dict) -> Path:
+    """A config as a person would read it."""
+    text = _HEAD.format(file=file.as_posix()) + ''.join(
+        f'{key} = {pprint.pformat(value, width=95, sort_dicts=False)}\n'
+        for key, value in values.items())
+    write_whole(text.encode(), file)
+    return file

@@ -1,0 +1,111 @@
+"""Files of other runtimes from a network, each with what it says of itself."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmvitlin.apis.symbolic import SymbolicSizes
+from mmvitlin.deploy.runtimes import META, open_file
+from mmvitlin.utils.errors import UserError
+
+OPSET = 20
+
+
+class ExportError(UserError):
+    """A network could not be written in a format, or what was written computes something else."""
+
+
+def sample_images(size: tuple[int, int], batch: int = 1) -> Tensor:
+    """Smooth pictures with noise, RGB, 0 to 255."""
+    draw = torch.Generator().manual_seed(size[0] * 10007 + size[1])
+    coarse = torch.rand(batch, 3, 8, 8, generator=draw)
+    smooth = F.interpolate(coarse, size=size, mode='bicubic').clamp(0, 1)
+    return (255 * (0.8 * smooth + 0.2 * torch.rand(smooth.shape, generator=draw))).round()
+
+
+def _dynamic_shapes(dynamic: bool) -> dict | None:
+    if not dynamic:
+        return None
+    return dict(images={0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC,
+                        3: torch.export.Dim.DYNAMIC})
+
+
+def _programme(net: nn.Module, size: tuple[int, int], dynamic: bool
+               ) -> torch.export.ExportedProgram:
+    # what is one while it is traced, a batch or the chunks of a scan, is taken for a constant
+    traced, batch = ([max(n, 17 * 16) + 5 for n in size], 2) if dynamic else (size, 1)
+    with torch.no_grad(), SymbolicSizes():
+        return torch.export.export(net, (sample_images(traced, batch), ),
+                                   dynamic_shapes=_dynamic_shapes(dynamic), strict=False)
+
+
+def runner(path: Path, runtime: str | None = None) -> Callable[[Tensor], list[Tensor]]:
+    """A file of onnxruntime or OpenVINO as a function of torch's tensors."""
+    opened = open_file(path, runtime)
+    return lambda images: [torch.from_numpy(a) for a in opened.run(images.numpy()).values()]
+
+
+def _write_onnx(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path, about: dict,
+                runtime: str = 'onnxruntime') -> Callable:
+    try:
+        __import__(runtime)
+        import onnxscript  # noqa: F401  torch's exporter needs it
+    except ImportError as error:
+        raise ExportError(f'writing for {runtime} needs onnx, onnxscript and {runtime}: '
+                          f"pip install 'mmvitlin[export]' {runtime}") from error
+    names = {0: 'batch', 2: 'height', 3: 'width'}
+    written = torch.onnx.export(
+        _programme(net, size, dynamic), (), dynamo=True, input_names=['images'],
+        output_names=list(net.outputs), opset_version=OPSET, verbose=False)
+    if dynamic:
+        for axis, name in names.items():
+            written.model.graph.inputs[0].shape[axis] = name
+    written.model.metadata_props[META] = json.dumps(about)
+    written.save(path, external_data=False)
+    return runner(path, runtime)
+
+
+def _write_openvino(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path, about: dict
+                    ) -> Callable:
+    _write_onnx(net, size, dynamic, path.with_suffix('.onnx'), about, 'openvino')
+    to_openvino(path.with_suffix('.onnx'), path)
+    return runner(path)
+
+
+def to_openvino(source: Path, target: Path, half: bool = False) -> None:
+    """Write an ONNX file as OpenVINO's .xml and .bin.
+
+    Args:
+        source: With the description of the network.
+        target: The .xml; the .bin is put beside it.
+        half: Weights in float16.
+    """
+    import openvino
+    model = openvino.Core().read_model(str(source))
+    model.set_rt_info(model.get_rt_info(['framework', META]).astype(str), [META, 'meta'])
+    openvino.save_model(model, str(target), compress_to_fp16=half)
+
+
+def _write_torch(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path, about: dict
+                 ) -> Callable:
+    torch.export.save(_programme(net, size, dynamic), path,
+                      extra_files={f'{META}.json': json.dumps(about)})
+    return torch.export.load(path).module()
+
+
+def _write_aot(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path, about: dict
+               ) -> Callable:
+    from torch._inductor import aoti_compile_and_package, aoti_load_package
+    aoti_compile_and_package(_programme(net, size, dynamic), package_path=str(path),
+                             inductor_configs={'aot_inductor.metadata': {META: json.dumps(about)}})
+    return aoti_load_package(str(path))
+
+
+WRITERS = {'onnx': _write_onnx, 'openvino': _write_openvino, 'torch': _write_torch,
+           'aot': _write_aot}

@@ -1,0 +1,140 @@
+"""Exported files as subjects of the speed laboratory, beside the networks they came from."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmvitlin.apis.export import Deployed, export
+from mmvitlin.apis.writers import sample_images
+from mmvitlin.benchmark.deployed import deployed
+from mmvitlin.benchmark.subjects import Built, Subject
+from mmvitlin.deploy.runtimes import META, open_file
+from mmvitlin.utils.errors import ConfigError
+
+
+def plain_images(batch: int, shape: tuple[int, int]) -> torch.Tensor:
+    """What every subject of part 'labels' is timed on: (B, 3, H, W) RGB, 0 to 255."""
+    return sample_images(tuple(shape), batch)
+
+
+def network_of(subject: Subject, shape: tuple[int, int]) -> Deployed:
+    """The network that a subject's file is written from, and compared with, in torch.
+
+    Raises:
+        ConfigError: a subject that is neither a config nor one of this toolkit's backbones.
+    """
+    if subject.source not in ('config', 'backbone'):
+        raise ConfigError(f'{subject.name}: configs and mmvitlin: backbones are exported on the '
+                          'way; write others yourself and give the file')
+    torch.manual_seed(0)  # the same weights in every process
+    built = Built(replace(subject, runtime='', reference=None), shape)
+    return deployed(built).eval()
+
+
+def write(subject: dict, shape: tuple[int, int], path: str) -> dict:
+    """Write a subject's ONNX file of one image size; in a process of its own."""
+    net = network_of(Subject(**subject), tuple(shape))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    export(net, path, 'onnx', tuple(shape), dynamic=False)
+    return dict(status='written')
+
+
+class BuiltFile:
+    """An exported file in the place of :class:`mmvitlin.benchmark.subjects.Built`.
+
+    Args:
+        subject: With ``file`` and ``runtime``.
+        shape: (height, width).
+        precision: Of the computing.
+        threads: Of the CPU.
+
+    Raises:
+        ConfigError: the file takes another size, or cannot be run so.
+    """
+    is_model = compiled = False
+
+    def __init__(self, subject: Subject, shape: tuple[int, int], precision: str, threads: int):
+        self.subject, self.shape, self.device = subject, tuple(shape), torch.device('cpu')
+        self.precision, self.threads = precision, threads
+        if subject.runtime == 'torch':
+            self.meta, self._run = _open_pt2(subject.file)
+            return
+        runtime = open_file(subject.file, subject.runtime, precision, threads)
+        if runtime.size not in (None, self.shape):
+            raise ConfigError(f'{subject.file} takes images of {runtime.size} alone')
+        self.meta, self.runtime = runtime.meta, runtime
+        self._run = lambda images: list(runtime.run(images.numpy()).values())
+
+    def call(self, part: str, images: torch.Tensor, *_, **__) -> Callable[[], object]:
+        """What to run to time it.
+
+        Raises:
+            ConfigError: the file holds another part of a network.
+        """
+        whole = self.meta.get('task') in ('segmentation', 'classification')
+        wanted = 'labels' if whole else 'backbone'
+        if self.meta and part != wanted:
+            raise ConfigError(f'{self.subject.name} holds a '
+                              f"{'whole network' if whole else 'backbone'}: time it with --part "
+                              f'{wanted}')
+        images = images.float().contiguous()
+
+        def run():
+            with torch.inference_mode():
+                return self._run(images)
+        return run
+
+    def agreement(self) -> dict | None:
+        """How its result differs from that of torch in float32 on the same image: 'labels', the
+        share that is equal, or 'error', the largest difference over the largest value."""
+        told = self.subject.reference or (
+            None if self.subject.source == 'exported' else self.subject.as_dict())
+        if told is None:
+            return None
+        images = plain_images(1, self.shape)
+        net = network_of(Subject(**told), self.shape)
+        with torch.inference_mode():
+            wanted, *_ = net(images)
+            found, *_ = self._run(images)
+        wanted, found = np.asarray(wanted), np.asarray(found)
+        if 'labels' in net.outputs:
+            return dict(labels=round(float((wanted == found).mean()), 5))
+        return dict(error=float(f'{np.abs(wanted - found).max() / np.abs(wanted).max():.2e}'))
+
+    def process_mib(self) -> float | None:
+        """Peak memory of a process that runs the file on one image and has no torch."""
+        if self.subject.runtime == 'torch':
+            return None
+        done = subprocess.run(
+            [sys.executable, '-m', 'mmvitlin.deploy', self.subject.file, '--memory',
+             '{}x{}'.format(*self.shape), '--runtime', self.subject.runtime, '--precision',
+             self.precision, '--threads', str(self.threads)], capture_output=True, text=True)
+        return json.loads(done.stdout)['peak_mib'] if done.returncode == 0 else None
+
+
+def _open_pt2(path: str) -> tuple[dict, Callable]:
+    """Description and function of a ``torch.export`` programme or a compiled package.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    about = {f'{META}.json': ''}
+    try:
+        run = torch.export.load(path, extra_files=about).module()
+        text = about[f'{META}.json']
+    except Exception:  # a package of compiled code has no programme in it
+        from torch._inductor import aoti_load_package
+        try:
+            run = aoti_load_package(path)
+            text = run.get_metadata().get(META, '')
+        except Exception as error:
+            raise ConfigError(f'{path} is no programme of torch.export and no compiled package: '
+                              f'{str(error).splitlines()[0][:200]}') from error
+    return (json.loads(text) if text else {}), run

@@ -1,0 +1,301 @@
+"""What a GPU is asked once it can be had: are our kernels right, are they fast, does a run train.
+
+Each part takes a device, sizes, and a function that it tells every row as soon as there is one, so
+that a part that is stopped leaves what it has.
+"""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvitlin.benchmark.latency import time_interleaved
+from mmvitlin.ops import (
+    available_backends,
+    causal_depthwise_conv1d,
+    linear_attention,
+    linear_attention_reference,
+    ssd,
+    ssd_reference,
+)
+from mmvitlin.ops.linear_attention import FEATURE_MAPS
+from mmvitlin.utils.machine import peak_memory
+
+Tell = Callable[[str, object], None]
+BOUNDS = {torch.float32: 5e-3, torch.bfloat16: 3e-2}  # relative; float32 products may be in TF32
+TARGETS = {'1024x2048': 2.0, '2048x4096': 6.0}  # of ViT-B with fused attention over a student
+PRODUCTS = ('aten::mm', 'aten::addmm', 'aten::bmm', 'aten::baddbmm', 'aten::convolution',
+            'aten::cudnn_convolution', 'aten::mkldnn_convolution', 'aten::_scaled_mm')
+SHARE = 0.7  # of a training step's time on the device that products of matrices should have
+
+
+class Sizes(NamedTuple):
+    """Sizes of a check."""
+    lengths: tuple[int, ...] = (64, 197, 1000)  # of tokens, kernels against references
+    images: tuple[tuple[int, int], ...] = ((1024, 2048), (2048, 4096))
+    batch: int = 128  # of the training step
+    network: dict | None = None  # in the place of base networks: width and depth
+    rounds: int = 20
+    seconds: float = 15.
+    stages: tuple[str, ...] = ('elu_attention', 'elu_both', 'elu_both_tuned', 'softmax_tuned')
+
+
+TINY = Sizes((33, ), ((32, 64), ), 2, dict(width=64, depth=4), 2, 0.1, ())
+
+
+def tried(call: Callable[[], object]) -> object:
+    """The result, or why there is none: a row must not end a part."""
+    try:
+        return call()
+    except Exception as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return f'{type(error).__name__}: {str(error)[:300]}'
+
+
+def _relative(got: Tensor, want: Tensor) -> float:
+    return ((got.double() - want.double()).norm() / want.double().norm().clamp_min(1e-30)).item()
+
+
+def compare(ours: Callable[..., Tensor], reference: Callable[..., Tensor], leaves: list[Tensor],
+            names: str) -> dict[str, float]:
+    """Relative errors of an output and of every gradient against the reference in float64."""
+    mine = [t.clone().requires_grad_() for t in leaves]
+    exact = [t.double().requires_grad_() for t in leaves]
+    got, want = ours(*mine), reference(*exact)
+    weight = torch.randn_like(want)
+    got_grads = torch.autograd.grad((got.double() * weight).sum(), mine)
+    want_grads = torch.autograd.grad((want * weight).sum(), exact)
+    return dict(output=_relative(got, want), **{
+        name: _relative(a, b)
+        for name, a, b in zip(names.split(), got_grads, want_grads, strict=True)})
+
+
+def scan_inputs(device: str, length: int, dtype: torch.dtype, heads: int = 24, batch: int = 1
+                ) -> list[Tensor]:
+    """x, dt, A, B, C, D of a scan with heads and states of 64."""
+    def normal(*shape):
+        return torch.randn(*shape, device=device)
+    return [normal(batch, length, heads, 64).to(dtype),
+            F.softplus(normal(batch, length, heads) - 4),
+            -torch.empty(heads, device=device).uniform_(1, 16),
+            *(normal(batch, length, 1, 64).to(dtype) for _ in 'BC'), normal(heads)]
+
+
+def _linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return linear_attention_reference(FEATURE_MAPS['elu'](q), FEATURE_MAPS['elu'](k), v)
+
+
+def _conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Written out: a padded depthwise convolution, bias and SiLU."""
+    padded = F.pad(x.transpose(1, 2), (weight.shape[-1] - 1, 0))
+    return F.silu(F.conv1d(padded, weight, bias, groups=weight.shape[0])).transpose(1, 2)
+
+
+def kernels(device: str, sizes: Sizes, tell: Tell) -> None:
+    """Every form of every operator that can run here against its reference."""
+    for dtype in (torch.float32, torch.bfloat16):
+        for length in sizes.lengths:
+            scan = scan_inputs(device, length, dtype, heads=2, batch=2)
+            qkv = [torch.randn(2, 2, length, 64, device=device).to(dtype) for _ in 'qkv']
+            conv = [torch.randn(2, length, 128, device=device).to(dtype),
+                    torch.randn(128, 1, 4, device=device), torch.randn(128, device=device)]
+            calls = {f'scan {b}': partial(compare, partial(ssd, backend=b), ssd_reference, scan,
+                                          'x dt A B C D')
+                     for b in available_backends(scan[0]) if b != 'reference'}
+            for b in ('fused', 'torch'):
+                calls[f'linear attention {b}'] = partial(
+                    compare, partial(linear_attention, feature_map='elu', backend=b), _linear, qkv,
+                    'q k v')
+            for b in ('fused', 'causal_conv1d', 'fla', 'torch'):
+                calls[f'convolution {b}'] = partial(
+                    compare, partial(causal_depthwise_conv1d, activation='silu', backend=b), _conv,
+                    conv, 'x weight bias')
+            for name, call in calls.items():
+                row = tried(call)
+                if isinstance(row, dict):
+                    row = dict(row, right=max(row.values()) < BOUNDS[dtype])
+                tell(f"{name} {length} {str(dtype).removeprefix('torch.')}", row)
+
+
+def side_by_side(calls: dict[str, Callable[[], object]], device: str, sizes: Sizes) -> dict:
+    """Medians in milliseconds of the calls that run, in turn, and the reasons of the others."""
+    reasons = {n: r for n, c in calls.items() if isinstance(r := tried(c), str)}
+    able = {n: c for n, c in calls.items() if n not in reasons}
+    times = time_interleaved(able, device, 2, sizes.rounds, sizes.seconds)
+    return {**{n: row['median'] for n, row in times.items()}, **reasons}
+
+
+def _no_grad(call: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        with torch.inference_mode():
+            call()
+    return run
+
+
+def operators(device: str, sizes: Sizes, tell: Tell) -> None:
+    """Fused attention beside linear attention and the scan of each backend, bfloat16, forward."""
+    for height, width in sizes.images:
+        length = height * width // 256
+        heads = 12 if sizes.network is None else 2
+        q, k, v = (torch.randn(1, heads, length, 64, device=device, dtype=torch.bfloat16)
+                   for _ in 'qkv')
+        scan = scan_inputs(device, length, torch.bfloat16, 2 * heads)
+        calls = {'fused attention': partial(F.scaled_dot_product_attention, q, k, v)}
+        calls |= {f'linear attention {b}': partial(linear_attention, q, k, v, feature_map='elu',
+                                                   backend=b) for b in ('fused', 'torch')}
+        calls |= {f'scan {b}': partial(ssd, *scan, backend=b)
+                  for b in available_backends(scan[0]) if b != 'reference'}
+        tell(f'{height}x{width}', side_by_side({n: _no_grad(c) for n, c in calls.items()}, device,
+                                               sizes))
+
+
+def networks(sizes: Sizes, shape: tuple[int, int]) -> dict[str, nn.Module]:
+    """ViT-B with fused attention, the same with linear attention, and Adventurer-B."""
+    from mmvitlin.models import Adventurer, TimmViT
+    small = sizes.network
+    more = dict(model_kwargs=dict(embed_dim=small['width'], depth=small['depth'], num_heads=2)
+                ) if small else {}
+    arch = dict(embed_dims=small['width'], num_layers=small['depth']) if small else 'base'
+    name = 'vit_base_patch16_clip_quickgelu_224.openai'
+    return {'ViT': TimmViT(name, img_size=shape, **more),
+            'linear ViT': TimmViT(name, attention='linear', img_size=shape, **more),
+            'Adventurer': Adventurer(arch, img_size=shape)}
+
+
+def backbones(device: str, sizes: Sizes, tell: Tell) -> None:
+    """Whole backbones, batch 1, bfloat16: times, peak memory, and whether targets are met."""
+    for shape in sizes.images:
+        nets = {n: net.to(device).eval() for n, net in networks(sizes, shape).items()}
+        images = torch.randn(1, 3, *shape, device=device)
+
+        def run(net, images=images):
+            with torch.autocast(images.device.type, torch.bfloat16):
+                net(images)
+
+        calls = {n: _no_grad(partial(run, net)) for n, net in nets.items()}
+        row: dict[str, object] = dict(ms=side_by_side(calls, device, sizes))
+        if device == 'cuda':
+            row['peak_mib'] = {n: tried(partial(peak_memory, c, device)) for n, c in calls.items()}
+        name, ms = f'{shape[0]}x{shape[1]}', row['ms']
+        row['times_the_ViT'] = {
+            n: round(ms['ViT'] / ms[n], 2) for n in list(calls)[1:]
+            if all(isinstance(ms[m], float) for m in ('ViT', n))}
+        if name in TARGETS:
+            row['target'] = TARGETS[name]
+            row['met'] = max(row['times_the_ViT'].values(), default=0.) >= TARGETS[name]
+        tell(name, row)
+
+
+def distiller(sizes: Sizes) -> nn.Module:
+    """The model of configs/distill/linearizer_adventurer-base_in1k-224.py, random weights."""
+    from mmengine.registry import MODELS
+
+    from mmvitlin.engine.runner.config import load_config
+    model = load_config('mmvitlin::distill/linearizer_adventurer-base_in1k-224.py').model
+    model.teacher.backbone.pretrained = False
+    if (small := sizes.network) is not None:
+        model.backbone.arch = dict(embed_dims=small['width'], num_layers=small['depth'])
+        model.teacher.backbone.model_kwargs = dict(embed_dim=small['width'], depth=small['depth'],
+                                                   num_heads=2)
+    return MODELS.build(model)
+
+
+def training_step(device: str, sizes: Sizes, tell: Tell) -> None:
+    """Time of a step of distillation at 224x224, and what share of it is products of matrices."""
+    from torch.profiler import ProfilerActivity, profile
+    net = distiller(sizes).to(device).train()
+    if device == 'cuda':  # as TF32Hook does in training
+        torch.backends.cuda.matmul.allow_tf32 = True
+    trained = [p for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, 1e-3, fused=True)
+    images = torch.randn(sizes.batch, 3, 224, 224, device=device)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16):
+            losses = net(images, mode='loss')
+        sum(v for n, v in losses.items() if n.startswith('loss')).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    ms = side_by_side({'step': step}, device, sizes)['step']
+    tell('time', dict(ms=ms, images_per_second=round(1e3 * sizes.batch / ms, 1)
+                      if isinstance(ms, float) else None))
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == 'cuda' else [])]
+    with profile(activities=activities) as profiler:
+        step()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+    attribute = 'self_device_time_total' if device == 'cuda' else 'self_cpu_time_total'
+    spent = {e.key: getattr(e, attribute) for e in profiler.key_averages()
+             if device != 'cuda' or e.key.startswith(('aten::', 'mmvitlin::', 'Optimizer'))}
+    whole = sum(spent.values())
+    if device == 'cuda':  # kernels, whoever launched them
+        whole = sum(e.self_device_time_total for e in profiler.key_averages()
+                    if str(e.device_type).endswith('CUDA'))
+    share = sum(spent.get(name, 0) for name in PRODUCTS) / max(whole, 1e-9)
+    largest = dict(sorted(spent.items(), key=lambda item: -item[1])[:15])
+    tell('share of products', dict(
+        share=round(share, 3), target=SHARE, met=share >= SHARE,
+        microseconds={name: round(value) for name, value in largest.items()}))
+
+
+def teacher(device: str, sizes: Sizes, tell: Tell) -> None:
+    """The pretrained teacher's recipe on CamVid, some stages; drawn scenes where sizes are tiny."""
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        recipe, data = 'configs/recipes/pretrained_camvid.py', []
+        if not sizes.stages:
+            from mmvitlin.datasets.streets import write_streets
+            write_streets(Path(folder) / 'streets', dict(train=4, val=2), (64, 128))
+            Path(folder, 'recipe.py').write_text(_TINY_RECIPE)
+            recipe, data = f'{folder}/recipe.py', [f'data_root={folder}/streets']
+        out = Path(folder) / 'results.json'
+        command = [sys.executable, 'tools/run_recipe.py', recipe, '--work-dir', f'{folder}/work',
+                   '--out', str(out), *(['--stages', *sizes.stages] if sizes.stages else []),
+                   *(['--amp'] if device == 'cuda' else []),
+                   *(['--cfg-options', *data] if data else [])]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 text=True)
+        tail: list[str] = []
+        for line in child.stdout:
+            tail = [*tail[-20:], line.rstrip()]
+            if out.is_file():  # after each stage
+                tell('stages', json.loads(out.read_text()).get('stages'))
+        if child.wait():
+            raise RuntimeError(f'run_recipe.py ended with status {child.returncode}: '
+                               + ' '.join(tail[-6:]))
+        tell('stages', json.loads(out.read_text()).get('stages'))
+
+
+_TINY_RECIPE = """# a linear ViT of two blocks on drawn scenes
+small = {
+    'model.backbone.model_kwargs': dict(patch_size=16, embed_dim=32, depth=2, num_heads=2),
+    'model.backbone.img_size': (64, 128),
+    'train_dataloader.dataset.pipeline.1.scale': (128, 64),
+    'train_dataloader.dataset.pipeline.2.crop_size': (64, 128),
+    'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False,
+    'model.teacher.backbone.model_kwargs':
+        dict(patch_size=16, embed_dim=32, depth=2, num_heads=2),
+    'model.teacher.backbone.img_size': (64, 128), 'model.teacher.checkpoint': None,
+    'allow_random_weights': True}
+stages = [dict(name='attention', config='configs/distill/adala-attention_vit-nano_streets.py',
+               iterations=12, options=small, output='student.pth')]
+"""
+
+# name → function, seconds
+PARTS: dict[str, tuple[Callable[[str, Sizes, Tell], None], int]] = {
+    'kernels': (kernels, 150),
+    'operators': (operators, 120),
+    'backbones': (backbones, 180),
+    'training_step': (training_step, 150),
+    'teacher': (teacher, 240),
+}

@@ -1,0 +1,126 @@
+"""What a GPU run moves and launches, counted on a machine without one.
+
+Two paths are counted by the same counter: ordinary operators (``eager``), which is what ran on
+GPUs without mamba-ssm and fla before there were kernels of ours, and our Triton kernels
+(``fused``).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from mmvitlin.benchmark.resources import SHARED_BYTES, TARGETS, find_ptxas, resources
+from mmvitlin.benchmark.traffic import Traffic, traffic
+from mmvitlin.ops import causal_depthwise_conv1d, linear_attention, ssd
+from mmvitlin.ops.launch import Launch
+from mmvitlin.ops.linear_attention import FEATURE_MAPS
+
+HALF = torch.bfloat16
+
+
+def _meta(*shape: int, dtype: torch.dtype = HALF) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device='meta')
+
+
+def _wide(*shape: int) -> Tensor:
+    return _meta(*shape, dtype=torch.float32)
+
+
+def convolution(backend: str, batch: int, length: int, channels: int = 1664
+                ) -> tuple[Callable, tuple]:
+    """Convolution, bias and SiLU of Adventurer-B's mixer, and its arguments."""
+    def call(x, weight, bias):
+        return causal_depthwise_conv1d(x, weight, bias, 'silu', backend)
+    return call, (_meta(batch, length, channels), _wide(channels, 1, 4), _wide(channels))
+
+
+def scan(backend: str, batch: int, length: int, heads: int = 24, width: int = 64, state: int = 64,
+         dtype: torch.dtype = HALF) -> tuple[Callable, tuple]:
+    """Scan of Adventurer-B's mixer, and its arguments."""
+    def call(x, dt, A, B, C, D):
+        return ssd(x, dt, A, B, C, D, backend=backend)
+    return call, (_meta(batch, length, heads, width, dtype=dtype), _wide(batch, length, heads),
+                  _wide(heads), *(_meta(batch, length, 1, state, dtype=dtype) for _ in 'BC'),
+                  _wide(heads))
+
+
+def attention(backend: str, batch: int, length: int, heads: int = 16, width: int = 64,
+              dtype: torch.dtype = HALF) -> tuple[Callable, tuple]:
+    """Linear attention of ViT-L from its queries, keys and values to the tokens, and these."""
+    def mapped(q, k, v):
+        q, k = FEATURE_MAPS['elu'](q), FEATURE_MAPS['elu'](k)
+        return linear_attention(q, k, v, backend='torch')
+
+    def call(qkv):
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
+        if backend == 'fused':
+            y = linear_attention(q, k, v, feature_map='elu', backend='fused')
+        else:  # as the layer runs it
+            y = checkpoint(mapped, q, k, v, use_reentrant=False, preserve_rng_state=False)
+        return y.transpose(1, 2).flatten(2)
+    return call, (_meta(batch, length, 3, heads, width, dtype=dtype), )
+
+
+def floor_bytes(call: Callable, args: tuple, backward: bool) -> int:
+    """Every argument read and the output written once; backward also every gradient."""
+    inputs = sum(t.numel() * t.element_size() for t in args)
+    out = call(*args)
+    output = out.numel() * out.element_size()
+    return inputs + output + (2 * inputs + output if backward else 0)
+
+
+PARTS = {
+    'convolution, Adventurer-B at 224², 128 images': (convolution, 128, 197, True),
+    'scan, Adventurer-B at 224², 128 images': (scan, 128, 197, True),
+    'scan, Adventurer-B at 1024x2048, 1 image, inference': (scan, 1, 8193, False),
+    'linear attention, ViT-L at 1024², 1 image, inference': (attention, 1, 4097, False),
+    'linear attention, ViT-L at 512², 16 images': (attention, 16, 1025, True),
+}
+
+
+def _row(counter: Traffic, floor: int) -> dict:
+    return dict(gigabytes=round(counter.bytes / 1e9, 4), kernels=counter.kernels,
+                times_floor=round(counter.bytes / floor, 2))
+
+
+def layers() -> dict:
+    """Bytes and kernels of each part, of one layer, eager and fused."""
+    table = {}
+    for name, (part, batch, length, backward) in PARTS.items():
+        floor = floor_bytes(*part('torch', batch, length), backward)
+        row = dict(floor_gigabytes=round(floor / 1e9, 4))
+        for label, backend in (('eager', 'torch'), ('fused', 'fused')):
+            row[label] = _row(traffic(*part(backend, batch, length), backward), floor)
+        table[name] = row
+    return table
+
+
+def kernel_launches(dtype: torch.dtype, width: int, state: int) -> list[Launch]:
+    """All launches of our kernels for heads of a width and state size, one of each kernel."""
+    found: dict[str, Launch] = {}
+    parts = [scan('fused', 2, 8193, 24, width, state, dtype),
+             attention('fused', 1, 4097, 16, width, dtype)]
+    call, (x, *weights) = convolution('fused', 2, 8193)
+    parts.append((call, (x.to(dtype), *weights)))
+    for call, args in parts:
+        found |= {launch.kernel.fn.__name__: launch for launch in traffic(call, args).launches}
+    return list(found.values())
+
+
+def spills(shapes=((torch.bfloat16, 64, 64), (torch.float32, 64, 64)), targets=TARGETS) -> dict:
+    """Registers, spilled bytes and shared memory of each kernel, the worst of its targets."""
+    if find_ptxas() is None:
+        return {}
+    table = {}
+    for dtype, width, state in shapes:
+        for launch in kernel_launches(dtype, width, state):
+            found = {c: resources(launch, c) for c in targets}
+            name = f"{launch.kernel.fn.__name__} {str(dtype).removeprefix('torch.')}"
+            table[f'{name} P={width} N={state}'] = dict(
+                registers=max(r.registers for r in found.values()),
+                spilled=max(r.spilled for r in found.values()),
+                fits=all(r.shared <= SHARED_BYTES[c] for c, r in found.items()))
+    return table

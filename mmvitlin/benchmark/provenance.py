@@ -1,0 +1,81 @@
+"""What a measured time depends on, as a digest that a row keeps beside it."""
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import mmvitlin
+from mmvitlin.benchmark.subjects import Subject
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.utils.machine import machine
+
+
+@cache
+def _digest_of(*patterns: str) -> str:
+    """Digest of files below the package."""
+    root, digest = Path(mmvitlin.__file__).parent, hashlib.blake2b(digest_size=8)
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def libraries() -> dict[str, str]:
+    """Versions of everything that runs networks."""
+    found = {}
+    for name in ('torch', 'torchvision', 'timm', 'triton', 'mamba-ssm', 'fla-core', 'onedl-mmcv',
+                 'onedl-mmengine', 'onedl-mmsegmentation', 'onedl-mmdetection',
+                 'onedl-mmpretrain', 'mmcv', 'mmsegmentation', 'mmdet', 'mmpretrain',
+                 'onnxruntime', 'openvino'):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _without_weights(node):
+    """A model's config less what it starts from, which no time depends on."""
+    if isinstance(node, dict):
+        return {k: _without_weights(v) for k, v in node.items()
+                if k not in ('init_cfg', 'checkpoint', 'pretrained')}
+    return [_without_weights(v) for v in node] if isinstance(node, (list, tuple)) else node
+
+
+def made_of(subject: Subject, device: str, threads: int) -> str:
+    """Digest of what a time depends on: network, code, libraries, machine."""
+    told = dict(libraries=libraries(), device=machine(device, threads),
+                measuring=_digest_of('benchmark/lab_process.py', 'benchmark/latency.py',
+                                     'benchmark/subjects.py', 'utils/machine.py',
+                                     'ops/cpu/fast_linear.py'),
+                materialised=subject.materialised, source=subject.source)
+    if subject.runtime:
+        told.update(runtime=subject.runtime, deploy=_digest_of(
+            'deploy/*.py', 'apis/export.py', 'apis/writers.py', 'apis/symbolic.py',
+            'benchmark/exported.py'))
+    if subject.source == 'exported':
+        told['file'] = hashlib.blake2b(Path(subject.file).read_bytes()).hexdigest()
+        return _digest(told)
+    if subject.source in ('timm', 'torchvision'):
+        told['what'] = subject.what
+    else:
+        told['code'] = _digest_of('models/**/*.py', 'ops/**/*.py', 'compat/*.py')
+    if subject.source == 'config':
+        cfg = load_config(subject.what, subject.options)
+        told.update(config=_without_weights(cfg.model.to_dict()), weights=cfg.get('load_from'))
+    elif subject.source == 'backbone':
+        told['cfg'] = _without_weights(subject.cfg)
+    elif subject.source == 'python':
+        file = Path(find_spec(subject.what.split(':')[0]).origin)
+        told.update(what=subject.what, file=hashlib.blake2b(file.read_bytes()).hexdigest())
+    return _digest(told)
+
+
+def _digest(told: dict) -> str:
+    return hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(),
+                           digest_size=8).hexdigest()

@@ -1,0 +1,94 @@
+"""Device memory that operators read and write, and kernels that they launch, from shapes alone.
+
+What is counted runs on torch's meta device. Every operator but a view reads its inputs and writes
+its outputs once, as eager execution does; an operator of ours is counted by what its body does,
+and a Triton kernel by the tensors that its launch is given.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mmvitlin.ops import causal_conv
+from mmvitlin.ops.launch import Launch, recorded
+from mmvitlin.ops.linear_attention import fused as fused_attention
+from mmvitlin.ops.ssd import chunked, fused
+
+_OURS = {
+    'mmvitlin::causal_conv': causal_conv._conv,
+    'mmvitlin::causal_conv_backward': causal_conv._conv_backward,
+    'mmvitlin::linear_attention': fused_attention._attend,
+    'mmvitlin::linear_attention_backward': fused_attention._attend_backward,
+    'mmvitlin::ssd_chunked': chunked._scan,
+    'mmvitlin::ssd_chunked_backward': chunked._scan_backward,
+    'mmvitlin::ssd_fused': fused._fused,
+    'mmvitlin::ssd_fused_backward': fused._fused_backward,
+}
+_NO_KERNEL = {'aten::empty.memory_format', 'aten::empty_strided', 'aten::empty_like',
+              'aten::new_empty', 'aten::new_empty_strided', 'aten::detach', 'aten::alias',
+              'aten::_unsafe_view', 'aten::lift_fresh'}
+
+
+class Traffic(TorchDispatchMode):
+    """Counts while it is entered.
+
+    Attributes:
+        bytes: Read and written.
+        kernels: Launched.
+        by_operator: Bytes of each operator, by its name.
+        launches: Those of our Triton kernels.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.bytes, self.kernels, self.by_operator = 0, 0, Counter()
+        self.launches: list[Launch] = []
+
+    def _add(self, name: str, moved: int) -> None:
+        self.bytes += moved
+        self.kernels += 1
+        self.by_operator[name] += moved
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name()
+        if name in _OURS:
+            with self, recorded() as launches:
+                out = _OURS[name]._init_fn(*args, **(kwargs or {}))
+            self.launches += launches
+            for launch in launches:
+                self._add(launch.kernel.fn.__name__, launch.moved_bytes())
+            return out
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view and name not in _NO_KERNEL:
+            self._add(name, _size(tree_leaves((args, kwargs))) + _size(tree_leaves(out)))
+        return out
+
+
+def _size(values: Iterable) -> int:
+    return sum(t.numel() * t.element_size() for t in values if isinstance(t, Tensor))
+
+
+def traffic(call: Callable[..., Tensor], leaves: Iterable[Tensor], backward: bool = True
+            ) -> Traffic:
+    """Count one call with tensors on the meta device, and its backward pass.
+
+    Args:
+        call: Gives one tensor.
+        leaves: Its arguments, which take gradients where ``backward``.
+        backward: Count the backward pass too, less the first gradient and the sums of those of one
+            tensor.
+    """
+    leaves = [t.detach().requires_grad_(backward and t.is_floating_point()) for t in leaves]
+    counter = Traffic()
+    with counter:
+        out = call(*leaves)
+    if backward:
+        gradient = torch.empty_like(out)
+        with counter:
+            torch.autograd.grad(out, leaves, gradient, allow_unused=True)
+    return counter

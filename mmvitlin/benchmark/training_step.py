@@ -1,0 +1,113 @@
+"""What steps of training cost the host: waits for the device, parameter groups."""
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+from mmengine.hooks import LoggerHook
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmvitlin.engine.hooks import FiniteLossHook, RuntimeInfoHook
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.models import Adventurer
+
+# operators whose result the host needs: numbers of tensors, and sizes that depend on numbers
+_WAITS = ('aten::_local_scalar_dense', 'aten::nonzero', 'aten::masked_select', 'aten::equal')
+
+
+class HostWaits(TorchDispatchMode):
+    """Counts what would make the host wait for a GPU while it is entered."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+        self._calls = _Lists(self)
+
+    def __enter__(self):
+        self._calls.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self._calls.__exit__(*error)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        masks = func.name() == 'aten::index.Tensor' and any(
+            index is not None and index.dtype is torch.bool for index in args[1])
+        self.count += masks or func.name() in _WAITS
+        return func(*args, **(kwargs or {}))
+
+
+class _Lists(TorchFunctionMode):
+    """``tolist`` of more than one number, of which no operator of its own tells."""
+
+    def __init__(self, waits: HostWaits):
+        super().__init__()
+        self.waits = waits
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.waits.count += func is torch.Tensor.tolist and args[0].ndim > 0
+        return func(*args, **(kwargs or {}))
+
+
+def waits_of_steps(clip: bool, steps: int = 100, logged: int = 50, fused: bool = True
+                   ) -> list[int]:
+    """Host waits of each step of a small network with the hooks and wrappers of our runs.
+
+    Args:
+        clip: Gradients are clipped.
+        steps: Steps to count.
+        logged: Steps between two lines of the log.
+        fused: Take a fused optimiser, as runs on GPUs do.
+    """
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+    cfg = dict(type='mmvitlin.OptimWrapper', optimizer=dict(type='AdamW', lr=0.1, fused=fused))
+    if clip:
+        cfg['clip_grad'] = dict(max_norm=1.)
+    wrapper = build_optim_wrapper(net, cfg)
+    info, finite = RuntimeInfoHook(), FiniteLossHook()
+    runner = SimpleNamespace(
+        optim_wrapper=wrapper, model=net, iter=0, rank=0, world_size=1, max_iters=10**6,
+        hooks=[LoggerHook(interval=logged)], train_dataloader=range(10**6),
+        message_hub=MessageHub('waits'))
+    finite.before_train(runner)
+    counts = []
+    for runner.iter in range(steps):
+        with HostWaits() as counter:
+            finite.before_train_iter(runner, runner.iter)
+            info.before_train_iter(runner, runner.iter)
+            loss = net(torch.ones(2, 4)).mean()
+            wrapper.update_params(loss)
+            outputs = dict(loss=loss, loss_one=loss / 2, loss_two=loss / 2)
+            info.after_train_iter(runner, runner.iter, outputs=outputs)
+        counts.append(counter.count)
+    return counts
+
+
+def parameter_groups(schedule: str, merge: bool) -> int:
+    """Groups of Adventurer-B's optimiser with a schedule of ours."""
+    with torch.device('meta'):
+        net = nn.Module()
+        net.backbone = Adventurer('base')
+    cfg = load_config(f'mmvitlin::_base_/schedules/{schedule}.py').optim_wrapper
+    cfg.paramwise_cfg.merge_groups = merge
+    return len(build_optim_wrapper(net, cfg).optimizer.param_groups)
+
+
+def training_step() -> dict:
+    """Counts of a step, and what they were before."""
+    waits = {}
+    for name, clip in (('', False), ('_with_clipping', True)):
+        counts = waits_of_steps(clip)
+        waits[f'most_steps{name}'] = sorted(counts)[len(counts) // 2]
+        waits[f'worst_step{name}'] = max(counts)
+        waits[f'a_hundred_steps{name}'] = sum(counts)
+    return dict(
+        host_waits=waits,
+        parameter_groups={schedule: dict(before=parameter_groups(schedule, False),
+                                         now=parameter_groups(schedule, True))
+                          for schedule in ('distill_100e', 'adamw_80k')})

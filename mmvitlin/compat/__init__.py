@@ -1,0 +1,55 @@
+"""Work-arounds for the libraries mmvitlin stands on, one file a library.
+
+Importing this package changes nothing of any of them. These names of other libraries are patched,
+each for want of an extension point, and only by what needs it:
+
+- ``mmengine.config.Config._get_cfg_path``, while a config is read (:mod:`mmvitlin.compat.mmengine`)
+- ``mmengine._strategy.deepspeed.register_deepspeed_optimizers``, while a DeepSpeed strategy is
+  built (:mod:`mmvitlin.compat.mmengine`)
+- ``mmpretrain.utils.dependency.WITH_MULTIMODAL``, before mmpretrain is imported beside
+  transformers 5 (:mod:`mmvitlin.compat.mmpretrain`)
+- ``mmcv.image.geometric.rescale_size``, when a loader of ours is built
+  (:mod:`mmvitlin.compat.mmcv`)
+"""
+from __future__ import annotations
+
+from importlib import metadata
+
+_FAMILIES = (  # maintained distribution, original distribution, import name
+    ('onedl-mmengine', 'mmengine', 'mmengine'),
+    ('onedl-mmcv', 'mmcv', 'mmcv'),
+    ('onedl-mmcv', 'mmcv-lite', 'mmcv'),
+    ('onedl-mmsegmentation', 'mmsegmentation', 'mmseg'),
+    ('onedl-mmpretrain', 'mmpretrain', 'mmpretrain'),
+    ('onedl-mmdetection', 'mmdet', 'mmdet'),
+)
+
+
+def installed(distribution: str) -> bool:
+    """Whether a distribution of this name is installed."""
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def check_distributions(has=installed) -> None:
+    """Refuse the maintained and the original OpenMMLab distributions side by side.
+
+    Both write the same import folders and pip does not warn; which files survive depends
+    on the order of installation.
+
+    Raises:
+        RuntimeError: both families are installed; names them and the remedy.
+    """
+    both = [(ours, theirs, name) for ours, theirs, name in _FAMILIES
+            if has(ours) and has(theirs)]
+    if both:
+        pairs = ', '.join(f'{ours} and {theirs} (both write {name}/)'
+                          for ours, theirs, name in both)
+        out = ' '.join(sorted({name for ours, theirs, _ in both for name in (ours, theirs)}))
+        raise RuntimeError(
+            f'Two distributions own the same import folder: {pairs}. Keep one family: '
+            f"`pip uninstall -y {out}`, then `pip install 'mmvitlin[onedl]'` (or "
+            "'mmvitlin[openmmlab]').")

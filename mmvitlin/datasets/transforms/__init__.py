@@ -1,0 +1,1 @@
+"""Steps of data pipelines, and the reading of files below them."""

@@ -1,0 +1,129 @@
+"""Run an exported file on images, with nothing of torch installed.
+
+    python -m mmvitlin.deploy student.onnx street.png more_images/ --out-dir found
+    python -m mmvitlin.deploy student.xml street.png --runtime openvino --precision bf16
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmvitlin.deploy.model import ExportedModel, Prediction
+from mmvitlin.deploy.runtimes import PRECISIONS, RUNTIMES, open_file
+from mmvitlin.utils.errors import UnreadableFileError, UserError
+
+_IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+
+
+def parse_args(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='python -m mmvitlin.deploy', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('file', help='.onnx, or .xml of OpenVINO')
+    parser.add_argument('images', nargs='*', type=Path, help='files, or folders of images')
+    parser.add_argument('--out-dir', type=Path, default=Path('found'),
+                        help='labels/ and overlay/ are written there (default: found)')
+    parser.add_argument('--runtime', choices=RUNTIMES,
+                        help='default: openvino for .xml, else onnxruntime')
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp32',
+                        help='of the computing; bf16 and fp16 with openvino, where the processor '
+                        'has them (default: fp32)')
+    parser.add_argument('--threads', type=int, help="of the CPU (default: the runtime's choice)")
+    parser.add_argument('--original-size', action='store_true',
+                        help="leave out the resizing of the config's test pipeline")
+    parser.add_argument('--describe', action='store_true',
+                        help='print what the file says of itself')
+    parser.add_argument('--memory', metavar='HxW', help='print the peak memory of this process, in '
+                        'MiB, after one image of that size')
+    return parser.parse_args(words)
+
+
+def list_images(paths: list[Path]) -> list[Path]:
+    """Image files, those of folders sorted.
+
+    Raises:
+        UnreadableFileError: a path that is not there, or a folder without images.
+    """
+    files = []
+    for path in paths:
+        if not path.exists():
+            raise UnreadableFileError(f'no file or folder {path}')
+        inside = [path] if path.is_file() else sorted(
+            p for p in path.iterdir() if p.suffix.lower() in _IMAGES)
+        if not inside:
+            raise UnreadableFileError(f'no images in {path}; known are {", ".join(_IMAGES)}')
+        files += inside
+    return files
+
+
+def write(result: Prediction, name: str, folder: Path) -> str:
+    """Write labels and overlay; what was found, in words."""
+    if result.labels is None:
+        best = np.argsort(-result.scores)[:3]
+        return ', '.join(f'{result.classes[n]} {100 * result.scores[n]:.0f}%' for n in best)
+    for kind in ('labels', 'overlay'):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    wide = result.labels.dtype != np.uint8
+    labels = Image.fromarray(result.labels.astype(np.uint16) if wide else result.labels)
+    labels.save(folder / 'labels' / f'{name}.png')
+    result.overlay().save(folder / 'overlay' / f'{name}.png')
+    return ', '.join(f'{c} {100 * share:.0f}%' for c, share in list(result.shares().items())[:3])
+
+
+def peak_memory(args: argparse.Namespace) -> dict[str, object]:
+    """Peak resident memory of this process in MiB, with and without an image's work.
+
+    Raises:
+        ConfigError: see :func:`mmvitlin.deploy.runtimes.open_file`.
+    """
+    def peak() -> float:
+        status = Path('/proc/self/status').read_text()
+        return int(status.split('VmHWM:')[1].split()[0]) / 1024
+
+    runtime = open_file(args.file, args.runtime, args.precision, args.threads)
+    loaded = peak()
+    height, width = map(int, args.memory.split('x'))
+    runtime.run(np.zeros((1, 3, height, width), np.float32))
+    return dict(loaded_mib=round(loaded, 1), peak_mib=round(peak(), 1),
+                torch='torch' in sys.modules)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; its exit status, 1 where an image could not be read."""
+    if args.memory:
+        print(json.dumps(peak_memory(args)))
+        return 0
+    if args.describe:
+        print(json.dumps(open_file(args.file, args.runtime).meta, indent=1))
+        return 0
+    model = ExportedModel(args.file, args.runtime, args.precision, args.threads,
+                          not args.original_size)
+    failed = 0
+    for path in list_images(args.images):
+        start = time.perf_counter()
+        try:
+            words = write(model(path), path.stem, args.out_dir)
+        except UnreadableFileError as error:
+            print(f'error: {error}', file=sys.stderr)
+            failed += 1
+            continue
+        print(f'{path}: {words} ({1e3 * (time.perf_counter() - start):.0f} ms)')
+    return 1 if failed else 0
+
+
+def main(words: list[str] | None = None) -> None:
+    """The command line."""
+    try:
+        sys.exit(run(parse_args(words)))
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,190 @@
+"""An exported network from an image of any size to its result."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mmvitlin.deploy.resizing import resize
+from mmvitlin.deploy.runtimes import Runtime, open_file
+from mmvitlin.deploy.windows import in_windows
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError
+
+
+@dataclass
+class Prediction:
+    """What was found in an image.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        labels: (H, W), of a segmentor.
+        scores: (classes,), probabilities of a classifier.
+        classes: Names.
+        palette: (classes, 3) uint8, RGB.
+    """
+    image: np.ndarray
+    labels: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    classes: Sequence[str] = ()
+    palette: np.ndarray | None = None
+
+    def overlay(self, opacity: float = 0.5) -> Image.Image:
+        """The image with its classes' colours over it; labels without a colour are black.
+
+        Raises:
+            ConfigError: there are no labels.
+        """
+        if self.labels is None:
+            raise ConfigError('an overlay is of labels, and this network gives none')
+        table = np.zeros((max(256, len(self.palette)), 3), np.uint8)
+        table[:len(self.palette)] = self.palette
+        return Image.blend(Image.fromarray(self.image), Image.fromarray(table[self.labels]),
+                           opacity)
+
+    def shares(self) -> dict[str, float]:
+        """Class → share of the pixels, the largest first; those that occur."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
+        order = [n for n in np.argsort(-counts) if counts[n]]
+        return {self.classes[n] if n < len(self.classes) else str(n): counts[n] / counts.sum()
+                for n in order}
+
+
+class ExportedModel:
+    """A file that ``tools/export.py`` wrote, with what it says of itself.
+
+    Args:
+        path: ``.onnx``, or ``.xml`` of OpenVINO; or a runtime that has one open.
+        runtime: See :func:`mmvitlin.deploy.runtimes.open_file`.
+        precision: Likewise.
+        threads: Likewise.
+        resize: Let the network see what its config's test pipeline shows it; False for the image's
+            own size.
+        overlap: Share that windows overlap, of a file of one size.
+
+    Attributes:
+        classes: Names.
+        palette: (classes, 3) uint8, RGB.
+        meta: What the file says of itself.
+
+    Raises:
+        ConfigError: a runtime that is not there, or a file that holds neither a segmentor nor a
+            classifier of this toolkit.
+        UnreadableFileError: the file cannot be read.
+    """
+
+    def __init__(self, path: str | Path | Runtime, runtime: str | None = None,
+                 precision: str = 'fp32', threads: int | None = None, resize: bool = True,
+                 overlap: float = 1 / 3):
+        self.runtime = path if isinstance(path, Runtime) else open_file(
+            path, runtime, precision, threads)
+        self.meta = self.runtime.meta
+        self.task = self.meta.get('task')
+        if self.task not in ('segmentation', 'classification'):
+            what = self.task or 'nothing that tools/export.py described'
+            raise ConfigError(f'{self.runtime.path} holds {what}; segmentors and classifiers give '
+                              'results. For plain outputs call mmvitlin.deploy.open_file(...).run('
+                              'images)')
+        if not 0 <= overlap < 1:
+            raise ConfigError(f'overlap must be a share from 0 to below 1, got {overlap}')
+        self.classes = tuple(self.meta['classes'])
+        self.palette = np.asarray(self.meta['palette'], np.uint8)
+        self.resize = self.meta.get('resize') if resize else None
+        self.overlap = overlap
+
+    def __call__(self, image: str | Path | np.ndarray | Image.Image) -> Prediction:
+        """The result for an image: a file, a picture, or (H, W, 3) uint8, RGB.
+
+        Raises:
+            UnreadableFileError: it cannot be decoded.
+            ConfigError: an array of another shape or type.
+        """
+        image = read(image)
+        if self.task == 'classification':
+            return Prediction(image, scores=self._probabilities(image), classes=self.classes)
+        return Prediction(image, self._labels(image), classes=self.classes, palette=self.palette)
+
+    def _labels(self, image: np.ndarray) -> np.ndarray:
+        shown = self.as_shown(image)
+        size = self.runtime.size
+        if shown.shape == image.shape and (size is None or size == image.shape[:2]):
+            return self.runtime.run(as_batch(shown))['labels'][0]
+        if size is None:
+            scores = self._scores(shown)
+        else:
+            scores = in_windows(shown, size, self._scores, self.overlap, self.meta['mean'])
+        return self._decide(resize(scores, image.shape[:2], self.meta['align_corners']))
+
+    def _scores(self, image: np.ndarray) -> np.ndarray:
+        """(classes, H, W) of an image, as the network resizes them before it decides."""
+        height, width = image.shape[:2]
+        patch = self.meta['patch_size']
+        padded = tuple(-(-n // patch) * patch for n in (height, width))
+        scores = self.runtime.run(as_batch(image))['scores'][0]
+        return resize(scores, padded, self.meta['align_corners'])[:, :height, :width]
+
+    def _decide(self, scores: np.ndarray) -> np.ndarray:
+        if len(scores) == 1:
+            threshold = self.meta['threshold']
+            return (scores[0] > np.log(threshold / (1 - threshold))).astype(np.uint8)
+        return scores.argmax(0).astype(np.uint8 if len(scores) <= 256 else np.int64)
+
+    def _probabilities(self, image: np.ndarray) -> np.ndarray:
+        size = self.runtime.size
+        shown = self.as_shown(image)
+        if crop := (self.resize or {}).get('crop'):
+            top, left = ((n - crop + 1) // 2 for n in shown.shape[:2])
+            shown = shown[max(top, 0):max(top, 0) + crop, max(left, 0):max(left, 0) + crop]
+        if size is not None and shown.shape[:2] != size:
+            shown = np.asarray(Image.fromarray(shown).resize(size[::-1], Image.BILINEAR))
+        logits = self.runtime.run(as_batch(shown))['logits'][0].astype(np.float64)
+        weights = np.exp(logits - logits.max())
+        return weights / weights.sum()
+
+    def as_shown(self, image: np.ndarray) -> np.ndarray:
+        """The image at the size at which the test pipeline shows it to the network."""
+        if self.resize is None or self.resize.keys() == {'crop'}:
+            return image
+        height, width = image.shape[:2]
+        if 'short_edge' in self.resize:
+            factors = (self.resize['short_edge'] / min(height, width), ) * 2
+        elif 'factor' in self.resize:
+            factors = (self.resize['factor'], ) * 2
+        elif self.resize['keep_ratio']:
+            long, short = max(self.resize['scale']), min(self.resize['scale'])
+            factors = (min(long / max(height, width), short / min(height, width)), ) * 2
+        else:
+            factors = (self.resize['scale'][0] / width, self.resize['scale'][1] / height)
+        new = int(width * factors[0] + 0.5), int(height * factors[1] + 0.5)
+        if new == (width, height):
+            return image
+        shown = resize(image.astype(np.float32).transpose(2, 0, 1), new[::-1], False)
+        return np.clip(np.round(shown), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def as_batch(image: np.ndarray) -> np.ndarray:
+    """(1, 3, H, W) float32 of (H, W, 3) uint8."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+
+
+def read(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8, RGB, turned as its camera says.
+
+    Raises:
+        UnreadableFileError: it cannot be decoded.
+        ConfigError: an array of another shape or type.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ConfigError(f'an image must be (H, W, 3) uint8 RGB, got {image.shape} '
+                              f'{image.dtype}')
+        return image
+    if isinstance(image, Image.Image):
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    try:
+        with Image.open(image) as opened:
+            return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
+    except Exception as error:
+        raise UnreadableFileError(f'{image}: no image that can be read: {error}') from error

@@ -1,0 +1,90 @@
+"""Checkpoints that are whole or not there, and read without executing anything."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.runner import Runner
+
+from mmvitlin.compat.mmengine import read_tensors_only
+from mmvitlin.engine.checkpoints import LOCAL, clear_debris
+from mmvitlin.registry import HOOKS
+from mmvitlin.utils.files import write_whole
+
+
+@HOOKS.register_module()
+class CheckpointHook(MMEngineCheckpointHook):
+    """mmengine's ``CheckpointHook``, which a run that is killed at any time leaves a checkpoint.
+
+    Local files are written to the side, synced and renamed
+    (:class:`mmvitlin.engine.checkpoints.AtomicLocalBackend`), and an old checkpoint is removed
+    after the new one is there; mmengine writes in place, and removes first. What killed runs of the
+    work directory left beside their checkpoints is removed. Checkpoints that the run reads hold
+    tensors and plain containers, or are refused
+    (:func:`mmvitlin.compat.mmengine.read_tensors_only`).
+
+    Args:
+        interval: Epochs or iterations; 1, as Runners of mmengine have it by default.
+        backend_args: As mmengine's; None for whole local files where ``out_dir`` is a local folder.
+        **kwargs: As mmengine's.
+    """
+
+    def __init__(self, interval: int = 1, *args, backend_args: dict | None = None, **kwargs):
+        super().__init__(interval, *args, backend_args=backend_args, **kwargs)
+        read_tensors_only()
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose where files go."""
+        if self.backend_args is None and self.file_client_args is None \
+                and '://' not in str(self.out_dir or runner.work_dir):
+            self.backend_args = dict(backend=LOCAL)
+        if runner.rank == 0:
+            clear_debris(runner.work_dir)
+        super().before_train(runner)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        with _RemovingLater(self):
+            super()._save_checkpoint_with_step(runner, step, meta)
+        if runner.rank == 0:
+            write_whole(self.last_ckpt.encode(), Path(runner.work_dir) / 'last_checkpoint')
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not hasattr(self, 'file_backend'):  # nothing was trained
+            super()._save_best_checkpoint(runner, metrics)
+            return
+        with _RemovingLater(self):
+            super()._save_best_checkpoint(runner, metrics)
+
+
+class _RemovingLater:
+    """A hook's file backend that, inside, only notes what is to be removed.
+
+    Args:
+        hook: Whose files it is.
+    """
+
+    def __init__(self, hook: CheckpointHook):
+        self._hook, self._backend, self._waiting = hook, hook.file_backend, []
+
+    def __enter__(self) -> None:
+        self._hook.file_backend = self
+
+    def __exit__(self, kind, *error) -> None:
+        hook = self._hook
+        hook.file_backend = self._backend
+        written = {hook.last_ckpt, getattr(hook, 'best_ckpt_path', None),
+                   *getattr(hook, 'best_ckpt_path_dict', {}).values()}
+        for remove, path in self._waiting if kind is None else ():
+            if path not in written:  # a best one may have been written under its old name
+                remove(path)
+
+    def __getattr__(self, name: str):
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        """Note a file."""
+        self._waiting.append((self._backend.remove, path))
+
+    def rmtree(self, path: str) -> None:
+        """Note a folder."""
+        self._waiting.append((self._backend.rmtree, path))

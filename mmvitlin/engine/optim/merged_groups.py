@@ -1,0 +1,98 @@
+"""Optimiser parameter groups: one for each set of options, not for each parameter."""
+from __future__ import annotations
+
+import inspect
+
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIMIZERS
+from torch import nn
+from torch.optim import Optimizer
+
+from mmvitlin.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmvitlin.utils.errors import CheckpointError
+
+# what optimisers do not look at: names, and factors that are in the rates already
+_NO_OPTIONS = ('params', 'param_name', 'names', 'lr_mult', 'decay_mult')
+
+
+def merge_groups(groups: list[dict], defaults: dict) -> list[dict]:
+    """Groups of equal options joined, in the order of their first parameters.
+
+    Args:
+        groups: As ``paramwise_cfg`` makes them, of one parameter each; ``param_name`` may name it.
+        defaults: Of the optimiser, for options that a group lacks.
+
+    Returns:
+        Groups of the same parameters and options, less frozen ones; ``names`` holds what
+        ``param_name`` said.
+    """
+    merged: dict[tuple, dict] = {}
+    for group in groups:
+        if not any(p.requires_grad for p in group['params']):
+            continue
+        options = {k: v for k, v in (defaults | group).items() if k not in _NO_OPTIONS}
+        key = tuple(sorted((k, repr(v)) for k, v in options.items()))
+        target = merged.setdefault(key, dict(options, params=[]))
+        target['params'] += group['params']
+        if 'param_name' in group:
+            target.setdefault('names', []).append(group['param_name'])
+    return list(merged.values())
+
+
+def takes_fused(optimizer_cfg: dict, model: nn.Module) -> bool:
+    """Whether an optimiser has a fused form that its config leaves open and the device has."""
+    parameter = next(model.parameters(), None)
+    if parameter is None or parameter.device.type != 'cuda':
+        return False
+    kind = OPTIMIZERS.get(optimizer_cfg['type']) if isinstance(optimizer_cfg['type'], str) \
+        else optimizer_cfg['type']
+    taken = inspect.signature(kind.__init__).parameters
+    return 'fused' in taken and not {'fused', 'foreach'} & set(optimizer_cfg)
+
+
+def refuse_other_groups(optimizer: Optimizer, state: dict) -> None:
+    """A hook before an optimiser's state is loaded: say what to do with one of other groups.
+
+    Raises:
+        CheckpointError: the numbers of groups differ.
+    """
+    saved, here = len(state['param_groups']), len(optimizer.param_groups)
+    if saved != here:
+        raise CheckpointError(
+            f"the checkpoint's optimiser has {saved} parameter groups and this run's {here}: "
+            'groups of equal options are merged since. Resume it with --cfg-options '
+            'optim_wrapper.paramwise_cfg.merge_groups=False, or start from its weights with '
+            'load_from')
+
+
+class MergesGroups:
+    """Mixin of a constructor: merges what it made, and takes ``fused=True`` on CUDA.
+
+    ``paramwise_cfg`` takes ``merge_groups=False``, for runs that began without.
+    """
+
+    def __call__(self, model: nn.Module):
+        """Build the optimiser and its wrapper."""
+        if takes_fused(self.optimizer_cfg, model):
+            self.optimizer_cfg = dict(self.optimizer_cfg, fused=True)
+        wrapper = super().__call__(model)
+        hook = getattr(wrapper.optimizer, 'register_load_state_dict_pre_hook', None)
+        if hook is not None:
+            hook(refuse_other_groups)
+        return wrapper
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+        """See mmengine; the outermost call merges."""
+        super().add_params(params, module, prefix, **kwargs)
+        if not prefix and self.paramwise_cfg.get('merge_groups', True):
+            defaults = dict(lr=self.base_lr, weight_decay=self.base_wd)
+            params[:] = merge_groups(params, {k: v for k, v in defaults.items() if v is not None})
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class MergedOptimWrapperConstructor(MergesGroups, DefaultOptimWrapperConstructor):
+    """mmengine's constructor with few groups: fused and foreach optimisers work group by group.
+
+    Takes the same ``paramwise_cfg``, and ``merge_groups``. Each parameter is updated as without
+    merging; only the norm that gradients are clipped by is summed in another order.
+    """

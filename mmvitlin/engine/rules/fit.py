@@ -1,0 +1,144 @@
+"""Checkpoints beside the networks that were built for them."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from mmengine.model import BaseTTAModel, is_model_wrapper
+
+from mmvitlin.models.utils.checkpoint import as_loaded, read_checkpoint, with_description
+from mmvitlin.utils.errors import CheckpointError
+
+
+def check_start(model: torch.nn.Module, checkpoint: str) -> None:
+    """Refuse to train on from a checkpoint of another backbone; heads may differ.
+
+    Positions learned on another grid are interpolated while they are loaded, where the backbone
+    does so; it gets here what the file says of its own.
+
+    Raises:
+        CheckpointError: parameters of the backbone are missing, are of another shape, or are left
+            over; or nothing fits a network without a backbone.
+    """
+    if '://' not in checkpoint:  # a URL is compared when it has been fetched
+        file = read_checkpoint(checkpoint)
+        compare_start(model, file.state, file.description, checkpoint)
+
+
+def compare_start(model: torch.nn.Module, state: Mapping[str, torch.Tensor], described: dict,
+                  checkpoint: str) -> None:
+    """See :func:`check_start`, which reads a file for it.
+
+    Args:
+        model: That is to be trained on.
+        state: Of the checkpoint.
+        described: What it says of its backbone, see
+            :class:`mmvitlin.models.utils.checkpoint.CheckpointFile`.
+        checkpoint: Its file or URL, for messages.
+
+    Raises:
+        CheckpointError: see :func:`check_start`.
+    """
+    while is_model_wrapper(model):
+        model = model.module
+    state = {k.removeprefix('module.'): v for k, v in state.items()}
+    if not hasattr(model, 'backbone'):
+        _check_any(model, state, checkpoint)
+        return
+    if hasattr(model.backbone, 'check_description'):
+        model.backbone.check_description(described, checkpoint)
+    misfits = misfits_of_backbone(*_shapes(model, with_description(state, described, 'backbone')))
+    if misfits:
+        raise CheckpointError(f'load_from: {checkpoint} is of another backbone: {misfits}. Give '
+                              'the config the arch, patch_size and img_size of the checkpoint, or '
+                              'start a backbone alone by model.backbone.init_cfg')
+
+
+def compare_resumed(model: torch.nn.Module, state: Mapping[str, torch.Tensor],
+                    checkpoint: str) -> None:
+    """Refuse to go on with a run from a checkpoint that does not fill the network.
+
+    Raises:
+        CheckpointError: parameters are missing or of another shape.
+    """
+    while is_model_wrapper(model):
+        model = model.module
+    there, here = _shapes(model, {k.removeprefix('module.'): v for k, v in state.items()})
+    missing = sorted(here.keys() - there.keys())
+    wrong = sorted(k for k in here.keys() & there.keys() if here[k] != there[k])
+    if missing or wrong:
+        raise CheckpointError(
+            f'--resume: {checkpoint} is of another network than this config: {len(missing)} keys '
+            f'are missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}); give the '
+            'config of its run, or start a new run with --cfg-options load_from='
+            f'{checkpoint}')
+
+
+def _shapes(model: torch.nn.Module, state: dict[str, torch.Tensor]
+            ) -> tuple[dict[str, torch.Size], dict[str, torch.Size]]:
+    """Shapes of a checkpoint, as modules see it when they load it, and of the model."""
+    own = {k: v.shape for k, v in model.state_dict().items()}
+    return {k: v.shape for k, v in as_loaded(model, state).items()}, own
+
+
+def _check_any(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
+    own = {k: v.shape for k, v in model.state_dict().items()}
+    if not any(own.get(k) == v.shape for k, v in state.items()):
+        raise CheckpointError(f'load_from: nothing of {checkpoint} fits this {type(model).__name__}'
+                              f': it has {sorted(state)[:2]} …, the network {sorted(own)[:2]} …; '
+                              'give a checkpoint of the same network')
+
+
+def misfits_of_backbone(file_shapes: dict[str, torch.Size],
+                        model_shapes: dict[str, torch.Size]) -> str:
+    """In words, what of a backbone does not fit; by shapes of whole models."""
+    def of_backbone(shapes: dict[str, torch.Size]) -> set[str]:
+        return {k for k in shapes if k.startswith('backbone.') and not k.endswith('.mask_token')}
+
+    here, there = of_backbone(model_shapes), of_backbone(file_shapes)
+    wrong = {f'{k}: {tuple(file_shapes[k])} in the file, {tuple(model_shapes[k])} in the model'
+             for k in here & there if file_shapes[k] != model_shapes[k]}
+    words = [f"{len(keys)} {what} ({'; '.join(sorted(keys)[:3])})" for what, keys in (
+        ('keys are not in the file', here - there), ('keys have no place in it', there - here),
+        ('have another shape', wrong)) if keys]
+    return ', '.join(words)
+
+
+def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tensor]:
+    """Read a checkpoint and refuse to evaluate a model that the checkpoint does not fill.
+
+    Raises:
+        CheckpointError: parameters are missing, of another shape, or of the backbone and left
+            over, or the file says that its backbone computed something else with them (softmax for
+            linear attention, say).
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    file = read_checkpoint(checkpoint)
+    description = getattr(getattr(model, 'backbone', None), 'describe', dict)()
+    if not any(k.endswith('pos_embed') for k in model.state_dict()):
+        description.pop('grid', None)  # rotary positions fit any
+    differing = {}
+    for key, here in description.items():
+        there = file.description.get(key, here)
+        if isinstance(here, dict) and isinstance(there, dict):  # what both of them know
+            here, there = ({k: d[k] for k in sorted(here.keys() & there.keys())}
+                           for d in (here, there))
+        if here != there:
+            differing[key] = here, there
+    if differing:
+        raise CheckpointError(f'{checkpoint} is of another backbone than this config: ' + '; '.join(
+            f'{key} is {here} here and {there} there' for key, (here, there) in differing.items()))
+    own, state = model.state_dict(), file.state_dict(prefix='')
+    missing = [k for k in own if k not in state]
+    wrong = [k for k in own if k in state and state[k].shape != own[k].shape]
+    surplus = [k for k in state if k.startswith('backbone.') and k not in own
+               and not k.endswith('.mask_token')]
+    if missing or wrong or surplus:
+        raise CheckpointError(
+            f"{checkpoint} is no checkpoint of this config's model: {len(missing)} keys are "
+            f'missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}), '
+            f'{len(surplus)} of its backbone have no place in it ({surplus[:3]}). '
+            'A student.pth holds the backbone alone; give the checkpoint that training with this '
+            'config wrote.')
+    return state

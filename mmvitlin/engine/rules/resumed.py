@@ -1,0 +1,93 @@
+"""A run that goes on from a checkpoint, beside the config it goes on with."""
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator
+
+from mmengine.registry import OPTIMIZERS
+
+from mmvitlin.engine.rules.context import Context, class_of, kind_of, warn
+from mmvitlin.engine.rules.loops import schedulers_of
+from mmvitlin.utils.errors import CheckpointError, ConfigError
+from mmvitlin.utils.files import safe_torch_load
+from mmvitlin.utils.paths import locate
+
+_SCHEDULE = ('begin', 'end', 'power', 'eta_min', 'eta_min_ratio', 'start_factor', 'end_factor',
+             'gamma', 'T_max')
+
+
+def goes_on(context: Context) -> None:
+    """The file holds the state of a run, of the same optimiser and as many schedules.
+
+    Their state replaces what the config says of them, so that a rate or a length which was changed
+    since has no effect; this is said.
+
+    Raises:
+        CheckpointError: it holds weights alone.
+        ConfigError: it is of a run with another optimiser, or with more or fewer schedules.
+    """
+    cfg, path = context.cfg, context.cfg.get('load_from')
+    if not cfg.get('resume') or not path or '://' in path:
+        return
+    content = {} if locate(path).suffix in ('.safetensors', '.onnx') else \
+        safe_torch_load(locate(path))
+    if not isinstance(content, dict) or 'message_hub' not in content:
+        raise CheckpointError(
+            f'--resume: {path} holds weights alone, no state of a run to go on from; start a new '
+            f'run from them with --cfg-options load_from={path}')
+    if 'optimizer' not in content:
+        warn(f"{path} holds no state of its optimiser (save_optimizer=False), which starts anew")
+    _compare_optimiser(context, path, content.get('optimizer'))
+    _compare_schedules(context, path, content.get('param_schedulers'))
+
+
+def _compare_optimiser(context: Context, path: str, state) -> None:
+    """See :func:`goes_on`."""
+    wrapper = context.cfg.get('optim_wrapper') or {}
+    settings = wrapper.get('optimizer') or {}
+    groups = state.get('param_groups') if isinstance(state, dict) else None
+    known = class_of(settings, OPTIMIZERS)
+    if not groups or known is None:
+        return  # of several optimisers, or of a sharded one
+    arguments = set(inspect.signature(known).parameters)
+    if 'kwargs' not in arguments and (foreign := [
+            key for key in ('betas', 'momentum', 'alpha', 'rho') if key in groups[0]
+            and key not in arguments]):
+        raise ConfigError(
+            f'--resume: {path} was written with another optimiser (it has {foreign[0]}) than '
+            f'optim_wrapper.optimizer ({kind_of(settings)}); give the one it was written with, or '
+            f'start a new run with --cfg-options load_from={path}')
+    base = state.get('base_param_settings') or ({} if wrapper.get('paramwise_cfg') else groups[0])
+    here, there = settings.get('lr'), base.get('initial_lr')
+    if not (context.cfg.get('auto_scale_lr') or {}).get('enable') and isinstance(
+            here, (int, float)) and there and not math.isclose(here, there, rel_tol=1e-6):
+        warn(f'optim_wrapper.optimizer.lr is {here:g}, and {path} goes on with its own, {there:g}; '
+             'a new run from its weights (load_from) takes the new one')
+
+
+def _compare_schedules(context: Context, path: str, states) -> None:
+    """See :func:`goes_on`."""
+    parts = schedulers_of(context.cfg)
+    if not isinstance(states, list):
+        return  # of several optimisers
+    if len(parts) != len(states):
+        raise ConfigError(
+            f'--resume: {path} was written with {len(states)} schedules (param_scheduler), and the '
+            f'config has {len(parts)}; make them as they were, or start a new run with '
+            f'--cfg-options load_from={path}')
+    for key, here, there in _changed(parts, states):
+        warn(f'{key} is {here}, and {path} goes on with {there}, as its run was planned; a new '
+             'run from its weights (load_from) takes the new one')
+
+
+def _changed(parts: list[tuple[str, dict]], states: list[dict]
+             ) -> Iterator[tuple[str, object, object]]:
+    """(key, value of the config, value of the checkpoint) of what differs in schedules."""
+    for (key, part), state in zip(parts, states, strict=True):
+        if part.get('convert_to_iter_based') or \
+                part.get('by_epoch', True) != state.get('by_epoch', True):
+            continue  # they count other things
+        for name in _SCHEDULE:
+            if name in part and name in state and part[name] != state[name]:
+                yield f'{key}.{name}', part[name], state[name]

@@ -1,0 +1,1 @@
+"""From a config to a run: configs, checks, checkpoints, command lines."""

@@ -1,0 +1,175 @@
+"""From a config to a running Runner: what the command lines call."""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmvitlin.compat.mmengine import read_tensors_only
+from mmvitlin.engine.hooks import FirstTimesHook
+from mmvitlin.engine.rules import (
+    build_loaders,
+    check,
+    check_start,
+    check_whole,
+    checkpoints_of,
+)
+from mmvitlin.engine.runner.run_options import apply_options, join_without_gpu
+from mmvitlin.engine.strategies import distributed, settings
+from mmvitlin.utils.errors import ConfigError, UserError, in_words
+
+
+def build_runner(cfg: Config, purpose: str = 'train', checkpoint: str | None = None) -> Runner:
+    """Check a config and build the Runner that it describes: nothing is added to it.
+
+    Args:
+        cfg: From :func:`mmvitlin.engine.runner.config.load_config`.
+        purpose: 'train' or 'test'.
+        checkpoint: That is tested.
+
+    Raises:
+        ConfigError: see :mod:`mmvitlin.engine.rules`; or something in the config cannot be built.
+    """
+    try:
+        check(cfg, purpose, checkpoint=checkpoint)
+        settings.refuse(cfg)
+        read_tensors_only()
+        distributed.join(cfg.get('launcher', 'none'))
+        if 'runner_type' in cfg:
+            return RUNNERS.build(cfg)
+        return Runner.from_cfg(cfg)
+    except (UserError, FileNotFoundError):
+        raise
+    except Exception as error:  # of any of the libraries
+        raise ConfigError(f'the config cannot be built: {in_words(error)}') from error
+
+
+def train(cfg: Config, resume: str | bool = False, amp: bool = False,
+          launcher: str = 'none') -> Runner:
+    """Train (and validate as the config says).
+
+    A worker that torchrun started anew after a failure goes on from the newest checkpoint
+    whatever ``resume`` says.
+
+    Args:
+        cfg: From :func:`mmvitlin.engine.runner.config.load_config`.
+        resume: True for the newest checkpoint of the work directory that can be read (none: as the
+            config starts), or a file.
+        amp: Mixed precision, in :func:`mmvitlin.utils.device.half_dtype`; float32 where
+            there is none.
+        launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
+    """
+    again = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+    started = Path(cfg.work_dir) / '.started'  # a restart must not take up an older run
+    if not again and int(os.environ.get('RANK', 0)) == 0:
+        started.parent.mkdir(parents=True, exist_ok=True)
+        started.touch()
+    apply_options(cfg, resume=resume, amp=amp, launcher=launcher, restarted=again,
+                  since=None if resume else started)
+    runner = build_runner(cfg)
+    if cfg.get('load_from') and not cfg.get('resume') and isinstance(runner.model, torch.nn.Module):
+        check_start(runner.model, cfg.load_from)
+    try:
+        build_loaders(runner, ('train_dataloader', 'val_dataloader'))
+        runner.train()
+    except (UserError, FileNotFoundError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # mmengine builds loaders, optimiser and loops in train()
+        refuse_other_sizes(error)
+        untried = next((h.untried for h in runner.hooks if isinstance(h, FirstTimesHook)), None)
+        if untried is None:
+            raise
+        raise ConfigError(f'the first {untried} of this config ended with {in_words(error)} '
+                          '(MMVITLIN_TRACEBACK=1 shows where)') from error
+    distributed.leave()
+    return runner
+
+
+def refuse_other_sizes(error: Exception) -> None:
+    """Say what torch means that cannot make a batch of images.
+
+    Raises:
+        ConfigError: the error is that images of a batch have different sizes.
+    """
+    if found := re.search(r'stack expects each tensor to be equal size, but got (\[[\d, ]+\]) at '
+                          r'entry \d+ and (\[[\d, ]+\])', str(error)):
+        raise ConfigError(
+            f'images of one batch have different sizes, {found[1]} and {found[2]} (channels, '
+            'height, width); let train_dataloader.dataset.pipeline resize or crop them to one size'
+            ) from error
+
+
+def without_initial_weights(cfg: Config) -> None:
+    """Drop what the model would start training from: its weights come from a checkpoint."""
+    for key, _ in list(checkpoints_of(cfg.model, 'model')):
+        cfg.merge_from_dict({key.removesuffix('.checkpoint') if 'init_cfg' in key else key: None})
+    if cfg.model.get('backbone', {}).get('pretrained') is True:
+        cfg.model.backbone.pretrained = False
+
+
+def augment_tests(cfg: Config, scales: Sequence[float] = (0.5, 0.75, 1., 1.25, 1.5, 1.75)) -> None:
+    """Turn a config's test into one that averages over scales and flips.
+
+    A ``tta_pipeline`` and a ``tta_model`` of the config are taken as they are; otherwise every view
+    is the test pipeline at another scale, as it is and mirrored.
+
+    Args:
+        cfg: Of a segmentor.
+        scales: Factors on what the pipeline resizes to.
+
+    Raises:
+        ConfigError: no ``Resize`` to start from.
+    """
+    if cfg.get('default_scope') == 'mmdet' and 'tta_model' not in cfg:
+        raise ConfigError('--tta: give the config a tta_model and a tta_pipeline, as detectors of '
+                          'mmdet have them')
+    steps = cfg.test_dataloader.dataset.pipeline
+    if 'tta_pipeline' not in cfg:
+        at = next((n for n, s in enumerate(steps) if s['type'].split('.')[-1] == 'Resize'), None)
+        if at is None or 'scale' not in steps[at]:
+            raise ConfigError('--tta: the test pipeline has no Resize with a scale; give the '
+                              'config a tta_pipeline')
+        sizes = [tuple(round(f * n) for n in steps[at]['scale']) for f in scales]
+        cfg.tta_pipeline = [*steps[:at], dict(type='TestTimeAug', transforms=[
+            [dict(steps[at], scale=size) for size in sizes],
+            [dict(type='RandomFlip', prob=p, direction='horizontal') for p in (0., 1.)],
+            *([s] for s in steps[at + 1:])])]
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.get('tta_model') or dict(type='mmvitlin.HighResTTAModel'),
+                     module=cfg.model)
+
+
+def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none', tta: bool = False
+             ) -> dict[str, float]:
+    """Evaluate a checkpoint on the test set; returns the metrics.
+
+    Args:
+        cfg: From :func:`mmvitlin.engine.runner.config.load_config`.
+        checkpoint: Of the whole model.
+        launcher: See :func:`train`.
+        tta: Average over augmented views, see :func:`augment_tests`.
+    """
+    cfg.launcher = launcher
+    join_without_gpu(cfg)
+    cfg.load_from = checkpoint
+    cfg.pop('runner_type', None), cfg.pop('strategy', None)  # of training; checkpoints are whole
+    without_initial_weights(cfg)
+    if tta:
+        augment_tests(cfg)
+    runner = build_runner(cfg, 'test', checkpoint)
+    check_whole(runner.model, checkpoint)
+    build_loaders(runner, ('test_dataloader', ))
+    metrics = runner.test()
+    distributed.leave()
+    return metrics
+
+
+def local_rank_from(args_rank: int | None) -> None:
+    """Put torchrun's local rank where mmengine reads it."""
+    os.environ.setdefault('LOCAL_RANK', str(args_rank or 0))

@@ -1,0 +1,25 @@
+"""Where a run's curves go."""
+from __future__ import annotations
+
+import os
+
+from mmengine.visualization import MLflowVisBackend as MMEngineMLflowVisBackend
+
+from mmvitlin.registry import VISBACKENDS
+
+
+@VISBACKENDS.register_module()
+class MLflowVisBackend(MMEngineMLflowVisBackend):
+    """mmengine's MLflow backend, which MLflow 3 lets write into the run's folder.
+
+    It refuses folders otherwise, and the folder is where mmengine sends it unless ``tracking_uri``
+    says else. Whoever sets the variable MLFLOW_ALLOW_FILE_STORE decides.
+
+    Args:
+        **kwargs: As mmengine's.
+    """
+
+    def __init__(self, save_dir: str, **kwargs):
+        if kwargs.get('tracking_uri') is None:
+            os.environ.setdefault('MLFLOW_ALLOW_FILE_STORE', 'true')
+        super().__init__(save_dir, **kwargs)

@@ -1,0 +1,1 @@
+"""Scores of networks: metrics, robustness, resolution, what was transferred."""

@@ -1,0 +1,1 @@
+"""Recipes and sweeps of runs, their records and tables."""

@@ -1,0 +1,109 @@
+"""What every tool that trains many runs does: arguments, one results file, tables of it."""
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.engine.runner.options import ConfigOptions
+from mmvitlin.experiments.results import (
+    as_csv,
+    as_markdown,
+    join,
+    metrics_of,
+    read_results,
+    summarise,
+)
+from mmvitlin.experiments.running import StagesFailed, finished, folder_of, run_recipe
+from mmvitlin.experiments.stage import Stage
+from mmvitlin.experiments.stage_record import made_of, record_of, settings_of
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.files import write_whole
+from mmvitlin.utils.machine import machine
+
+_USUAL = ('mIoU', 'accuracy/top1', 'coco/bbox_mAP')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of :func:`run_experiment`."""
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={},
+                        metavar='KEY=VALUE', help='for every run')
+    parser.add_argument('--amp', action='store_true', help='mixed precision in every run')
+    parser.add_argument('--jobs', type=int, default=1, help='runs side by side: on several GPUs '
+                        'each on the one with the fewest, on a CPU each with its share of the '
+                        'cores')
+    parser.add_argument('--metric', help=f"default: the first of {', '.join(_USUAL)} and loss that "
+                        'a run has')
+    parser.add_argument('--out', help='results file; default: in the work directory')
+    parser.add_argument('--add', nargs='+', default=[], metavar='FILE', help='results files of '
+                        'earlier calls or other machines, to join; what they hold is not run '
+                        'again, unless a later stage needs its checkpoint')
+
+
+def run_experiment(stages: Sequence[Stage], recipe: str, work_dir: Path, tables: str,
+                   args: argparse.Namespace, only: Sequence[str] | None = None) -> dict:
+    """Run stages, and write what they came to: JSON, Markdown and CSV.
+
+    What is done is written also where stages failed, before their error is raised.
+
+    Args:
+        stages: To be run, as in :func:`mmvitlin.experiments.running.run_recipe`.
+        recipe: What they were read from; files that are joined must say the same.
+        work_dir: Of the runs.
+        tables: Name of the files that are written into it, without an ending.
+        args: Of :func:`add_arguments`.
+        only: Names of the stages to run now.
+
+    Returns:
+        The content of the results file, with 'stages': stage → mean and spread.
+
+    Raises:
+        ConfigError: the results file holds seeds that would be lost, files do not fit together, a
+            metric that no run has, or stages failed.
+    """
+    others = {file: read_results(file) for file in args.add}
+    place = work_dir / tables  # recipes may share a work directory
+    out = Path(args.out or f'{place}.json')
+    if args.out and out.is_file() and str(out) not in args.add:
+        lost = sorted(set(read_results(out)['seeds']) - set(args.seeds))
+        if lost:
+            raise ConfigError(f'{out} holds seeds {lost}, which would be lost; keep them with '
+                              f'--add {out}, or give another --out')
+    known: dict[int, set[str]] = {}
+    for other in others.values():
+        for seed, run in other['runs'].items():
+            known.setdefault(int(seed), set()).update(run)
+    told = dict(recipe=recipe, seeds=args.seeds, command=command_line(), versions=versions(),
+                machine=machine())
+    now = {s.name: made_of(settings_of(s, args.cfg_options, {}, args.amp)) for s in stages}
+    join(dict(told, made_of=now, runs={}), others)  # what does not fit is said before the work
+    failure = None
+    try:
+        run_recipe(stages, work_dir, args.seeds, args.cfg_options, only, args.amp, args.jobs,
+                   known)
+    except StagesFailed as error:
+        failure = error
+    runs = finished(stages, work_dir, args.seeds)  # those of earlier calls too
+    feed = {source for s in stages for source in s.inputs.values()}
+    for seed, run in runs.items():  # run again for its checkpoint: its result is the first
+        runs[seed] = {k: v for k, v in run.items() if k not in feed & known.get(seed, set())}
+    names = metrics_of(runs)
+    if failure and not names:
+        raise failure
+    metric = args.metric or next((name for name in _USUAL if name in names), 'loss')
+    records = {s.name: record_of(folder_of(s, work_dir, args.seeds[0])) for s in stages}
+    results = join(dict(told, metric=metric, stages={},
+                        made_of={name: made_of(r) for name, r in records.items() if r},
+                        runs={str(seed): run for seed, run in runs.items()}), others)
+    results['stages'] = summarise(results['runs'], metric, [s.name for s in stages if s.shared])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole((json.dumps(results, indent=2) + '\n').encode(), out)
+    Path(f'{place}.md').write_text(as_markdown(results['stages'], metric))
+    Path(f'{place}.csv').write_text(as_csv(results['stages'], metric))
+    if failure:
+        raise failure
+    print(f'written to {out}')
+    return results

@@ -1,0 +1,97 @@
+"""What stands in the place of attention in each block of a timm ViT, and which weights fit it."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch.nn as nn
+from mmengine.logging import print_log
+
+from mmvitlin.models.layers import (
+    LinearAttention,
+    Mamba2Attention,
+    QueryAttention,
+    WindowAttention,
+)
+from mmvitlin.utils.errors import CheckpointError
+
+KINDS = ('softmax', 'linear', 'window', 'mamba2')
+# kinds whose weights start from those of softmax attention and then are no longer that
+ALIGNED = {'linear': LinearAttention, 'mamba2': Mamba2Attention}
+
+
+def kinds_of_layers(attention: str | Sequence[str], num_layers: int) -> list[str]:
+    """The kind of each layer.
+
+    Raises:
+        ValueError: a kind that is not known, or a list of another length.
+    """
+    kinds = [attention] * num_layers if isinstance(attention, str) else list(attention)
+    if len(kinds) != num_layers:
+        raise ValueError(f'attention names {len(kinds)} layers, the network has {num_layers}')
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise ValueError(f"attention must be {', '.join(map(repr, KINDS[:-1]))} or '{KINDS[-1]}', "
+                         f'or one of them for each layer, got {unknown}')
+    return kinds
+
+
+def replace_attention(vit: nn.Module, kinds: Sequence[str], linear_cfg: dict, mamba2_cfg: dict,
+                      window: int, attend_padding: bool) -> None:
+    """Put into each block what its kind names.
+
+    Of Mamba-2 layers that scan in one direction, every other one scans in reverse.
+    """
+    scanned = 0
+    for block, kind in zip(vit.blocks, kinds, strict=True):
+        if kind == 'linear':
+            block.attn = LinearAttention(block.attn, **linear_cfg)
+        elif kind == 'window':
+            block.attn = WindowAttention(block.attn, window, attend_padding)
+        elif kind == 'mamba2':
+            back = mamba2_cfg.get('directions') == 'one' and scanned % 2 == 1
+            block.attn = Mamba2Attention(block.attn, vit.num_prefix_tokens,
+                                         **dict(dict(reverse=back), **mamba2_cfg))
+            scanned += 1
+
+
+def take_masks(blocks: nn.ModuleList, kinds: Sequence[str]) -> None:
+    """Let the softmax layers among blocks, which queries of a head pass, take masks of them."""
+    for block, kind in zip(blocks, kinds, strict=True):
+        if kind == 'softmax':
+            block.attn = QueryAttention(block.attn)
+
+
+def options_of_kinds(blocks: nn.ModuleList) -> dict[str, dict]:
+    """'linear_cfg' and 'mamba2_cfg' as far as there are such layers."""
+    layers = {kind: next((b.attn for b in blocks if isinstance(b.attn, module)), None)
+              for kind, module in ALIGNED.items()}
+    return {f'{kind}_cfg': layer.options() for kind, layer in layers.items() if layer is not None}
+
+
+def refuse_other_attention(saved: dict, own: dict, source: str) -> None:
+    """Refuse weights that were trained with another attention, by two networks' descriptions.
+
+    Softmax weights may start a linear or Mamba-2 layer; those of such a layer fit no other kind.
+
+    Raises:
+        CheckpointError: a linear or Mamba-2 layer of the file is none here, or of other options.
+    """
+    kinds, own_kinds = saved.get('attention'), own['attention']
+    if kinds is None or len(kinds) != len(own_kinds):
+        return
+    for kind in ALIGNED:
+        lost = [i for i, (a, b) in enumerate(zip(kinds, own_kinds, strict=True))
+                if a == kind != b]
+        if lost:
+            raise CheckpointError(f'{source} was trained with {kind} attention in the layers '
+                                  f'{lost}, which are not {kind} here; set attention={kinds}')
+        options, key = saved.get(f'{kind}_cfg'), f'{kind}_cfg'
+        if kind in kinds and any(own[key].get(k) != v for k, v in (options or {}).items()):
+            raise CheckpointError(f'{source} was trained with {key}={options}, this network has '
+                                  f'{own.get(key)}; set {key} accordingly')
+    fresh = [i for i, (a, b) in enumerate(zip(kinds, own_kinds, strict=True))
+             if b in ALIGNED and a != b]
+    if fresh and set(kinds) & set(ALIGNED):
+        print_log(f'{source} has the layers {fresh} softmax, which are '
+                  f'{sorted({own_kinds[i] for i in fresh})} here and start unaligned',
+                  logger='current', level=logging.WARNING)

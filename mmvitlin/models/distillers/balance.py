@@ -1,0 +1,78 @@
+"""Weights of objectives by the size of their gradients."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from torch import Tensor
+
+from mmvitlin.models.utils.exact_buffers import ExactBuffers
+from mmvitlin.utils.errors import ConfigError
+
+
+class GradientBalance(ExactBuffers):
+    """Scales losses so that each has a given share of the gradient at the student's tokens.
+
+    With g_k the gradient of loss k with respect to the student's tokens that it reads, n_k an
+    exponential average of ‖g_k‖ and s_k its share, loss k is multiplied by
+
+        w_k = (s_k / s_1) · (n_1 / n_k)
+
+    so the first objective keeps its size and the others follow; their ``loss_weight`` cancels out.
+    Gradients end at the tokens: the network itself is not run backwards. Norms are those of the
+    batches of all processes together, and their averages are in the checkpoint.
+
+    Args:
+        names: The objectives, in order.
+        shares: Name → s_k; 1 for those not named.
+        momentum: Of the average.
+
+    Raises:
+        ConfigError: a share that is not positive, or a momentum outside [0, 1).
+
+    Source: after GradNorm (arXiv 1711.02257), with the norms' ratio itself in the place of
+    learned weights.
+    """
+
+    def __init__(self, names: Sequence[str], shares: Mapping[str, float] | None = None,
+                 momentum: float = 0.99):
+        super().__init__()
+        shares = dict(shares or {})
+        given = [float(shares.get(name, 1.)) for name in names]
+        if min(given) <= 0 or not 0 <= momentum < 1:
+            raise ConfigError(f'balance: shares must be positive and momentum in [0, 1), got '
+                              f'{shares} and {momentum}; drop an objective with None')
+        self.names, self.momentum = tuple(names), momentum
+        self.register_buffer('norms', torch.zeros(len(given)))
+        self._shares = [share / given[0] for share in given]
+
+    def forward(self, losses: Mapping[str, Tensor], tokens: Mapping[str, Sequence[Tensor]]
+                ) -> dict[str, Tensor]:
+        """Name → weight, scalars without gradient.
+
+        Args:
+            losses: Name → scalar.
+            tokens: Name → the student's tokens that the loss was computed from.
+        """
+        if self.training and torch.is_grad_enabled():
+            self._update(torch.stack([_squared_norm(losses[n], tokens[n]) for n in self.names]))
+        norms = self.norms.clamp_min(1e-12)
+        return {name: share * norms[0] / norm
+                for name, share, norm in zip(self.names, self._shares, norms, strict=True)}
+
+    @torch.no_grad()
+    def _update(self, squares: Tensor) -> None:
+        all_reduce(squares)
+        new = (squares.sqrt() / get_world_size()).to(self.norms)  # of the mean over processes
+        mixed = torch.lerp(new, self.norms, self.momentum)
+        # all averages start at 0 and are short by the same factor, which their ratios lose;
+        # a gradient that is no number changes nothing
+        self.norms.copy_(torch.where(torch.isfinite(new).all(), mixed, self.norms))
+
+
+def _squared_norm(loss: Tensor, tokens: Sequence[Tensor]) -> Tensor:
+    scale = min(max(t.numel() for t in tokens), 2**16)  # in float16 a mean's gradients vanish
+    with torch.autocast(loss.device.type, enabled=False):
+        gradients = torch.autograd.grad(loss * scale, tokens, retain_graph=True, allow_unused=True)
+    return sum((g.float() / scale).square().sum() for g in gradients if g is not None)

@@ -1,0 +1,253 @@
+"""Triton kernels of linear attention with its feature map. Import only where Triton is installed.
+
+Keys and values are read once for the sums, queries once for the answers; sums are float32, and
+what is mapped is never written down. The backward pass reads every input and writes every
+gradient once. Letters as in :func:`mmvitlin.ops.linear_attention`; ``S = Σ φ(k)ᵀ v`` (D, P),
+``z = Σ φ(k)`` (D,).
+"""
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from mmvitlin.ops.launch import Launch
+
+# of a block, forward and backward; more spill registers
+_TOKENS = {torch.float32: (32, 16), torch.bfloat16: (64, 32), torch.float16: (64, 32)}
+_SEGMENTS = 64  # at most
+_PROGRAMS = 1024  # enough for any GPU
+
+
+@triton.jit
+def load_tokens(ptr, tokens, channels, length, width, stride_l):
+    """(tokens, channels), zero outside."""
+    return tl.load(ptr + tokens[:, None] * stride_l + channels[None, :],
+                   mask=(tokens < length)[:, None] & (channels < width)[None, :], other=0.)
+
+
+@triton.jit
+def store_tokens(ptr, values, tokens, channels, length, width, stride_l):
+    """Write (tokens, channels) of the sequence."""
+    tl.store(ptr + tokens[:, None] * stride_l + channels[None, :], values.to(ptr.dtype.element_ty),
+             mask=(tokens < length)[:, None] & (channels < width)[None, :])
+
+
+@triton.jit
+def feature(x, tokens, channels, length, width, MAP: tl.constexpr):
+    """φ(x) in float32, zero outside the sequence and behind the last channel."""
+    y = x.to(tl.float32)
+    if MAP == 'elu':
+        y = tl.where(y > 0, y + 1, tl.exp(tl.minimum(y, 0.)))
+        y = tl.where((tokens < length)[:, None] & (channels < width)[None, :], y, 0.)
+    elif MAP == 'relu':
+        y = tl.maximum(y, 0.)
+    return y
+
+
+@triton.jit
+def feature_slope(x, MAP: tl.constexpr):
+    """φ'(x) in float32."""
+    y = x.to(tl.float32)
+    if MAP == 'elu':
+        return tl.exp(tl.minimum(y, 0.))
+    if MAP == 'relu':
+        return tl.where(y > 0, 1., 0.)
+    return tl.zeros_like(y) + 1.
+
+
+@triton.jit
+def load_sums(S_ptr, z_ptr, place, d, p, D, P):
+    """S and z of one head."""
+    S = tl.load(S_ptr + place * D * P + d[:, None] * P + p[None, :],
+                mask=(d < D)[:, None] & (p < P)[None, :], other=0.)
+    return S, tl.load(z_ptr + place * D + d, mask=d < D, other=0.)
+
+
+@triton.jit
+def store_sums(S_ptr, z_ptr, S, z, place, d, p, D, P):
+    """Write S and z of one head and segment."""
+    tl.store(S_ptr + place * D * P + d[:, None] * P + p[None, :], S,
+             mask=(d < D)[:, None] & (p < P)[None, :])
+    tl.store(z_ptr + place * D + d, z, mask=d < D)
+
+
+@triton.jit
+def key_sums(k_ptr, v_ptr, S_ptr, z_ptr, length, heads, D, P, blocks, k_b, k_h, k_l, v_b, v_h, v_l,
+             MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr, BP: tl.constexpr,
+             precision: tl.constexpr):
+    """S and z of one segment."""
+    segment, head = tl.program_id(0), tl.program_id(1)
+    batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
+    k_ptr += batch * k_b + head * k_h
+    v_ptr += batch * v_b + head * v_h
+    d, p = tl.arange(0, BD), tl.arange(0, BP)
+    S, z = tl.zeros((BD, BP), tl.float32), tl.zeros((BD, ), tl.float32)
+    for block in range(blocks):
+        tokens = (segment * blocks + block) * T + tl.arange(0, T)
+        k = feature(load_tokens(k_ptr, tokens, d, length, D, k_l), tokens, d, length, D, MAP)
+        v = load_tokens(v_ptr, tokens, p, length, P, v_l)
+        S = tl.dot(tl.trans(k.to(v.dtype)), v, S, input_precision=precision)
+        z += tl.sum(k, 0)
+    place = (batch * heads + head) * tl.num_programs(0) + segment
+    store_sums(S_ptr, z_ptr, S, z, place, d, p, D, P)
+
+
+@triton.jit
+def answers(q_ptr, S_ptr, z_ptr, y_ptr, length, heads, D, P, blocks, eps, q_b, q_h, q_l,
+            NORMALIZE: tl.constexpr, MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr,
+            BP: tl.constexpr, precision: tl.constexpr):
+    """Answers to the queries of one segment."""
+    segment, head = tl.program_id(0), tl.program_id(1)
+    batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
+    q_ptr += batch * q_b + head * q_h
+    y_ptr += (batch * length * heads + head) * P
+    d, p = tl.arange(0, BD), tl.arange(0, BP)
+    S, z = load_sums(S_ptr, z_ptr, batch * heads + head, d, p, D, P)
+    for block in range(blocks):
+        tokens = (segment * blocks + block) * T + tl.arange(0, T)
+        q = load_tokens(q_ptr, tokens, d, length, D, q_l)
+        mapped = feature(q, tokens, d, length, D, MAP)
+        y = tl.dot(mapped.to(q.dtype), S.to(q.dtype), input_precision=precision)
+        if NORMALIZE:
+            y /= (tl.sum(mapped * z[None, :], 1) + eps)[:, None]
+        else:
+            y /= length
+        store_tokens(y_ptr, y, tokens, p, length, P, heads * P)
+
+
+@triton.jit
+def query_gradients(q_ptr, dy_ptr, S_ptr, z_ptr, dq_ptr, dS_ptr, dz_ptr, length, heads, D, P,
+                    blocks, eps, q_b, q_h, q_l, dy_b, dy_h, dy_l, NORMALIZE: tl.constexpr,
+                    MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr, BP: tl.constexpr,
+                    precision: tl.constexpr):
+    """Gradient of the queries of one segment, and what they give to those of S and z."""
+    segment, head = tl.program_id(0), tl.program_id(1)
+    batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
+    q_ptr += batch * q_b + head * q_h
+    dy_ptr += batch * dy_b + head * dy_h
+    dq_ptr += (batch * length * heads + head) * D
+    d, p = tl.arange(0, BD), tl.arange(0, BP)
+    z = tl.load(z_ptr + (batch * heads + head) * D + d, mask=d < D, other=0.)
+    dS, dz = tl.zeros((BD, BP), tl.float32), tl.zeros((BD, ), tl.float32)
+    for block in range(blocks):
+        tokens = (segment * blocks + block) * T + tl.arange(0, T)
+        q = load_tokens(q_ptr, tokens, d, length, D, q_l)
+        mapped = feature(q, tokens, d, length, D, MAP)
+        dy = load_tokens(dy_ptr, tokens, p, length, P, dy_l)
+        S = tl.load(S_ptr + (batch * heads + head) * D * P + d[None, :] * P + p[:, None],
+                    mask=(d < D)[None, :] & (p < P)[:, None], other=0.)  # transposed
+        through = tl.dot(dy, S, input_precision=precision)
+        if NORMALIZE:
+            total = tl.sum(mapped * z[None, :], 1) + eps
+            d_total = -tl.sum(mapped * through, 1) / (total * total)
+            d_mapped = through / total[:, None] + d_total[:, None] * z[None, :]
+            dz += tl.sum(mapped * d_total[:, None], 0)
+            share = (dy / total[:, None]).to(dy.dtype)
+        else:
+            d_mapped = through / length
+            share = (dy.to(tl.float32) / length).to(dy.dtype)
+        store_tokens(dq_ptr, d_mapped * feature_slope(q, MAP), tokens, d, length, D, heads * D)
+        dS = tl.dot(tl.trans(mapped.to(dy.dtype)), share, dS, input_precision=precision)
+    place = (batch * heads + head) * tl.num_programs(0) + segment
+    store_sums(dS_ptr, dz_ptr, dS, dz, place, d, p, D, P)
+
+
+@triton.jit
+def key_gradients(k_ptr, v_ptr, dS_ptr, dz_ptr, dk_ptr, dv_ptr, length, heads, D, P, blocks, k_b,
+                  k_h, k_l, v_b, v_h, v_l, MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr,
+                  BP: tl.constexpr, precision: tl.constexpr):
+    """Gradients of the keys and values of one segment."""
+    segment, head = tl.program_id(0), tl.program_id(1)
+    batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
+    k_ptr += batch * k_b + head * k_h
+    v_ptr += batch * v_b + head * v_h
+    dk_ptr += (batch * length * heads + head) * D
+    dv_ptr += (batch * length * heads + head) * P
+    d, p = tl.arange(0, BD), tl.arange(0, BP)
+    for block in range(blocks):
+        tokens = (segment * blocks + block) * T + tl.arange(0, T)
+        dS, dz = load_sums(dS_ptr, dz_ptr, batch * heads + head, d, p, D, P)
+        k = load_tokens(k_ptr, tokens, d, length, D, k_l)
+        v = load_tokens(v_ptr, tokens, p, length, P, v_l)
+        d_mapped = tl.dot(v, tl.trans(dS.to(v.dtype)), input_precision=precision) + dz[None, :]
+        store_tokens(dk_ptr, d_mapped * feature_slope(k, MAP), tokens, d, length, D, heads * D)
+        mapped = feature(k, tokens, d, length, D, MAP).to(v.dtype)
+        dv = tl.dot(mapped, dS.to(v.dtype), input_precision=precision)
+        store_tokens(dv_ptr, dv, tokens, p, length, P, heads * P)
+
+
+def _cut(q: Tensor, backward: bool = False) -> tuple[tuple[int, int, int], int]:
+    """Grid, and blocks of a segment."""
+    batch, heads, length, _ = q.shape
+    all_blocks = triton.cdiv(length, _TOKENS[q.dtype][backward])
+    segments = max(1, min(all_blocks, _SEGMENTS, triton.cdiv(_PROGRAMS, batch * heads)))
+    blocks = triton.cdiv(all_blocks, segments)
+    return (triton.cdiv(all_blocks, blocks), heads, batch), blocks
+
+
+def _options(q: Tensor, v: Tensor, feature_map: str, backward: bool = False) -> dict:
+    return dict(MAP=feature_map, T=_TOKENS[q.dtype][backward],
+                BD=max(16, triton.next_power_of_2(q.shape[3])),
+                BP=max(16, triton.next_power_of_2(v.shape[3])), num_warps=4, num_stages=1,
+                precision='tf32x3' if q.dtype == torch.float32 else 'tf32')
+
+
+def _rows(like: Tensor, width: int) -> Tensor:
+    """Room for (B, H, L, width) with the tokens outside the heads, as projections want it."""
+    batch, heads, length, _ = like.shape
+    return like.new_empty(batch, length, heads, width).transpose(1, 2)
+
+
+def _room_for_sums(q: Tensor, v: Tensor, segments: int) -> tuple[Tensor, Tensor]:
+    shape = (*q.shape[:2], segments, q.shape[3])
+    return (q.new_empty(*shape, v.shape[3], dtype=torch.float32),
+            q.new_empty(*shape, dtype=torch.float32))
+
+
+def sum_keys(k: Tensor, v: Tensor, feature_map: str) -> tuple[Launch, Tensor, Tensor]:
+    """Launch that fills S (B, H, segments, D, P) and z (B, H, segments, D)."""
+    (_, heads, length, width), out = k.shape, v.shape[3]
+    grid, blocks = _cut(k)
+    S, z = _room_for_sums(k, v, grid[0])
+    return Launch(key_sums, grid, (k, v, S, z, length, heads, width, out, blocks, *k.stride()[:3],
+                                   *v.stride()[:3]), _options(k, v, feature_map)), S, z
+
+
+def answer(q: Tensor, S: Tensor, z: Tensor, eps: float, normalize: bool, feature_map: str
+           ) -> tuple[Launch, Tensor]:
+    """Launch that fills (B, H, L, P) from S (B, H, D, P) and z (B, H, D)."""
+    (_, heads, length, width), out = q.shape, S.shape[3]
+    grid, blocks = _cut(q)
+    y = _rows(q, out)
+    return Launch(answers, grid, (q, S, z, y, length, heads, width, out, blocks, eps,
+                                  *q.stride()[:3]),
+                  dict(_options(q, y, feature_map), NORMALIZE=normalize)), y
+
+
+def differentiate_queries(dy: Tensor, q: Tensor, S: Tensor, z: Tensor, eps: float, normalize: bool,
+                          feature_map: str) -> tuple[Launch, Tensor, Tensor, Tensor]:
+    """Launch that fills the gradient of q, and of S and z by segments as :func:`sum_keys`."""
+    (_, heads, length, width), out = q.shape, S.shape[3]
+    grid, blocks = _cut(q, True)
+    dq = _rows(q, width)
+    dS, dz = _room_for_sums(q, dy, grid[0])
+    options = dict(_options(q, dy, feature_map, True), NORMALIZE=normalize, num_warps=8)
+    if q.dtype == torch.float32:
+        options['precision'] = 'ieee'  # three products of tf32 spill registers
+    return Launch(query_gradients, grid, (q, dy, S.to(q.dtype), z, dq, dS, dz, length, heads,
+                                          width, out, blocks, eps, *q.stride()[:3],
+                                          *dy.stride()[:3]), options), dq, dS, dz
+
+
+def differentiate_keys(k: Tensor, v: Tensor, dS: Tensor, dz: Tensor, feature_map: str
+                       ) -> tuple[Launch, Tensor, Tensor]:
+    """Launch that fills the gradients of k and v from those of S (B, H, D, P) and z (B, H, D)."""
+    (_, heads, length, width), out = k.shape, v.shape[3]
+    grid, blocks = _cut(k, True)
+    dk, dv = _rows(k, width), _rows(v, out)
+    return Launch(key_gradients, grid, (k, v, dS, dz, dk, dv, length, heads, width, out, blocks,
+                                        *k.stride()[:3], *v.stride()[:3]),
+                  dict(_options(k, v, feature_map, True),
+                       num_warps=8 if k.dtype == torch.float32 else 4)), dk, dv

@@ -1,0 +1,1 @@
+"""Errors, paths, devices, files, processes; importing this imports nothing else."""

@@ -1,0 +1,95 @@
+"""The Python call that distils: what it returns, writes and refuses."""
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS
+from PIL import Image
+
+import mmvitlin
+from mmvitlin.apis import distill
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.models import Adventurer, TimmViT
+from mmvitlin.utils.errors import ConfigError
+
+NETWORK = dict(
+    type='mmvitlin.TimmViT', model_name='vit_tiny_patch16_224', img_size=32,
+    model_kwargs=dict(embed_dim=32, depth=4, num_heads=2, patch_size=8))
+STUDENT = dict(type='mmvitlin.Adventurer', arch=dict(embed_dims=32, num_layers=4), img_size=32,
+               patch_size=8)
+SMALL = dict(size=32, iterations=2, batch_size=2, workers=0, amp=False)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / 'images' / 'below'
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for n in range(4):
+        Image.fromarray(rng.integers(0, 255, (40, 48, 3), np.uint8)).save(folder / f'{n}.png')
+    return tmp_path / 'images'
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    torch.manual_seed(0)
+    torch.save(MODELS.build(NETWORK).vit.state_dict(), tmp_path / 'teacher.pth')
+    return dict(backbone=NETWORK, checkpoint=str(tmp_path / 'teacher.pth'),
+                mean=[120., 110., 100.], std=[60., 55., 50.])
+
+
+@pytest.mark.slow
+def test_a_student_from_random_weights(images, teacher, tmp_path):
+    done = distill(STUDENT, teacher, images, work_dir=tmp_path / 'w', **SMALL,
+                   options={'model.objectives.mask': None})
+    assert isinstance(done.student, Adventurer)
+    assert not done.student.training
+    weights = torch.load(done.checkpoint, weights_only=True)['state_dict']
+    state = done.student.state_dict()
+    assert all(torch.equal(state[k.removeprefix('backbone.')], v) for k, v in weights.items())
+    assert 'loss_activation' in done.losses
+    assert 'loss_mask' not in done.losses
+    cfg = load_config(str(done.configs[0]))  # what was written is a config of its own
+    assert cfg.model.data_preprocessor.mean == [120., 110., 100.]
+    assert cfg.train_cfg.max_iters == 2
+    assert distill(STUDENT, teacher, sorted(images.rglob('*.png')), work_dir=tmp_path / 'v',
+                   **SMALL).checkpoint.is_file()
+
+
+@pytest.mark.slow
+def test_a_student_that_inherits_goes_through_both_stages(images, teacher, tmp_path):
+    done = distill('linear', teacher, images, work_dir=tmp_path / 'w', **SMALL)
+    assert isinstance(done.student, TimmViT)
+    assert done.student.attention == ('linear', ) * 4
+    assert [file.stem for file in done.configs] == ['align_attention', 'align_features']
+    assert done.checkpoint == tmp_path / 'w' / 'align_features' / 'student.pth'
+    with torch.no_grad():
+        assert done.student(torch.randn(1, 3, 32, 48))[0].shape == (1, 32, 4, 6)
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(student='adventurer-huge'), "'adventurer-huge' is none of"),
+    (dict(teacher='vit_base_patch16_clop'), "no published weights called 'vit_base_patch16_clop'"),
+    (dict(teacher=dict(checkpoint='x.pth')), 'a config has a backbone'),
+    (dict(images='nowhere'), "no folder at 'nowhere'"),
+    (dict(batch_size=5), '4 found, fewer than batch_size=5'),
+    (dict(size=(36, 32)), r'take \(32, 32\)'),
+    (dict(iterations=0), 'iterations: 0'),
+    (dict(student='linear', teacher=dict(backbone=dict(type='mmvitlin.Adventurer', arch='tiny',
+                                                       patch_size=8))), 'inherits the weights'),
+])
+def test_what_cannot_be_distilled(images, teacher, tmp_path, changes, message):
+    arguments = dict(student=STUDENT, teacher=teacher, images=images, work_dir=tmp_path / 'w',
+                     **SMALL) | changes
+    with pytest.raises(ConfigError, match=message):
+        distill(**arguments)
+    assert not list(tmp_path.glob('w/*/*.pth'))
+
+
+def test_names_of_the_package():
+    assert {'distill', 'SegInferencer', 'Adventurer'} <= set(dir(mmvitlin))
+    assert mmvitlin.distill is distill
+    assert mmvitlin.Adventurer is Adventurer
+    for name in mmvitlin.__all__:
+        assert getattr(mmvitlin, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'distil'"):
+        mmvitlin.distil  # noqa: B018

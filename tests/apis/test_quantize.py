@@ -1,0 +1,132 @@
+"""Lower precision: what is written, what it costs, and what is said of it."""
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvitlin.apis import quantize
+from mmvitlin.apis.export import load_trained
+from mmvitlin.apis.quantize import Reduced, export_reduced, mean_iou
+from mmvitlin.deploy import ExportedModel, open_file
+from mmvitlin.utils.errors import ConfigError
+from tests.apis.pictures import picture
+from tests.conftest import ROOT
+
+onnx = pytest.importorskip('onnx', reason='needs onnx')
+
+
+def written(path):
+    model = onnx.load(path)
+    return [n.op_type for n in model.graph.node], {t.name: t for t in model.graph.initializer}
+
+
+@pytest.fixture
+def float_file(exported, monkeypatch):
+    """Spares the export in float32, which other tests make sure of."""
+    def copy(deployed, target, kind, size, dynamic):
+        target.write_bytes(exported['any' if dynamic else 'fixed'].read_bytes())
+    monkeypatch.setattr(quantize, 'export', copy)
+
+
+def test_mean_iou_by_hand():
+    # class 0: 2 of 3 right of 4 in all; class 1: 3 of 5; class 2 is nowhere
+    assert mean_iou(np.array([[2, 1, 0], [1, 3, 0], [0, 0, 0]])) == pytest.approx(
+        100 * (2 / 4 + 3 / 5) / 2)
+
+
+def test_what_is_said_of_what_is_lost():
+    lost = Reduced('a.onnx', 'int8', 9, 0.97, (60., 58.5))
+    assert lost.warning().startswith('int8 loses 1.50 mIoU, more than 1;')
+    assert 'mIoU 60.00 in torch and 58.50 in the file' in str(lost)
+    assert Reduced('a.onnx', 'int8', 9, 0.9, (60., 59.5)).warning() is None
+    assert 'changes 10.0% of the labels' in Reduced('a.onnx', 'int8', 9, 0.9).warning()
+    assert Reduced('a.onnx', 'fp16', 9, 0.999).warning() is None
+
+
+@pytest.mark.parametrize('dynamic', [True, False])
+def test_int8(segmentor, float_file, tmp_path, dynamic):
+    images = [picture(64, 128), picture(70, 100)]
+    report = export_reduced(load_trained(*segmentor), tmp_path / 'a.onnx', 'int8',
+                            [(i, None) for i in images], images, (64, 96), dynamic)
+    operators, weights = written(tmp_path / 'a.onnx')
+    int8 = [t for t in weights.values() if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
+    assert len(int8) >= 2 * 4  # in, out and two of the MLP in each of two blocks
+    assert 'QuantizeLinear' in operators
+    assert report.images == 2
+    assert 0.5 < report.equal < 1
+    meta = open_file(tmp_path / 'a.onnx').meta
+    assert meta['precision'] == 'int8'
+    assert meta['verified']['equal_labels'] == report.equal
+    same = ExportedModel(tmp_path / 'a.onnx')(images[0]).labels
+    assert same.shape == (64, 128)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['a.onnx']
+
+
+def test_fp16(segmentor, float_file, tmp_path):
+    truth = np.full((64, 128), 255, np.uint8)
+    truth[:, :60] = 3
+    report = export_reduced(load_trained(*segmentor), tmp_path / 'a.onnx', 'fp16',
+                            [(picture(64, 128), truth)], size=(64, 96))
+    operators, weights = written(tmp_path / 'a.onnx')
+    half = {t for t, v in weights.items() if v.data_type == onnx.TensorProto.FLOAT16}
+    assert len(half) >= 8
+    model = onnx.load(tmp_path / 'a.onnx')
+    types = {i: n.op_type for n in model.graph.node for i in n.input if i in half}
+    assert set(types.values()) <= {'MatMul', 'Gemm', 'Conv'}  # decays, sums and norms stay float32
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert report.equal > 0.98
+    assert report.miou[0] == pytest.approx(report.miou[1], abs=2)
+    labels = ExportedModel(tmp_path / 'a.onnx')(picture(64, 128)).labels
+    torch_labels = ExportedModel(quantize.TorchRuntime(load_trained(*segmentor), (64, 96), True))(
+        picture(64, 128)).labels
+    assert np.mean(labels == torch_labels) == pytest.approx(report.equal)
+
+
+def test_for_openvino(segmentor, float_file, tmp_path):
+    """At a fixed size too, where OpenVINO refuses zero points behind a concatenation."""
+    pytest.importorskip('openvino', reason='needs openvino: pip install openvino')
+    ways = (('fp16', [], True), ('int8', [picture(64, 128)], False))
+    for precision, calibration, dynamic in ways:
+        path = tmp_path / f'{precision}.xml'
+        report = export_reduced(load_trained(*segmentor), path, precision,
+                                [(picture(64, 128), None)], calibration, (64, 96), dynamic)
+        model = ExportedModel(path)
+        assert model.meta['precision'] == precision
+        assert model(picture(64, 128)).labels.shape == (64, 128)
+        assert report.path == path
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == ['.bin', '.bin', '.xml', '.xml']
+
+
+def test_bad_input(segmentor, float_file, tmp_path):
+    net = load_trained(*segmentor)
+    with pytest.raises(ConfigError, match='give --calibration FOLDER'):
+        export_reduced(net, tmp_path / 'a.onnx', 'int8', [])
+    with pytest.raises(ConfigError, match='is written as .onnx or .xml'):
+        export_reduced(net, tmp_path / 'a.pt2', 'fp16', [])
+    with pytest.raises(ConfigError, match='there are no images to compare'):
+        export_reduced(net, tmp_path / 'a.onnx', 'fp16', [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_command_line(segmentor, streets, tmp_path):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for n in range(3):
+        Image.fromarray(np.roll(picture(64, 96), 9 * n, 1)).save(folder / f'{n}.png')
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', 'tools/export.py', *segmentor, str(tmp_path / 'a.onnx'),
+         '--size', '64', '96', '--fixed', '--precision', 'int8', '--calibration', str(folder),
+         '--count', '2', '--cfg-options', f'data_root={streets}'],
+        cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "of torch's labels on 2 images, mIoU" in done.stdout
+    meta = open_file(tmp_path / 'a.onnx').meta
+    assert meta['verified']['images'] == 2
+    changed = abs(meta['verified']['miou_torch_and_file'][0] -
+                  meta['verified']['miou_torch_and_file'][1])
+    assert ('warning: int8 loses' in done.stderr) == (changed > 1 and
+                                                      meta['verified']['miou_torch_and_file'][0] >
+                                                      meta['verified']['miou_torch_and_file'][1])

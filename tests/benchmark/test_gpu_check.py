@@ -1,0 +1,95 @@
+"""The script for a GPU, rehearsed on a CPU with tiny sizes."""
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmvitlin.benchmark import gpu_check
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope='module')
+def rows():
+    found = {}
+    for name in ('kernels', 'operators', 'training_step'):
+        told = found[name] = {}
+        gpu_check.PARTS[name][0]('cpu', gpu_check.TINY, told.__setitem__)
+    return found
+
+
+def test_kernels_are_compared_with_their_references(rows):
+    ran = {n: row for n, row in rows['kernels'].items() if isinstance(row, dict)}
+    assert {n.rsplit(' ', 2)[0] for n in ran} >= {'scan torch', 'linear attention torch',
+                                                  'convolution torch'}
+    assert all(row['right'] for row in ran.values())
+    assert set(ran['scan torch 33 bfloat16']) == {'output', 'x', 'dt', 'A', 'B', 'C', 'D', 'right'}
+    assert 'cannot run' in rows['kernels']['linear attention fused 33 float32']
+
+
+def test_a_wrong_kernel_is_found():
+    def wrong(x):
+        return 1.1 * x
+
+    errors = gpu_check.compare(wrong, lambda x: x, [torch.randn(8)], 'x')
+    assert errors == dict(output=pytest.approx(0.1, rel=1e-3), x=pytest.approx(0.1, rel=1e-3))
+    assert max(errors.values()) > max(gpu_check.BOUNDS.values())
+
+
+def test_times_stand_beside_fused_attention(rows):
+    row = rows['operators']['32x64']
+    assert all(row[name] > 0 for name in ('fused attention', 'linear attention torch',
+                                          'scan torch'))
+    step, share = rows['training_step'].values()
+    assert step['ms'] > 0
+    assert 0 < share['share'] < 1
+    assert share['met'] is (share['share'] >= 0.7)
+
+
+def call(out, *options):
+    return subprocess.run([sys.executable, 'tools/gpu_check.py', '--device', 'cpu', '--tiny',
+                           '--out', str(out), *options], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_parts_are_stopped_and_failures_are_written_down(tmp_path):
+    """Slow because every part is a process of its own."""
+    out = tmp_path / 'check.json'
+    call(out, '--parts', 'teacher', 'operators', '--seconds', '2')
+    parts = json.loads(out.read_text())['parts']
+    assert parts['teacher']['ended'] == 'stopped after 2 s'
+    assert parts['operators']['ended'] == 'not started: no time was left'
+    assert list(tmp_path.iterdir()) == [out]
+    if not torch.cuda.is_available():
+        done = subprocess.run([sys.executable, 'tools/gpu_check.py', '--out', str(out)], cwd=ROOT,
+                              capture_output=True, text=True)
+        assert 'no CUDA device here; --device cpu --tiny' in done.stderr
+
+
+def test_a_part_that_fails_leaves_its_rows_and_its_reason(tmp_path, monkeypatch):
+    """The recipe of the teacher, with a recipe that reports once and then fails."""
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/run_recipe.py').write_text(
+        'import json, pathlib, sys\n'
+        'out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])\n'
+        'out.write_text(json.dumps(dict(stages=dict(one=1))))\n'
+        'print("no such images", flush=True)\n'
+        'sys.exit(3)\n')
+    monkeypatch.chdir(tmp_path)
+    rows = {}
+    with pytest.raises(RuntimeError, match='ended with status 3: no such images'):
+        gpu_check.teacher('cpu', gpu_check.Sizes(), rows.__setitem__)
+    assert rows == dict(stages=dict(one=1))
+
+
+def test_the_stages_are_those_of_the_recipe(monkeypatch):
+    from mmengine.config import Config
+    stages = Config.fromfile(ROOT / 'configs/recipes/pretrained_camvid.py').stages
+    assert set(gpu_check.Sizes().stages) <= {s.name for s in stages}
+
+
+def test_the_parts_fit_into_a_quarter_of_an_hour():
+    assert sum(seconds for _, seconds in gpu_check.PARTS.values()) <= 15 * 60
+    assert list(gpu_check.PARTS) == ['kernels', 'operators', 'backbones', 'training_step',
+                                     'teacher']

@@ -1,0 +1,49 @@
+"""What our kernels move and hold, counted without a GPU: fails where a count grows."""
+import os
+
+import pytest
+import torch
+
+from mmvitlin.benchmark.gpu_counts import layers, spills
+from mmvitlin.benchmark.resources import TARGETS, find_ptxas
+from mmvitlin.benchmark.traffic import traffic
+
+pytest.importorskip('triton')
+compiles = pytest.mark.skipif(find_ptxas() is None or os.environ.get('TRITON_INTERPRET') == '1',
+                              reason='needs ptxas, and Triton without its interpreter')
+
+
+def test_traffic_is_counted_as_by_hand():
+    a, b = torch.empty(3, 4, device='meta'), torch.empty(4, 5, device='meta')
+    counter = traffic(lambda a, b: (a @ b).t().relu(), (a, b), backward=False)
+    # product: 12 + 20 + 15 numbers; the transpose is a view; relu: 15 + 15
+    assert (counter.bytes, counter.kernels) == (4 * (12 + 20 + 15 + 30), 2)
+
+
+@pytest.fixture(scope='module')
+def counted():
+    return layers()
+
+
+@pytest.mark.parametrize(('part', 'bound'), [('convolution', 1.1), ('linear attention', 1.9),
+                                             ('scan', 5.)])
+def test_fused_kernels_stay_near_their_floor(counted, part, bound):
+    rows = {name: row for name, row in counted.items() if name.startswith(part)}
+    assert rows
+    for name, row in rows.items():
+        assert row['fused']['times_floor'] <= bound, name
+        assert row['fused']['kernels'] < row['eager']['kernels'], name
+        assert row['fused']['gigabytes'] < row['eager']['gigabytes'] / 5, name
+
+
+@compiles
+@pytest.mark.slow
+@pytest.mark.parametrize(('dtype', 'targets'), [(torch.bfloat16, TARGETS),
+                                                (torch.float32, (80, 90))])
+def test_no_kernel_spills_registers(dtype, targets):
+    """For heads and states of 64, as the models have; the tool has the other targets too."""
+    rows = spills([(dtype, 64, 64)], targets)
+    assert len(rows) == 13
+    for name, row in rows.items():
+        assert row['spilled'] == 0, name
+        assert row['fits'], name

@@ -1,0 +1,73 @@
+"""What a batch costs between loader and model, and reading; fails where it grows."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import default_collate, pseudo_collate
+from PIL import Image
+
+from mmvitlin.benchmark.reading import DISTILLATION, batch_operators, build_pipeline, reading
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.registry import MODELS
+
+SAMPLES = Path(__file__).parents[3] / 'shared' / 'data' / 'imagenet_samples'
+NORM = dict(mean=[120., 110., 100.], std=[60., 50., 40.], bgr_to_rgb=True)
+
+
+@pytest.mark.parametrize('config', [
+    DISTILLATION, 'mmvitlin::distill/adala-feature_dinov2-large_in1k-448.py',
+    'mmvitlin::distill/adala-attention_dinov2-large_coco-448.py',
+    'mmvitlin::distill/linearizer_adventurer-base_ade20k-512.py',
+    'mmvitlin::distill/linearizer_adventurer-base_cityscapes-1024.py'])
+def test_a_batch_of_distillation_is_one_tensor(config):
+    cfg = load_config(config)
+    loader = cfg.train_dataloader
+    assert loader.collate_fn.type == 'default_collate'
+    assert loader.pin_memory
+    assert loader.dataset.pipeline[-1].type == 'mmvitlin.PackImage'
+    assert MODELS.build(cfg.model.data_preprocessor)._non_blocking
+    samples = [build_pipeline(loader.dataset.pipeline[-1:])(
+        dict(img=np.zeros((32, 32, 3), np.uint8), img_path=f'{n}.jpg')) for n in range(6)]
+    assert samples[3]['data_samples'].img_path == '3.jpg'  # for messages of losses that are NaN
+    assert samples[0]['inputs'].dtype == torch.uint8
+    assert batch_operators(cfg, samples) <= 5
+
+
+@pytest.mark.parametrize('options', [{}, dict(pad_size_divisor=32), dict(bgr_to_rgb=False)])
+@pytest.mark.parametrize('collate', [default_collate, pseudo_collate])
+def test_values_are_those_of_mmengine(options, collate):
+    batch = collate([dict(inputs=torch.randint(0, 256, (3, 32, 40), dtype=torch.uint8))
+                     for _ in range(3)])
+    ours, theirs = (MODELS.build(dict(NORM, type=kind, **options))(batch, True)['inputs']
+                    for kind in ('mmvitlin.ImagePreprocessor', 'mmengine.ImgDataPreprocessor'))
+    assert ours.dtype == torch.float32
+    assert torch.equal(ours, theirs)
+
+
+def test_a_batch_of_floats_is_not_written_to():
+    images = torch.rand(2, 3, 8, 8)
+    batch, before = dict(inputs=images), images.clone()
+    MODELS.build(dict(NORM, type='mmvitlin.ImagePreprocessor', bgr_to_rgb=False))(batch)
+    assert torch.equal(images, before)
+
+
+def test_packed_planes_are_the_image():
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    pack = build_pipeline([dict(type='mmvitlin.PackImage')])
+    for view in (image, image[:, ::-1], image[::2]):
+        assert (pack(dict(img=view))['inputs'].numpy() == view.transpose(2, 0, 1)).all()
+
+
+def test_reading_is_counted(tmp_path):
+    for n in range(3):
+        Image.fromarray(np.full((40, 50, 3), 50 * n, np.uint8)).save(tmp_path / f'{n}.jpg')
+    result = reading(sorted(tmp_path.glob('*.jpg')))
+    assert result['operators_of_a_batch'] == dict(images=3, libraries=22, ours=5)
+    assert min(result['images_a_second_and_core'].values()) > 0
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason='needs ../shared/data/imagenet_samples')
+def test_images_are_read_much_faster_than_by_the_libraries_steps():
+    """3.5 times with 1,000 files; the bound leaves room for a busy one."""
+    assert reading(sorted(SAMPLES.glob('*.jpg'))[:60])['times'] > 2

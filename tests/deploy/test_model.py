@@ -1,0 +1,198 @@
+"""An exported file gives what torch gives, on images of any size."""
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import venv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmvitlin.apis import SegInferencer
+from mmvitlin.apis.export import load_trained
+from mmvitlin.apis.writers import to_openvino
+from mmvitlin.deploy import ExportedModel, open_file
+from mmvitlin.deploy.resizing import resize
+from mmvitlin.deploy.runtimes import _SignalStack, kept_signal_stack
+from mmvitlin.deploy.windows import in_windows, starts
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError
+from tests.apis.pictures import picture
+from tests.conftest import ROOT
+
+
+def openvino():
+    return pytest.importorskip('openvino', reason='needs openvino: pip install openvino')
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='signals of POSIX')
+def test_the_stack_of_signals_is_put_back():
+    """OpenVINO leaves one of given back memory: Ctrl-C would be a segmentation fault."""
+    call, memory = ctypes.CDLL(None).sigaltstack, ctypes.create_string_buffer(2**16)
+
+    def stack():
+        found = _SignalStack()
+        assert call(None, ctypes.byref(found)) == 0
+        return found.base, found.flags, found.size
+
+    before = stack()
+    with kept_signal_stack():
+        other = _SignalStack(ctypes.addressof(memory), 0, len(memory))
+        assert call(ctypes.byref(other), None) == 0
+        assert stack() != before
+    assert stack() == before
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize(('old', 'new'), [((5, 3), (17, 9)), ((17, 8), (5, 8)), ((1, 4), (9, 1))])
+def test_resizing_is_torchs(old, new, align_corners):
+    maps = torch.randn(2, *old)
+    want = torch.nn.functional.interpolate(maps[None], new, mode='bilinear',
+                                           align_corners=align_corners)[0]
+    np.testing.assert_allclose(resize(maps.numpy(), new, align_corners), want, atol=1e-5)
+
+
+def test_windows_cover_everything_once_or_more():
+    assert starts(64, 64, 1 / 3) == [0]
+    assert starts(50, 64, 1 / 3) == [0]
+    assert starts(128, 64, 0.) == [0, 64]
+    assert starts(150, 64, 1 / 3) == [0, 29, 57, 86]
+    image = np.random.RandomState(0).randint(0, 255, (70, 150, 3)).astype(np.uint8)
+    got = in_windows(image, (64, 64), lambda w: w.transpose(2, 0, 1).astype(np.float32), 1 / 3,
+                     (0, 0, 0))
+    np.testing.assert_allclose(got, image.transpose(2, 0, 1), atol=1e-3)
+
+
+def test_labels_are_those_of_torch_at_the_original_size(exported, segmentor):
+    infer = SegInferencer(*segmentor, scale='original')
+    model = ExportedModel(exported['any'], resize=False)
+    assert model.classes == tuple(infer.classes)
+    assert (model.palette == infer.palette).all()
+    for size in ((64, 128), (97, 50), (150, 210)):
+        want = infer([picture(*size)])[0].labels
+        found = model(picture(*size))
+        assert found.labels.shape == size
+        assert np.mean(found.labels != want) < 2e-3
+    assert found.overlay().size == (210, 150)
+    assert sum(found.shares().values()) == pytest.approx(1)
+    assert set(found.shares()) <= set(infer.classes)
+
+
+def test_the_test_pipelines_resize(exported, segmentor):
+    model = ExportedModel(exported['any'])
+    model.resize = dict(scale=[192, 96], keep_ratio=True)
+    want = SegInferencer(*segmentor, scale=(192, 96))([picture(64, 128)])[0].labels
+    assert model.as_shown(picture(64, 128)).shape == (96, 192, 3)
+    assert np.mean(model(picture(64, 128)).labels != want) < 0.01
+    model.resize = dict(scale=[128, 128], keep_ratio=False)
+    assert model.as_shown(picture(64, 96)).shape == (128, 128, 3)
+    model.resize = dict(short_edge=32, crop=32)
+    assert model.as_shown(picture(64, 96)).shape == (32, 48, 3)
+
+
+def test_windows_of_a_file_of_one_size(exported, segmentor):
+    """The same windows through torch, their scores averaged by hand."""
+    model = ExportedModel(exported['fixed'], resize=False, overlap=0.)
+    assert model.runtime.size == (64, 96)
+    image = picture(64, 192)
+    net = load_trained(*segmentor)
+    with torch.inference_mode():
+        parts = [net(torch.from_numpy(image[:, n:n + 96].copy()).permute(2, 0, 1)[None].float())
+                 for n in (0, 96)]
+    want = np.concatenate([p[0][0].numpy() for p in parts], 1)
+    assert np.mean(model(image).labels != want) < 2e-3
+    assert model(picture(40, 50)).labels.shape == (40, 50)
+    assert ExportedModel(exported['fixed'])(picture(130, 100)).labels.shape == (130, 100)
+
+
+def test_openvino_runs_onnx_and_its_own_files(exported, tmp_path):
+    openvino()
+    to_openvino(exported['any'], tmp_path / 'a.xml')
+    want = ExportedModel(exported['any'])
+    for model in (ExportedModel(exported['any'], 'openvino'), ExportedModel(tmp_path / 'a.xml')):
+        assert model.meta == want.meta
+        got = model(picture(97, 130)).labels
+        assert np.mean(got != want(picture(97, 130)).labels) < 2e-3
+
+
+def test_what_the_file_says_of_itself(exported):
+    meta = open_file(exported['fixed']).meta
+    assert (meta['task'], meta['size'], meta['precision'], meta['patch_size']) == (
+        'segmentation', [64, 96], 'fp32', 16)
+    assert meta['mean'] == pytest.approx([123.675, 116.28, 103.53], abs=1e-3)
+    assert open_file(exported['any']).meta['size'] is None
+
+
+def test_bad_input(exported, tmp_path):
+    with pytest.raises(ConfigError, match="no runtime 'tflite'; take one of"):
+        open_file(exported['any'], 'tflite')
+    with pytest.raises(ConfigError, match="in the precision that it was written in"):
+        open_file(exported['any'], 'onnxruntime', 'bf16')
+    with pytest.raises(UnreadableFileError, match='no file'):
+        open_file(tmp_path / 'none.onnx')
+    (tmp_path / 'broken.onnx').write_bytes(b'no network')
+    with pytest.raises(UnreadableFileError, match='broken.onnx: onnxruntime cannot read it'):
+        open_file(tmp_path / 'broken.onnx')
+    (tmp_path / 'a.xml').write_text('')
+    with pytest.raises(ConfigError, match='onnxruntime runs no .xml files'):
+        open_file(tmp_path / 'a.xml', 'onnxruntime')
+    with pytest.raises(ConfigError, match='must be .H, W, 3. uint8'):
+        ExportedModel(exported['any'])(np.zeros((4, 4)))
+    with pytest.raises(UnreadableFileError, match='no image that can be read'):
+        ExportedModel(exported['any'])(tmp_path / 'broken.onnx')
+
+
+BLOCKED = '''
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmseg',
+                                  'cv2', 'onnx', 'psutil', 'rich', 'scipy', 'matplotlib'):
+            raise ImportError(f'{name} is not installed here')
+sys.meta_path.insert(0, Refuse())
+from mmvitlin.deploy.__main__ import main
+main(sys.argv[1:])
+'''
+
+
+def deploy(*words, python=sys.executable, code=BLOCKED):
+    return subprocess.run([python, '-c', code, *map(str, words)], cwd=ROOT, capture_output=True,
+                          text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+
+
+def test_the_command_line_without_torch(exported, tmp_path):
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(picture(70, 100)).save(tmp_path / 'in' / 'a.png')
+    (tmp_path / 'in' / 'b.jpg').write_bytes(b'no picture')
+    done = deploy(exported['any'], tmp_path / 'in', '--out-dir', tmp_path / 'out')
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith(f'error: {tmp_path}/in/b.jpg: no image that can be read')
+    labels = np.asarray(Image.open(tmp_path / 'out/labels/a.png'))
+    assert (labels == ExportedModel(exported['any'])(picture(70, 100)).labels).all()
+    assert Image.open(tmp_path / 'out/overlay/a.png').size == (100, 70)
+    done = deploy(exported['any'], '--memory', '64x128')
+    found = json.loads(done.stdout)
+    assert 10 < found['loaded_mib'] <= found['peak_mib'] < 1000
+    assert found['torch'] is False
+    done = deploy(tmp_path / 'none.onnx', tmp_path / 'in')
+    assert (done.returncode, done.stderr) == (2, f'error: no file {tmp_path}/none.onnx\n')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif('MMVITLIN_LONG_TESTS' not in os.environ,
+                    reason='installs packages; set MMVITLIN_LONG_TESTS=1')
+def test_in_an_environment_without_torch(exported, tmp_path):
+    venv.create(tmp_path / 'env', with_pip=True)
+    python = tmp_path / 'env' / 'bin' / 'python'
+    installed = subprocess.run([python, '-m', 'pip', 'install', '-q', 'numpy', 'pillow',
+                                'onnxruntime'], capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip('packages cannot be had here: ' + installed.stderr[-200:])
+    Image.fromarray(picture(70, 100)).save(tmp_path / 'a.png')
+    done = deploy(exported['any'], tmp_path / 'a.png', '--out-dir', tmp_path / 'out',
+                  python=python, code='from mmvitlin.deploy.__main__ import main; main()')
+    assert done.returncode == 0, done.stderr
+    labels = np.asarray(Image.open(tmp_path / 'out/labels/a.png'))
+    assert (labels == ExportedModel(exported['any'])(picture(70, 100)).labels).all()

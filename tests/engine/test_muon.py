@@ -1,0 +1,98 @@
+"""Muon for matrices, AdamW for the rest: against both by themselves."""
+import copy
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import CosineAnnealingLR, build_optim_wrapper
+from torch import nn
+
+from mmvitlin.engine.optim import MuonWithAdamW
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.strategies import settings
+from mmvitlin.utils.errors import ConfigError
+
+
+class Net(nn.Module):
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 8, 2), nn.LayerNorm(8)
+        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.second(self.first(self.norm(self.conv(x).mean((2, 3)))))
+
+
+def wrapper_of(net):
+    cfg = load_config('configs/distill/adala-attention_dinov2-large_coco-448.py',
+                      {'switches': 'muon'}).optim_wrapper
+    cfg.pop('clip_grad')
+    assert cfg.optimizer.type == 'mmvitlin.MuonWithAdamW'
+    assert 'betas' not in cfg.optimizer  # of the AdamW that it replaces
+    return build_optim_wrapper(net, cfg)
+
+
+def steps(net, wrapper, count, start=0):
+    for n in range(start, start + count):
+        torch.manual_seed(n)
+        wrapper.update_params(net(torch.randn(4, 3, 6, 6)).square().mean())
+
+
+def test_it_updates_as_the_two_by_themselves_and_resumes_to_the_bit():
+    net, twin = Net(), Net()
+    wrapper = wrapper_of(net)
+    kinds = {g['matrices']: (g['lr'], g['weight_decay'], len(g['params']))
+             for g in wrapper.optimizer.param_groups if g['weight_decay'] or g['matrices']}
+    assert kinds[True] == (1e-2, 0.05, 2)
+    assert all(g['weight_decay'] == 0 and g['lr'] == 4e-4
+               for g in wrapper.optimizer.param_groups if not g['matrices'])
+    assert sum(len(g['params']) for g in wrapper.optimizer.param_groups) == 8
+    matrices = [p for p in twin.parameters() if p.ndim == 2]
+    both = (torch.optim.Muon(matrices, lr=1e-2, weight_decay=0.05),
+            torch.optim.AdamW([p for p in twin.parameters() if p.ndim != 2], lr=4e-4,
+                              weight_decay=0.))
+    steps(net, wrapper, 3)
+    for n in range(3):
+        torch.manual_seed(n)
+        twin(torch.randn(4, 3, 6, 6)).square().mean().backward()
+        for optimizer in both:
+            optimizer.step()
+            optimizer.zero_grad()
+    for one, other in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+    again = copy.deepcopy(net)
+    resumed = wrapper_of(again)
+    resumed.load_state_dict(copy.deepcopy(wrapper.state_dict()))
+    steps(net, wrapper, 2, 3)
+    steps(again, resumed, 2, 3)
+    for one, other in zip(net.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_schedules_and_rates_of_layers_hold_in_both_parts():
+    net = Net()
+    optimizer = MuonWithAdamW([dict(params=list(net.first.parameters()), lr=5e-3, weight_decay=0.),
+                               dict(params=list(net.second.parameters()))], lr=1e-2)
+    assert [g['lr'] for g in optimizer.param_groups] == pytest.approx([5e-3, 2e-4, 1e-2, 4e-4])
+    assert [g['weight_decay'] for g in optimizer.param_groups] == [0, 0, 0.05, 0]
+    schedule = CosineAnnealingLR(optimizer, T_max=2)
+    optimizer.step()
+    schedule.step()
+    assert [g['lr'] for g in optimizer.param_groups] == pytest.approx([25e-4, 1e-4, 5e-3, 2e-4])
+
+
+def test_it_is_refused_where_it_cannot_work(monkeypatch):
+    with pytest.raises(ConfigError, match=r"adamw: \['rate'\] are none of"):
+        MuonWithAdamW(Net().parameters(), adamw=dict(rate=1))
+    for kind in ('mmvitlin.MuonWithAdamW', 'Muon'):
+        cfg = Config(dict(strategy=dict(type='mmvitlin.ShardedStrategy'),
+                          runner_type='FlexibleRunner', launcher='pytorch',
+                          optim_wrapper=dict(optimizer=dict(type=kind))))
+        with pytest.raises(ConfigError, match='Muon works on whole matrices, and ShardedStrategy'):
+            settings.refuse(cfg)
+    monkeypatch.delattr(torch.optim, 'Muon')
+    with pytest.raises(ConfigError, match='Muon needs torch 2.9 or newer'):
+        MuonWithAdamW(Net().parameters())

@@ -1,0 +1,95 @@
+"""Few parameter groups instead of one a parameter."""
+import copy
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+
+from mmvitlin.engine.optim.merged_groups import takes_fused
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.models import Adventurer
+from mmvitlin.utils.errors import CheckpointError
+from tests.conftest import ROOT
+
+
+class Net(torch.nn.Module):
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = Adventurer(dict(embed_dims=32, num_layers=2), img_size=32, patch_size=8,
+                                   mixer_cfg=dict(head_dims=16, d_state=8))
+        self.head = torch.nn.Linear(32, 3)
+
+
+def wrapper_of(net, schedule, **paramwise):
+    cfg = load_config(str(ROOT / f'configs/_base_/schedules/{schedule}.py')).optim_wrapper
+    cfg.paramwise_cfg.update(paramwise)
+    cfg.pop('clip_grad', None)  # whose norm is summed in the order of the groups
+    return build_optim_wrapper(net, cfg)
+
+
+def wrapper_of_cfg(net, cfg, paramwise):
+    return build_optim_wrapper(net, dict(
+        cfg, constructor='mmvitlin.LayerDecayOptimWrapperConstructor', paramwise_cfg=paramwise))
+
+
+@pytest.mark.parametrize(('schedule', 'groups'), [('distill_100e', 2), ('adamw_small', 2),
+                                                  ('adamw_80k', 8)])
+def test_merged_groups_train_bit_equally(schedule, groups):
+    """Two for plain schedules; with layer decay two for the stem, each block and
+    the head."""
+    nets = [Net()]
+    nets.append(copy.deepcopy(nets[0]))
+    merged, plain = wrapper_of(nets[0], schedule), wrapper_of(nets[1], schedule, merge_groups=False)
+    trained = [n for n, p in nets[0].named_parameters() if p.requires_grad]
+    assert len(merged.optimizer.param_groups) == groups
+    assert len(plain.optimizer.param_groups) >= len(trained) > 30
+    assert sum(len(group['params']) for group in merged.optimizer.param_groups) == len(trained)
+    images = torch.randn(2, 3, 32, 32)
+    for _ in range(3):
+        for net, wrapper in zip(nets, (merged, plain), strict=True):
+            tokens = net.backbone(images)[0].flatten(2).mean(-1)
+            wrapper.update_params(net.head(tokens).square().mean())
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize('more', [
+    {}, dict(norm_decay_mult=0., bias_decay_mult=0.5, flat_decay_mult=0.1),
+    dict(custom_keys={'layers': dict(decay_mult=0.3), 'layers.1': dict(decay_mult=2., eps=1e-3)})])
+def test_layer_decay_is_mmpretrains(more):
+    """Group by group, for a network that tells its depths itself, as mmpretrain asks for."""
+    from mmvitlin.compat.mmpretrain import part
+    net = Net()
+    net.get_layer_depth = lambda name: net.backbone.get_layer_depth(name, 'backbone.')
+    net.backbone.cls_token.requires_grad = False
+    theirs = part('engine.optimizers').LearningRateDecayOptimWrapperConstructor
+    cfg = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.05))
+    options = dict(layer_decay_rate=0.7, **more)
+    ours = wrapper_of_cfg(net, cfg, dict(options, merge_groups=False))
+    want, got = theirs(dict(cfg), options)(net).optimizer.param_groups, ours.optimizer.param_groups
+    assert len(want) == len(got)
+    for one, other in zip(want, got, strict=True):
+        assert all(p is q for p, q in zip(one.pop('params'), other.pop('params'), strict=True))
+        assert one == other
+
+
+def test_an_optimiser_of_other_groups_is_refused_with_the_remedy():
+    old, new = wrapper_of(Net(), 'adamw_80k', merge_groups=False), wrapper_of(Net(), 'adamw_80k')
+    with pytest.raises(CheckpointError, match=r'groups and this run.s 8.*merge_groups=False'):
+        new.load_state_dict(old.state_dict())
+    new.load_state_dict(wrapper_of(Net(), 'adamw_80k').state_dict())
+
+
+def test_fused_is_for_optimisers_that_have_it_on_cuda_and_leave_it_open():
+    on_gpu = torch.nn.Module()
+    on_gpu.register_parameter('p', torch.nn.Parameter(torch.empty(1)))
+    assert not takes_fused(dict(type='AdamW'), on_gpu)
+
+    class OnGPU:
+        def parameters(self):
+            yield type('P', (), dict(device=torch.device('cuda')))
+
+    assert takes_fused(dict(type='AdamW'), OnGPU())
+    assert not takes_fused(dict(type='AdamW', foreach=True), OnGPU())
+    assert not takes_fused(dict(type='Rprop'), OnGPU())

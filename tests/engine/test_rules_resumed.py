@@ -1,0 +1,61 @@
+"""A run goes on only from a state that fits its config."""
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmvitlin.engine.rules import Context, resumed
+from mmvitlin.utils.errors import CheckpointError, ConfigError
+
+ADAMW = dict(lr=1e-5, initial_lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, params=[0])
+POLY = dict(begin=0, end=100, power=0.9, by_epoch=False, last_step=7)
+
+
+def going_on(tmp_path, content=None, **more):
+    """A context of a config that is resumed from such a file."""
+    torch.save(dict(dict(
+        meta={}, state_dict={}, message_hub={}, optimizer=dict(
+            state={}, param_groups=[ADAMW], base_param_settings=ADAMW),
+        param_schedulers=[POLY]), **(content or {})), tmp_path / 'iter_7.pth')
+    return Context(Config(dict(dict(
+        resume=True, load_from=str(tmp_path / 'iter_7.pth'),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+        param_scheduler=[dict(type='PolyLR', end=100, power=0.9, by_epoch=False)]), **more)),
+        'train', ())
+
+
+def test_weights_alone_are_no_run(tmp_path):
+    torch.save(dict(meta={}, state_dict={}), tmp_path / 'plain.pth')
+    for name in ('plain.pth', 'net.safetensors'):
+        cfg = Config(dict(resume=True, load_from=str(tmp_path / name)))
+        with pytest.raises(CheckpointError, match=f'--resume: .*{name} holds weights alone.*load_'):
+            resumed.goes_on(Context(cfg, 'train', ()))
+
+
+@pytest.mark.parametrize(('more', 'words'), [
+    (dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3))),
+     r'another optimiser \(it has betas\) than optim_wrapper.optimizer \(SGD\)'),
+    (dict(param_scheduler=[]), r'with 1 schedules \(param_scheduler\), and the config has 0'),
+    (dict(param_scheduler=[dict(type='LinearLR'), dict(type='PolyLR')]), 'and the config has 2')])
+def test_the_state_of_another_optimiser_or_schedule(tmp_path, more, words):
+    with pytest.raises(ConfigError, match=words):
+        resumed.goes_on(going_on(tmp_path, **more))
+
+
+@pytest.mark.parametrize(('more', 'words'), [
+    ({}, None),
+    (dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=2e-3))), 'lr is 0.002, .*own, 0.001'),
+    (dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=2e-3), paramwise_cfg=dict(
+        bias_lr_mult=2.))), 'lr is 0.002, .* goes on with its own, 0.001'),
+    (dict(param_scheduler=[dict(type='PolyLR', end=200, power=0.9, by_epoch=False)]),
+     'param_scheduler.0.end is 200, and .*iter_7.pth goes on with 100'),
+    (dict(param_scheduler=[dict(type='PolyLR', end=9, convert_to_iter_based=True)]), None),
+    (dict(resume=False, param_scheduler=[]), None)])
+def test_what_was_changed_since_has_no_effect(tmp_path, more, words, monkeypatch):
+    said = []
+    monkeypatch.setattr(resumed, 'warn', said.append)
+    resumed.goes_on(going_on(tmp_path, **more))
+    assert len(said) == (words is not None)
+    if words:
+        assert re.search(words, said[0])

@@ -1,0 +1,67 @@
+"""The loss of a set of masks: matching, terms, points."""
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData
+
+from mmvitlin.engine.runner.config import load_config
+from mmvitlin.models.losses.mask_set import MaskSetLoss, sample_points
+from tests.conftest import ROOT
+from tests.detecting import needs_mmdet
+from tests.models.test_eomt import batch, segmentor
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmseg')
+
+
+def test_what_is_given_costs_least():
+    """Queries are matched to the targets that they have, and pay for what they have not."""
+    labels = torch.zeros(1, 32, 32, dtype=torch.long)
+    labels[0, :, 16:] = 2
+    masks = torch.stack([labels[0] == 0, labels[0] == 2])
+    target, loss = InstanceData(labels=torch.tensor([0, 2]), masks=masks), MaskSetLoss(3)
+    logits = (masks.float() * 2 - 1).flip(0)[None] * 9
+    classes = torch.tensor([[[-9., -9, 9, -9], [9, -9, -9, -9]]])
+    assert [t.tolist() for t in loss.match(classes[0], logits[0], target)] == [[0, 1], [1, 0]]
+    found = loss([classes], [logits], [target])
+    assert found['loss_cls'] < 1e-3
+    assert loss([classes.roll(1, -1)], [logits], [target])['loss_cls'] > 10
+    for name in ('loss_mask', 'loss_dice'):
+        assert found[name] < 0.6 * loss([classes], [0 * logits], [target])[name]
+
+
+def test_points_are_read_as_mmcv_s_are():
+    maps = torch.arange(6.).view(1, 2, 3)
+    points = torch.tensor([[[0.5, 0.5], [0.5 / 3, 0.25], [2 / 3, 0.75]]])
+    assert sample_points(maps, points)[0].tolist() == pytest.approx([2.5, 0., 4.5], abs=1e-6)
+
+
+@needs_mmdet
+def test_the_loss_is_mask2former_s():
+    """mmdet's head with the same random points: every term of two predictions."""
+    path = ROOT / 'configs/seg/mask2former_adventurer-base_cityscapes-1024.py'
+    cfg = load_config(str(path)).model.decode_head
+    cfg.update(num_queries=9, num_classes=4)
+    cfg.loss_cls.class_weight = [1.] * 4 + [0.1]
+    cfg.pixel_decoder.encoder.num_layers = cfg.transformer_decoder.num_layers = 1
+    cfg.train_cfg.num_points = 80
+    theirs = MODELS.build(cfg)
+    theirs.num_classes = 4
+    classes = [torch.randn(2, 9, 5, requires_grad=True) for _ in range(2)]
+    masks = [torch.randn(2, 9, 16, 24, requires_grad=True) for _ in range(2)]
+    net = segmentor('softmax')
+    targets = [net.decode_head.targets(s.gt_sem_seg.data) for s in batch()[1]]
+    for target in targets:
+        target.masks = target.masks.long()
+    torch.manual_seed(7)
+    want = theirs.loss_by_feat(classes, masks, targets, [{}, {}])
+    torch.manual_seed(7)
+    got = MaskSetLoss(4, num_points=80)(classes, masks, targets)
+    assert got.keys() == want.keys()
+    for name, loss in got.items():
+        torch.testing.assert_close(loss, want[name].squeeze(), rtol=1e-5, atol=1e-5)
+    for ours, other in zip(*(torch.autograd.grad(sum(v.values()), classes + masks)
+                             for v in (got, want)), strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-6)

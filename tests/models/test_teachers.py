@@ -1,0 +1,49 @@
+"""Plain, cached and sharded teachers: which a config means, what a copy is."""
+import copy
+
+import pytest
+import torch
+
+from mmvitlin.models import CachedTeacher, FrozenTeacher, ShardedTeacher
+from mmvitlin.models.teachers import build_teacher
+from tests.models.test_distillers import STUDENT, VIT, build
+
+
+def test_a_copy_is_a_copy_over_the_same_memory(tmp_path):
+    """Averaged weights copy the whole model, and the teacher is not held twice."""
+    images = torch.randn(2, 3, 64, 64)
+    for teacher in (dict(backbone=VIT), dict(backbone=VIT, cache=str(tmp_path))):
+        model = build(teacher=teacher)
+        other = copy.deepcopy(model)
+        net, twin = model.teacher.network, other.teacher.network
+        assert not {id(m) for m in net.modules()} & {id(m) for m in twin.modules()}
+        for a, b in zip(net.state_dict().values(), twin.state_dict().values(), strict=True):
+            assert a.data_ptr() == b.data_ptr()
+        want = model(images, mode='loss', step_seed=3)
+        got = other(images, mode='loss', step_seed=3)
+        assert all(torch.equal(v, want[k]) for k, v in got.items())
+        other.double()
+        assert next(net.parameters()).dtype == torch.float32
+        again = model(images, mode='loss', step_seed=3)
+        assert all(torch.equal(v, want[k]) for k, v in again.items())
+    sharded = ShardedTeacher(VIT)
+    again = copy.deepcopy(sharded)
+    assert again is not sharded
+    assert again.network is sharded.network
+
+
+def test_which_teacher_a_config_means(tmp_path):
+    for more, kind in (({}, FrozenTeacher), (dict(shard=True), ShardedTeacher),
+                       (dict(cache=str(tmp_path)), CachedTeacher),
+                       (dict(type='mmvitlin.FrozenTeacher', cache=None), FrozenTeacher),
+                       (dict(type='mmvitlin.ShardedTeacher'), ShardedTeacher)):
+        assert type(build_teacher(dict(backbone=VIT, **more))) is kind
+    with pytest.raises(ValueError, match='one of shard and cache'):
+        build_teacher(dict(backbone=VIT, shard=True, cache='x'))
+
+
+@pytest.mark.parametrize('more', [dict(compiled=True), dict(cache='x'), dict(backbone=STUDENT),
+                                  dict(backbone=dict(VIT, attention='linear'))])
+def test_what_cannot_be_sharded(more):
+    with pytest.raises(ValueError, match='shard=True is for'):
+        build_teacher({'backbone': VIT, 'shard': True, **more})

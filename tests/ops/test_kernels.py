@@ -1,0 +1,166 @@
+"""Our Triton kernels, run by Triton's interpreter where there is no GPU.
+
+The interpreter must be chosen before Triton is imported, so on a CPU these tests run in a
+process of their own, which :func:`test_in_the_interpreter` starts.
+"""
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmvitlin.ops import (
+    causal_depthwise_conv1d,
+    linear_attention,
+    linear_attention_reference,
+    ssd,
+    ssd_reference,
+)
+from mmvitlin.ops.linear_attention import FEATURE_MAPS
+from tests.conftest import ROOT
+from tests.ops.test_ssd import inputs, relative
+
+HERE = torch.cuda.is_available() or os.environ.get('TRITON_INTERPRET') == '1'
+runs_kernels = pytest.mark.skipif(not HERE, reason='run by test_in_the_interpreter')
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+# the interpreter cuts what it rounds to bfloat16 off
+TYPES = [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
+types = pytest.mark.parametrize(('dtype', 'bound'), TYPES, ids=['float32', 'bfloat16'])
+
+
+@pytest.fixture(autouse=True)
+def _interpreter(monkeypatch):
+    """Two faults of Triton's interpreter (3.5 and 3.6).
+
+    It keeps scalars as arrays of one element, which NumPy from 2.4 on no longer turns into loop
+    bounds, and multiplies bfloat16 as integers.
+    """
+    if not HERE or DEVICE == 'cuda':
+        return
+    import triton.language as tl
+    from triton.runtime import interpreter
+    patch, dot = interpreter._patch_lang_tensor, interpreter.InterpreterBuilder.create_dot
+
+    def patched(tensor, *scope):  # there is none before 3.6
+        patch(tensor, *scope)
+        bind = scope[0].set_attr if scope else setattr
+        bind(tensor, '__index__', lambda self: self.handle.data.item())
+
+    def widened(handle):
+        if handle.dtype.scalar != tl.bfloat16:
+            return handle
+        values = interpreter._convert_float(handle.data, tl.bfloat16, tl.float32, None)
+        return interpreter.TensorHandle(values.view('float32'), tl.float32)
+
+    monkeypatch.setattr(interpreter, '_patch_lang_tensor', patched)
+    monkeypatch.setattr(interpreter.InterpreterBuilder, 'create_dot',
+                        lambda self, a, b, *rest: dot(self, widened(a), widened(b), *rest))
+
+
+@pytest.mark.skipif(HERE, reason='the tests below run here')
+def test_in_the_interpreter():
+    pytest.importorskip('triton')
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:cacheprovider',
+                           __file__], env=dict(os.environ, TRITON_INTERPRET='1'), cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.stdout.split()[0].count('.') > 20, done.stdout  # tests that ran
+
+
+def compare(ours, theirs, leaves, exact, bound):
+    """Values, and every gradient of a random sum of them."""
+    assert ours.dtype == leaves[0].dtype
+    assert relative(ours, theirs) < bound
+    weight = torch.randn_like(theirs)
+    got = torch.autograd.grad((ours.double() * weight).sum(), leaves)
+    want = torch.autograd.grad((theirs * weight).sum(), exact)
+    for place, (a, b) in enumerate(zip(got, want, strict=True)):
+        assert a.dtype == leaves[place].dtype
+        assert relative(a, b) < (1e-4 if bound < 1e-4 else 4e-2), place
+
+
+def in_float64(leaves):
+    return [t.detach().double().requires_grad_() for t in leaves]
+
+
+@runs_kernels
+@types
+@pytest.mark.parametrize(('length', 'chunk', 'groups', 'heads', 'width', 'state'), [
+    (1, 16, 1, 3, 16, 16), (16, 16, 1, 2, 16, 16), (50, 16, 2, 2, 16, 16), (70, 64, 1, 2, 32, 16),
+    (33, 32, 1, 1, 24, 10),  # padded to powers of two
+    (20, 16, 1, 1, 72, 16), (20, 16, 1, 1, 16, 72)])  # beyond what one program takes
+def test_scan(dtype, bound, length, chunk, groups, heads, width, state):
+    args = inputs(length, groups, heads, width, state, batch=1, dtype=dtype)
+    leaves = [t.to(DEVICE).requires_grad_() for t in args]
+    exact = in_float64(leaves)
+    compare(ssd(*leaves, backend='fused', chunk_size=chunk), ssd_reference(*exact), leaves, exact,
+            bound)
+
+
+@runs_kernels
+def test_scan_without_skip_of_strided_inputs():
+    x, dt, A, B, C, _ = (t.to(DEVICE) for t in inputs(40, heads=2, width=16, state=16, batch=1))
+    wide = torch.randn(1, 40, 2, 32, device=DEVICE)
+    wide[..., :16] = x
+    got = ssd(wide[..., :16], dt, A, B, C, backend='fused', chunk_size=16)
+    assert relative(got, ssd_reference(*(t.double() for t in (x, dt, A, B, C)))) < 1e-5
+
+
+@runs_kernels
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('step', [1e-4, 20.])
+def test_scan_does_not_overflow_at_the_limits(dtype, step):
+    args = inputs(40, heads=2, width=16, state=16, batch=1, dtype=dtype)
+    x, dt, A, B, C, D = (t.to(DEVICE).requires_grad_() for t in args)
+    y = ssd(x, torch.full_like(dt, step), torch.full_like(A, -16.), B, C, D, backend='fused')
+    grads = torch.autograd.grad(y.float().square().sum(), (x, B, C, D))
+    assert all(torch.isfinite(t).all() for t in (y, *grads))
+
+
+@runs_kernels
+@types
+@pytest.mark.parametrize(('length', 'channels', 'taps', 'bias', 'activation'), [
+    (1, 5, 4, True, 'silu'), (20, 66, 4, True, 'silu'), (33, 8, 3, False, None)])
+def test_convolution(dtype, bound, length, channels, taps, bias, activation):
+    """Of a slice of wider rows, as a mixer's projection gives it."""
+    wide = torch.randn(1, length, channels + 3, device=DEVICE).to(dtype).requires_grad_()
+    leaves = [wide, torch.randn(channels, 1, taps, device=DEVICE, requires_grad=True)]
+    if bias:
+        leaves.append(torch.randn(channels, device=DEVICE, requires_grad=True))
+    exact = in_float64(leaves)
+    ours = causal_depthwise_conv1d(wide[..., 3:], *leaves[1:], *[None] * (not bias),
+                                   activation=activation, backend='fused')
+    theirs = F.conv1d(exact[0][..., 3:].mT, *exact[1:], padding=taps - 1, groups=channels)
+    theirs = theirs[..., :length].mT
+    compare(ours, F.silu(theirs) if activation else theirs, leaves, exact, bound)
+
+
+@runs_kernels
+@types
+@pytest.mark.parametrize(('length', 'width', 'out', 'normalize', 'feature_map'), [
+    (70, 20, 24, True, 'elu'), (33, 16, 16, True, 'relu'), (150, 16, 16, False, 'elu'),
+    (40, 16, 16, True, None)])
+def test_linear_attention(dtype, bound, length, width, out, normalize, feature_map):
+    leaves = [torch.randn(1, length, 2, n, device=DEVICE).abs_().to(dtype).requires_grad_()
+              for n in (width, width, out)]
+    if feature_map:  # of which only 'elu' of small numbers needs mapping with care
+        leaves = [(t.detach() - 0.5).requires_grad_() for t in leaves]
+    exact = in_float64(leaves)
+    q, k, v = (t.transpose(1, 2) for t in exact)
+    if feature_map:
+        q, k = FEATURE_MAPS[feature_map](q), FEATURE_MAPS[feature_map](k)
+    compare(linear_attention(*(t.transpose(1, 2) for t in leaves), normalize, feature_map, 'fused'),
+            linear_attention_reference(q, k, v, normalize), leaves, exact, bound)
+
+
+@pytest.mark.skipif(HERE, reason='it can run here')
+@pytest.mark.parametrize('name', ['scan', 'convolution', 'attention'])
+def test_on_a_cpu_they_say_what_to_do(name):
+    run = dict(scan=lambda: ssd(*inputs(8), backend='fused'),
+               convolution=lambda: causal_depthwise_conv1d(
+                   torch.randn(1, 4, 3), torch.randn(3, 1, 4), backend='fused'),
+               attention=lambda: linear_attention(*torch.randn(3, 1, 1, 4, 8), backend='fused'))
+    with pytest.raises(RuntimeError, match="'fused' cannot run.*CUDA device.*backend='torch'"):
+        run[name]()

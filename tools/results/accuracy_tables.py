@@ -1,0 +1,270 @@
+"""Scores, as lines of Markdown, of the measured files beside this one."""
+import itertools
+import json
+import statistics
+from pathlib import Path
+
+from commands import ending
+from mmengine.config import Config
+from scores import beside, gap, measure, over, score, spread_of
+from speed_tables import STUDENTS, on, student_cells
+
+from mmvitlin.evaluation.resolution import gains
+from mmvitlin.experiments.recipe import load_report
+
+ROOT = Path(__file__).parents[2]
+
+
+def comparison(results: dict) -> list[str]:
+    """Table of a recipe's results over seeds."""
+    report = load_report(ROOT / results['recipe'])
+    stages, seeds = results['stages'], results['seeds']
+    student, spread = stages[report.student], spread_of(results)
+    rows = {name: text for name, text in report.rows.items() if 'mean' in stages.get(name, {})}
+    metric = measure(results)
+    lines = [
+        f'### {report.title}', '',
+        f'{metric} on held-out images in percent, {over(seeds)}; the last column is by how much '
+        f'the student (“{report.rows[report.student]}”) is ahead, each seed beside its own' +
+        (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
+        f'| | {metric} | iterations with labels | ahead by |', '| --- | --- | --- | --- |',
+        *(f"| {text} | {score(stages[name])} | {stages[name]['iterations']} | "
+          f"{'' if name == report.student else gap(student, stages[name], spread)} |"
+          for name, text in rows.items()), '',
+        (f"“{report.rows[report.student]}” trained for "
+         f"{sum(stages[n]['iterations'] for n in report.unlabelled):,} iterations without labels "
+         'before. ' * bool(report.unlabelled) + report.note).strip(), '',
+        *([f'Intervals between distilled rows are by what all {len(spread.rows)} of them scatter '
+           f'beyond row and seed, {spread.deviation:.2f} ({spread.freedom} degrees of freedom); of '
+           'twenty such intervals one is expected to miss.', ''] if spread else []),
+        *ending(results)]
+    return lines
+
+
+def student_stages() -> dict[str, tuple[str, str, str]]:
+    """Kind of student → its stages of the recipe of students: distilled, from scratch, and with
+    labels for the whole budget."""
+    found = {kind: tuple(f"{stage}_{kind.replace('-', '_')}"
+                         for stage in ('distilled', 'scratch', 'long'))
+             for kind in STUDENTS if kind != 'vit'}
+    return {**found, 'adventurer': ('distilled-both', 'supervised', 'supervised_long')}
+
+
+def students(results: dict) -> list[str]:
+    """Accuracy of several students, distilled and from scratch, beside their size and time."""
+    report, stages = load_report(ROOT / results['recipe']), results['stages']
+    timed = json.loads((ROOT / 'docs/results/students_speed.json').read_text())
+    heads, cells = student_cells(timed)
+    labels, without = (stages[n]['iterations'] for n in (report.student, *report.unlabelled))
+    columns = ['mIoU, distilled', f'labels for {labels}', 'gained beside it',
+               f'labels for {labels + without}', 'gained beside it', *heads]
+    lines = [f'### {report.title}', '',
+             f'mIoU on held-out images in percent, {over(results["seeds"])}, gains with their 95% '
+             f'interval; distilled in {without} iterations without labels and {labels} with, '
+             f'beside the same network with labels for {labels} and for all {labels + without}; '
+             f'backbones at batch 1, float32, {on(timed)}:', '',
+             f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns),
+             f"| {STUDENTS['vit']} | {score(stages[report.teacher])} |  |  |  |  | "
+             f"{' | '.join(cells['vit'])} |"]
+    for kind, names in student_stages().items():
+        distilled, *others = (stages.get(stage, {}) for stage in names)
+        cells_of_others = [cell for other in others for cell in (
+            score(other), gap(distilled, other) if 'mean' in other else '')]
+        lines.append(f'| {STUDENTS[kind]} | {score(distilled)} | '
+                     f"{' | '.join([*cells_of_others, *cells[kind]])} |")
+    return [*lines, '', *ending(results)]
+
+
+def by_labels(results: dict) -> tuple[dict[str, str], dict[int, dict[str, dict]]]:
+    """Ways of training in words, and number of labelled frames → way → its scores."""
+    recipe = Config.fromfile(str(ROOT / results['recipe']))
+    counts = {prefix: len(frames[0]) for prefix, labels in recipe.amounts.items()
+              for frames in labels.values()}
+    columns: dict[int, dict[str, dict]] = {}
+    for way, (_, whole) in recipe.ways.items():
+        for count, stage in ((recipe.count, whole),
+                             *((n, f'{prefix}_{way}') for prefix, n in counts.items())):
+            if 'mean' in results['stages'].get(stage, {}):
+                columns.setdefault(count, {})[way] = results['stages'][stage]
+    return {way: text for way, (text, _) in recipe.ways.items()}, columns
+
+
+def few_labels(results: dict) -> list[str]:
+    """Ways of training, a column for each number of labelled frames."""
+    report, (names, columns) = load_report(ROOT / results['recipe']), by_labels(results)
+    lines = [f'### {report.title}', '',
+             f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
+             f"brackets the difference from “{names['scratch_long']}” with as many frames, each "
+             'seed beside its own, and its 95% interval, bold where that does not hold 0:', '',
+             '| | ' + ' | '.join(f'{n} frames' for n in columns) + ' |',
+             '| --- |' + ' --- |' * len(columns)]
+    for way, text in names.items():
+        cells = []
+        for rows in columns.values():
+            row, labels = rows.get(way, {}), rows['scratch_long']
+            cell = score(row)
+            if row and row is not labels:
+                bold = '' if beside(row, labels) == 'level with' else '**'
+                cell += f' ({bold}{gap(row, labels)}{bold})'
+            cells.append(cell)
+        lines.append(f"| {text} | {' | '.join(cells)} |")
+    return [*lines, '', report.note, '', *ending(results)]
+
+
+HYPOTHESES = (  # the order that the paper found, best first; its last row is a full training
+    ('objectives', ['distilled-both', 'distilled-activation_only', 'distilled-mask_only',
+                    'supervised_long']),
+    ('objectives', ['distilled', 'distilled_activation', 'distilled_mask', 'scratch_long']),
+    ('scope of the activation matching, without the class token, second in the paper, whose last '
+     'layer this teacher did not train,', ['distilled-both', 'distilled-scope_all']),
+    *(('scope of the activation matching', [f'{read}-{scope}' for scope in ('visible', 'cls', 'all')
+                                            ]) for read in ('distilled', 'distilled_cls')))
+
+
+def ablation(results: dict) -> list[str]:
+    """Table of an ablation, and whether the published order holds in it."""
+    report = load_report(ROOT / results['recipe'])
+    stages, spread, words = results['stages'], spread_of(results), []
+    for what, order in HYPOTHESES:
+        if any('mean' not in stages.get(name, {}) for name in order):
+            continue
+        steps = [f'{report.rows[a]} − {report.rows[b]} {gap(stages[a], stages[b], spread)}'
+                 for a, b in itertools.pairwise(order)]
+        words.append(f"Of the {what} the paper's order is "
+                     f"{' > '.join(report.rows[name] for name in order)}; here, step by step: "
+                     f"{'; '.join(steps)}.")
+    table = comparison(results)
+    at = len(table) - len(ending(results))  # the words come before the command
+    return [*table[:at], *(line for word in words for line in (word, '')), *table[at:]]
+
+
+RATES = {  # what a recipe of rates compares
+    'camvid_rates': ('CamVid without labels', 'the loss after 200 iterations'),
+    'camvid_label_rates': ('CamVid with labels', 'mIoU on the validation frames after 150 '
+                           'iterations, of the ViT and of “long” after 450'),
+    'cifar10_rates': ('CIFAR-10', 'the loss after 200 iterations, with labels after 150, of the '
+                      'ViT after 300')}
+
+
+def rates(results: dict) -> list[str]:
+    """Losses or scores of short runs, by learning rate."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for name, row in results['stages'].items():
+        kind, _, rate = name.partition('_')
+        if rate:
+            found.setdefault(kind, []).append((rate, row['mean']))
+    form = '.1f' if results['metric'] == 'mIoU' else '#.3g'
+    words = [f"{kind} " + ', '.join(f'{value:{form}} at {rate}' for rate, value in rows)
+             for kind, rows in found.items()]
+    where, what = RATES[Path(results['recipe']).stem]
+    return [f'### Learning rates, {where}', '', f"By learning rate, {what}: {'; '.join(words)}.",
+            '', *ending(results)]
+
+
+def detector_scores(results: dict, metric: str) -> dict[str, dict]:
+    """Percents of each detector that has them, by row, seeds in order; as ``gap`` takes them."""
+    report = load_report(ROOT / results['recipe'])
+    found = {name: [100 * run[name]['metrics'][f'coco/{metric}'] for run in
+                    results['runs'].values() if name in run] for name in report.rows}
+    return {name: dict(values=v, mean=statistics.mean(v),
+                       std=statistics.stdev(v) if len(v) > 1 else 0.)
+            for name, v in found.items() if v}
+
+
+def detection(results: dict) -> list[str]:
+    """Boxes and masks of a recipe's detectors over seeds."""
+    report = load_report(ROOT / results['recipe'])
+    seeds = results['seeds']
+    columns = {'AP50 of cars': 'bbox_AP50_ordinary_car', 'of people': 'bbox_AP50_ordinary_person',
+               'of all eight classes': 'bbox_AP50_ordinary',
+               'masks, all classes': 'segm_AP50_ordinary', 'box AP, all sizes': 'bbox_mAP'}
+    scores = {key: detector_scores(results, key) for key in columns.values()}
+    of_all = scores['bbox_AP50_ordinary']
+    lines = [f'### {report.title}', '',
+             f'Held-out scenes, {over(seeds)}, in percent; AP50 of objects of ordinary size (1/300 '
+             "of the image and more, which is where COCO's medium objects begin); the last column "
+             f'is by how much “{report.rows[report.student]}” is ahead in the AP50 of all classes, '
+             'each seed beside its own' +
+             (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
+             f"| | {' | '.join(columns)} | ahead by |", '| --- |' + ' --- |' * (len(columns) + 1)]
+    for name in of_all:
+        cells = [score(scores[key][name]) for key in columns.values()]
+        ahead = '' if name == report.student else gap(of_all[report.student], of_all[name])
+        lines.append(f"| {report.rows[name]} | {' | '.join(cells)} | {ahead} |")
+    first = results['stages'][next(iter(of_all))]
+    return [*lines, '',
+            f"{first['iterations']} iterations with boxes and masks each; the "
+            f"student had {sum(results['stages'][n]['iterations'] for n in report.unlabelled)} "
+            f'iterations without labels before. {report.note}', '',
+            *ending(results)]
+
+
+def resolution(results: dict) -> list[str]:
+    """One checkpoint at several input sizes."""
+    lines = ['### What resolution buys, and costs', '',
+             '| input | mIoU | large | small | thin | ms | peak MiB |',
+             '| --- | --- | --- | --- | --- | --- | --- |']
+    for row in (r for r in results['rows'] if 'miou' in r):
+        scores = [row[k] for k in ('miou', 'large', 'small', 'thin')]
+        lines.append(f"| {row['scale']:g}× ({row['pixels'] / 1e6:.2g} MP) | " +
+                     ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) +
+                     f" | {row['ms']:.0f} | {whole_number(row['peak_mib'])} |")
+    classes = gains([row for row in results['rows'] if 'miou' in row])
+    lines += ['', 'IoU of each class, those first that gain the most:', '',
+              '| class | ' + ' | '.join(f"{row['scale']:g}×" for row in results['rows']
+                                       if 'miou' in row) + ' |',
+              '| --- |' + ' --- |' * len(next(iter(classes.values())))]
+    lines += [f'| {name} | ' + ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) + ' |'
+              for name, scores in classes.items()]
+    figure = '![IoU, time and memory against the size of the input](resolution_streets.png)'
+    return [*lines, '', figure, '', *ending(results)]
+
+
+def whole_number(value: float | None) -> str:
+    """Rounded, or a dash for what could not be measured."""
+    return '–' if value is None else f'{value:.0f}'
+
+
+def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
+    """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
+    names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
+                 linear_vit='linear ViT, aligned')
+    found: dict[tuple, list[dict]] = {}
+    for key, rows in results['rows'].items():
+        net, mode, _ = key.split()
+        for row in rows:
+            if 'error' in row or row.get('limit') is not None:
+                raise SystemExit(f'highres_camvid.json: {key} was not evaluated on the whole test '
+                                 'set; measure it again')
+            found.setdefault((net, row['scale'], mode), []).append(row)
+    cells = {}
+    for (net, scale, mode), rows in sorted(found.items(), key=lambda f: (
+            list(names).index(f[0][0]), f[0][1], f[0][2] == 'slide')):
+        timed = results['times'].get(f'{scale:g}', {}).get(f'{net} {mode}')
+        scores = [row['miou'] for row in rows]
+        peaks = [row['peak_mib'] for row in rows if row['peak_mib'] is not None]
+        cells[names[net], scale, mode] = dict(
+            miou=statistics.mean(scores), thin=statistics.mean(row['thin'] for row in rows),
+            std=statistics.stdev(scores) if len(scores) > 1 else None,
+            ms=timed and timed['median'], peak=statistics.median(peaks) if peaks else None)
+    return cells
+
+
+def camvid_at_full_size(results: dict) -> list[str]:
+    """Three networks on larger images, whole and in windows."""
+    stages = Config.fromfile(ROOT / 'configs/recipes/camvid_highres.py').stages
+    before, more = (s.iterations for s in stages if s.name in ('teacher', 'both_stages'))
+    lines = ['### CamVid at full size and twice it', '',
+             'Trained on crops of 240×320 from networks that had seen labels on smaller crops, the '
+             f'softmax ViT (the teacher) for {before} iterations, the others for {more}; '
+             f"{over({key.split()[2] for key in results['rows']})}, the whole test set; times of "
+             'one image, in turn; memory above the loaded network:', '',
+             '| network | image | | mIoU | thin objects | ms | MiB |',
+             '| --- | --- | --- | --- | --- | --- | --- |']
+    for (net, scale, mode), cell in camvid_cells(results).items():
+        spread = '' if cell['std'] is None else f" ± {cell['std']:.1f}"
+        lines.append(
+            f"| {net} | {360 * scale:.0f}×{480 * scale:.0f} | {mode} "
+            f"| {cell['miou']:.1f}{spread} | {cell['thin']:.1f} "
+            f"| {whole_number(cell['ms'])} | {whole_number(cell['peak'])} |")
+    return [*lines, '', *ending(results)]

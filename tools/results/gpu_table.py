@@ -1,0 +1,23 @@
+"""What a GPU run moves and waits for, counted without a GPU, as lines of Markdown."""
+from commands import ending
+
+
+def counts(results: dict) -> list[str]:
+    """A row a layer; parameter groups, waits and spilled registers below."""
+    lines = ['### What a GPU run moves', '',
+             '| layer | least, GB | eager: GB, times the least, kernels | our kernels |',
+             '| --- | --- | --- | --- |']
+    for name, layer in results['layers'].items():
+        forms = (f"{form['gigabytes']:.3g}, {form['times_floor']:.1f}×, {form['kernels']}"
+                 for form in (layer['eager'], layer['fused']))
+        lines.append(f"| {name} | {layer['floor_gigabytes']:.3g} | {' | '.join(forms)} |")
+    step = results['training_step']
+    groups = ', '.join(f"{row['before']} to {row['now']} (`{schedule}`)"
+                       for schedule, row in step['parameter_groups'].items())
+    waits, spilled = step['host_waits'], [r['spilled'] for r in results['registers'].values()]
+    return [*lines, '',
+            f'Parameter groups: {groups}. Waits of the host for the device with a fused optimiser, '
+            f'gradients clipped or not, losses logged every 50 steps: {waits["most_steps"]} in '
+            f'most steps, at most {waits["worst_step"]}, {waits["a_hundred_steps"]} in a hundred '
+            f'({waits["a_hundred_steps_with_clipping"]} with clipping). Bytes of registers spilled '
+            f'by our {len(spilled)} compiled kernels: {sum(spilled)}.', '', *ending(results)]

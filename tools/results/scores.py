@@ -1,0 +1,103 @@
+"""Scores of runs over seeds: means, paired differences and their intervals."""
+import statistics
+
+import numpy as np
+from scipy.stats import t
+
+METRICS = {'accuracy/top1': 'top-1 accuracy'}
+
+
+def measure(results: dict) -> str:
+    """What the scores of a recipe are, in words."""
+    return METRICS.get(results.get('metric'), 'mIoU')
+
+
+def score(stage: dict) -> str:
+    """Mean and, of several runs, deviation."""
+    if 'mean' not in stage:
+        return '–'
+    spread = f" ± {stage['std']:.1f}" if len(stage['values']) > 1 else ''
+    return f"{stage['mean']:.1f}{spread}"
+
+
+def over(seeds) -> str:
+    """How many seeds, in words."""
+    return f'{len(seeds)} seeds, mean ± standard deviation' if len(seeds) > 1 else 'one seed'
+
+
+def gaps_of(student: dict, other: dict) -> list[float]:
+    """Differences of two stages, each seed with its own; a single value is of all seeds.
+
+    Of a stage that not every seed has done, those of the seeds that both have.
+    """
+    ours, theirs = student['values'], other['values']
+    if student.get('incomplete') or other.get('incomplete'):
+        of_seed = [dict(zip(row['seeds'], row['values'], strict=True)) if row.get('incomplete')
+                   or len(row['values']) > 1 else None for row in (student, other)]
+        both = sorted(set.intersection(*(set(row) for row in of_seed if row is not None)))
+        ours, theirs = ([row[seed] for seed in both] if row is not None else values
+                        for row, values in zip(of_seed, (ours, theirs), strict=True))
+    count = max(len(ours), len(theirs))
+    return [a - b for a, b in zip(*(values * count if len(values) == 1 else values
+                                    for values in (ours, theirs)), strict=True)]
+
+
+class Spread:
+    """What is left of the scores of rows trained alike, without what is common to a row or a seed.
+
+    Few seeds tell little of one pair; all rows together tell how much a score scatters (two-way
+    analysis of variance without interaction).
+
+    Attributes:
+        deviation: Of a single score.
+        freedom: Degrees of freedom.
+    """
+
+    def __init__(self, rows: list[dict]):
+        self.rows = rows
+        scores = np.array([row['values'] for row in rows])
+        left = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
+        self.freedom = (len(scores) - 1) * (scores.shape[1] - 1)
+        self.deviation = float((left**2).sum() / self.freedom)**0.5
+
+    def covers(self, *rows: dict) -> bool:
+        """Whether all of these are among its rows."""
+        return all(any(row is own for own in self.rows) for row in rows)
+
+
+def spread_of(results: dict) -> Spread | None:
+    """That of an ablation's variants, if there are enough of them to tell more than a pair does."""
+    rows = [row for name, row in results['stages'].items()
+            if name.startswith('distilled') and 'mean' in row and not row.get('incomplete')]
+    return Spread(rows) if len(rows) >= 6 and len(results['seeds']) > 1 else None
+
+
+def interval(student: dict, other: dict, spread: Spread | None = None
+             ) -> tuple[float, float] | None:
+    """95% interval of the mean difference over seeds, by Student's t; None of one seed."""
+    gaps = gaps_of(student, other)
+    if len(gaps) < 2:
+        return None
+    mean, deviation, freedom = statistics.mean(gaps), statistics.stdev(gaps), len(gaps) - 1
+    if spread and spread.covers(student, other):
+        deviation, freedom = 2**0.5 * spread.deviation, spread.freedom
+    half = t.ppf(0.975, freedom) * deviation / len(gaps)**0.5
+    return mean - half, mean + half
+
+
+def beside(student: dict, other: dict, spread: Spread | None = None) -> str:
+    """'better than', 'worse than', or 'level with' where the interval holds 0."""
+    found = interval(student, other, spread)
+    if found is None or found[0] <= 0 <= found[1]:
+        return 'level with'
+    return 'better than' if found[0] > 0 else 'worse than'
+
+
+def gap(student: dict, other: dict, spread: Spread | None = None) -> str:
+    """Mean difference with its interval."""
+    gaps = gaps_of(student, other)
+    if not gaps:  # no seed has both
+        return '–'
+    found = interval(student, other, spread)
+    mean = f'{statistics.mean(gaps):+.1f}'
+    return mean if found is None else f'{mean} [{found[0]:+.1f}, {found[1]:+.1f}]'

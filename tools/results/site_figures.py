@@ -1,0 +1,100 @@
+"""Figures of the site's page of results."""
+import re
+from pathlib import Path
+
+import matplotlib
+from accuracy_tables import by_labels
+from scores import gaps_of, interval, spread_of
+
+from mmvitlin.experiments.recipe import load_report
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+
+ROOT = Path(__file__).parents[2]
+_LONG = re.compile(r' ?\((?!the teacher).*\)| without labels|, then fine-tuned|, trained with '
+                   r'labels|, as many iterations|, the same fine-tuning')
+
+
+def draw(files: dict[str, dict], folder: Path) -> None:
+    """Every figure of which the results are there, as ``site_NAME.png``."""
+    methods = [files[name] for name in ('camvid', 'adala_camvid') if name in files]
+    ablations = {title: files[name] for title, name in (
+        ('CamVid, mIoU', 'camvid_ablation'), ('CIFAR-10, top-1 accuracy', 'cifar10_ablation'))
+        if name in files}
+    if methods:
+        _save(_methods(methods), folder / 'site_methods.png')
+    if ablations:
+        _save(_objectives(ablations), folder / 'site_objectives.png')
+    if 'camvid_few_labels' in files:
+        _save(_few_labels(files['camvid_few_labels']), folder / 'site_few_labels.png')
+
+
+def _save(figure, path: Path) -> None:
+    figure.savefig(path, dpi=110, bbox_inches='tight', pil_kwargs=dict(optimize=True),
+                   metadata=dict(Software=None))
+    plt.close(figure)
+
+
+def _rows(results: dict) -> dict[str, str]:
+    """Stage → what it is in few words, of those that were measured."""
+    return {name: _LONG.sub('', text)
+            for name, text in load_report(ROOT / results['recipe']).rows.items()
+            if 'mean' in results['stages'].get(name, {})}
+
+
+def _points(ax, labels, values, below, above) -> None:
+    """A point and a bar for each row, the first at the top."""
+    at = list(range(len(labels)))[::-1]
+    ax.errorbar(values, at, xerr=(below, above), fmt='o', color='#0b5fa5', capsize=3)
+    ax.set_yticks(at, labels)
+    ax.grid(axis='x', alpha=0.3)
+
+
+def _methods(measured: list[dict]):
+    figure, axes = plt.subplots(len(measured), 1, figsize=(7, 2.6 * len(measured)), sharex=True,
+                                squeeze=False, layout='constrained')
+    for ax, results in zip(axes[:, 0], measured, strict=True):
+        rows = _rows(results)
+        stages = [results['stages'][name] for name in rows]
+        spread = [stage['std'] for stage in stages]
+        _points(ax, list(rows.values()), [stage['mean'] for stage in stages], spread, spread)
+    axes[-1, 0].set_xlabel('mIoU on held-out frames, mean ± standard deviation')
+    return figure
+
+
+def _objectives(ablations: dict[str, dict]):
+    figure, axes = plt.subplots(1, len(ablations), figsize=(10, 5.5), sharey=True, squeeze=False,
+                                layout='constrained')
+    for ax, (title, results) in zip(axes[0], ablations.items(), strict=True):
+        reference, spread = results['stages']['distilled-both'], spread_of(results)
+        rows = {name: text for name, text in _rows(results).items()
+                if name not in ('distilled-both', 'teacher')}
+        means, bounds = [], []
+        for stage in (results['stages'][name] for name in rows):
+            gaps = gaps_of(stage, reference)
+            means.append(sum(gaps) / len(gaps))
+            bounds.append(interval(stage, reference, spread) or (means[-1], means[-1]))
+        _points(ax, list(rows.values()), means,
+                [mean - low for mean, (low, _) in zip(means, bounds, strict=True)],
+                [high - mean for mean, (_, high) in zip(means, bounds, strict=True)])
+        ax.axvline(0, color='#888888', linewidth=1)
+        ax.set(title=title, xlabel='less ViT-Linearizer, points, 95% interval')
+    return figure
+
+
+def _few_labels(results: dict):
+    names, columns = by_labels(results)
+    figure, ax = plt.subplots(figsize=(7, 5.5), layout='constrained')
+    for way, text in names.items():
+        counts = [count for count in sorted(columns) if way in columns[count]]
+        scores = [columns[count][way] for count in counts]
+        ax.errorbar(counts, [row['mean'] for row in scores], yerr=[row['std'] for row in scores],
+                    marker='o', capsize=3, label=text)
+    ax.set_xscale('log')
+    ax.set_xticks(sorted(columns), [str(count) for count in sorted(columns)])
+    ax.minorticks_off()
+    ax.set(xlabel='labelled frames', ylabel='mIoU, mean ± standard deviation')
+    ax.grid(alpha=0.3)
+    figure.legend(fontsize=8, loc='outside lower left', frameon=False)
+    return figure

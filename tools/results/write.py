@@ -1,0 +1,133 @@
+"""Write README.md of docs/results, the tables of its index.md, and the measured section of the
+project's README, from its files.
+
+    python tools/results/write.py [--check] [--demo DIR]
+
+With --demo the results of `make demo` are copied there first.
+"""
+import argparse
+import json
+import re
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import accuracy_tables as accuracy
+import evidence_tables as evidence
+import site_figures
+import speed_tables as speed
+import summary
+from gpu_table import counts as gpu_counts
+from PIL import Image
+from site_tables import page as site_page
+from trust_table import trust
+
+from mmvitlin.benchmark.figures import lab_figures
+from mmvitlin.benchmark.trends import series
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / 'docs' / 'results'
+WRITERS = {
+    'Do the methods work': dict(
+        pretrained_camvid=accuracy.comparison,
+        camvid=accuracy.ablation, camvid_few_labels=accuracy.few_labels,
+        camvid_ablation=accuracy.ablation, camvid_images=accuracy.comparison,
+        cifar10_ablation=accuracy.ablation,
+        cifar10_longer=accuracy.comparison, cifar10_scopes=accuracy.ablation,
+        streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,
+        rates_camvid=accuracy.rates, label_rates_camvid=accuracy.rates,
+        cifar10_rates=accuracy.rates,
+        students_camvid=accuracy.students,
+        teachers_camvid=accuracy.comparison, transfer=evidence.transfer,
+        robustness=evidence.robustness,
+        robustness_cifar10=partial(evidence.robustness, name='robustness_cifar10'),
+        cheaper_teacher=speed.teachers),
+    'Time and memory': dict(
+        speed_cpu=speed.speed, ops_cpu=speed.ops, students_speed=speed.student_times,
+        gpu_counts=gpu_counts),
+    'Large images': dict(
+        highres_memory=speed.highres, highres_camvid=accuracy.camvid_at_full_size,
+        resolution_streets=accuracy.resolution),
+    'Detection': dict(
+        detection_streets=accuracy.detection, detection_speed=speed.detector_speed),
+    'Trust': dict(reliability=trust),
+    'The demo': dict(demo=speed.demo),
+}
+
+
+def pages(files: dict[str, dict], readme: str) -> dict[Path, str]:
+    """The pages, by file.
+
+    Args:
+        files: Name → content.
+        readme: The project's README as it is.
+    """
+    if unknown := sorted(files.keys() - {n for group in WRITERS.values() for n in group}):
+        raise SystemExit(f'no table is made of {unknown}; add them to WRITERS')
+    lines = ['# Results', '', 'Each table is made of the JSON file named above it, by '
+             '`python tools/results/write.py`; the command below a table measured it.', '']
+    lines_of = {}
+    for title, group in WRITERS.items():
+        here = [name for name in group if name in files]
+        lines += [f'## {title}', ''] if here else []
+        for name in here:
+            heading, *body = lines_of[name] = group[name](files[name])
+            at = re.findall(r'"date": "([0-9-]{10})', json.dumps(files[name]))  # one of each call
+            lines += [heading, '', f"[{name}.json]({name}.json){', ' + max(at) if at else ''}",
+                      *body]
+    text, count = re.subn(r'(<!-- results -->\n).*?(<!-- /results -->)',
+                          lambda m: m[1] + '\n'.join(summary.lines(files)) + m[2], readme,
+                          flags=re.S)
+    if not count:
+        raise SystemExit('README.md has no <!-- results --> … <!-- /results -->')
+    index = RESULTS / 'index.md'
+    found = {RESULTS / 'README.md': '\n'.join(lines).rstrip() + '\n', ROOT / 'README.md': text,
+             index: site_page(index.read_text(), lines_of)}
+    for path, page in found.items():
+        for picture in re.findall(r'!\[[^]]*\]\(([^)]+)\)', page):
+            if not (path.parent / picture).is_file():
+                raise SystemExit(f'{path.relative_to(ROOT)} shows {picture}, which is not there')
+    return found
+
+
+def draw(results: dict) -> None:
+    """Figures of the speed grid, in 128 colours."""
+    limits = {f"{precision} on {call['machine']['gpu'] or call['machine']['processor']}": limit
+              for call in results['calls'] for precision, limit in call['limits'].items()}
+    with tempfile.TemporaryDirectory() as folder:
+        lab_figures(series(results), results['pairs'], limits, folder)
+        for name in ('latency', 'memory'):
+            picture = Image.open(Path(folder) / f'{name}.png').convert('RGB').quantize(128)
+            picture.save(RESULTS / f'speed_cpu_{name}.png', optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--demo', type=Path, help='work directory of a finished demo')
+    parser.add_argument('--check', action='store_true', help='only say whether the pages are what '
+                        'the files hold')
+    args = parser.parse_args()
+    if args.demo:
+        shutil.copy(args.demo / 'results.json', RESULTS / 'demo.json')
+        for name in ('latency', 'predictions'):  # a fifth of the size, rare colours kept
+            picture = Image.open(args.demo / f'{name}.png').convert('RGB').quantize(
+                256, Image.Quantize.MAXCOVERAGE)
+            picture.save(RESULTS / f'demo_{name}.png', optimize=True)
+    files = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob('*.json')}
+    if not args.check:
+        site_figures.draw(files, RESULTS)
+        if 'speed_cpu' in files:
+            draw(files['speed_cpu'])
+    for path, page in pages(files, (ROOT / 'README.md').read_text()).items():
+        if args.check:
+            if not path.is_file() or path.read_text() != page:
+                raise SystemExit(f'{path.relative_to(ROOT)} is not what the files hold; run '
+                                 'python tools/results/write.py')
+        else:
+            path.write_text(page)
+    print(f'README.md, docs/results/README.md and index.md: results of {len(files)} files')
+
+
+if __name__ == '__main__':
+    main()
