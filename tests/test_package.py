@@ -137,7 +137,7 @@ def test_the_sdist_carries_what_its_tests_need(tmp_path):
     kinds = ('.py', '.sh', '.yml', '.md', '.json', '.txt')
     for folder in ('mmvitlin', 'configs', 'tools', 'tests', 'docs', 'requirements'):
         wanted = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob('*')
-                  if path.is_file() and path.suffix in kinds}
+                  if path.is_file() and path.suffix in kinds and '_build' not in path.parts}
         assert wanted - names == set()
     assert {'Makefile', 'LICENSE', 'README.md', 'model-index.yml', 'pyproject.toml'} <= names
     assert not any('__pycache__' in name for name in names)
