@@ -4,12 +4,12 @@ Only values go in. Folders, files and addresses that a config or a command names
 """
 from __future__ import annotations
 
-import pprint
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import timm
+from mmengine.config import Config
 from torch import Tensor
 
 from mmvitlin.engine.recorded_config import recorded_config
@@ -21,6 +21,7 @@ from mmvitlin.utils.paths import is_place
 
 TO_FILL_IN = 'TO BE FILLED IN'
 NOT_KNOWN = 'not known'
+RANDOM = 'random weights'
 _STARTS = ('init_cfg', 'checkpoint', 'pretrained', 'load_from')  # keys of a config
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 _TASKS = {'decode_head': 'image-segmentation', 'panoptic_head': 'image-segmentation',
@@ -124,12 +125,12 @@ def _network(network: Mapping, whole: bool, meta: Mapping) -> Iterator[str]:
                   and isinstance(settings, Mapping) and 'type' in settings]
         yield ', '.join(kinds) + ':'
         name = 'model' if whole else 'backbone'
-        yield f'```python\n{name} = {_shown(without_files(network))}\n```'
+        yield _shown(name, network)
         return
     yield f'Its config is {NOT_KNOWN}: the checkpoint has none, nor is one beside it.'
     if meta.get('backbone'):
-        yield ('What the file says of its backbone:\n\n```python\n'
-               f"{_shown(without_files(meta['backbone']))}\n```")
+        yield 'What the file says of its backbone:'
+        yield _shown('description', meta['backbone'])
 
 
 def without_files(value: object) -> object:
@@ -141,8 +142,9 @@ def without_files(value: object) -> object:
     return 'PATH' if isinstance(value, str) and is_place(value) else value
 
 
-def _shown(value: object) -> str:
-    return pprint.pformat(value, width=95, sort_dicts=False)
+def _shown(name: str, value: Mapping) -> str:
+    """As the text of a config."""
+    return f'```python\n{Config({name: without_files(value)}).pretty_text.strip()}\n```'
 
 
 def _normalisation(meta: Mapping) -> str:
@@ -169,7 +171,6 @@ def _training(meta: Mapping, config: Mapping) -> Iterator[str]:
     done += [f"{meta['epoch']:,} epochs" for _ in 'e' if meta.get('epoch')]
     cut = ' (the run had not ended)' if meta.get('finished') is False else ''
     yield f"- Length: {', '.join(done) or NOT_KNOWN}{cut}"
-    yield f"- mmvitlin: {meta.get('mmvitlin_version') or NOT_KNOWN}"
     sets = list(_data_sets((config.get('train_dataloader') or {}).get('dataset')))
     yield f"- Data set: {', '.join(f'`{name}`' for name in sets) or NOT_KNOWN}"
     model = config.get('model') or {}
@@ -185,10 +186,10 @@ def _training(meta: Mapping, config: Mapping) -> Iterator[str]:
         yield f"- Distilled by `{model.get('type', NOT_KNOWN)}`"
         yield f'- Teacher: {weights}'
         yield f"- Licence of the teacher's weights: {licence}"
-    elif config:
-        yield '- Teacher: none in this run; what it started from may have had one'
+    elif config and weights.endswith(RANDOM):
+        yield '- Teacher: none'
     else:
-        yield f'- Teacher: {NOT_KNOWN}'
+        yield f'- Teacher: {NOT_KNOWN}' + '; none in this run' * bool(config)
 
 
 def _data_sets(dataset: object) -> Iterator[str]:
@@ -224,7 +225,7 @@ def _origin(settings: Mapping, load_from: object = None) -> tuple[str, str]:
         licence = getattr(published, 'license', None)
         return (f"{name}, timm's published weights",
                 f'{licence}, as timm states it' if licence else NOT_KNOWN)
-    return f'{name}, random weights' if network else NOT_KNOWN, NOT_KNOWN
+    return f'{name}, {RANDOM}' if network else NOT_KNOWN, NOT_KNOWN
 
 
 def _loading(name: str, task: str, network: Mapping, config: Mapping) -> Iterator[str]:

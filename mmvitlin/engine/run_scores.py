@@ -47,7 +47,7 @@ def public_command(command: str) -> str:
     for n, word in enumerate(words):
         key, equals, value = word.partition('=')
         if n == 1 and words[0] == 'python' and value == '' and word.endswith('.py'):
-            shown.append(_script(word))
+            shown += _script(word)
         elif equals and (is_place(value) or _NAMES_A_PLACE.match(key)):
             shown.append(f'{PATH if is_place(key) else key}={_config(value) or PATH}')
         elif is_place(word) or before.startswith('--') and _NAMES_A_PLACE.match(before):
@@ -66,11 +66,11 @@ def _split(command: object) -> list[str]:
     return []
 
 
-def _script(word: str) -> str:
+def _script(word: str) -> list[str]:
     path = Path(word.replace('\\', '/'))
     if path.name == '__main__.py':
-        return f'-m {path.parent.name}'
-    return f'tools/{path.name}' if path.parent.name == 'tools' else path.name
+        return ['-m', path.parent.name]
+    return [f'tools/{path.name}' if path.parent.name == 'tools' else path.name]
 
 
 def _config(word: str) -> str | None:
@@ -114,8 +114,8 @@ def _table(result: Mapping, what: str) -> Iterator[str]:
                                  for name, value in losses.items())]
     rows = [f'| {name} | {value:.6g} |' for name, value in values
             if isinstance(value, (int, float))]
-    yield (f"{what}, {result.get('date', 'date not known')}"
-           + ('' if scores else '; it measured no score, losses only') + ':')
+    date = result.get('date', 'at a time that is not known')
+    yield f'{what}, {date}:' if scores else f'No score was measured. Losses of the run, {date}:'
     if rows:
         yield '\n'.join(['| | |', '| --- | --- |', *rows])
     yield '\n'.join(_circumstances(result))

@@ -37,7 +37,8 @@ def run(streets, tmp_path_factory):
         patch.setattr('sys.argv', [str(ROOT / 'tools/train.py'), f'{folder}/mine.py',
                                    '--work-dir', f'{folder}/run', '--cfg-options',
                                    f'data_root={folder}/data'])
-        runner = train(nano(folder / 'data', folder / 'run'))
+        runner = train(nano(folder / 'data', folder / 'run',
+                            **{'default_hooks.checkpoint.max_keep_ckpts': 2}))
     return folder / 'run', runner.model
 
 
@@ -58,7 +59,7 @@ def test_values_are_those_of_the_run(run, published):
     for value in (result['date'], result['versions']['torch'], 'Length: 4 iterations',
                   '`CityscapesDataset`', '19, by number from 0: road, sidewalk, ', 'order RGB',
                   '(123.675, 116.28, 103.53)', '`mmvitlin.Adventurer`', 'decode_head `FCNHead`',
-                  'Teacher: none in this run', 'Adventurer, random weights',
+                  'Teacher: none\n', 'Adventurer, random weights\n',
                   'Command: `python tools/train.py PATH --work-dir PATH --cfg-options '
                   'data_root=PATH`'):
         assert value in card
@@ -127,7 +128,8 @@ def test_a_distilled_student(tmp_path, monkeypatch):
     card = path.with_suffix('.md').read_text()
     for value in ('Distilled by `mmvitlin.ViTLinearizer`', '`mmpretrain.CustomDataset`',
                   'Teacher: TimmViT vit_tiny_patch16_224, of a file whose origin is not known',
-                  "Licence of the teacher's weights: not known", 'losses only',
+                  "Licence of the teacher's weights: not known",
+                  'No score was measured. Losses of the run, 20',
                   f"{sum(p.numel() for p in done.student.parameters()):,} (backbone "):
         assert value in card
     assert PRIVATE not in card
@@ -198,6 +200,7 @@ def test_a_recorded_config_is_not_executed(tmp_path, monkeypatch):
      'model.mask_ratio=0.5 a.b=PATH'),
     (r'python tools/train.py C:\me\x.py', 'python tools/train.py PATH'),
     ('python', 'python'),
+    ("python 'unfinished", ''),
 ])
 def test_commands_without_folders(command, shown):
     if '\\' in command:
