@@ -1,11 +1,12 @@
 # the demo: a pretrained ViT, many drawn street scenes without labels, eight with; ViT-AdaLA puts
-# linear-time focal attention into it, and it is fine-tuned on the eight beside the same network with labels only
+# linear-time focal attention into it, and it is fine-tuned on the eight beside the same network with
+# labels only
 few = {'train_dataloader.dataset.indices': list(range(0, 240, 30))}
 start = 'model.backbone.init_cfg'
 student = 'configs/seg/conv1x1_focal-vit-small_streets.py'
 stages = [
-    dict(name='align_attention', config='configs/distill/adala-attention_focal-vit-small_streets.py',
-         iterations=80, output='student.pth'),
+    dict(name='align_attention', iterations=80,
+         config='configs/distill/adala-attention_focal-vit-small_streets.py', output='student.pth'),
     dict(name='align_feature', config='configs/distill/adala-feature_focal-vit-small_streets.py',
          iterations=50, inputs={f'{start}.checkpoint': 'align_attention'}, output='student.pth'),
     dict(name='random', config=student, iterations=200,
