@@ -17,7 +17,8 @@ SHARED = ROOT.parent / 'shared' / 'data'
 
 LONGEST = ('integration/test_own_project', 'integration/test_command_lines', 'benchmark/test_lab',
            'engine/test_sharding', 'integration/test_tools', 'experiments/test_sweep',
-           'engine/test_exact_resume', 'engine/test_accumulation', 'engine/test_any_runner')
+           'integration/test_examples', 'engine/test_exact_resume', 'engine/test_accumulation',
+           'engine/test_any_runner')
 
 
 def pytest_collection_modifyitems(items):
