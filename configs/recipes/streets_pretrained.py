@@ -1,6 +1,6 @@
 # the demo: a pretrained ViT, many drawn street scenes without labels, eight with; ViT-AdaLA puts
-# linear-time focal attention into it, and it is fine-tuned on the eight beside the same network with
-# labels only
+# linear-time focal attention into it, and it is fine-tuned on the eight, beside the same network
+# with labels only
 few = {'train_dataloader.dataset.indices': list(range(0, 240, 30))}
 start = 'model.backbone.init_cfg'
 student = 'configs/seg/conv1x1_focal-vit-small_streets.py'
