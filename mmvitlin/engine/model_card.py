@@ -89,7 +89,7 @@ def _header(task: str, model: Mapping, licence: str | None) -> str:
     kinds = str(backbone.get('type', '')) + str(backbone.get('attention', ''))
     tags = ['openmmlab', *['distillation'] * ('teacher' in model),
             *['mamba'] * bool(re.search('Adventurer|[Mm]amba', kinds)),
-            *['linear-attention'] * ('linear' in str(backbone.get('attention', '')))]
+            *(f'{kind}-attention' for kind in ('linear', 'focal', 'window') if kind in kinds)]
     return '\n'.join(['---', 'library_name: mmvitlin', f'pipeline_tag: {task}', 'tags:',
                       *(f'- {tag}' for tag in tags), f"license: {licence or 'other'}", '---'])
 
