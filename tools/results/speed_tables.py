@@ -1,9 +1,13 @@
 """Time and memory, as lines of Markdown, of the measured files beside this one."""
 import math
+from pathlib import Path
 
 from commands import ending
 
 from mmvitlin.benchmark.trends import faster_from
+from mmvitlin.experiments.recipe import load_report
+
+ROOT = Path(__file__).parents[2]
 
 
 def measured(results: dict, part: str = 'backbone') -> dict[tuple[str, str, str], dict]:
@@ -275,23 +279,22 @@ def teachers(results: dict) -> list[str]:
 
 def demo(results: dict) -> list[str]:
     """The demo's scores and times."""
-    m = results['machine']
-    lines = [
-        '### Drawn streets, `make demo-offline`', '',
-        'Held-out mIoU, one seed: ' + ', '.join(
-            f"{name.replace('_', ' ')} {score:.1f}" for name, score in results['miou'].items()) +
-        f". Backbones at batch 1, float32, fused attention in the ViT, {m['threads']} threads of "
-        f"{m['gpu'] or m['processor']}:", '',
-        '| image | tokens | ViT ms | Adventurer ms | Adventurer is | ViT MiB | Adventurer MiB |',
-        '| --- | --- | --- | --- | --- | --- | --- |'
-    ]
+    m, report = results['machine'], load_report(ROOT / results['recipe'])
+    target = 'demo' if report.pretrained else 'demo-offline'
+    lines = [f'### {report.title}', '', f'`make {target}`, held-out mIoU, one seed:', '',
+             '| | iterations | mIoU |', '| --- | --- | --- |',
+             *(f"| {report.rows[name]} | {results['iterations'][name]} | {score:.1f} |"
+               for name, score in results['miou'].items() if name in report.rows), '',
+             f"Backbones at batch 1, float32, {m['threads']} threads of "
+             f"{m['gpu'] or m['processor']}; the teacher's attention is fused:", '',
+             '| image | teacher, ms | student, ms | the student is | teacher, MiB | student, MiB |',
+             '| --- | --- | --- | --- | --- | --- |']
     for shape, row in results['latency_ms'].items():
         t, s = row['teacher']['median'], row['student']['median']
-        height, width = map(int, shape.split('x'))
         word = f'{t / s:.1f}× faster' if t > s else f'{s / t:.1f}× slower'
         peak = results['peak_mb'][shape]
-        lines.append(f'| {height}×{width} | {height * width // 256:,} | {t:.0f} | {s:.0f} | '
-                     f"{word} | {peak['teacher']:.0f} | {peak['student']:.0f} |")
+        lines.append(f"| {shape.replace('x', '×')} | {t:.0f} | {s:.0f} | {word} | "
+                     f"{peak['teacher']:.0f} | {peak['student']:.0f} |")
     minutes, seconds = divmod(round(results['total_seconds']), 60)
     return [*lines, '', f'The whole demo took {minutes} min {seconds} s after set-up.', '',
             '![latency against tokens](demo_latency.png)', '', *ending(results)]
