@@ -138,11 +138,11 @@ class AdventurerClassifier(nn.Module):
             raise ValueError(f"output_fmt must be 'NCHW' or 'NLC', got '{output_fmt}'")
         net = self.backbone
         last = net.num_layers - 1
-        wanted, _ = feature_take_indices(net.num_layers, indices)
-        run = wanted if stop_early or intermediates_only else [*wanted, last]
+        taken, _ = feature_take_indices(net.num_layers, indices)
+        run = taken if stop_early or intermediates_only else [*taken, last]
         streams, grid = net.forward_blocks(x, run)
         maps = []
-        for i in wanted:
+        for i in taken:
             y = net.norm_f(streams[i]) if norm else streams[i]
             patches = y[:, :-1]
             if output_fmt == 'NCHW':
@@ -156,14 +156,14 @@ class AdventurerClassifier(nn.Module):
                                   prune_head: bool = True) -> list[int]:
         """Drop the blocks behind the last asked one, and what follows them; the indices kept."""
         net = self.backbone
-        wanted, deepest = feature_take_indices(net.num_layers, indices)
+        taken, deepest = feature_take_indices(net.num_layers, indices)
         net.layers = net.layers[:deepest + 1]
         net.num_layers = deepest + 1
         if prune_norm:
             net.norm_f = nn.Identity()
         if prune_head:
             self.reset_classifier(0)
-        return wanted
+        return taken
 
 
 def _cfg() -> dict:
@@ -189,20 +189,20 @@ def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     if not description and 'head.weight' in state and 'cls_token' in state:  # a released file
         description = dict(reversed_blocks=Adventurer.RELEASED_REVERSED)
     model.backbone.check_description(description, str(file or 'the state dict'))
-    found = {}
+    renamed = {}
     for key, value in state.items():
         if key.startswith(('backbone.', 'head.')):
-            found[key.replace('head.fc.', 'head.', 1)] = value
+            renamed[key.replace('head.fc.', 'head.', 1)] = value
         elif key.split('.')[0] in ('layers', 'patch_embed', 'cls_token', 'pos_embed', 'norm_f'):
-            found[f'backbone.{key}'] = value
+            renamed[f'backbone.{key}'] = value
     own = model.state_dict()
     if not model.num_classes:
-        found = {k: v for k, v in found.items() if not k.startswith('head.')}
+        renamed = {k: v for k, v in renamed.items() if not k.startswith('head.')}
     else:  # a student has no classifier; the new one stays as it was drawn
         for name in ('head.weight', 'head.bias'):
-            found.setdefault(name, own[name])
-    found.pop('backbone.mask_token', None)
-    return with_description(found, description, 'backbone')
+            renamed.setdefault(name, own[name])
+    renamed.pop('backbone.mask_token', None)
+    return with_description(renamed, description, 'backbone')
 
 
 def _create(size: str, pretrained: bool, kwargs: dict) -> nn.Module:

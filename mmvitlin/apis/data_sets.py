@@ -34,9 +34,9 @@ def data_set_of(cfg: Config, path: str, scope: str) -> dict:
                           'chooses by the config')
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
     if dataset is None or 'pipeline' not in dataset:
-        found = f"a {dataset['type']}" if isinstance(dataset, dict) else 'nothing'
+        actual = f"a {dataset['type']}" if isinstance(dataset, dict) else 'nothing'
         raise ConfigError(f'{path}: test_dataloader.dataset must be one data set with a pipeline, '
-                          f'which says how images are read, not {found}')
+                          f'which says how images are read, not {actual}')
     return dataset
 
 
@@ -73,9 +73,9 @@ def names_and_colours(dataset: dict, num_classes: int) -> tuple[tuple, np.ndarra
     with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
         kind = registry.get(dataset['type']) if 'type' in dataset else None
         known = getattr(kind, 'METAINFO', None) or {}
-    told = dataset.get('metainfo') or {}
+    metainfo = dataset.get('metainfo') or {}
     chosen = BaseDataset._load_metainfo(  # either may be a file
-        {k: told[k] for k in ('classes', 'palette') if k in told})
+        {k: metainfo[k] for k in ('classes', 'palette') if k in metainfo})
     names, palette = known.get('classes') or (), known.get('palette') or ()
     classes = tuple(chosen.get('classes') or names or range(num_classes))
     if chosen.get('palette'):

@@ -89,7 +89,7 @@ class Deployed(nn.Module):
         x = pad_to_multiples(x, (getattr(self.net.backbone, 'patch_size', 1), ) * 2)
         scores = self.net.decode_head(self.net.extract_feat(x))
         if isinstance(scores, tuple):  # classes and masks of queries
-            classes, masks = (found[-1] for found in scores)
+            classes, masks = (layers[-1] for layers in scores)
             full = class_scores(classes, masks, x.shape[-2:])
             scores = class_scores(classes, masks)
         else:
@@ -330,18 +330,18 @@ def _write_weights(deployed: Deployed, path: Path, kind: str) -> None:
 def _compare(names: Sequence[str], run: Callable,
              expected: dict[tuple[int, int, int], list[Tensor]], target: Path) -> Exported:
     report = Exported(target, tuple(names), tuple(expected))
-    for shape, wanted in expected.items():
+    for shape, references in expected.items():
         with torch.inference_mode():
-            got = list(run(sample_images(shape[1:], shape[0])))
-        for name, ours, theirs in zip(names, wanted, got, strict=True):
-            if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-                raise ExportError(f'{name} came out as {theirs.dtype} {tuple(theirs.shape)}, not '
-                                  f'{ours.dtype} {tuple(ours.shape)}')
+            outputs = list(run(sample_images(shape[1:], shape[0])))
+        for name, reference, output in zip(names, references, outputs, strict=True):
+            if reference.shape != output.shape or reference.dtype != output.dtype:
+                raise ExportError(f'{name} came out as {output.dtype} {tuple(output.shape)}, not '
+                                  f'{reference.dtype} {tuple(reference.shape)}')
             if name == 'labels':
-                wrong = (ours != theirs).float().mean().item()
+                wrong = (reference != output).float().mean().item()
                 report.label_error = max(report.label_error or 0., wrong)
             else:
-                scale = ours.abs().max().clamp_min(1e-12)
-                error = ((ours - theirs).abs().max() / scale).item()
+                scale = reference.abs().max().clamp_min(1e-12)
+                error = ((reference - output).abs().max() / scale).item()
                 report.error = max(report.error, error if math.isfinite(error) else math.inf)
     return report

@@ -160,7 +160,7 @@ class Inferencer(metaclass=ABCMeta):
         """Classes of the network, where the data set does not name them."""
 
     @abstractmethod
-    def _fill(self, found: Found, output) -> None:
+    def _fill(self, result: Found, output) -> None:
         """Put an output of the network, a data sample, into a result."""
 
     def _bytes_of_results(self, pixels: int) -> int:
@@ -204,7 +204,7 @@ class Inferencer(metaclass=ABCMeta):
 
     def _read(self, name: str, source: Path | np.ndarray | Exception
               ) -> tuple[Found, dict | None]:
-        found = self.result(name, classes=self.classes, palette=self.palette)
+        result = self.result(name, classes=self.classes, palette=self.palette)
         try:
             if isinstance(source, Exception):
                 raise source
@@ -215,15 +215,15 @@ class Inferencer(metaclass=ABCMeta):
             else:
                 self._look_at_file(source)
                 results = self.load(dict(img_path=str(source)))
-            found.image = np.ascontiguousarray(results['img'][..., ::-1])
+            result.image = np.ascontiguousarray(results['img'][..., ::-1])
             if not results.get('ignores_orientation', True):
-                found.turned = results['image_header'].turn
+                result.turned = results['image_header'].turn
             data = self.prepare(dict(results, reduce_zero_label=False, seg_fields=[]))
             self._look_at_memory(name, data)
-            return found, data
+            return result, data
         except Exception as error:  # of OpenCV, Pillow, a transform: one image, not the others
-            found.error, found.image = error, None
-            return found, None
+            result.error, result.image = error, None
+            return result, None
 
     def read(self, source: str | Path | np.ndarray) -> tuple[np.ndarray, dict]:
         """The image, RGB, and what :meth:`predict` takes.
@@ -232,12 +232,12 @@ class Inferencer(metaclass=ABCMeta):
             UnreadableFileError: it cannot be decoded.
         """
         if isinstance(source, np.ndarray):
-            found, data = self._read('image', source)
+            result, data = self._read('image', source)
         else:
-            found, data = self._read(Path(source).stem, Path(source))
-        if found.error is not None:
-            raise found.error
-        return found.image, data
+            result, data = self._read(Path(source).stem, Path(source))
+        if result.error is not None:
+            raise result.error
+        return result.image, data
 
     def _run(self, batch: list[tuple[Found, dict | None]]) -> Iterator[Found]:
         groups: dict[tuple, list[int]] = {}
@@ -262,8 +262,8 @@ class Inferencer(metaclass=ABCMeta):
                 continue
             for n, output in zip(group, outputs, strict=True):
                 self._fill(batch[n][0], output)
-        for found, _ in batch:
-            yield found
+        for result, _ in batch:
+            yield result
 
     @torch.inference_mode()
     def outputs(self, data: list[dict]) -> list:
@@ -300,8 +300,8 @@ class Inferencer(metaclass=ABCMeta):
     def _needed(self, data: list[dict]) -> float:
         """MiB that images of one size take together; 0 of a few pixels and where it is unknown."""
         pixels, count = int(np.prod(data[0]['inputs'].shape[-2:])), len(data)
-        wanted = [int(np.prod(d['data_samples'].metainfo['ori_shape'][:2])) for d in data]
-        if not self._check_memory or max(count * pixels, sum(wanted)) < _LARGE:
+        originals = [int(np.prod(d['data_samples'].metainfo['ori_shape'][:2])) for d in data]
+        if not self._check_memory or max(count * pixels, sum(originals)) < _LARGE:
             return 0.
         if self._law is None:
             sides = probe_sides(getattr(self.model, 'test_cfg', None) or {})
@@ -318,7 +318,7 @@ class Inferencer(metaclass=ABCMeta):
             self._law = fit(*points)
         # what is given back has the size of the original
         extra = sum(max(w - pixels, 0) + self._bytes_of_results(
-            max(w - pixels, 0) if self.measures_results else w) for w in wanted)
+            max(w - pixels, 0) if self.measures_results else w) for w in originals)
         return self._law(pixels, count) + extra / 2**20
 
     def _run_blank(self, side: int) -> list:

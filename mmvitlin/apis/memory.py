@@ -71,10 +71,10 @@ def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int
         Pixels of the sizes that were measured, and MiB for each.
     """
     run(64)  # what is loaded only once
-    pixels, found, held = [], [], 0.
+    pixels, peaks, held = [], [], 0.
     start = psutil.Process().memory_info().rss
     for side in sides:
-        if found and 2 * found[-1] * side**2 / pixels[-1] > free_mebibytes(device):
+        if peaks and 2 * peaks[-1] * side**2 / pixels[-1] > free_mebibytes(device):
             break
         if device.type == 'cpu':
             held = (psutil.Process().memory_info().rss - start) / 2**20
@@ -85,8 +85,8 @@ def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int
                 raise
             break
         pixels.append(side**2)
-        found.append(max(held, 0.) + peak)
-    return pixels, found
+        peaks.append(max(held, 0.) + peak)
+    return pixels, peaks
 
 
 def free_mebibytes(device: torch.device) -> float:
@@ -97,7 +97,7 @@ def free_mebibytes(device: torch.device) -> float:
     return (torch.cuda.mem_get_info(device)[0] + kept) / 2**20
 
 
-def _left_to_control_group(told: Path = Path('/proc/self/cgroup'),
+def _left_to_control_group(cgroup: Path = Path('/proc/self/cgroup'),
                            root: Path = Path('/sys/fs/cgroup')) -> float:
     """Bytes until a Linux control group of this process is full; cached files count as free.
 
@@ -105,7 +105,7 @@ def _left_to_control_group(told: Path = Path('/proc/self/cgroup'),
     """
     left = math.inf
     with suppress(OSError):  # no such file outside of Linux
-        for line in told.read_text().splitlines():
+        for line in cgroup.read_text().splitlines():
             _, controllers, path = line.split(':', 2)
             if not controllers:  # version 2
                 top, names = root, ('memory.max', 'memory.current', 'inactive_file')

@@ -39,8 +39,8 @@ class TorchRuntime(Runtime):
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`mmvitlin.deploy.Runtime.run`."""
-        found = self.deployed(torch.from_numpy(images))
-        return {name: t.numpy() for name, t in zip(self.outputs, found, strict=True)}
+        outputs = self.deployed(torch.from_numpy(images))
+        return {name: t.numpy() for name, t in zip(self.outputs, outputs, strict=True)}
 
 
 @dataclass
@@ -157,8 +157,8 @@ def compare(torch_model: ExportedModel, file: ExportedModel,
             continue
         labelled += 1
         counted = truth < classes
-        for confusion, found in zip(confusions, (a, b), strict=True):
-            places = truth[counted].astype(np.int64) * classes + found[counted]
+        for confusion, labels in zip(confusions, (a, b), strict=True):
+            places = truth[counted].astype(np.int64) * classes + labels[counted]
             confusion += np.bincount(places, minlength=classes**2).reshape(classes, classes)
     if not images:
         raise ConfigError('there are no images to compare the file with torch on: give --images '
@@ -208,7 +208,7 @@ def _to_fp16(source: Path, target: Path) -> None:
     from onnx import TensorProto, helper, numpy_helper
     model = onnx.load(source)
     graph, nodes = model.graph, []
-    wanted, weights = _weighted(model), {t.name: t for t in model.graph.initializer}
+    names, weights = _weighted(model), {t.name: t for t in model.graph.initializer}
     halves: dict[str, str] = {}  # weight → its half
 
     def half_of(name: str) -> str:
@@ -219,7 +219,7 @@ def _to_fp16(source: Path, target: Path) -> None:
         return halves[name]
 
     for node in graph.node:
-        if node.name not in wanted or any(i and i not in weights for i in node.input[1:]):
+        if node.name not in names or any(i and i not in weights for i in node.input[1:]):
             nodes.append(node)
             continue
         inside, outside = f'{node.name}_input_fp16', f'{node.name}_output_fp16'

@@ -111,12 +111,12 @@ class SegInferencer(Inferencer):
         """Labels (H, W) of one image that was read."""
         return _labels(self.outputs([data])[0])
 
-    def _fill(self, found: Segmentation, output) -> None:
-        found.labels = _labels(output)
+    def _fill(self, result: Segmentation, output) -> None:
+        result.labels = _labels(output)
         for name, key in (('probabilities', 'class_probs'), ('top_classes', 'top_classes'),
                           ('top_probs', 'top_probs')):
             if key in output:
-                setattr(found, name, output.get(key).data.cpu().numpy())
+                setattr(result, name, output.get(key).data.cpu().numpy())
 
     def _bytes_of_results(self, pixels: int) -> int:
         # probabilities and numbers of classes, as HighResSegmentor gives them

@@ -68,11 +68,11 @@ def _named(items: Iterable[tuple[str, Path | np.ndarray | Exception]], taken: se
            ) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     """The same with names that are all different: results are written under them."""
     for name, source in items:
-        wishes = [name]
+        candidates = [name]
         if isinstance(source, Path):
-            wishes += [f'{name}_{source.suffix[1:]}', f'{source.parent.name}_{Path(name).name}']
-        wishes += (f'{name}_{n}' for n in range(2, 10**6))
-        chosen = next(w for w in wishes if w not in taken)
+            candidates += [f'{name}_{source.suffix[1:]}', f'{source.parent.name}_{Path(name).name}']
+        candidates += (f'{name}_{n}' for n in range(2, 10**6))
+        chosen = next(w for w in candidates if w not in taken)
         taken.add(chosen)
         yield chosen, source
 
@@ -92,16 +92,16 @@ def _is_given(path: Path) -> bool:
 def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     if path.is_dir():
         everything = sorted(path.rglob('*'))
-        found = [p for p in everything if p.suffix.lower() in (*IMAGES, *VIDEOS) and _is_given(p)]
+        files = [p for p in everything if p.suffix.lower() in (*IMAGES, *VIDEOS) and _is_given(p)]
         others = Counter(p.suffix for p in everything if p.suffix.lower() in _UNREAD)
         left_out = ', '.join(f"{n} '{suffix}'" for suffix, n in sorted(others.items()))
-        if not found:
+        if not files:
             raise ConfigError(f'no images in the folder {path} (looked for {", ".join(IMAGES)}'
                               + (f'; there are {left_out}, convert them)' if left_out else ')'))
         if left_out:
             print_log(f'{path}: files of other formats are left out ({left_out}); convert them',
                       logger='current', level=logging.WARNING)
-        for file in found:
+        for file in files:
             name = str(file.relative_to(path).with_suffix(''))
             if file.suffix.lower() in VIDEOS:
                 try:

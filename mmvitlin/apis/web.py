@@ -61,14 +61,14 @@ class SideBySide:
         with suppress(OSError):  # no /proc outside of Linux
             peak = peak_memory(run, infer.device)
         start = time.perf_counter()
-        found = infer.result(name, image=image, labels=run(), classes=infer.classes,
-                             palette=infer.palette)
+        result = infer.result(name, image=image, labels=run(), classes=infer.classes,
+                              palette=infer.palette)
         spent = time.perf_counter() - start
-        counts = np.bincount(found.labels.ravel(), minlength=len(infer.classes))
+        counts = np.bincount(result.labels.ravel(), minlength=len(infer.classes))
         shares = {str(infer.classes[n]): 100 * counts[n] / counts.sum()
                   for n in np.argsort(-counts) if counts[n]}
         height, width = data['inputs'].shape[-2:]
-        return self.shown(found.overlay(0.6)), dict(
+        return self.shown(result.overlay(0.6)), dict(
             ms=1e3 * spent, peak_mib=peak, size=f'{height}×{width}', classes=shares)
 
     def similarity(self, name: str, image: np.ndarray, width: int, at: tuple[float, float]
@@ -165,14 +165,14 @@ def build_page(pair: SideBySide, widths: tuple[int, int] = (256, 2048), start: i
                 right = gr.Dropdown(names, value=names[-1], label='right')
                 width = gr.Slider(*widths, value=start, step=32, label='width in pixels')
                 button = gr.Button('Segment', variant='primary', elem_id='segment')
-                told = gr.Markdown(elem_id='told')
+                message = gr.Markdown(elem_id='told')
         with gr.Row():
             pictures = [gr.Image(label=side, interactive=False, elem_id=f'{side}-classes')
                         for side in ('left', 'right')]
         with gr.Row():
             maps = [gr.Image(label=f'{side}, similarity to the place clicked', interactive=False,
                              elem_id=f'{side}-similarity') for side in ('left', 'right')]
-        asked = [image, left, right, width]
-        button.click(segment, asked, [*pictures, told])
-        image.select(look, asked, maps)
+        inputs = [image, left, right, width]
+        button.click(segment, inputs, [*pictures, message])
+        image.select(look, inputs, maps)
     return page

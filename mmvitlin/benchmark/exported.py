@@ -79,11 +79,11 @@ class BuiltFile:
             ConfigError: the file holds another part of a network.
         """
         whole = self.meta.get('task') in ('segmentation', 'classification')
-        wanted = 'labels' if whole else 'backbone'
-        if self.meta and part != wanted:
+        expected = 'labels' if whole else 'backbone'
+        if self.meta and part != expected:
             raise ConfigError(f'{self.subject.name} holds a '
                               f"{'whole network' if whole else 'backbone'}: time it with --part "
-                              f'{wanted}')
+                              f'{expected}')
         images = images.float().contiguous()
 
         def run():
@@ -94,19 +94,19 @@ class BuiltFile:
     def agreement(self) -> dict | None:
         """How its result differs from that of torch in float32 on the same image: 'labels', the
         share that is equal, or 'error', the largest difference over the largest value."""
-        told = self.subject.reference or (
+        reference = self.subject.reference or (
             None if self.subject.source == 'exported' else self.subject.as_dict())
-        if told is None:
+        if reference is None:
             return None
         images = plain_images(1, self.shape)
-        net = network_of(Subject(**told), self.shape)
+        net = network_of(Subject(**reference), self.shape)
         with torch.inference_mode():
-            wanted, *_ = net(images)
-            found, *_ = self._run(images)
-        wanted, found = np.asarray(wanted), np.asarray(found)
+            expected, *_ = net(images)
+            actual, *_ = self._run(images)
+        expected, actual = np.asarray(expected), np.asarray(actual)
         if 'labels' in net.outputs:
-            return dict(labels=round(float((wanted == found).mean()), 5))
-        return dict(error=float(f'{np.abs(wanted - found).max() / np.abs(wanted).max():.2e}'))
+            return dict(labels=round(float((expected == actual).mean()), 5))
+        return dict(error=float(f'{np.abs(expected - actual).max() / np.abs(expected).max():.2e}'))
 
     def process_mib(self) -> float | None:
         """Peak memory of a process that runs the file on one image and has no torch."""

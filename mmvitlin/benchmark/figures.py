@@ -147,8 +147,8 @@ def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) 
     def of_one_size(pair: dict) -> bool:
         return len({re.split('[- ]', pair[k])[-1] for k in ('faster', 'slower')}) == 1
 
-    told = [p for p in pairs if not p['always']]
-    marked = sorted(told, key=lambda p: not of_one_size(p))
+    crossing = [p for p in pairs if not p['always']]
+    marked = sorted(crossing, key=lambda p: not of_one_size(p))
     if any(map(of_one_size, marked)):
         marked = [p for p in marked if of_one_size(p)]
     for number, pair in enumerate(marked[:_MOST_MARKS], 1):
@@ -163,7 +163,7 @@ def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) 
         axis.annotate(str(number), (pair['tokens'], height), textcoords='offset points',
                       xytext=(5, -11), fontsize=8)
         axis.plot([], [], 'k*', label=f"{words}{pair['tokens']:,} tokens")
-    if left := len(told) - len(marked[:_MOST_MARKS]):
+    if left := len(crossing) - len(marked[:_MOST_MARKS]):
         axis.plot([], [], ' ', label=f"{left} more pair{'s' * (left > 1)} in the results file")
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.34))

@@ -61,22 +61,23 @@ def tried(call: Callable[[], object]) -> object:
         return f'{type(error).__name__}: {str(error)[:300]}'
 
 
-def _relative(got: Tensor, want: Tensor) -> float:
-    return ((got.double() - want.double()).norm() / want.double().norm().clamp_min(1e-30)).item()
+def _relative(actual: Tensor, expected: Tensor) -> float:
+    expected = expected.double()
+    return ((actual.double() - expected).norm() / expected.norm().clamp_min(1e-30)).item()
 
 
-def compare(ours: Callable[..., Tensor], reference: Callable[..., Tensor], leaves: list[Tensor],
+def compare(function: Callable[..., Tensor], reference: Callable[..., Tensor], leaves: list[Tensor],
             names: str) -> dict[str, float]:
     """Relative errors of an output and of every gradient against the reference in float64."""
-    mine = [t.clone().requires_grad_() for t in leaves]
+    inputs = [t.clone().requires_grad_() for t in leaves]
     exact = [t.double().requires_grad_() for t in leaves]
-    got, want = ours(*mine), reference(*exact)
-    weight = torch.randn_like(want)
-    got_grads = torch.autograd.grad((got.double() * weight).sum(), mine)
-    want_grads = torch.autograd.grad((want * weight).sum(), exact)
-    return dict(output=_relative(got, want), **{
+    actual, expected = function(*inputs), reference(*exact)
+    weight = torch.randn_like(expected)
+    actual_grads = torch.autograd.grad((actual.double() * weight).sum(), inputs)
+    expected_grads = torch.autograd.grad((expected * weight).sum(), exact)
+    return dict(output=_relative(actual, expected), **{
         name: _relative(a, b)
-        for name, a, b in zip(names.split(), got_grads, want_grads, strict=True)})
+        for name, a, b in zip(names.split(), actual_grads, expected_grads, strict=True)})
 
 
 def scan_inputs(device: str, length: int, dtype: torch.dtype, heads: int = 24, batch: int = 1

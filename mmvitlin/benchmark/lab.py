@@ -71,15 +71,15 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
             grid, results['rows'].get(key_of(grid, cell, s, c)), digests[s.name])]
 
     for done, cell in enumerate(cells):
-        wanted = due(cell)
-        if not wanted:
+        pending = due(cell)
+        if not pending:
             continue
         left = _left(grid, spent, [c for c in cells[done:] if due(c)])
         progress(f"[{done + 1}/{len(cells)}] {'x'.join(map(str, cell['shape']))}, batch "
                  f"{cell['batch']}, {cell['precision']}{left}")
         start = last = time.perf_counter()
         once = single = lost = 0.
-        for subject, compiled, row in _measure_cell(grid, cell, wanted, results['rows'], digests):
+        for subject, compiled, row in _measure_cell(grid, cell, pending, results['rows'], digests):
             row.update(call=number, made_of=digests[subject.name], limit=grid.time_limit,
                        memory_tried=grid.memory, stale=False)
             results['rows'][key_of(grid, cell, subject, compiled)] = row
@@ -178,11 +178,11 @@ def in_words(row: dict) -> str:
     return f"{ms['median']:.1f} ms ({spread}){peak}{breaks}{busy}"
 
 
-def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]], rows: dict,
+def _measure_cell(grid: Grid, cell: dict, pending: list[tuple[Subject, bool]], rows: dict,
                   digests: dict[str, str]):
     """Rows of a cell, one by one: each network alone, then those that can run in turn."""
     alone: list[tuple[Subject, bool, dict]] = []
-    for subject, compiled in wanted:
+    for subject, compiled in pending:
         row = rows.get(key_of(grid, cell, subject, compiled))
         if row is None or row['status'] != PENDING or row['made_of'] != digests[subject.name]:
             if too_small := _given_up_before(grid, cell, subject, compiled, rows):

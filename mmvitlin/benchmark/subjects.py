@@ -306,8 +306,8 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
             _without_downloads(node or {})
         backbone = cfg.model.get('backbone') or {}
         trained = cfg.get('load_from')
-        ours = str(backbone.get('type')).startswith('mmvitlin.')
-        if 'img_size' in backbone and ours and not trained:
+        own = str(backbone.get('type')).startswith('mmvitlin.')
+        if 'img_size' in backbone and own and not trained:
             # made for the size that is timed, as its opponents are
             backbone.img_size = tuple(shape)
         net = MODELS.build(cfg.model)
@@ -321,8 +321,8 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         module, _, function = subject.what.rpartition(':')
         return getattr(import_module(module), function)(tuple(shape))
     if subject.source == 'backbone':
-        ours = str(subject.cfg.get('type')).startswith('mmvitlin.')
-        return MODELS.build(dict(subject.cfg, **(dict(img_size=tuple(shape)) if ours else {})))
+        own = str(subject.cfg.get('type')).startswith('mmvitlin.')
+        return MODELS.build(dict(subject.cfg, **(dict(img_size=tuple(shape)) if own else {})))
     timm.layers.set_fused_attn(True, experimental=True)  # Swin's too; else it is materialised
     try:
         return timm.create_model(subject.what, num_classes=0, img_size=tuple(shape))

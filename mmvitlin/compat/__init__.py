@@ -43,12 +43,12 @@ def check_distributions(has=installed) -> None:
     Raises:
         RuntimeError: both families are installed; names them and the remedy.
     """
-    both = [(ours, theirs, name) for ours, theirs, name in _FAMILIES
-            if has(ours) and has(theirs)]
+    both = [(maintained, original, name) for maintained, original, name in _FAMILIES
+            if has(maintained) and has(original)]
     if both:
-        pairs = ', '.join(f'{ours} and {theirs} (both write {name}/)'
-                          for ours, theirs, name in both)
-        out = ' '.join(sorted({name for ours, theirs, _ in both for name in (ours, theirs)}))
+        pairs = ', '.join(f'{maintained} and {original} (both write {name}/)'
+                          for maintained, original, name in both)
+        out = ' '.join(sorted({name for *names, _ in both for name in names}))
         raise RuntimeError(
             f'Two distributions own the same import folder: {pairs}. Keep one family: '
             f"`pip uninstall -y {out}`, then `pip install 'mmvitlin[onedl]'` (or "

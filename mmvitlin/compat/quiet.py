@@ -18,13 +18,13 @@ def quiet_imports() -> Iterator[None]:
 
     What needs a missing part says so when it is built.
     """
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(said):
+        with warnings.catch_warnings(), redirect_stdout(output):
             warnings.filterwarnings('ignore', message=_WARNED)
             yield
     finally:
-        rest = [line for line in said.getvalue().splitlines() if _SAID not in line]
+        rest = [line for line in output.getvalue().splitlines() if _SAID not in line]
         if rest:
             print('\n'.join(rest), file=sys.stdout)
 

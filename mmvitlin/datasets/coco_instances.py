@@ -32,9 +32,9 @@ from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 _SHOWN = 5
 
 
-def some(found: Sequence) -> str:
+def some(items: Sequence) -> str:
     """The first few, for a message."""
-    return ', '.join(map(str, found[:_SHOWN])) + (' …' if len(found) > _SHOWN else '')
+    return ', '.join(map(str, items[:_SHOWN])) + (' …' if len(items) > _SHOWN else '')
 
 
 class CheckedFile:
@@ -209,9 +209,9 @@ class CocoInstances(CheckedFile, CocoDataset):
     def check(self, content: dict) -> None:
         """Look at the content of the file; see the class."""
         names, images = self.check_categories(content), self.check_images(content)
-        asked = ('id', 'image_id', 'category_id', 'bbox', 'area')
+        required = ('id', 'image_id', 'category_id', 'bbox', 'area')
         self.ask_for(content, 'annotations',  # evaluation asks for more than training
-                     (*asked, 'iscrowd') if self.test_mode else asked)
+                     (*required, 'iscrowd') if self.test_mode else required)
         annotations = content['annotations']
         self.refuse_doubles('annotations', [a['id'] for a in annotations])
         self.refuse('whose id is no whole number',

@@ -49,11 +49,11 @@ class CocoPanoptic(CheckedFile, CocoPanopticDataset):
 
     def _check_things(self, categories: list[dict]) -> None:
         classes = list(self.metainfo['classes'])
-        told = list(self.metainfo.get('thing_classes') or ())
+        named = list(self.metainfo.get('thing_classes') or ())
         things = [c['name'] for c in categories if c['name'] in classes and c['isthing']]
-        if told != things:
+        if named != things:
             raise ConfigError(f'{self.ann_file} has the things {things}, and the data set '
-                              f'{told}; give metainfo=dict(classes=(…), thing_classes=(…), '
+                              f'{named}; give metainfo=dict(classes=(…), thing_classes=(…), '
                               'stuff_classes=(…)) as the file has them')
         if classes[:len(things)] != things:
             raise ConfigError(f'{self.ann_file} has stuff before things, and the heads count '

@@ -90,8 +90,8 @@ class OnnxRuntime(Runtime):
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Runtime.run`."""
-        found = self._session.run(None, {self._input: images})
-        return dict(zip(self.outputs, found, strict=True))
+        outputs = self._session.run(None, {self._input: images})
+        return dict(zip(self.outputs, outputs, strict=True))
 
 
 class OnnxRuntimeCuda(OnnxRuntime):
@@ -161,8 +161,8 @@ class OpenVino(Runtime):
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Runtime.run`."""
-        found = self._request.infer([images])
-        return {name: found[n].copy() for n, name in enumerate(self.outputs)}
+        outputs = self._request.infer([images])
+        return {name: outputs[n].copy() for n, name in enumerate(self.outputs)}
 
 
 #: Name → :class:`Runtime`, as ``--runtime`` takes them.

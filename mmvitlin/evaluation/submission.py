@@ -53,8 +53,8 @@ def prepare_submission(cfg: Config, server: str, folder: str | Path) -> None:
 def _classes(dataset: dict) -> tuple[str, ...]:
     """Names of a data set's classes, its own or its library's."""
     init_default_scope('mmseg')
-    told = dataset.get('metainfo') or {}
-    own = BaseDataset._load_metainfo({k: told[k] for k in ('classes', ) if k in told})
+    metainfo = dataset.get('metainfo') or {}
+    own = BaseDataset._load_metainfo({k: metainfo[k] for k in ('classes', ) if k in metainfo})
     with DATASETS.switch_scope_and_registry(None) as registry:
         known = getattr(registry.get(dataset['type']), 'METAINFO', None) or {}
     return tuple(own.get('classes') or known.get('classes') or ())

@@ -91,8 +91,8 @@ class RunBackbone:
 
 def score_of(folder: str | Path, metric: str = 'mIoU') -> float | None:
     """What ``result.json`` of a work directory says, None where it says nothing."""
-    told = Path(folder) / 'result.json'
-    metrics = json.loads(told.read_text()).get('metrics', {}) if told.is_file() else {}
+    file = Path(folder) / 'result.json'
+    metrics = json.loads(file.read_text()).get('metrics', {}) if file.is_file() else {}
     return metrics.get(metric)
 
 
@@ -194,7 +194,7 @@ def correlations(rows: Sequence[dict], draws: int = 10000) -> dict[str, dict]:
     scored = [r for r in rows if r.get('score') is not None]
     if any(r.get('tuned') for r in scored):
         scored = [r for r in scored if r['tuned']]
-    found = {}
+    result = {}
     for group, members in (('all', scored),
                            ('not matched', [r for r in scored if not r.get('matched')])):
         seeds: dict[str, list[dict]] = {}
@@ -203,10 +203,10 @@ def correlations(rows: Sequence[dict], draws: int = 10000) -> dict[str, dict]:
                              []).append(row)
         alike = [runs for runs in seeds.values() if len(runs) >= 3]
         if alike:
-            found[group] = dict(runs=[len(runs) for runs in alike],
-                                **{key: _rank(alike, key, draws) for key in ('distance', 'cka')})
-    return found if found.get('all') != found.get('not matched') else {'all': found['all']} \
-        if found else {}
+            result[group] = dict(runs=[len(runs) for runs in alike],
+                                 **{key: _rank(alike, key, draws) for key in ('distance', 'cka')})
+    return result if result.get('all') != result.get('not matched') else {'all': result['all']} \
+        if result else {}
 
 
 def _rank(seeds: Sequence[Sequence[dict]], key: str, draws: int) -> dict[str, float]:

@@ -93,8 +93,8 @@ def _of_scale(part: dict) -> str:
     if part['better'] is None:
         return 'neither could be run'
     if part['whole'] is None or part['windows'] is None:
-        lacking = 'whole images' if part['whole'] is None else 'windows'
-        return f"only {_NAMES[part['better']]} could be run, {lacking} failed"
+        missing = 'whole images' if part['whole'] is None else 'windows'
+        return f"only {_NAMES[part['better']]} could be run, {missing} failed"
     numbers = f"{part['whole']:.1f} whole, {part['windows']:.1f} in windows"
     time = f"windows take {part['time']:.1f} times as long"
     if part['better'] == 'same':

@@ -113,7 +113,7 @@ def load_report(path: str | Path) -> Report:
         report = Report(**(entries or {}))
     except TypeError as error:
         raise ConfigError(f'{path}: report: {error}') from error
-    spoken = {report.teacher, report.student, *report.unlabelled, *report.rows}
-    if unknown := sorted(spoken - set(names)):
+    named = {report.teacher, report.student, *report.unlabelled, *report.rows}
+    if unknown := sorted(named - set(names)):
         raise ConfigError(f'{path}: report speaks of {unknown}, the stages are {names}')
     return report

@@ -52,14 +52,14 @@ def summarise(runs: Mapping[int, Mapping[str, dict]], metric: str = 'mIoU',
         if name in shared:
             rows = {seed: row for n, (seed, row) in enumerate(rows.items())
                     if row not in list(rows.values())[:n]}
-        scores = {seed: found[metric] for seed, row in rows.items()
-                  if metric in (found := _scalars(row))}
+        scores = {seed: scalars[metric] for seed, row in rows.items()
+                  if metric in (scalars := _scalars(row))}
         values = list(scores.values())
         entry = dict(iterations=next(iter(rows.values()))['iterations'],
                      seconds=round(statistics.mean(row['seconds'] for row in rows.values()), 1))
-        found = {row['precision'] for row in rows.values() if row.get('precision')}
-        if found:
-            entry['precision'] = ', '.join(sorted(found))
+        precisions = {row['precision'] for row in rows.values() if row.get('precision')}
+        if precisions:
+            entry['precision'] = ', '.join(sorted(precisions))
         if values:
             digits = 2 if max(values) > 10 else 4  # percents, or losses, or fractions as COCO's
             entry.update(mean=round(statistics.mean(values), digits),

@@ -44,15 +44,15 @@ def networks_of(texts: Sequence[str], seeds: Sequence[int] | None = None
         ConfigError: neither the one nor the other, two networks with one name, seeds that nothing
             asks for, or a run that left no config or checkpoint.
     """
-    every, found = seeds_of(texts, seeds), {}
+    every, networks = seeds_of(texts, seeds), {}
     for text in texts:
         for seed in every if _SEED in text else [None]:
             name, made = _network(of_seed(text, seed))
             name += '' if seed is None else f'/{seed}'
-            if name in found:
+            if name in networks:
                 raise ConfigError(f"two networks are called '{name}'; name them: NAME=…")
-            found[name] = made
-    return found
+            networks[name] = made
+    return networks
 
 
 def _network(text: str) -> tuple[str, tuple[str, str]]:
@@ -75,12 +75,12 @@ def with_tuned(texts: Sequence[str]) -> list[tuple[str | None, str, str]]:
     Raises:
         ConfigError: nothing is found, more than one ``*``, or a name beside it.
     """
-    found: list[tuple[str | None, str, str]] = []
+    runs: list[tuple[str | None, str, str]] = []
     for text in texts:
         name, places = split_name(text, lambda rest: Path(rest.partition(':')[0]).is_dir())
         run, _, tuned = places.partition(':')
         if '*' not in run:
-            found.append((name, run, tuned))
+            runs.append((name, run, tuned))
             continue
         if name or run.count('*') > 1:
             raise ConfigError(f'{text}: a run may have one *, which then is the name')
@@ -88,9 +88,9 @@ def with_tuned(texts: Sequence[str]) -> list[tuple[str | None, str, str]]:
         paths = sorted(glob.glob(f'{glob.escape(before)}*{glob.escape(after)}'))
         if not paths:
             raise ConfigError(f'no folder is called {run}')
-        known = {place for _, place, _ in found}
+        known = {place for _, place, _ in runs}
         for path in paths:
             part = path[len(before):len(path) - len(after)]
             if path not in known:
-                found.append((part, path, tuned.replace('*', part)))
-    return found
+                runs.append((part, path, tuned.replace('*', part)))
+    return runs

@@ -98,21 +98,21 @@ class _Run:
 
     def _files_of(self, stage: Stage, seed: int) -> dict[str, str]:
         """What earlier stages left for this one, as far as it is still there."""
-        found = {}
+        files = {}
         for key, source in stage.inputs.items():
             with suppress(ConfigError, CheckpointError):
                 before = self.by_name[source]
-                found[key] = str(checkpoint_of(before, self.folder(before, seed)))
-        return found
+                files[key] = str(checkpoint_of(before, self.folder(before, seed)))
+        return files
 
-    def choose(self, wanted: Sequence[Stage], known: Mapping[int, Collection[str]] | None) -> None:
-        """Fill what waits: of the wanted stages those that have no result."""
+    def choose(self, chosen: Sequence[Stage], known: Mapping[int, Collection[str]] | None) -> None:
+        """Fill what waits: of the chosen stages those that have no result."""
         runs = {self.folder(s, seed): (s, seed) for n, seed in enumerate(self.seeds)
-                for s in wanted if not s.seeds or n < s.seeds}
+                for s in chosen if not s.seeds or n < s.seeds}
         if known:
-            asked = {f for f, (s, seed) in runs.items() if s.name not in known.get(seed, ())}
-            asked = asked.union(*(self.inputs_of(*runs[f], missing=True) for f in asked))
-            runs = {f: run for f, run in runs.items() if f in asked}
+            needed = {f for f, (s, seed) in runs.items() if s.name not in known.get(seed, ())}
+            needed = needed.union(*(self.inputs_of(*runs[f], missing=True) for f in needed))
+            runs = {f: run for f, run in runs.items() if f in needed}
         self.waiting = {f: run for f, run in runs.items() if not _is_done(f)}
         self.left = set(self.waiting)
 
@@ -216,8 +216,8 @@ def run_recipe(stages: Sequence[Stage],
                               'overwrites; give the seeds there')
     run = _Run(stages, Path(work_dir), seeds, options or {}, amp)
     run.compare_done()
-    wanted = [s for s in stages if only is None or s.name in only]
-    run.choose(wanted, known)
+    chosen = [s for s in stages if only is None or s.name in only]
+    run.choose(chosen, known)
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
     with ThreadPoolExecutor(jobs) as pool, Children() as children, Locks() as locks:
         running: dict[Future, Path] = {}
@@ -245,7 +245,7 @@ def run_recipe(stages: Sequence[Stage],
     if run.failed:
         raise StagesFailed('; '.join(run.failed.values()) + '. All else that could be run is done; '
                            'the same command goes on from here.')
-    return finished(wanted, work_dir, seeds)
+    return finished(chosen, work_dir, seeds)
 
 
 def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],

@@ -108,8 +108,8 @@ def run_logged(command: list[str], log: Path, name: str = '', threads: int | Non
         for line in process.stdout:
             file.write(line)
             last = line.strip() or last
-            if found := _PROGRESS.search(line):
-                done, total, eta, loss = found.groups()
+            if match := _PROGRESS.search(line):
+                done, total, eta, loss = match.groups()
                 print(f'    {name:14s} {done:>6}/{total} iterations, loss {loss}, {eta} left',
                       flush=True)
             elif any(name in line for name in ('mIoU:', 'accuracy/top1', 'bbox_mAP:')):

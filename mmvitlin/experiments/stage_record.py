@@ -57,8 +57,8 @@ def remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], a
     if any(folder.glob('*.pth')):
         compare(stage, folder, options, given, amp, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    told = json.dumps(settings_of(stage, options, given, amp, seed), indent=1)
-    write_whole(f'{told}\n'.encode(), folder / 'stage.json')
+    text = json.dumps(settings_of(stage, options, given, amp, seed), indent=1)
+    write_whole(f'{text}\n'.encode(), folder / 'stage.json')
 
 
 def made_of(settings: dict) -> str:
@@ -66,8 +66,8 @@ def made_of(settings: dict) -> str:
 
     The precision that ``--amp`` means on a machine is not part of it: each run's result says it.
     """
-    told = {k: v for k, v in settings.items() if k not in ('inputs', 'by_seed')} | dict(amp=False)
-    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
+    inputs = {k: v for k, v in settings.items() if k not in ('inputs', 'by_seed')} | dict(amp=False)
+    return hashlib.blake2b(json.dumps(inputs, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def record_of(folder: Path) -> dict | None:

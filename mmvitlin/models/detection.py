@@ -93,9 +93,9 @@ if __all__:
         def forward(self, feats: Sequence[Tensor], rois: Tensor,
                     roi_scale_factor: float | None = None) -> Tensor:
             """See mmdet."""
-            found = super().forward(tuple(_widened(f).contiguous() for f in feats), _widened(rois),
-                                    roi_scale_factor)
-            return found.to(feats[0].dtype)
+            out = super().forward(tuple(_widened(f).contiguous() for f in feats), _widened(rois),
+                                  roi_scale_factor)
+            return out.to(feats[0].dtype)
 
     @MODELS.register_module()
     class FCOSHead(MMDetFCOSHead):

@@ -30,8 +30,8 @@ def usable_device(name: torch.device | str | None = None) -> torch.device:
 
 def visible_gpus() -> list[str]:
     """The GPUs that torch sees, each as ``CUDA_VISIBLE_DEVICES`` names it for one process alone."""
-    count, told = torch.cuda.device_count(), os.environ.get('CUDA_VISIBLE_DEVICES', '')
-    return [name.strip() for name in told.split(',')][:count] if told else [
+    count, visible = torch.cuda.device_count(), os.environ.get('CUDA_VISIBLE_DEVICES', '')
+    return [name.strip() for name in visible.split(',')][:count] if visible else [
         str(n) for n in range(count)]
 
 

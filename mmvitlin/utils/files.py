@@ -98,8 +98,8 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
 
 
 def _culprit(error: Exception) -> str:
-    found = re.search(r'GLOBAL (\S+)|but got (<.+?>)|function (\S+)', str(error))
-    return next(filter(None, found.groups())) if found else str(error).splitlines()[0]
+    match = re.search(r'GLOBAL (\S+)|but got (<.+?>)|function (\S+)', str(error))
+    return next(filter(None, match.groups())) if match else str(error).splitlines()[0]
 
 
 def read_safetensors(path: str | Path) -> tuple[dict, dict[str, str]]:

@@ -31,8 +31,8 @@ class Normalisation:
     @classmethod
     def of_meta(cls, meta: Mapping) -> Normalisation | None:
         """What a checkpoint's meta says; None where it says nothing."""
-        said = meta.get('normalisation') or {}
-        return cls._of(said, said.get('rgb'))
+        values = meta.get('normalisation') or {}
+        return cls._of(values, values.get('rgb'))
 
     @classmethod
     def of_preprocessor(cls, module: nn.Module | None) -> Normalisation | None:
@@ -60,9 +60,9 @@ class Normalisation:
 
     def differences(self, other: Normalisation) -> list[str]:
         """Which of 'mean', 'std' and 'rgb' differ, what is not known differing from nothing."""
-        found = [name for name in ('mean', 'std')
+        names = [name for name in ('mean', 'std')
                  if not near(getattr(self, name), getattr(other, name))]
-        return found + ['rgb'] * (None not in (self.rgb, other.rgb) and self.rgb != other.rgb)
+        return names + ['rgb'] * (None not in (self.rgb, other.rgb) and self.rgb != other.rgb)
 
     def convert(self, images: Tensor, to: Normalisation) -> Tensor:
         """Images (B, C, H, W) that were normalised so, as another normalises them."""

@@ -65,8 +65,8 @@ def locate(path: str | Path) -> Path:
         for whole in (name, f'{name}.pth', f'{name}.safetensors'):
             if whole in files:
                 return files[whole]
-        if found := [f for n, f in files.items() if hashed.fullmatch(n)]:
-            return max(found, key=lambda f: f.stat().st_mtime)
+        if matches := [f for n, f in files.items() if hashed.fullmatch(n)]:
+            return max(matches, key=lambda f: f.stat().st_mtime)
     if name in FETCHED:
         raise FileNotFoundError(f'no checkpoint at {path}: it is not in {folders[0]} yet. Fetch it '
                                 f'with `{FETCHED[name]}`.')

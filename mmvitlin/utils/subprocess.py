@@ -52,15 +52,15 @@ def in_fresh_process(function: Callable, *args, seconds: float | None = None,
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(list(preload or {function.__module__} - {'__main__'}))
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(function, args, theirs))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(function, args, sender))
     with nullcontext() if function.__module__ == '__main__' else _hidden_main():
         process.start()
-    theirs.close()
+    sender.close()
     try:
-        if not ours.poll(seconds):
+        if not receiver.poll(seconds):
             raise MeasurementError('over the time limit')
-        problem, result = ours.recv()
+        problem, result = receiver.recv()
     except EOFError:
         process.join()
         if process.exitcode == -signal.SIGKILL:  # by the kernel, for want of memory

@@ -15,11 +15,11 @@ _FAR = 10  # sides of its image that a polygon may reach beyond it
 
 def annotations_by_image(path: str | Path) -> dict[int, list[dict]]:
     """Raw annotations of a COCO file: image id → its annotations."""
-    found: dict[int, list[dict]] = defaultdict(list)
+    by_image: dict[int, list[dict]] = defaultdict(list)
     for annotation in json.loads(Path(path).read_bytes()).get('annotations', []):
         if 'bbox' in annotation:  # else of panoptic segments, which lie in images
-            found[annotation['image_id']].append(annotation)
-    return found
+            by_image[annotation['image_id']].append(annotation)
+    return by_image
 
 
 def number_from_one(annotations: list[dict]) -> bool:
@@ -181,9 +181,9 @@ def faults(annotations: list[dict], height: int, width: int, masks: bool = False
         if masks and not annotation.get('segmentation'):
             yield 'mask', f'annotation {name} has no segmentation, and the pipeline loads masks'
         elif annotation.get('segmentation') and not annotation.get('iscrowd'):
-            if (found := _mask_box(annotation['segmentation'], height, width)) is None:
+            if (extent := _mask_box(annotation['segmentation'], height, width)) is None:
                 yield 'mask', f'the mask of annotation {name} cannot be decoded'
-            elif (far := _apart(box, found)) > _SLACK:
+            elif (far := _apart(box, extent)) > _SLACK:
                 yield 'mask beside box', (f'the mask of annotation {name} ends {far:.0f} pixels '
                                           'from its box')
 

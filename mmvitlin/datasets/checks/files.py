@@ -34,12 +34,12 @@ def stray_files(dataset) -> Iterator[tuple[str, str, str, str]]:
                                dataset.seg_map_suffix if labels else None):
         yield 'other suffix', prefix['img_path'], words, 'warning'
     if labels and Path(labels).is_dir():
-        asked = {os.path.realpath(dataset.get_data_info(n)['seg_map_path'])
+        named = {os.path.realpath(dataset.get_data_info(n)['seg_map_path'])
                  for n in range(len(dataset))}
-        asked.update(os.path.realpath(dataset.get_data_info(n)['img_path'])
+        named.update(os.path.realpath(dataset.get_data_info(n)['img_path'])
                      for n in range(len(dataset)))  # which may lie beside their labels
         for path in sorted(Path(labels).rglob(f'*{dataset.seg_map_suffix}')):
-            if os.path.realpath(path) not in asked:
+            if os.path.realpath(path) not in named:
                 yield ('label without image', str(path), f'no image of the split has {path}',
                        'error')
 
@@ -97,14 +97,14 @@ def absent_files(dataset, labels: bool) -> Iterator[tuple[str, list[str], int]]:
     listed = bool(getattr(dataset, 'ann_file', ''))
     for number in evenly(len(dataset), _LOOKED_AT) if listed or labels else ():
         sample = dataset.get_data_info(number)
-        for key, wanted in (('img_path', listed), ('seg_map_path', labels)):
+        for key, checked in (('img_path', listed), ('seg_map_path', labels)):
             path = sample.get(key)
-            if wanted and isinstance(path, str) and '://' not in path:
+            if checked and isinstance(path, str) and '://' not in path:
                 paths[key].append(path)
     listing = Listing()
-    for key, found in paths.items():
-        if lost := [path for path in found if not listing.has(path)]:
-            yield key, lost, len(found)
+    for key, files in paths.items():
+        if lost := [path for path in files if not listing.has(path)]:
+            yield key, lost, len(files)
 
 
 def image_paths(dataset) -> Iterator[str]:

@@ -137,9 +137,9 @@ class _Look:
                         f'classes (0 to {self.num_classes - 1})')
         if '\t' in line:
             return f'{line!r} holds a tab; one name a line'
-        found = [folder / f'{line}{suffix}' for folder, suffix in self.parts]
-        if len(found) == 2 and os.path.normpath(found[0]) == os.path.normpath(found[1]):
-            return (f'{line!r} stands for one file, {found[0]}, as the image and as its label; '
+        files = [folder / f'{line}{suffix}' for folder, suffix in self.parts]
+        if len(files) == 2 and os.path.normpath(files[0]) == os.path.normpath(files[1]):
+            return (f'{line!r} stands for one file, {files[0]}, as the image and as its label; '
                     'give names below data_prefix, which both folders have')
         return next(filter(None, (self._absent(line, *part) for part in self.parts)), '')
 

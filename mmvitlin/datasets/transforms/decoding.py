@@ -101,8 +101,8 @@ def read_header(content: bytes, opened: Image.Image, decode: bool = True) -> Hea
 
 def _orientation(opened: Image.Image) -> int:
     """EXIF's, 1 where there is none or none that means something."""
-    found = opened.getexif().get(_ORIENTATION, 1)
-    return found if found in TURNS else 1
+    value = opened.getexif().get(_ORIENTATION, 1)
+    return value if value in TURNS else 1
 
 
 def oriented(pixels: np.ndarray, orientation: int, back: bool = False) -> np.ndarray:
@@ -211,8 +211,8 @@ def eight_bit_pixels(opened: Image.Image, color_type: str) -> np.ndarray:
 
 def _largest_of_ppm(content: bytes) -> int:
     """White of a binary PGM or PPM, 0 of other files."""
-    found = re.match(rb'P[56]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d+)\s', content[:4096])
-    return int(found[1]) if found else 0
+    match = re.match(rb'P[56]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d+)\s', content[:4096])
+    return int(match[1]) if match else 0
 
 
 def label_pixels(content: bytes, raw: bool = False) -> tuple[np.ndarray, Header]:

@@ -137,7 +137,7 @@ class LoadCrop(LoadImage):
         """Of 1, 2, 4 and 8 the largest by which the crop may be shrunk in decoding."""
         if not self.draft:
             return 1
-        spare = min(side / wanted for side, wanted in zip(crop[2:], self.crop.scale, strict=True))
+        spare = min(side / target for side, target in zip(crop[2:], self.crop.scale, strict=True))
         return max(factor for factor in _REDUCED if factor == 1 or factor <= spare)
 
     def _resized(self, image: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:

@@ -188,8 +188,8 @@ def _gather(gradients: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     gathered: list[dict[str, Tensor]] = [{} for _ in names]
     for name in dict.fromkeys(name for own in names for name in own):
         parts: list | None = [None] * len(names) if get_rank() == 0 else None
-        mine = gradients.get(name)
-        dist.gather_object(None if mine is None else mine.cpu(), parts)
+        gradient = gradients.get(name)
+        dist.gather_object(None if gradient is None else gradient.cpu(), parts)
         for process, part in enumerate(parts or ()):
             if part is not None:
                 gathered[process][name] = part

@@ -59,6 +59,6 @@ class AverageBuffersHook(Hook):
         else:
             together = self._together()
             all_reduce(together, op='mean')
-        for mine, common in zip(self._statistics,
-                                together.split([t.numel() for t in self._statistics]), strict=True):
-            mine.copy_(common.view_as(mine))
+        sizes = [t.numel() for t in self._statistics]
+        for statistic, average in zip(self._statistics, together.split(sizes), strict=True):
+            statistic.copy_(average.view_as(statistic))

@@ -180,16 +180,16 @@ class FiniteLossHook(Hook):
     def _describe(self, runner: Runner, what: str, value: Tensor) -> str:
         files = list(_files(self._batch))
         more = f' and {len(files) - _SHOWN} more' if len(files) > _SHOWN else ''
-        told = f"of the files {', '.join(files[:_SHOWN])}{more}" if files else \
+        source = f"of the files {', '.join(files[:_SHOWN])}{more}" if files else \
             'of a batch without file names'
         culprit = self._culprit(runner)
-        mine = f'{what} at iteration {runner.iter + 1}, {told}; {culprit}'
+        message = f'{what} at iteration {runner.iter + 1}, {source}; {culprit}'
         if get_world_size() > 1:
             fine = bool(torch.isfinite(value.detach()).all())
             everyone: list = [None] * get_world_size()
-            dist.all_gather_object(everyone, None if fine else f'process {runner.rank}: {mine}')
-            mine = '. '.join(text for text in everyone if text) or mine
-        return (f'{mine}. The weights are those of the step before. '
+            dist.all_gather_object(everyone, None if fine else f'process {runner.rank}: {message}')
+            message = '. '.join(text for text in everyone if text) or message
+        return (f'{message}. The weights are those of the step before. '
                 'Lower the learning rate or clip gradients, train in float32, or look at the '
                 'files; --cfg-options default_hooks.finite_loss.action=skip goes on without such '
                 'steps.')
@@ -266,9 +266,9 @@ def _gradients(wrapper) -> list[Tensor]:
     """This process's part of them, where they are sharded."""
     if held := _of_deepspeed(wrapper):
         return [g for group in held.values() for g in group or ()]
-    found = [p.grad for group in wrapper.param_groups for p in group['params']
-             if p.grad is not None]
-    return [g.to_local() if hasattr(g, 'to_local') else g for g in found]
+    gradients = [p.grad for group in wrapper.param_groups for p in group['params']
+                 if p.grad is not None]
+    return [g.to_local() if hasattr(g, 'to_local') else g for g in gradients]
 
 
 def _total_norm(gradients: list[Tensor], device: torch.device) -> Tensor:

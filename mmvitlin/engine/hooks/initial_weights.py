@@ -65,11 +65,11 @@ class InitialWeightsHook(Hook):
         if self.loaded is not None:
             what = 'resumed from' if runner._resume else 'load_from'
             return f'{what} {runner._load_from} ({self.loaded[0]} of {self.loaded[1]} tensors)'
-        found = [f'{key} from {path} ({count} tensors)' for key, path, count in self.initialised]
+        sources = [f'{key} from {path} ({count} tensors)' for key, path, count in self.initialised]
         model = runner.cfg.get('model') or {}
         named = {path for _, path, _ in self.initialised}
-        found += [f'{key}={path}' for key, path in checkpoints_of(model, 'model')
-                  if path not in named]
-        found += [f'{key}.pretrained=True' for key, part in dicts_below(model, 'model')
-                  if part.get('pretrained') is True]
-        return '; '.join(found) + '; all else random' if found else 'random'
+        sources += [f'{key}={path}' for key, path in checkpoints_of(model, 'model')
+                    if path not in named]
+        sources += [f'{key}.pretrained=True' for key, part in dicts_below(model, 'model')
+                    if part.get('pretrained') is True]
+        return '; '.join(sources) + '; all else random' if sources else 'random'

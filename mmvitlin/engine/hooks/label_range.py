@@ -59,7 +59,7 @@ class LabelRangeHook(Hook):
         self._check(data_batch)
         if self._scored or not self._ranges or 'pixels' not in self._ranges:
             return
-        for kind, path, labels in (found for s in _samples(data_batch) for found in _labels_of(s)):
+        for kind, path, labels in (entry for s in _samples(data_batch) for entry in _labels_of(s)):
             if kind == 'pixels' and labels.numel():
                 self._scored = self._scored or bool((labels != self._ranges['pixels'][1]).any())
                 self._example = path
@@ -141,7 +141,7 @@ def ranges(model: nn.Module) -> dict[str, tuple[int, int]]:
         model = model.module
     if getattr(model, 'teacher', None) is not None:  # labels are read by no loss of distillation
         return {}
-    found: dict[str, tuple[int, int]] = {}
+    result: dict[str, tuple[int, int]] = {}
     for kind, paths in (('pixels', ('decode_head', )),
                         ('objects', ('roi_head.bbox_head', 'bbox_head')),
                         ('images', ('head', ))):
@@ -152,14 +152,14 @@ def ranges(model: nn.Module) -> dict[str, tuple[int, int]]:
             heads = head if isinstance(head, (nn.ModuleList, list)) else [head]
             counts = [h.num_classes for h in heads if isinstance(
                 getattr(h, 'num_classes', None), int)]
-            if counts and kind not in found:
+            if counts and kind not in result:
                 ignored = getattr(heads[0], 'ignore_index', None)
-                found[kind] = min(counts), 255 if ignored is None else ignored
+                result[kind] = min(counts), 255 if ignored is None else ignored
     panoptic = getattr(model, 'panoptic_head', None)
     if panoptic is not None:
-        found['pixels'] = panoptic.num_things_classes + panoptic.num_stuff_classes, 255
-        found['objects'] = panoptic.num_things_classes, 255
-    return found
+        result['pixels'] = panoptic.num_things_classes + panoptic.num_stuff_classes, 255
+        result['objects'] = panoptic.num_things_classes, 255
+    return result
 
 
 def check_sample(sample, known: dict[str, tuple[int, int]]) -> None:

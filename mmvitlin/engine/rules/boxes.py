@@ -41,7 +41,7 @@ def half_precision(context: Context) -> None:
     wrapper = context.cfg.get('optim_wrapper') or {}
     if not kind_of(wrapper).endswith('AmpOptimWrapper'):
         return
-    if found := {kind_of(part): key for key, part in _of_mmdet(context, _FLOAT32)}:
-        warn(f'{kind_of(wrapper)}: {", ".join(sorted(found))} of mmdet round boxes to the type of '
+    if keys := {kind_of(part): key for key, part in _of_mmdet(context, _FLOAT32)}:
+        warn(f'{kind_of(wrapper)}: {", ".join(sorted(keys))} of mmdet round boxes to the type of '
              'the maps, which in bfloat16 counts pixels beyond 512 by fours; mmvitlin has them in '
-             f"float32: type='mmvitlin.{min(found)}' and so on (such as {found[min(found)]})")
+             f"float32: type='mmvitlin.{min(keys)}' and so on (such as {keys[min(keys)]})")

@@ -305,11 +305,11 @@ def of_metrics(context: Context) -> None:
                 continue
             order = [name for name in categories(file) if name in classes]
             things = 'Panoptic' in kind_of(data[1])  # whose stuff has no boxes
-            wanted = list(classes[:len(order)] if things else classes)
-            if order and order != wanted:
-                absent = [name for name in wanted if name not in order]
+            expected = list(classes[:len(order)] if things else classes)
+            if order and order != expected:
+                absent = [name for name in expected if name not in order]
                 words = f"has no category '{absent[0]}'" if absent else \
-                    f'counts its categories otherwise: {misplaced(wanted, order)}'
+                    f'counts its categories otherwise: {misplaced(expected, order)}'
                 raise ConfigError(f'{key}.ann_file: {file} {words}, so boxes would get the names '
                                   f'of others; give the file that {loader} reads')
 

@@ -272,9 +272,9 @@ def _image_folders(context: Context) -> Iterator[tuple[str, dict, str, Path, str
                 raise ConfigError(f'{key}.{argument} is {suffix!r}, and a data set of mmseg takes '
                                   'one suffix; take a ConcatDataset of one for each')
             folder = Path(root, prefix.get(kind) or '')
-            wanted = kind == 'img_path' or any(is_kind(step, LABEL_STEPS)
-                                               for step in dataset.get('pipeline') or [])
-            if wanted and prefix.get(kind) is not None and suffix and folder.is_dir():
+            is_read = kind == 'img_path' or any(is_kind(step, LABEL_STEPS)
+                                                for step in dataset.get('pipeline') or [])
+            if is_read and prefix.get(kind) is not None and suffix and folder.is_dir():
                 yield key, dataset, kind, folder, suffix
 
 

@@ -122,11 +122,11 @@ def top_of_few(context: Context) -> None:
     """
     counts = [count for _, _, count in heads_of(context.model)]
     head = context.model.get('head')
-    asked = [(f'{key}.topk', metric) for loader in context.loaders
-             for key, metric in context.evaluators(loader) if kind_of(metric) == 'Accuracy']
+    accuracies = [(f'{key}.topk', metric) for loader in context.loaders
+                  for key, metric in context.evaluators(loader) if kind_of(metric) == 'Accuracy']
     if isinstance(head, dict) and head.get('cal_acc') and context.purpose == 'train':
-        asked.append(('model.head.topk', head))
-    for key, settings in asked:
+        accuracies.append(('model.head.topk', head))
+    for key, settings in accuracies:
         numbers = [k for k in as_list(settings.get('topk')) if isinstance(k, int)]
         if counts and numbers and max(numbers) > counts[0]:
             fewer = tuple(k for k in numbers if k < counts[0]) or (1, )

@@ -61,12 +61,12 @@ def alike(context: Context) -> None:
     for _, key, steps in context.pipelines(context.compared):
         flat = [inner for place, step in steps for inner in dicts_below(step, place)
                 if kind_of(inner[1])]
-        found = [(place, step) for place, step in flat if kind_of(step) == 'Normalize']
-        if not steps or not found and not all(of_library(step) for _, step in flat):
+        normalising = [(place, step) for place, step in flat if kind_of(step) == 'Normalize']
+        if not steps or not normalising and not all(of_library(step) for _, step in flat):
             continue
-        place, step = found[-1] if found else (f'{key}.pipeline', {})
+        place, step = normalising[-1] if normalising else (f'{key}.pipeline', {})
         values = tuple(str(list(as_list(step.get(name)))) for name in ('mean', 'std')) + (
-            step.get('to_rgb', True), ) if found else None
+            step.get('to_rgb', True), ) if normalising else None
         if first is None:
             first = place, values
         elif values != first[1]:

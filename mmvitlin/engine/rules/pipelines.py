@@ -153,12 +153,12 @@ def labelled(context: Context) -> None:
     if context.distils or 'decode_head' not in context.model:
         return
     for loader, key, steps in context.pipelines(context.loaders):
-        wanted = loader == 'train_dataloader' or any(
+        needed = loader == 'train_dataloader' or any(
             kind_of(metric) == 'IoUMetric' and not metric.get('format_only')
             for _, metric in context.evaluators(loader))
         flat = [part for place, step in steps for _, part in dicts_below(step, place)
                 if kind_of(part)]
-        if wanted and flat and all(of_library(step) for step in flat) and not any(
+        if needed and flat and all(of_library(step) for step in flat) and not any(
                 is_kind(step, LABEL_STEPS) or step.get('with_seg') for step in flat):
             raise ConfigError(f"{key}.pipeline has no step that reads labels; put dict(type="
                               "'mmvitlin.LoadSegLabels', num_classes=…) into it")

@@ -102,9 +102,9 @@ def _stray(leaf) -> str:
     if not labels or not suffix or not Path(labels).is_dir() \
             or sum(1 for _ in Path(labels).rglob(f'*{suffix}')) <= len(leaf):
         return ''
-    found = [file for kind, file, *_ in stray_files(leaf) if kind == 'label without image']
-    shown = f"{len(found)} label files of {labels} have no image, such as {', '.join(found[:3])}"
-    return shown if found else ''
+    files = [file for kind, file, *_ in stray_files(leaf) if kind == 'label without image']
+    shown = f"{len(files)} label files of {labels} have no image, such as {', '.join(files[:3])}"
+    return shown if files else ''
 
 
 def _refuse_without_objects(key: str, dataset) -> None:
@@ -233,5 +233,5 @@ def _sources(key: str, settings: dict, dataset) -> Iterator[str]:
     for name, folder in (prefix.items() if isinstance(prefix, dict) else [('', prefix)]):
         if folder and name in ('', 'img', 'img_path'):
             suffix = getattr(dataset, 'img_suffix', None)
-            wanted = f" that ends with img_suffix='{suffix}'" if suffix else ''
-            yield f'{folder} has no image{wanted}; {holdings(Path(folder))}'
+            ending = f" that ends with img_suffix='{suffix}'" if suffix else ''
+            yield f'{folder} has no image{ending}; {holdings(Path(folder))}'

@@ -103,8 +103,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         silent = default in (None, False, argparse.SUPPRESS, '') or default in ([], (), {})
         if silent or not action.option_strings or 'default' in text:
             return text
-        told = ' '.join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
-        return f"{text} (default: {told.replace('%', '%%')})".strip()
+        shown = ' '.join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
+        return f"{text} (default: {shown.replace('%', '%%')})".strip()
 
 
 class Parser(argparse.ArgumentParser):
@@ -129,5 +129,5 @@ def split_name(text: str, is_whole: Callable[[str], bool] = lambda text: False
         is_whole: Whether a text is a rest by itself, whatever it holds: a folder's own name may
             have an equals sign.
     """
-    name, found, rest = text.partition('=')
-    return (name, rest) if found and not is_whole(text) else (None, text)
+    name, mark, rest = text.partition('=')
+    return (name, rest) if mark and not is_whole(text) else (None, text)

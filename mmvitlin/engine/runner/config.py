@@ -102,10 +102,10 @@ def config_of_run(folder: str | Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    found = [*Path(folder).glob('*.py'), *Path(folder).glob('*/vis_data/config.py')]
-    if not found:
+    configs = [*Path(folder).glob('*.py'), *Path(folder).glob('*/vis_data/config.py')]
+    if not configs:
         raise ConfigError(f'no run left its config in {folder}')
-    return max(found, key=lambda path: path.stat().st_mtime_ns)
+    return max(configs, key=lambda path: path.stat().st_mtime_ns)
 
 
 _RUNNER = {  # what a Runner takes, and we, whether the config has it or not
@@ -153,13 +153,13 @@ def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
 
 def _variables(path: str) -> set[str]:
     """What a config and its bases speak of by name."""
-    found: set[str] = set()
+    names: set[str] = set()
     with suppress(ConfigError):  # its bases are computed
         for _, text in chain(path):
-            found |= {n.id for n in ast.walk(ast.parse(text))
+            names |= {n.id for n in ast.walk(ast.parse(text))
                       if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-            found |= set(re.findall(r'\b_base_\.(\w+)', text))
-    return found
+            names |= set(re.findall(r'\b_base_\.(\w+)', text))
+    return names
 
 
 def leaves(node, key: str = '') -> Iterator[tuple[str, object]]:
@@ -238,8 +238,8 @@ def _move_data(cfg: Config, root: str) -> None:
         roots.add(str(dataset['data_root'] or '').rstrip('/'))
         dataset['data_root'] = root
     for key in ('val_evaluator', 'test_evaluator'):
-        found = cfg.get(key) or []
-        for evaluator in found if isinstance(found, (list, tuple)) else [found]:
+        evaluators = cfg.get(key) or []
+        for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
             for name in ('ann_file', 'seg_prefix'):
                 value = evaluator.get(name)
                 old = next((r for r in sorted(roots - {''}, key=len, reverse=True)

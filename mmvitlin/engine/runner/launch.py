@@ -97,10 +97,10 @@ def refuse_other_sizes(error: Exception) -> None:
     Raises:
         ConfigError: the error is that images of a batch have different sizes.
     """
-    if found := re.search(r'stack expects each tensor to be equal size, but got (\[[\d, ]+\]) at '
+    if sizes := re.search(r'stack expects each tensor to be equal size, but got (\[[\d, ]+\]) at '
                           r'entry \d+ and (\[[\d, ]+\])', str(error)):
         raise ConfigError(
-            f'images of one batch have different sizes, {found[1]} and {found[2]} (channels, '
+            f'images of one batch have different sizes, {sizes[1]} and {sizes[2]} (channels, '
             'height, width); let train_dataloader.dataset.pipeline resize or crop them to one size'
             ) from error
 

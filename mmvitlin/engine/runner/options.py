@@ -194,9 +194,9 @@ def _pairs(inner: str, mark: str) -> dict:
         raise ValueError(f'a bracket or quote is not closed in {inner}')
     pairs = {}
     for part in parts if parts[-1] else parts[:-1]:
-        name, found, value = part.partition(mark)
+        name, separator, value = part.partition(mark)
         name = name.strip().strip('"\'')
-        if not found or not name:
+        if not separator or not name:
             raise ValueError(f"'{part}' is no key{mark}value")
         pairs[name] = _plain(_item(value.strip()))
     return pairs
@@ -224,8 +224,8 @@ class ConfigOptions(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         options = dict(getattr(namespace, self.dest, None) or {})
         for pair in values:
-            key, found, text = pair.partition('=')
-            if not found:
+            key, separator, text = pair.partition('=')
+            if not separator:
                 parser.error(f'{option_string} {pair}: give it as {pair}=VALUE')
             try:
                 options[key.strip()] = self.read(key.strip(), text)

@@ -34,10 +34,10 @@ def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
     cfg.launcher = launcher
     if resume or restarted:
         given = resume if isinstance(resume, str) else None
-        found = newest_readable(cfg.work_dir, since=since) if restarted or not given else None
-        found = found or given
-        if found:  # else it starts as the config says, from its load_from if it has one
-            cfg.resume, cfg.load_from = True, str(found)
+        checkpoint = newest_readable(cfg.work_dir, since=since) if restarted or not given else None
+        checkpoint = checkpoint or given
+        if checkpoint:  # else it starts as the config says, from its load_from if it has one
+            cfg.resume, cfg.load_from = True, str(checkpoint)
     if amp:
         _set_amp(cfg)
     _count_accumulation(cfg)

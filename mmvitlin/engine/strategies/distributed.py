@@ -21,12 +21,12 @@ def name_slurm_task() -> None:
     Raises:
         ConfigError: not started by ``srun``.
     """
-    asked = dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID')
-    if missing := [name for name in asked.values() if name not in os.environ]:
+    variables = dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID')
+    if missing := [name for name in variables.values() if name not in os.environ]:
         raise ConfigError(f'--launcher slurm needs {missing}, which srun sets; start it through '
                           'tools/slurm_train.sh, or use --launcher pytorch with torchrun')
-    for ours, theirs in asked.items():
-        os.environ.setdefault(ours, os.environ[theirs])
+    for variable, source in variables.items():
+        os.environ.setdefault(variable, os.environ[source])
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
         hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],

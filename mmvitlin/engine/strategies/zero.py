@@ -124,10 +124,10 @@ class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
         super().load_optim_state_dict(state_dict)
         usual = [p for group in self._usual_groups for p in group['params']]
         number = {id(p): n for n, p in enumerate(usual)}
-        told = {n: group for group in state_dict['param_groups'] for n in group['params']}
+        saved = {n: group for group in state_dict['param_groups'] for n in group['params']}
         for group, (part, entry, parameters) in zip(self.optim_wrapper.optimizer.param_groups,
                                                     self._parts(), strict=True):
-            first = told[number[id(parameters[0])]]
+            first = saved[number[id(parameters[0])]]
             group.update({k: v for k, v in first.items() if k in group and k != 'params'})
             for parameter in parameters:
                 for name, value in state_dict['state'].get(number[id(parameter)], {}).items():
@@ -162,13 +162,13 @@ def _merge(groups: list[dict]) -> list[dict]:
 
 def _gathered(parameter: Tensor, part: Tensor) -> Tensor:
     """What the processes hold of a parameter, or of its state, put together."""
-    found = part.new_zeros(parameter.numel())
+    whole = part.new_zeros(parameter.numel())
     if (place := parameter._hp_mapping) is not None:
         here, there = place.lp_fragment_address, place.hp_fragment_address
-        found[here.start:here.start + here.numel] = \
+        whole[here.start:here.start + here.numel] = \
             part.detach()[there.start:there.start + there.numel]
-    all_reduce(found)
-    return found.view_as(parameter)
+    all_reduce(whole)
+    return whole.view_as(parameter)
 
 
 def _keep(parameter: Tensor, value: Tensor, part: Tensor) -> None:

@@ -125,13 +125,13 @@ class InstanceMetric(CocoScores):
                 self.outfile_prefix = usual
         return values
 
-    def _by_category(self, kind: str, found: list[dict]) -> dict[str, float]:
+    def _by_category(self, kind: str, detections: list[dict]) -> dict[str, float]:
         truth = self._coco_api
         names = {c: truth.loadCats(c)[0]['name'] for c in self.cat_ids}
         if kind == 'segm':
-            for one in found:  # else its area would be the box's
-                one.pop('bbox', None)
-        measured = _BySize(truth, truth.loadRes(found) if found else COCO(), kind)
+            for detection in detections:  # else its area would be the box's
+                detection.pop('bbox', None)
+        measured = _BySize(truth, truth.loadRes(detections) if detections else COCO(), kind)
         measured.params.catIds, measured.params.imgIds = self.cat_ids, self.img_ids
         measured.params.iouThrs = np.array([0.5])
         measured.params.maxDets = [100]

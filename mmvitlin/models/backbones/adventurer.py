@@ -256,13 +256,13 @@ class Adventurer(ScannedBackbone):
                        layers: int | Sequence[int] = -1,
                        mask: Tensor | None = None) -> list[Tokens]:
         """See :meth:`TokenBackbone.forward_tokens`."""
-        wanted = self.layer_indices(layers)
-        streams, grid = self.forward_blocks(images, wanted, mask)
-        found = {}
-        for i in set(wanted):
+        indices = self.layer_indices(layers)
+        streams, grid = self.forward_blocks(images, indices, mask)
+        tokens = {}
+        for i in set(indices):
             x = self.norm_f(streams[i]) if i == self.num_layers - 1 else streams[i]
-            found[i] = Tokens(x[:, :-1], x[:, -1], grid)
-        return [found[i] for i in wanted]
+            tokens[i] = Tokens(x[:, :-1], x[:, -1], grid)
+        return [tokens[i] for i in indices]
 
     def forward_blocks(self, images: Tensor, layers: Sequence[int], mask: Tensor | None = None
                        ) -> tuple[dict[int, Tensor], tuple[int, int]]:
@@ -277,12 +277,12 @@ class Adventurer(ScannedBackbone):
             Layer → (B, L + 1, C), the class token last, no final norm; (h, w).
         """
         x, grid = self._embed(images, mask)
-        deepest, found = max(layers), {}
+        deepest, streams = max(layers), {}
         for i in range(deepest + 1):
             x = self.run_layer(i, x, grid)
             if i in layers:
-                found[i] = x.clone() if self._in_place(x) and i < deepest else x
-        return found, grid
+                streams[i] = x.clone() if self._in_place(x) and i < deepest else x
+        return streams, grid
 
     def _embed(self, images: Tensor, mask: Tensor | None = None
                ) -> tuple[Tensor, tuple[int, int]]:

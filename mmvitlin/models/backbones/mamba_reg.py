@@ -120,16 +120,16 @@ class MambaReg(ScannedBackbone):
                        layers: int | Sequence[int] = -1,
                        mask: Tensor | None = None) -> list[Tokens]:
         """See :meth:`TokenBackbone.forward_tokens`; ``cls`` is the mean of the registers."""
-        wanted = self.layer_indices(layers)
-        found, grid = self._run(images, wanted, mask)
-        return [Tokens(found[i][0], found[i][1].mean(1), grid) for i in wanted]
+        indices = self.layer_indices(layers)
+        outputs, grid = self._run(images, indices, mask)
+        return [Tokens(outputs[i][0], outputs[i][1].mean(1), grid) for i in indices]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) to a tuple over ``out_indices``, as ``out_type`` says."""
         if self.out_type != 'cls_token':
             return super().forward(images)
-        found, _ = self._run(images, self.out_indices, None)
-        return tuple(self.pool(found[i][1]) for i in self.out_indices)
+        outputs, _ = self._run(images, self.out_indices, None)
+        return tuple(self.pool(outputs[i][1]) for i in self.out_indices)
 
     def pool(self, registers: Tensor) -> Tensor:
         """Registers (B, R, C) of the last layer to what a classifier takes, (B, pooled_dims)."""
@@ -152,11 +152,11 @@ class MambaReg(ScannedBackbone):
         order = torch.arange(patches.shape[1], device=x.device)
         kept = order + (order // each).clamp(max=count) if each else order + count
         places = torch.arange(count, device=x.device) * (each + 1) + each
-        found = {}
+        outputs = {}
         for i, layer in enumerate(self.layers[:max(layers) + 1]):
             again = self.with_cp and self.training
             x = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
             if i in layers:
                 y = self.norm_f(x) if i == self.num_layers - 1 else x
-                found[i] = y.index_select(1, kept), y.index_select(1, places)
-        return found, grid
+                outputs[i] = y.index_select(1, kept), y.index_select(1, places)
+        return outputs, grid

@@ -67,11 +67,11 @@ class TimmBackbone(TokenBackbone):
         size = {} if img_size is None else dict(
             img_size=(img_size, ) * 2 if isinstance(img_size, int) else tuple(img_size))
         self.img_size = size.get('img_size')
-        told = dict(num_classes=0, **size, **(model_kwargs or {}))
+        options = dict(num_classes=0, **size, **(model_kwargs or {}))
         if timm.is_model(model_name.split('.')[0]):
-            self.net = create(model_name, pretrained, **told)
+            self.net = create(model_name, pretrained, **options)
         else:
-            self.net = _class_of_timm(model_name)(**told)
+            self.net = _class_of_timm(model_name)(**options)
         if not hasattr(self.net, 'forward_intermediates') or not getattr(
                 self.net, 'feature_info', None):
             raise TypeError(f"timm's {model_name} gives no intermediate features "
@@ -113,13 +113,13 @@ class TimmBackbone(TokenBackbone):
     def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if any(k.startswith('net.') for k in state):
             return state
-        found = {}
+        renamed = {}
         for key, value in weights_filter(self.net)(state, self.net).items():
             if key.startswith('head.norm.') and not isinstance(self.final_norm, nn.Identity):
-                found[key.replace('head.norm', 'final_norm')] = value
+                renamed[key.replace('head.norm', 'final_norm')] = value
             elif key.split('.')[0] not in _HEADS:
-                found[f'net.{key}'] = value
-        return found
+                renamed[f'net.{key}'] = value
+        return renamed
 
     def init_weights(self) -> None:
         """timm has drawn or loaded the weights; only a checkpoint of ours is loaded over them."""
@@ -133,11 +133,11 @@ class TimmBackbone(TokenBackbone):
         return max(self._stem().patch_size)  # of networks of equal width, by their patches
 
     def _stem(self) -> nn.Module:
-        found = [getattr(self.net, name) for name in _STEMS if hasattr(self.net, name)]
-        if not found:
+        stems = [getattr(self.net, name) for name in _STEMS if hasattr(self.net, name)]
+        if not stems:
             raise TypeError(f'{type(self.net).__name__} has no stem of its own, so patches cannot '
                             'be masked; set mask_ratio=0 and objectives.mask=None')
-        return found[0]
+        return stems[0]
 
     def blocks(self) -> nn.ModuleList:
         """The layers, in order."""
@@ -193,7 +193,7 @@ class TimmBackbone(TokenBackbone):
                 not fit.
             RuntimeError: a mask, and :meth:`enable_masking` was not called.
         """
-        asked = self.layer_indices(layers)
+        indices = self.layer_indices(layers)
         images = pad_to_patches(images, (self.patch_size, ) * 2)
         if self.img_size is not None and tuple(images.shape[-2:]) != self.img_size:
             raise ValueError(
@@ -204,7 +204,7 @@ class TimmBackbone(TokenBackbone):
         if mask is not None:
             self.check_mask(mask, len(images), math.prod(grid))
         with self._masked(mask.unflatten(1, grid)) if mask is not None else nullcontext():
-            maps = self.feature_maps(images, asked)
+            maps = self.feature_maps(images, indices)
         return [self._tokens(features, grid) for features in maps]
 
     def feature_maps(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
@@ -217,11 +217,11 @@ class TimmBackbone(TokenBackbone):
         order = sorted(set(layers))
         last, maps = self.net.forward_intermediates(images, indices=order, norm=False,
                                                     output_fmt='NCHW')
-        found = dict(zip(order, maps, strict=True))
-        if self.num_layers - 1 in found:  # after the final norm, in timm's own layout
-            found[self.num_layers - 1] = self.final_norm(
-                _as_map(last, found[self.num_layers - 1], self.embed_dims))
-        return [found[n] for n in layers]
+        by_layer = dict(zip(order, maps, strict=True))
+        if self.num_layers - 1 in by_layer:  # after the final norm, in timm's own layout
+            by_layer[self.num_layers - 1] = self.final_norm(
+                _as_map(last, by_layer[self.num_layers - 1], self.embed_dims))
+        return [by_layer[n] for n in layers]
 
     @staticmethod
     def _tokens(features: Tensor, grid: tuple[int, int]) -> Tokens:

@@ -164,10 +164,10 @@ class TimmViT(TokenBackbone):
             CheckpointError: the networks differ in width, depth or family, or in what they compute
                 with weights of one shape.
         """
-        theirs = other.describe()
+        description = other.describe()
         source = f'the {type(other).__name__} it inherits from'
-        self._refuse_other_form(theirs['form'], source)
-        state = with_description(other.state_dict(), theirs)
+        self._refuse_other_form(description['form'], source)
+        state = with_description(other.state_dict(), description)
         return fit_state_dict(self, self._from_any_layout(state), source)
 
     def describe(self) -> dict:
@@ -193,13 +193,13 @@ class TimmViT(TokenBackbone):
         self._refuse_other_form(description.get('form'), source)
         refuse_other_attention(description, self.describe(), source)
 
-    def _refuse_other_form(self, theirs: dict | None, source: str) -> None:
+    def _refuse_other_form(self, form: dict | None, source: str) -> None:
         """Raises CheckpointError where weights of one shape would compute something else."""
-        ours = self.describe()['form']
-        differing = {k: v for k, v in (theirs or {}).items() if k in ours and ours[k] != v}
+        own = self.describe()['form']
+        differing = {k: v for k, v in (form or {}).items() if k in own and own[k] != v}
         if differing:
             raise CheckpointError(f'{source} has {differing}, this network '
-                                  f'{ {k: ours[k] for k in differing} }; take the same model_name '
+                                  f'{ {k: own[k] for k in differing} }; take the same model_name '
                                   'and model_kwargs')
 
     def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -256,18 +256,18 @@ class TimmViT(TokenBackbone):
                        layers: int | Sequence[int] = -1,
                        mask: Tensor | None = None) -> list[Tokens]:
         """See :meth:`TokenBackbone.forward_tokens`."""
-        wanted = self.layer_indices(layers)
+        indices = self.layer_indices(layers)
         vit = self.vit
         x, rope, grid = self._embed(images, mask)
-        found = {}
-        for i in range(max(wanted) + 1):
+        tokens = {}
+        for i in range(max(indices) + 1):
             x = self.run_layer(i, x, grid, rope)
-            if i in wanted:
+            if i in indices:
                 last = i == self.num_layers - 1
                 y = vit.norm(x) if last else x.clone() if infers_on_cpu(images) else x
-                found[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
-                                  grid)
-        return [found[i] for i in wanted]
+                tokens[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
+                                   grid)
+        return [tokens[i] for i in indices]
 
     def _embed(self, images: Tensor, mask: Tensor | None = None
                ) -> tuple[Tensor, Tensor | None, tuple[int, int]]:

@@ -173,7 +173,7 @@ class EoMTHead(EoMTBase):
     def predict(self, x: Sequence[TokenStream], batch_img_metas: Sequence[dict], test_cfg: dict
                 ) -> Tensor:
         """Scores (B, num_classes, H, W) at the size of the padded image."""
-        classes, masks = (found[-1] for found in self(x))
+        classes, masks = (layers[-1] for layers in self(x))
         size = batch_img_metas[0].get('pad_shape', batch_img_metas[0]['img_shape'])
         return class_scores(classes, masks, size[:2])
 
@@ -236,6 +236,6 @@ class EoMTPanopticHead(EoMTBase):
     def predict(self, x: Sequence[TokenStream], batch_data_samples: Sequence
                 ) -> tuple[Tensor, Tensor]:
         """Class logits (B, Q, classes + 1) and mask logits (B, Q, H, W) at the batch's size."""
-        classes, masks = (found[-1] for found in self(x))
+        classes, masks = (layers[-1] for layers in self(x))
         size = batch_data_samples[0].metainfo['batch_input_shape']
         return classes, F.interpolate(masks, tuple(size), mode='bilinear', align_corners=False)

@@ -74,22 +74,22 @@ class AttentionAlignment(BaseDistiller):
         if not self.teacher.plain:
             raise ValueError('attention alignment looks into the running teacher: precision, '
                              'compiled, cache and scale are not for it')
-        student, twin = self.backbone, self.teacher.network
-        if not isinstance(student, TimmViT) or not isinstance(twin, TimmViT):
+        student, network = self.backbone, self.teacher.network
+        if not isinstance(student, TimmViT) or not isinstance(network, TimmViT):
             raise TypeError('attention alignment is between two mmvitlin.TimmViT, got '
-                            f'{type(student).__name__} and {type(twin).__name__}')
-        if (student.num_layers, student.embed_dims) != (twin.num_layers, twin.embed_dims):
+                            f'{type(student).__name__} and {type(network).__name__}')
+        if (student.num_layers, student.embed_dims) != (network.num_layers, network.embed_dims):
             raise ValueError(f'the student has {student.num_layers} layers of '
-                             f'{student.embed_dims} channels, the teacher {twin.num_layers} of '
-                             f'{twin.embed_dims}; attention alignment needs the same network')
+                             f'{student.embed_dims} channels, the teacher {network.num_layers} of '
+                             f'{network.embed_dims}; attention alignment needs the same network')
         self.replaced_layers = [i for i, block in enumerate(student.blocks())
                                 if getattr(block.attn, 'ADDED', ())]
         if not self.replaced_layers:
             raise ValueError("no layer of the student is linear or recurrent; set backbone."
                              "attention='linear' or 'mamba2'")
-        if other := [i for i in self.replaced_layers if twin.attention[i] != 'softmax']:
-            raise ValueError(f'layers {other} of the teacher are {twin.attention[other[0]]} too; '
-                             'it must be softmax where the student is not')
+        if other := [i for i in self.replaced_layers if network.attention[i] != 'softmax']:
+            raise ValueError(f'layers {other} of the teacher are {network.attention[other[0]]} too'
+                             '; it must be softmax where the student is not')
         self._freeze_all_but(trained)
 
     def _freeze_all_but(self, trained: Sequence[str]) -> None:
@@ -99,9 +99,9 @@ class AttentionAlignment(BaseDistiller):
         for layer in self.replaced_layers:
             attn = self.backbone.vit.blocks[layer].attn
             names = dict(qkv=attn.QKV, added=attn.ADDED, proj=('proj', ))
-            wanted = {name for part in trained for name in names[part]}
+            trainable = {name for part in trained for name in names[part]}
             for name, parameter in attn.named_parameters():
-                parameter.requires_grad_(name.split('.')[0] in wanted)
+                parameter.requires_grad_(name.split('.')[0] in trainable)
         if not any(p.requires_grad for p in self.backbone.parameters()):
             raise ValueError(f'trained={tuple(trained)} leaves nothing to train in attention with '
                              'linear_cfg or mamba2_cfg of the backbone; choose from '
@@ -145,11 +145,11 @@ class AttentionAlignment(BaseDistiller):
         return _GradientAtOnce.apply(loss, min(target.numel(), 2**16), *trained)
 
     @contextmanager
-    def _listening(self, heard: Callable[[int, tuple, dict, Tensor], None]):
-        """Call ``heard`` with the input and output of each of the teacher's attentions."""
+    def _listening(self, callback: Callable[[int, tuple, dict, Tensor], None]):
+        """Call ``callback`` with the input and output of each of the teacher's attentions."""
         handles = [
             self.teacher.network.vit.blocks[layer].attn.register_forward_hook(
-                lambda _, args, kwargs, output, layer=layer: heard(layer, args, kwargs, output),
+                lambda _, args, kwargs, output, layer=layer: callback(layer, args, kwargs, output),
                 with_kwargs=True) for layer in self.replaced_layers
         ]
         try:

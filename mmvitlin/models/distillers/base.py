@@ -72,12 +72,12 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
             raise TypeError(
                 f'a {type(student).__name__} cannot inherit the weights of a '
                 f'{type(teacher).__name__}: both must be mmvitlin.TimmViT; set inherit=False')
-        theirs, ours = self.teacher.normalisation, self.normalisation
-        if theirs and ours and theirs.differences(ours):
-            wanted = theirs.to_meta()
+        of_teacher, own = self.teacher.normalisation, self.normalisation
+        if of_teacher and own and of_teacher.differences(own):
+            values = of_teacher.to_meta()
             raise ValueError('the student inherits weights that were trained with another '
-                             f"normalisation: set data_preprocessor.mean={wanted['mean']} and "
-                             f"std={wanted['std']}")
+                             f"normalisation: set data_preprocessor.mean={values['mean']} and "
+                             f"std={values['std']}")
         student.inherit(teacher)
 
     def teacher_tokens(self, images: Tensor, layers, grid) -> list[Tokens]:

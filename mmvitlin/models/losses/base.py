@@ -98,12 +98,12 @@ class Objective(nn.Module, metaclass=ABCMeta):
         Raises:
             ConfigError: a layer is not there.
         """
-        asked = self._layers[side]
-        if asked is None and side == 'teacher':
-            asked = self._layers['student']
-        if asked is None:
+        chosen = self._layers[side]
+        if chosen is None and side == 'teacher':
+            chosen = self._layers['student']
+        if chosen is None:
             return self.default_layers(depth)
-        return tuple(_layer_index(layer, depth, side) for layer in asked)
+        return tuple(_layer_index(layer, depth, side) for layer in chosen)
 
     def connect(self, student_dims: Sequence[int], teacher_dims: Sequence[int]) -> None:
         """Build what depends on the widths of the layers that are read, in their order.

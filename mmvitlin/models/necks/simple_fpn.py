@@ -89,13 +89,13 @@ class SimpleFPN(BaseModule):
                              f'{len(self.levels)} maps, got {len(maps)}; set out_indices of '
                              'the backbone')
         maps = list(maps) * (len(self.levels) if len(maps) == 1 else 1)
-        made = iter(self._laid_out(level(x)) for level, x in zip(self.levels, maps, strict=True))
-        found: dict[int, Tensor] = {}
+        levels = iter(self._laid_out(level(x)) for level, x in zip(self.levels, maps, strict=True))
+        pyramid: dict[int, Tensor] = {}
         for stride in self.strides:
             half = self.halves.get(stride)
-            found[stride] = next(made) if half is None else self._laid_out(
-                found[half][..., ::2, ::2])
-        return tuple(found.values())
+            pyramid[stride] = next(levels) if half is None else self._laid_out(
+                pyramid[half][..., ::2, ::2])
+        return tuple(pyramid.values())
 
     def _laid_out(self, level: Tensor) -> Tensor:
         if self.contiguous or not level.is_cuda:

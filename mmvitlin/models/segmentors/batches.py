@@ -55,7 +55,7 @@ class SegPreprocessor(SegDataPreProcessor):
         if maps[0].shape[-2:] != sides:
             return False
         if self.size is not None:
-            return all(have >= want for have, want in zip(sides, self.size[-2:], strict=True))
+            return all(a >= b for a, b in zip(sides, self.size[-2:], strict=True))
         return not any(side % (self.size_divisor or 1) for side in sides)
 
     def _together(self, tensors: Sequence[Tensor]) -> Tensor:

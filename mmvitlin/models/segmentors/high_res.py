@@ -76,8 +76,8 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         if data_samples is None:
             data_samples = [SegDataSample() for _ in sources]
         for sample, source in zip(data_samples, sources, strict=True):
-            found = self.decide([source])
-            sample.set_data({k: PixelData(data=v) for k, v in found.items()})
+            decided = self.decide([source])
+            sample.set_data({k: PixelData(data=v) for k, v in decided.items()})
         return data_samples
 
     def row_sources(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None,
@@ -95,13 +95,14 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         if self.test_cfg.get('mode', 'whole') == 'whole':
             first = metas[0]
             target = tuple(first.get('pad_shape', first['img_shape']))[:2]
-            found = self._coarse(inputs, metas, target)
+            sources = self._coarse(inputs, metas, target)
         else:
-            found = [self._windows(inputs[i:i + 1], metas[i:i + 1], keep)
-                     for i in range(len(inputs))]
+            sources = [self._windows(inputs[i:i + 1], metas[i:i + 1], keep)
+                       for i in range(len(inputs))]
         if data_samples is None:
-            return found
-        return [self._as_original(source, meta) for source, meta in zip(found, metas, strict=True)]
+            return sources
+        return [self._as_original(source, meta)
+                for source, meta in zip(sources, metas, strict=True)]
 
     def _coarse(self, inputs: Tensor, metas: Sequence[dict], size: Sequence[int]
                 ) -> list[RowSource]:
@@ -154,12 +155,12 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         small = torch.uint8 if classes <= 255 else torch.int16
         label_type = small if self.test_cfg.get('compact_labels') else torch.int64
         top, everything = self.test_cfg.get('top_k', 0), self.test_cfg.get('probabilities', False)
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
 
         def put(name: str, a: int, b: int, values: Tensor, kind: torch.dtype) -> None:
-            if name not in found:
-                found[name] = values.new_empty(len(values), height, width, dtype=kind)
-            found[name][:, a:b] = values
+            if name not in outputs:
+                outputs[name] = values.new_empty(len(values), height, width, dtype=kind)
+            outputs[name][:, a:b] = values
 
         merged = len(sources) > 1
         cost = max(source.cost() for source in sources)
@@ -185,7 +186,7 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
                 put('top_classes', a, b, indices, small)
             if everything:
                 put('class_probs', a, b, scores, torch.float16)
-        return found
+        return outputs
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         return scores.softmax(0) if self.out_channels > 1 else scores.sigmoid()

@@ -76,9 +76,9 @@ class FeatureCache:
     def _open(self, network: nn.Module) -> None:
         # weights do not tell activations, heads or windows
         describe = getattr(network, 'describe', dict)
-        told = (repr(network), torch.__version__, timm.__version__, mmvitlin.__version__,
-                describe(), [_settings(module) for module in network.modules()])
-        self._folder = self.root / _digest(network.state_dict(), repr(told), 12).hexdigest()
+        identity = (repr(network), torch.__version__, timm.__version__, mmvitlin.__version__,
+                    describe(), [_settings(module) for module in network.modules()])
+        self._folder = self.root / _digest(network.state_dict(), repr(identity), 12).hexdigest()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._size = 0.
         for path in self.root.rglob('*.safetensors'):
@@ -142,8 +142,8 @@ def _settings(module: nn.Module) -> dict[str, bool | int | float | str]:
             if isinstance(v, (bool, int, float, str)) and not k.startswith('_') and k != 'training'}
 
 
-def _digest(tensors: dict[str, Tensor], told: str, size: int) -> hashlib.blake2b:
-    digest = hashlib.blake2b(told.encode(), digest_size=size)
+def _digest(tensors: dict[str, Tensor], text: str, size: int) -> hashlib.blake2b:
+    digest = hashlib.blake2b(text.encode(), digest_size=size)
     for name, value in sorted(tensors.items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(_bytes(value))

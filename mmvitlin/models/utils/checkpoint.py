@@ -192,8 +192,8 @@ def _read(path: str | Path) -> tuple[dict, dict]:
         if not file.is_file() or file.name == 'last_checkpoint':
             raise FileNotFoundError(why_absent(file))
         if file.suffix == '.safetensors':
-            tensors, said = read_safetensors(file)
-            return tensors, _meta_of_text(said.get('mmvitlin', '{}'), path)
+            tensors, metadata = read_safetensors(file)
+            return tensors, _meta_of_text(metadata.get('mmvitlin', '{}'), path)
         if file.suffix == '.onnx':
             return read_onnx(file), {}
         content = safe_torch_load(file)

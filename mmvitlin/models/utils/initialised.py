@@ -22,14 +22,14 @@ def pretrained(module: nn.Module, key: str = 'model') -> Iterator[tuple[str, nn.
 
     What lies below such a module is left out: it is loaded first, and may be loaded over.
     """
-    found: list[str] = []
+    prefixes: list[str] = []
     for name, part in module.named_modules():
         given = getattr(part, 'init_cfg', None)
         cfgs = given if isinstance(given, (list, tuple)) else [given]
         files = [cfg['checkpoint'] for cfg in cfgs if isinstance(cfg, dict)
                  and str(cfg.get('type')).startswith('Pretrained') and cfg.get('checkpoint')]
-        if files and not any(name.startswith(outer) for outer in found):
-            found.append(f'{name}.' if name else '')
+        if files and not any(name.startswith(outer) for outer in prefixes):
+            prefixes.append(f'{name}.' if name else '')
             yield f'{key}.{name}' if name else key, part, str(files[-1])
 
 

@@ -76,23 +76,24 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if kind is None:
         return dict(state)
     _, start, parts, rest = _LAYOUTS[kind]
-    found: dict[str, Tensor] = {}
+    mapped: dict[str, Tensor] = {}
     for key, value in _without_tower(state).items():
         block = re.match(start, key)
         tail = key[block.end():] if block else key
         renamed = _rename(tail, parts if block else rest)
         if renamed is not None:
-            found[f'blocks.{block[1]}.{renamed}' if block else renamed] = value
-    for name in [n for n in found if '.attn.q.' in n]:
-        q, k, v = (found.pop(name.replace('.attn.q.', f'.attn.{p}.')) for p in 'qkv')
-        found[name.replace('.attn.q.', '.attn.qkv.')] = torch.cat([q, k, v])
-    if kind == 'Hugging Face DINOv2' and 'cls_token' in found:  # timm tells DINOv2 by its mask
-        found.setdefault('mask_token', torch.zeros_like(found['cls_token']))  # not in an ONNX file
+            mapped[f'blocks.{block[1]}.{renamed}' if block else renamed] = value
+    for name in [n for n in mapped if '.attn.q.' in n]:
+        q, k, v = (mapped.pop(name.replace('.attn.q.', f'.attn.{p}.')) for p in 'qkv')
+        mapped[name.replace('.attn.q.', '.attn.qkv.')] = torch.cat([q, k, v])
+    if kind == 'Hugging Face DINOv2' and 'cls_token' in mapped:
+        # timm recognises DINOv2 by its mask token, which an ONNX file lacks
+        mapped.setdefault('mask_token', torch.zeros_like(mapped['cls_token']))
     for name in ('cls_token', 'pos_embed'):
-        if name in found:
-            width = found[name].shape[-1]
-            found[name] = found[name].reshape(1, -1, width)
-    return found
+        if name in mapped:
+            width = mapped[name].shape[-1]
+            mapped[name] = mapped[name].reshape(1, -1, width)
+    return mapped
 
 
 def _without_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -102,7 +103,7 @@ def _without_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rename(key: str, names: Mapping[str, str]) -> str | None:
-    for theirs in sorted(names, key=len, reverse=True):
-        if key == theirs or key.startswith(f'{theirs}.'):
-            return names[theirs] + key[len(theirs):]
+    for name in sorted(names, key=len, reverse=True):
+        if key == name or key.startswith(f'{name}.'):
+            return names[name] + key[len(name):]
     return None

@@ -63,14 +63,14 @@ def conv_patches(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     (batch, channels, height, width), (kh, kw) = images.shape, kernel
     rows, columns = height // kh, width // kw
     step = max(_STRIP_NUMBERS // max(batch * channels * kh * width, 1), 1)
-    found, flat = None, weight.flatten(1)
+    out, flat = None, weight.flatten(1)
     for at in range(0, rows, step):
         strip = images[:, :, at * kh:(at + step) * kh].unflatten(2, (-1, kh)).unflatten(4, (-1, kw))
         part = linear(strip.permute(0, 2, 4, 1, 3, 5).flatten(3), flat, bias)  # B r w N
-        if found is None:
-            found = part.new_empty(batch, rows, columns, len(weight))
-        found[:, at:at + step] = part
-    return found.permute(0, 3, 1, 2)
+        if out is None:
+            out = part.new_empty(batch, rows, columns, len(weight))
+        out[:, at:at + step] = part
+    return out.permute(0, 3, 1, 2)
 
 
 class FastLinear(TorchFunctionMode):
