@@ -329,9 +329,9 @@ class Inferencer(metaclass=ABCMeta):
 
     def _refuse_beyond(self, name: str, size: tuple[int, int], needed: float, device: torch.device
                        ) -> None:
-        there = free_mebibytes(device)
-        if needed > there:
+        available = free_mebibytes(device)
+        if needed > available:
             raise ConfigError(
                 f'{name}: {size[0]}x{size[1]} pixels need about {needed / 1024:.1f} GiB, and '
-                f'{there / 1024:.1f} GiB are free; let the network see less (scale=0.5, --scale '
-                f'0.5){self.other_remedy}')
+                f'{available / 1024:.1f} GiB are free; let the network see less (scale=0.5, '
+                f'--scale 0.5){self.other_remedy}')

@@ -71,13 +71,13 @@ def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int
         Pixels of the sizes that were measured, and MiB for each.
     """
     run(64)  # what is loaded only once
-    pixels, peaks, held = [], [], 0.
+    pixels, peaks, resident = [], [], 0.
     start = psutil.Process().memory_info().rss
     for side in sides:
         if peaks and 2 * peaks[-1] * side**2 / pixels[-1] > free_mebibytes(device):
             break
         if device.type == 'cpu':
-            held = (psutil.Process().memory_info().rss - start) / 2**20
+            resident = (psutil.Process().memory_info().rss - start) / 2**20
         try:
             peak = peak_memory(partial(run, side), device)
         except Exception as error:
@@ -85,7 +85,7 @@ def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int
                 raise
             break
         pixels.append(side**2)
-        peaks.append(max(held, 0.) + peak)
+        peaks.append(max(resident, 0.) + peak)
     return pixels, peaks
 
 

@@ -38,8 +38,8 @@ class SideBySide:
     def resized(image: np.ndarray, width: int) -> np.ndarray:
         """The image, (H, W, 3) RGB, at a width in pixels."""
         height = max(round(image.shape[0] * width / image.shape[1]), 1)
-        how = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
-        return cv2.resize(image, (int(width), height), interpolation=how)
+        interpolation = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
+        return cv2.resize(image, (int(width), height), interpolation=interpolation)
 
     def segment(self, name: str, image: np.ndarray, width: int) -> tuple[np.ndarray, dict]:
         """The image with a network's classes over it, and what that took.
@@ -63,13 +63,13 @@ class SideBySide:
         start = time.perf_counter()
         result = infer.result(name, image=image, labels=run(), classes=infer.classes,
                               palette=infer.palette)
-        spent = time.perf_counter() - start
+        seconds = time.perf_counter() - start
         counts = np.bincount(result.labels.ravel(), minlength=len(infer.classes))
         shares = {str(infer.classes[n]): 100 * counts[n] / counts.sum()
                   for n in np.argsort(-counts) if counts[n]}
         height, width = data['inputs'].shape[-2:]
         return self.shown(result.overlay(0.6)), dict(
-            ms=1e3 * spent, peak_mib=peak, size=f'{height}×{width}', classes=shares)
+            ms=1e3 * seconds, peak_mib=peak, size=f'{height}×{width}', classes=shares)
 
     def similarity(self, name: str, image: np.ndarray, width: int, at: tuple[float, float]
                    ) -> np.ndarray:

@@ -89,8 +89,8 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
         for axis in axes.flat[len(looks.ways):]:
             axis.remove()
         for way, axis in zip(looks.ways, axes.flat, strict=False):
-            here = {n: rows for n, rows in lines.items() if looks.split(n)[1] == way}
-            _against_tokens(axis, here, key, looks)
+            shown = {n: rows for n, rows in lines.items() if looks.split(n)[1] == way}
+            _against_tokens(axis, shown, key, looks)
             if key == 'ms':
                 _mark_crossovers(axis, lines, [p for p in pairs if p['setting'] == way])
             axis.set(title=looks.short[way])

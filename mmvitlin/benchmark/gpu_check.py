@@ -130,8 +130,8 @@ def kernels(device: str, sizes: Sizes, tell: Tell) -> None:
 def side_by_side(calls: dict[str, Callable[[], object]], device: str, sizes: Sizes) -> dict:
     """Medians in milliseconds of the calls that run, in turn, and the reasons of the others."""
     reasons = {n: r for n, c in calls.items() if isinstance(r := tried(c), str)}
-    able = {n: c for n, c in calls.items() if n not in reasons}
-    times = time_interleaved(able, device, 2, sizes.rounds, sizes.seconds)
+    runnable = {n: c for n, c in calls.items() if n not in reasons}
+    times = time_interleaved(runnable, device, 2, sizes.rounds, sizes.seconds)
     return {**{n: row['median'] for n, row in times.items()}, **reasons}
 
 
@@ -236,14 +236,14 @@ def training_step(device: str, sizes: Sizes, tell: Tell) -> None:
         if device == 'cuda':
             torch.cuda.synchronize()
     attribute = 'self_device_time_total' if device == 'cuda' else 'self_cpu_time_total'
-    spent = {e.key: getattr(e, attribute) for e in profiler.key_averages()
-             if device != 'cuda' or e.key.startswith(('aten::', 'mmvitlin::', 'Optimizer'))}
-    whole = sum(spent.values())
+    kernel_times = {e.key: getattr(e, attribute) for e in profiler.key_averages()
+                    if device != 'cuda' or e.key.startswith(('aten::', 'mmvitlin::', 'Optimizer'))}
+    whole = sum(kernel_times.values())
     if device == 'cuda':  # kernels, whoever launched them
         whole = sum(e.self_device_time_total for e in profiler.key_averages()
                     if str(e.device_type).endswith('CUDA'))
-    share = sum(spent.get(name, 0) for name in PRODUCTS) / max(whole, 1e-9)
-    largest = dict(sorted(spent.items(), key=lambda item: -item[1])[:15])
+    share = sum(kernel_times.get(name, 0) for name in PRODUCTS) / max(whole, 1e-9)
+    largest = dict(sorted(kernel_times.items(), key=lambda item: -item[1])[:15])
     tell('share of products', dict(
         share=round(share, 3), target=SHARE, met=share >= SHARE,
         microseconds={name: round(value) for name, value in largest.items()}))

@@ -196,12 +196,12 @@ def _measure_cell(grid: Grid, cell: dict, pending: list[tuple[Subject, bool]], r
             row = dict(status=problem)
         alone.append((subject, compiled, row))
         yield subject, compiled, row
-    able = [(s, c, row) for s, c, row in alone if row['status'] == PENDING]
-    if not able:
+    runnable = [(s, c, row) for s, c, row in alone if row['status'] == PENDING]
+    if not runnable:
         return
-    limit = 120 + len(able) * (60 + 12 * grid.time_limit) + grid.seconds
-    times = _times(grid, cell, [(s, c) for s, c, _ in able], limit)
-    for n, (subject, compiled, row) in enumerate(able):
+    limit = 120 + len(runnable) * (60 + 12 * grid.time_limit) + grid.seconds
+    times = _times(grid, cell, [(s, c) for s, c, _ in runnable], limit)
+    for n, (subject, compiled, row) in enumerate(runnable):
         if together := 'ms' in times:
             ms, load = times['ms'][n], times['load']
         else:  # together they do not fit; alone they did
@@ -210,7 +210,7 @@ def _measure_cell(grid: Grid, cell: dict, pending: list[tuple[Subject, bool]], r
                 yield subject, compiled, dict(row, status=single['status'])
                 continue
             ms, load = single['ms'][0], single['load']
-        yield subject, compiled, with_time(row, cell, ms, together and len(able) > 1, load)
+        yield subject, compiled, with_time(row, cell, ms, together and len(runnable) > 1, load)
 
 
 def _write_file(grid: Grid, cell: dict, subject: Subject, digest: str) -> str | None:

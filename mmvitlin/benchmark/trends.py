@@ -76,11 +76,11 @@ def pairs(lines: dict[str, list[dict]]) -> list[dict]:
     faster, lines = [], {name: undisturbed(rows) for name, rows in lines.items()}
     for a, b in itertools.permutations(lines, 2):
         (first, *setting), (second, *other) = a.split(' · '), b.split(' · ')
-        there = {r['shape']: r['ms'] for r in lines[b]}
-        common = [r for r in lines[a] if r['shape'] in there]
+        by_shape = {r['shape']: r['ms'] for r in lines[b]}
+        common = [r for r in lines[a] if r['shape'] in by_shape]
         if setting != other or not common:
             continue
-        stands = [standing(r['ms'], there[r['shape']]) for r in common]
+        stands = [standing(r['ms'], by_shape[r['shape']]) for r in common]
         behind = max((n for n, stand in enumerate(stands) if stand != 1), default=-1)
         if behind == len(common) - 1:
             continue
@@ -117,14 +117,14 @@ def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
                 changes.append(dict(key=key, old=before['status'], new=row['status'], ratio=None))
             continue
         a, b = before['ms'], row['ms']
-        apart = max(b['p10'] - a['p90'], a['p10'] - b['p90']) > margin * a['median']
-        if apart and len(undisturbed([before, row])) == 2:
+        differ = max(b['p10'] - a['p90'], a['p10'] - b['p90']) > margin * a['median']
+        if differ and len(undisturbed([before, row])) == 2:
             changes.append(dict(key=key, old=a['median'], new=b['median'],
                                 ratio=round(b['median'] / a['median'], 3)))
-        held, holds = before.get('peak_mib'), row.get('peak_mib')
-        if held and holds and abs(holds - held) > 0.1 * held:
-            changes.append(dict(key=f'{key}, peak MiB', old=held, new=holds,
-                                ratio=round(holds / held, 3)))
+        old_peak, new_peak = before.get('peak_mib'), row.get('peak_mib')
+        if old_peak and new_peak and abs(new_peak - old_peak) > 0.1 * old_peak:
+            changes.append(dict(key=f'{key}, peak MiB', old=old_peak, new=new_peak,
+                                ratio=round(new_peak / old_peak, 3)))
     return changes
 
 

@@ -166,19 +166,19 @@ class CheckedFile:
         root = Path(folder or '.')
         if not self.check_files or '://' in str(root):
             return
-        there: dict[Path, set[str]] = {}
-        lost = []
+        listings: dict[Path, set[str]] = {}
+        absent = []
         for name, number in names:
             path = root / name
-            if path.parent not in there:
-                there[path.parent] = ({p.name for p in path.parent.iterdir()}
-                                      if path.parent.is_dir() else set())
-            if path.name not in there[path.parent]:
-                lost.append(f'{name} (id {number})')
-        if lost:
-            raise ConfigError(f'{self.ann_file} lists {len(names)} {what}, {len(lost)} of which '
-                              f'are not in {root}: {some(lost)}. Put them there, or take them out '
-                              'of the file')
+            if path.parent not in listings:
+                listings[path.parent] = ({p.name for p in path.parent.iterdir()}
+                                         if path.parent.is_dir() else set())
+            if path.name not in listings[path.parent]:
+                absent.append(f'{name} (id {number})')
+        if absent:
+            raise ConfigError(f'{self.ann_file} lists {len(names)} {what}, {len(absent)} of which '
+                              f'are not in {root}: {some(absent)}. Put them there, or take them '
+                              'out of the file')
 
 
 @DATASETS.register_module()

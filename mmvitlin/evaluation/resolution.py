@@ -94,8 +94,8 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
         if windows is not None:
             modes = [(dict(mode='whole'), whole_options()),
                      (dict(mode='windows', crop=list(windows)), window_options(windows, overlap))]
-        for label, how in modes:
-            row = _row(made_of, dict(options or {}, **how), limit, (thin, small), progress)
+        for label, settings in modes:
+            row = _row(made_of, dict(options or {}, **settings), limit, (thin, small), progress)
             largest = row.pop('extent', None)
             rows.append(dict(scale=scale, **label, **row))
             progress(_described(rows[-1]))
@@ -194,8 +194,8 @@ def curve_figure(rows: Sequence[dict], path: str | Path, classes: int = 3) -> Pa
         line(axes[0], whole, [row[name] for row in whole], color=colour,
              label='all' if name == 'miou' else name)
     axes[0].set(ylabel='mIoU (%)', title='accuracy by size of object')
-    there = [(name, scores) for name, scores in gains(rows).items() if None not in scores]
-    shown = there if len(there) <= 2 * classes else there[:classes] + there[-classes:]
+    complete = [(name, scores) for name, scores in gains(rows).items() if None not in scores]
+    shown = complete if len(complete) <= 2 * classes else complete[:classes] + complete[-classes:]
     for n, (name, scores) in enumerate(shown):
         line(axes[1], whole, scores, color=f'C{n}', label=name)
     axes[1].set(ylabel='IoU (%)', title='classes that gain and lose the most')

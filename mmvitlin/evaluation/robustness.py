@@ -218,13 +218,13 @@ def evaluate_shifts(nets: Mapping[str, tuple[str, str]],
     scores = {net: dict((done or {}).get(net, {})) for net in nets}
     built = {net: _Network(*made_of, options, place) for net, made_of in nets.items()
              if shifts.keys() - scores[net].keys()}
-    for alike in _grouped(list(built), lambda net: str(built[net].data)):
-        first = built[alike[0]]
+    for group in _grouped(list(built), lambda net: str(built[net].data)):
+        first = built[group[0]]
         init_default_scope(first.cfg.get('default_scope', 'mmengine'))
         data, dataset = first.data, DATASETS.build(first.data)
         images = {name: str(shifted(data.pipeline, shift)) for name, shift in shifts.items()}
         for names in _grouped(list(shifts), images.get):  # 'clean' and 'centre' have the same
-            left = {net: [n for n in names if n not in scores[net]] for net in alike}
+            left = {net: [n for n in names if n not in scores[net]] for net in group}
             left = {net: missing for net, missing in left.items() if missing}
             if not left:
                 continue
@@ -257,16 +257,16 @@ def _score(nets: Mapping[str, _Network], left: Mapping[str, list[str]], shifts: 
            dataset: BaseDataset, limit: int | None) -> dict[tuple[str, str], float]:
     """(network, condition) → score, of conditions that share their images."""
     classes = getattr(dataset, 'metainfo', None)
-    running = {(who, name): _Score(nets[who], shifts[name], classes)
-               for who, names in left.items() for name in names}
+    running = {(net, name): _Score(nets[net], shifts[name], classes)
+               for net, names in left.items() for name in names}
     numbers = evenly(len(dataset), limit)
-    size = min(net.batch for net in nets.values())
+    size = min(network.batch for network in nets.values())
     for start in range(0, len(numbers), size):
         batch = [dataset[number] for number in numbers[start:start + size]]
-        for who, names in left.items():
-            samples = nets[who].predict(batch)
+        for net, names in left.items():
+            samples = nets[net].predict(batch)
             for name in names:
-                running[who, name].add(samples, pseudo_collate(batch))
+                running[net, name].add(samples, pseudo_collate(batch))
     return {key: score.result(len(numbers)) for key, score in running.items()}
 
 

@@ -67,12 +67,12 @@ def _take_test_images(dataset: dict, name: str, server: Server) -> None:
     places = _OTHERWISE[name].get(str(prefix.get('img_path', '')).strip('/'))
     if places:
         root = Path(dataset.get('data_root') or '.')
-        there = [place for place in places if (root / place).is_dir()]
-        if not there:
+        existing = [place for place in places if (root / place).is_dir()]
+        if not existing:
             raise ConfigError(f"--submit: {_KEY}.data_prefix.img_path='{prefix['img_path']}' holds "
                               f"validation images, and '{root}' has no {' nor '.join(places)}; "
                               f"give the folder of {server.title}'s test images there")
-        prefix['img_path'] = there[0]
+        prefix['img_path'] = existing[0]
         dataset.pop('ann_file', None)  # a list of validation images
     dataset.data_prefix = prefix
 

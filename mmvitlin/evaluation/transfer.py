@@ -201,10 +201,10 @@ def correlations(rows: Sequence[dict], draws: int = 10000) -> dict[str, dict]:
         for row in members:
             seeds.setdefault(row['name'].rpartition('/')[2] if '/' in row['name'] else '',
                              []).append(row)
-        alike = [runs for runs in seeds.values() if len(runs) >= 3]
-        if alike:
-            result[group] = dict(runs=[len(runs) for runs in alike],
-                                 **{key: _rank(alike, key, draws) for key in ('distance', 'cka')})
+        groups = [runs for runs in seeds.values() if len(runs) >= 3]
+        if groups:
+            result[group] = dict(runs=[len(runs) for runs in groups],
+                                 **{key: _rank(groups, key, draws) for key in ('distance', 'cka')})
     return result if result.get('all') != result.get('not matched') else {'all': result['all']} \
         if result else {}
 

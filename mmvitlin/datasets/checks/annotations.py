@@ -102,8 +102,8 @@ def is_beside_polygons(annotation: dict) -> bool:
         return False
     x, y, w, h = annotation['bbox']
     edges = [f(f(p[n::2]) for p in polygons) for f in (min, max) for n in (0, 1)]
-    far = max(abs(a - b) for a, b in zip(edges, (x, y, x + w, y + h), strict=True))
-    return far > max(_SLACK, max(w, h) / 4)
+    gap = max(abs(a - b) for a, b in zip(edges, (x, y, x + w, y + h), strict=True))
+    return gap > max(_SLACK, max(w, h) / 4)
 
 
 def short_polygons(segmentation) -> int:
@@ -183,8 +183,8 @@ def faults(annotations: list[dict], height: int, width: int, masks: bool = False
         elif annotation.get('segmentation') and not annotation.get('iscrowd'):
             if (extent := _mask_box(annotation['segmentation'], height, width)) is None:
                 yield 'mask', f'the mask of annotation {name} cannot be decoded'
-            elif (far := _apart(box, extent)) > _SLACK:
-                yield 'mask beside box', (f'the mask of annotation {name} ends {far:.0f} pixels '
+            elif (gap := _apart(box, extent)) > _SLACK:
+                yield 'mask beside box', (f'the mask of annotation {name} ends {gap:.0f} pixels '
                                           'from its box')
 
 

@@ -310,8 +310,8 @@ def _look_at_labels(seen: Checked, sample: dict) -> None:
         seen.complain('other size', f'{name} is {labels.shape[0]}x{labels.shape[1]}, its image '
                       f'{seen.file} is {seen.size[0]}x{seen.size[1]}')
         return
-    there, counts = np.unique(labels, return_counts=True)
-    seen.classes = dict(zip(there.tolist(), counts.tolist(), strict=True))
+    values, counts = np.unique(labels, return_counts=True)
+    seen.classes = dict(zip(values.tolist(), counts.tolist(), strict=True))
     seen.of_pixels, seen.borders = True, borders_between(labels)
     seen.values = sample.get('label_values')
     wrong = [c for c in seen.classes if c != part.ignore_index

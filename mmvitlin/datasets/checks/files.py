@@ -103,8 +103,8 @@ def absent_files(dataset, labels: bool) -> Iterator[tuple[str, list[str], int]]:
                 paths[key].append(path)
     listing = Listing()
     for key, files in paths.items():
-        if lost := [path for path in files if not listing.has(path)]:
-            yield key, lost, len(files)
+        if absent := [path for path in files if not listing.has(path)]:
+            yield key, absent, len(files)
 
 
 def image_paths(dataset) -> Iterator[str]:
@@ -124,9 +124,9 @@ def folders_of(dataset) -> list[str]:
 
 def loops(folder: str) -> Iterator[str]:
     """Links below a folder that lead back to a folder they are in."""
-    for here, folders, _ in os.walk(folder):
+    for root, folders, _ in os.walk(folder):
         for name in folders:
-            path = os.path.join(here, name)
-            if os.path.islink(path) and (os.path.realpath(here) + os.sep).startswith(
+            path = os.path.join(root, name)
+            if os.path.islink(path) and (os.path.realpath(root) + os.sep).startswith(
                     os.path.realpath(path) + os.sep):
                 yield path

@@ -149,8 +149,8 @@ class _Look:
         if file.parent not in self.folders:
             self.folders[file.parent] = {p.name.lower(): p.name for p in file.parent.iterdir()} \
                 if file.parent.is_dir() else {}
-        there = self.folders[file.parent]
-        if there.get(file.name.lower()) == file.name or file.exists():
+        listing = self.folders[file.parent]
+        if listing.get(file.name.lower()) == file.name or file.exists():
             return ''
         words = f'there is no file {file}'
         if '\\' in name and (folder / f'{name}{suffix}'.replace('\\', '/')).is_file():
@@ -160,10 +160,10 @@ class _Look:
             return f'{words}; one name a line, without what follows the blank'
         if suffix and name.lower().endswith(suffix.lower()):
             return f"{words}; the suffix '{suffix}' is added to the names: list them without it"
-        if file.name.lower() in there:
-            return f"{words}, but '{there[file.name.lower()]}': names must agree in upper and " \
+        if file.name.lower() in listing:
+            return f"{words}, but '{listing[file.name.lower()]}': names must agree in upper and " \
                 'lower case'
         stem = file.name.removesuffix(suffix).lower() + '.'
-        other = next((n for low, n in there.items() if low.startswith(stem)), None) if suffix \
+        other = next((n for low, n in listing.items() if low.startswith(stem)), None) if suffix \
             else None
         return f"{words}, but '{other}': give the data set its suffix" if other else words

@@ -133,7 +133,7 @@ class Survey:
     def all_problems(self) -> list[Problem]:
         """Those of the samples, and those that show when all are known."""
         problems = [*self.problems, *self._duplicates(), *self._other_classes()]
-        nothing = not any(t.images for t in self.tallies if t.part.split == 'train')
+        unlabelled = not any(t.images for t in self.tallies if t.part.split == 'train')
         for tally in self.tallies:
             part = tally.part
             problems += [Problem(part.split, 'list', path,
@@ -142,7 +142,7 @@ class Survey:
             problems += [Problem(part.split, kind, file, detail, level)
                          for kind, file, detail, level in stray_files(part.dataset)]
             problems += self._of_headers(tally)
-            problems += self._of_labels(tally, nothing)
+            problems += self._of_labels(tally, unlabelled)
         return problems
 
     def class_shares(self) -> list[ClassShare]:
@@ -230,8 +230,8 @@ class Survey:
         return problems
 
     @staticmethod
-    def _of_labels(tally: Tally, nothing: bool) -> list[Problem]:
-        """``nothing``: none of the training data has a label."""
+    def _of_labels(tally: Tally, unlabelled: bool) -> list[Problem]:
+        """``unlabelled``: none of the training data has a label."""
         part, problems = tally.part, []
         if not tally.labelled:
             return problems
@@ -253,7 +253,7 @@ class Survey:
             return problems
         shown = ', '.join(names[c] if c < len(names) else str(c) for c in never[:_NAMED])
         more = f' and {len(never) - _NAMED} more' if len(never) > _NAMED else ''
-        only = nothing or len(tally.images) < 2 and part.num_classes > 1 and tally.of_pixels
+        only = unlabelled or len(tally.images) < 2 and part.num_classes > 1 and tally.of_pixels
         problems.append(Problem(
             part.split, 'class never occurs', part.key,
             f"no label is of {shown}{more}{_why_never(tally)}", 'error' if only else 'warning'))

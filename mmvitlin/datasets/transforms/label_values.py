@@ -54,10 +54,10 @@ class LabelMap:
         """Labels (H, W) of colours (H, W, 3), and colours that have no class."""
         codes = pixels[..., 0].astype(np.int64) << 16 | pixels[..., 1].astype(np.int64) << 8 \
             | pixels[..., 2]
-        there, places = np.unique(codes, return_inverse=True)
-        labels = np.array([self.colours.get(int(c), -1) for c in there], np.int64)
+        present, places = np.unique(codes, return_inverse=True)
+        labels = np.array([self.colours.get(int(c), -1) for c in present], np.int64)
         unknown = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255)
-                   for c, label in zip(there, labels, strict=True) if label < 0]
+                   for c, label in zip(present, labels, strict=True) if label < 0]
         return labels[places.reshape(codes.shape)], unknown
 
 

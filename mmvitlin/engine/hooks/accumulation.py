@@ -141,9 +141,9 @@ def steps_of_update(runner: Runner) -> int:
 
 def _refuse_cuts(runner: Runner, steps: int) -> None:
     """See the class."""
-    def refuse(key: str, value: int, more: str = '') -> None:
+    def refuse(key: str, value: int, remedy: str = '') -> None:
         raise ConfigError(
-            f'{key} is {value}{more}, and DeepSpeed makes an update of {steps} steps '
+            f'{key} is {value}{remedy}, and DeepSpeed makes an update of {steps} steps '
             '(optim_wrapper.accumulative_counts): what it has gathered in between would be lost; '
             f'take a multiple of {steps}')
 

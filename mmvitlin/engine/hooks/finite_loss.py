@@ -186,9 +186,9 @@ class FiniteLossHook(Hook):
         message = f'{what} at iteration {runner.iter + 1}, {source}; {culprit}'
         if get_world_size() > 1:
             fine = bool(torch.isfinite(value.detach()).all())
-            everyone: list = [None] * get_world_size()
-            dist.all_gather_object(everyone, None if fine else f'process {runner.rank}: {message}')
-            message = '. '.join(text for text in everyone if text) or message
+            messages: list = [None] * get_world_size()
+            dist.all_gather_object(messages, None if fine else f'process {runner.rank}: {message}')
+            message = '. '.join(text for text in messages if text) or message
         return (f'{message}. The weights are those of the step before. '
                 'Lower the learning rate or clip gradients, train in float32, or look at the '
                 'files; --cfg-options default_hooks.finite_loss.action=skip goes on without such '
@@ -264,8 +264,8 @@ def _is_sharded(wrapper) -> bool:
 
 def _gradients(wrapper) -> list[Tensor]:
     """This process's part of them, where they are sharded."""
-    if held := _of_deepspeed(wrapper):
-        return [g for group in held.values() for g in group or ()]
+    if sharded := _of_deepspeed(wrapper):
+        return [g for group in sharded.values() for g in group or ()]
     gradients = [p.grad for group in wrapper.param_groups for p in group['params']
                  if p.grad is not None]
     return [g.to_local() if hasattr(g, 'to_local') else g for g in gradients]

@@ -155,7 +155,7 @@ class ResultHook(Hook):
             command=command_line())
         if precision := precision_of(getattr(runner, 'optim_wrapper', None)):
             result['precision'] = precision
-        if of := commit():
-            result['commit'] = of
+        if revision := commit():
+            result['commit'] = revision
         path = Path(runner.work_dir) / self.filename
         write_whole((json.dumps(result, indent=2, default=float) + '\n').encode(), path)

@@ -56,10 +56,10 @@ def refuse_other_groups(optimizer: Optimizer, state: dict) -> None:
     Raises:
         CheckpointError: the numbers of groups differ.
     """
-    saved, here = len(state['param_groups']), len(optimizer.param_groups)
-    if saved != here:
+    saved, current = len(state['param_groups']), len(optimizer.param_groups)
+    if saved != current:
         raise CheckpointError(
-            f"the checkpoint's optimiser has {saved} parameter groups and this run's {here}: "
+            f"the checkpoint's optimiser has {saved} parameter groups and this run's {current}: "
             'groups of equal options are merged since. Resume it with --cfg-options '
             'optim_wrapper.paramwise_cfg.merge_groups=False, or start from its weights with '
             'load_from')

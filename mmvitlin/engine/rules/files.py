@@ -117,17 +117,17 @@ def _starts_at_zero(file: str) -> bool:
 
 def _compare_images(key: str, file: str, loader: str, own: set[str]) -> None:
     """Refuse the annotations of other images than a loader reads."""
-    here = {i: n for other in own for i, n in _images(other).items()}
-    there = _images(file)
-    if not here or not there:
+    read = {i: n for other in own for i, n in _images(other).items()}
+    listed = _images(file)
+    if not read or not listed:
         warn(f'{key}.ann_file is {file}, and {loader} reads {min(own)}; predictions are compared '
              'with annotations of another file')
         return
-    other = [i for i, name in here.items() if there.get(i, name) != name]
-    lost, surplus = here.keys() - there.keys(), there.keys() - here.keys()
-    if other or lost:
-        words = f'image {other[0]} is {here[other[0]]} here and {there[other[0]]} there' if other \
-            else f'{len(lost)} of its {len(here)} images are not there'
+    other = [i for i, name in read.items() if listed.get(i, name) != name]
+    missing, surplus = read.keys() - listed.keys(), listed.keys() - read.keys()
+    if other or missing:
+        words = f'image {other[0]} is {read[other[0]]} here and {listed[other[0]]} there' if other \
+            else f'{len(missing)} of its {len(read)} images are not there'
         raise ConfigError(f'{loader} reads {min(own)}, and {key}.ann_file compares with {file}: '
                           f'{words}; give both the same file')
     if surplus:

@@ -63,9 +63,9 @@ def compare_resumed(model: torch.nn.Module, state: Mapping[str, torch.Tensor],
     """
     while is_model_wrapper(model):
         model = model.module
-    there, here = _shapes(model, {k.removeprefix('module.'): v for k, v in state.items()})
-    missing = sorted(here.keys() - there.keys())
-    wrong = sorted(k for k in here.keys() & there.keys() if here[k] != there[k])
+    saved, current = _shapes(model, {k.removeprefix('module.'): v for k, v in state.items()})
+    missing = sorted(current.keys() - saved.keys())
+    wrong = sorted(k for k in current.keys() & saved.keys() if current[k] != saved[k])
     if missing or wrong:
         raise CheckpointError(
             f'--resume: {checkpoint} is of another network than this config: {len(missing)} keys '
@@ -95,11 +95,11 @@ def misfits_of_backbone(file_shapes: dict[str, torch.Size],
     def of_backbone(shapes: dict[str, torch.Size]) -> set[str]:
         return {k for k in shapes if k.startswith('backbone.') and not k.endswith('.mask_token')}
 
-    here, there = of_backbone(model_shapes), of_backbone(file_shapes)
+    own, in_file = of_backbone(model_shapes), of_backbone(file_shapes)
     wrong = {f'{k}: {tuple(file_shapes[k])} in the file, {tuple(model_shapes[k])} in the model'
-             for k in here & there if file_shapes[k] != model_shapes[k]}
+             for k in own & in_file if file_shapes[k] != model_shapes[k]}
     words = [f"{len(keys)} {what} ({'; '.join(sorted(keys)[:3])})" for what, keys in (
-        ('keys are not in the file', here - there), ('keys have no place in it', there - here),
+        ('keys are not in the file', own - in_file), ('keys have no place in it', in_file - own),
         ('have another shape', wrong)) if keys]
     return ', '.join(words)
 
@@ -119,16 +119,17 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
     if not any(k.endswith('pos_embed') for k in model.state_dict()):
         description.pop('grid', None)  # rotary positions fit any
     differing = {}
-    for key, here in description.items():
-        there = file.description.get(key, here)
-        if isinstance(here, dict) and isinstance(there, dict):  # what both of them know
-            here, there = ({k: d[k] for k in sorted(here.keys() & there.keys())}
-                           for d in (here, there))
-        if here != there:
-            differing[key] = here, there
+    for key, actual in description.items():
+        in_file = file.description.get(key, actual)
+        if isinstance(actual, dict) and isinstance(in_file, dict):  # what both of them know
+            actual, in_file = ({k: d[k] for k in sorted(actual.keys() & in_file.keys())}
+                               for d in (actual, in_file))
+        if actual != in_file:
+            differing[key] = actual, in_file
     if differing:
         raise CheckpointError(f'{checkpoint} is of another backbone than this config: ' + '; '.join(
-            f'{key} is {here} here and {there} there' for key, (here, there) in differing.items()))
+            f'{key} is {actual} here and {in_file} there'
+            for key, (actual, in_file) in differing.items()))
     own, state = model.state_dict(), file.state_dict(prefix='')
     missing = [k for k in own if k not in state]
     wrong = [k for k in own if k in state and state[k].shape != own[k].shape]

@@ -59,10 +59,10 @@ def _compare_optimiser(context: Context, path: str, state) -> None:
             f'optim_wrapper.optimizer ({kind_of(settings)}); give the one it was written with, or '
             f'start a new run with --cfg-options load_from={path}')
     base = state.get('base_param_settings') or ({} if wrapper.get('paramwise_cfg') else groups[0])
-    here, there = settings.get('lr'), base.get('initial_lr')
+    new, saved = settings.get('lr'), base.get('initial_lr')
     if not (context.cfg.get('auto_scale_lr') or {}).get('enable') and isinstance(
-            here, (int, float)) and there and not math.isclose(here, there, rel_tol=1e-6):
-        warn(f'optim_wrapper.optimizer.lr is {here:g}, and {path} goes on with its own, {there:g}; '
+            new, (int, float)) and saved and not math.isclose(new, saved, rel_tol=1e-6):
+        warn(f'optim_wrapper.optimizer.lr is {new:g}, and {path} goes on with its own, {saved:g}; '
              'a new run from its weights (load_from) takes the new one')
 
 
@@ -76,8 +76,8 @@ def _compare_schedules(context: Context, path: str, states) -> None:
             f'--resume: {path} was written with {len(states)} schedules (param_scheduler), and the '
             f'config has {len(parts)}; make them as they were, or start a new run with '
             f'--cfg-options load_from={path}')
-    for key, here, there in _changed(parts, states):
-        warn(f'{key} is {here}, and {path} goes on with {there}, as its run was planned; a new '
+    for key, new, saved in _changed(parts, states):
+        warn(f'{key} is {new}, and {path} goes on with {saved}, as its run was planned; a new '
              'run from its weights (load_from) takes the new one')
 
 

@@ -83,12 +83,12 @@ def _refuse_absent(key: str, dataset) -> None:
             continue  # looked for already, left out, or elsewhere
         labels = any(map(is_reader, steps))
         stray = _stray(leaf) if labels else ''
-        for kind, lost, count in absent_files(leaf, labels):
+        for kind, absent, count in absent_files(leaf, labels):
             what = 'images' if kind == 'img_path' else 'label images'
             source = getattr(leaf, 'ann_file', '')
             raise ConfigError(
-                f'{place}: {len(lost)} of its {count} {what} are not there, such as '
-                f"{', '.join(lost[:_SHOWN])}{f'; and {stray}' if stray else ''}. Put them there, "
+                f'{place}: {len(absent)} of its {count} {what} are not there, such as '
+                f"{', '.join(absent[:_SHOWN])}{f'; and {stray}' if stray else ''}. Put them there, "
                 + (f'or take them out of {source}' if source else 'or list the images that have '
                    f'labels in {place}.ann_file'))
         if stray:

@@ -196,8 +196,8 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
                                   'one')
             sharding = name
         own = list(cfg.get('custom_hooks') or [])
-        there = {hook['type'] for hook in own}
-        own += [h for h in switch.pop('custom_hooks', []) if h['type'] not in there]
+        present = {hook['type'] for hook in own}
+        own += [h for h in switch.pop('custom_hooks', []) if h['type'] not in present]
         cfg.merge_from_dict(switch.to_dict())
         if own:
             cfg.custom_hooks = own

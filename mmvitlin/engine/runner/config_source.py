@@ -19,9 +19,9 @@ def chain(config: str) -> Iterator[tuple[Path, str]]:
     yield from _walk(config, None, (), set())
 
 
-def _walk(name: str, of: Path | None, above: tuple[Path, ...], done: set[Path]
+def _walk(name: str, parent: Path | None, above: tuple[Path, ...], done: set[Path]
           ) -> Iterator[tuple[Path, str]]:
-    path = _locate(name, of)
+    path = _locate(name, parent)
     if path in above:
         raise ConfigError(f'{path} inherits from itself')
     if path in done:
@@ -33,13 +33,14 @@ def _walk(name: str, of: Path | None, above: tuple[Path, ...], done: set[Path]
     yield path, text
 
 
-def _locate(name: str, of: Path | None) -> Path:
+def _locate(name: str, parent: Path | None) -> Path:
     if '::' in name:
         path = Path(config_path(name))
     else:
-        path = (of.parent / name if of is not None else Path(name)).resolve()
+        path = (parent.parent / name if parent is not None else Path(name)).resolve()
     if not path.is_file():
-        raise ConfigError(f'no config file at {path}' + (f' (a base of {of})' if of else ''))
+        raise ConfigError(f'no config file at {path}'
+                          + (f' (a base of {parent})' if parent else ''))
     return path
 
 

@@ -65,12 +65,12 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
             there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
-    again = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+    restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
     started = Path(cfg.work_dir) / '.started'  # a restart must not take up an older run
-    if not again and int(os.environ.get('RANK', 0)) == 0:
+    if not restarted and int(os.environ.get('RANK', 0)) == 0:
         started.parent.mkdir(parents=True, exist_ok=True)
         started.touch()
-    apply_options(cfg, resume=resume, amp=amp, launcher=launcher, restarted=again,
+    apply_options(cfg, resume=resume, amp=amp, launcher=launcher, restarted=restarted,
                   since=None if resume else started)
     runner = build_runner(cfg)
     if cfg.get('load_from') and not cfg.get('resume') and isinstance(runner.model, torch.nn.Module):

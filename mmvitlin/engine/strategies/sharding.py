@@ -172,13 +172,13 @@ class ShardedStrategy(WholeCheckpoints, DDPStrategy):
     def _units(self, model: nn.Module) -> list[nn.Module]:
         blocks = getattr(getattr(model, 'backbone', None), 'blocks', None)
         slides = (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide'
-        able = callable(blocks) and getattr(model, 'runs_whole_blocks', True) and not slides
-        if self.units == 'blocks' and not able:
+        shardable = callable(blocks) and getattr(model, 'runs_whole_blocks', True) and not slides
+        if self.units == 'blocks' and not shardable:
             raise ConfigError(f"strategy.units='blocks': not every process runs the blocks of this "
                               f"{type(model).__name__}'s backbone equally often"
                               + (" (test_cfg.mode='slide')" if slides else '')
                               + "; take units='model'")
-        return list(blocks()) if able and self.units != 'model' else []
+        return list(blocks()) if shardable and self.units != 'model' else []
 
     def model_state_dict(self) -> dict[str, Tensor]:
         """The whole model's, on the first process; every one must ask."""

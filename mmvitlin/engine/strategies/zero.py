@@ -164,9 +164,9 @@ def _gathered(parameter: Tensor, part: Tensor) -> Tensor:
     """What the processes hold of a parameter, or of its state, put together."""
     whole = part.new_zeros(parameter.numel())
     if (place := parameter._hp_mapping) is not None:
-        here, there = place.lp_fragment_address, place.hp_fragment_address
-        whole[here.start:here.start + here.numel] = \
-            part.detach()[there.start:there.start + there.numel]
+        source, target = place.lp_fragment_address, place.hp_fragment_address
+        whole[source.start:source.start + source.numel] = \
+            part.detach()[target.start:target.start + target.numel]
     all_reduce(whole)
     return whole.view_as(parameter)
 
@@ -174,10 +174,10 @@ def _gathered(parameter: Tensor, part: Tensor) -> Tensor:
 def _keep(parameter: Tensor, value: Tensor, part: Tensor) -> None:
     """Put of a value, shaped like its parameter, into a part what belongs there."""
     if (place := parameter._hp_mapping) is not None:
-        here, there = place.lp_fragment_address, place.hp_fragment_address
-        piece = value.detach().flatten()[here.start:here.start + here.numel]
+        source, target = place.lp_fragment_address, place.hp_fragment_address
+        piece = value.detach().flatten()[source.start:source.start + source.numel]
         with torch.no_grad():
-            part[there.start:there.start + there.numel] = piece.to(part)
+            part[target.start:target.start + target.numel] = piece.to(part)
 
 
 def _is_of_parameters(value) -> bool:

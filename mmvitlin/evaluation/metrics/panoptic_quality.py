@@ -68,11 +68,11 @@ def match_segments(predicted: np.ndarray, segments: dict[int, int], labelled: np
 def quality(counts: np.ndarray) -> dict[str, float]:
     """PQ, SQ and RQ in percent, means over the classes that occur, from :func:`match_segments`."""
     ious, hits, wrong, missed = counts.T
-    there = hits + wrong + missed > 0
-    if not there.any():
+    present = hits + wrong + missed > 0
+    if not present.any():
         return dict(PQ=0., SQ=0., RQ=0.)
-    recognition = hits[there] / (hits + 0.5 * wrong + 0.5 * missed)[there]
-    segmentation = ious[there] / np.maximum(hits[there], 1)
+    recognition = hits[present] / (hits + 0.5 * wrong + 0.5 * missed)[present]
+    segmentation = ious[present] / np.maximum(hits[present], 1)
     return {name: round(100 * float(np.mean(value)), 2) for name, value in (
         ('PQ', recognition * segmentation), ('SQ', segmentation), ('RQ', recognition))}
 

@@ -301,8 +301,8 @@ class Adventurer(ScannedBackbone):
         if tiled:
             tiles = layer.streamed if in_place else layer.trained
             run = partial(tiles, dtype=self._compute_dtype(tokens), grid=grid)
-        again = self.with_cp and self.training and not in_place
-        tokens = checkpoint(run, tokens, use_reentrant=False) if again else run(tokens)
+        recompute = self.with_cp and self.training and not in_place
+        tokens = checkpoint(run, tokens, use_reentrant=False) if recompute else run(tokens)
         if tiled:
             show(layer, tokens)
         return tokens

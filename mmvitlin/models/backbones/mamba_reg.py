@@ -144,18 +144,18 @@ class MambaReg(ScannedBackbone):
         patches = self.apply_mask(patches, mask)
         patches = patches + resize_positions(self.pos_embed, self.grid, grid)
         registers = (self.cls_token + self.pos_embed_cls).expand(images.shape[0], -1, -1)
-        count, each = self.num_registers, patches.shape[1] // (self.num_registers + 1)
+        count, stride = self.num_registers, patches.shape[1] // (self.num_registers + 1)
         pieces = []
         for n in range(count):
-            pieces += [patches[:, n * each:(n + 1) * each], registers[:, n:n + 1]]
-        x = torch.cat([*pieces, patches[:, count * each:]], dim=1)
+            pieces += [patches[:, n * stride:(n + 1) * stride], registers[:, n:n + 1]]
+        x = torch.cat([*pieces, patches[:, count * stride:]], dim=1)
         order = torch.arange(patches.shape[1], device=x.device)
-        kept = order + (order // each).clamp(max=count) if each else order + count
-        places = torch.arange(count, device=x.device) * (each + 1) + each
+        kept = order + (order // stride).clamp(max=count) if stride else order + count
+        places = torch.arange(count, device=x.device) * (stride + 1) + stride
         outputs = {}
         for i, layer in enumerate(self.layers[:max(layers) + 1]):
-            again = self.with_cp and self.training
-            x = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
+            recompute = self.with_cp and self.training
+            x = checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
             if i in layers:
                 y = self.norm_f(x) if i == self.num_layers - 1 else x
                 outputs[i] = y.index_select(1, kept), y.index_select(1, places)

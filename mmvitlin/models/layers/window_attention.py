@@ -65,6 +65,6 @@ class WindowAttention(InheritedAttention):
         symbolic = isinstance(h, torch.SymInt) or isinstance(w, torch.SymInt)
         if not symbolic and (rows * s, cols * s) == (h, w):
             return None
-        there = torch.ones(1, 1, h * w, 1, dtype=torch.bool, device=x.device)
-        there = blocks_of(there, grid, s).flatten(0, 3).transpose(1, 2)[:, None]
-        return there.repeat(x.shape[0], 1, 1, 1)
+        valid = torch.ones(1, 1, h * w, 1, dtype=torch.bool, device=x.device)
+        valid = blocks_of(valid, grid, s).flatten(0, 3).transpose(1, 2)[:, None]
+        return valid.repeat(x.shape[0], 1, 1, 1)

@@ -176,10 +176,10 @@ def unwrapped_state(content, name: str = 'the checkpoint'):
         content: Of the file.
         name: Of it, for the log.
     """
-    there = [w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)]
-    if len(there) > 1:
-        print_log(f"{name} holds {' and '.join(there)}; {there[0]} is taken", 'current')
-    return content[there[0]] if there else content
+    keys = [w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)]
+    if len(keys) > 1:
+        print_log(f"{name} holds {' and '.join(keys)}; {keys[0]} is taken", 'current')
+    return content[keys[0]] if keys else content
 
 
 def _read(path: str | Path) -> tuple[dict, dict]:

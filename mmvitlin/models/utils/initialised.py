@@ -51,22 +51,22 @@ def refuse_unused(module: nn.Module, key: str = 'model') -> list[tuple[str, str,
     """
     used = []
     for place, part, path in pretrained(module, key):
-        there = dict(_tensors(_content(path)))
-        marks = set(filter(None, map(_mark, there.values())))
+        in_file = dict(_tensors(_content(path)))
+        marks = set(filter(None, map(_mark, in_file.values())))
         own = part.state_dict()
         count = sum(_mark(tensor) in marks for tensor in own.values())
         if marks and not count and any(map(_mark, own.values())):
             raise CheckpointError(
                 f'{place}.init_cfg: nothing of {path} was loaded into this {type(part).__name__}: '
-                f'the file has {sorted(there)[:2]} …, the network {sorted(own)[:2]} …; '
-                f'{_remedy(there, own, place)}')
+                f'the file has {sorted(in_file)[:2]} …, the network {sorted(own)[:2]} …; '
+                f'{_remedy(in_file, own, place)}')
         used.append((place, path, count))
     return used
 
 
-def _remedy(there: dict[str, Tensor], own: dict[str, Tensor], place: str) -> str:
+def _remedy(in_file: dict[str, Tensor], own: dict[str, Tensor], place: str) -> str:
     for name, tensor in own.items():
-        for key, other in there.items():
+        for key, other in in_file.items():
             if key != name and key.endswith(f'.{name}') and other.shape == tensor.shape:
                 return f"set {place}.init_cfg.prefix='{key.removesuffix(name)}'"
     return 'give a checkpoint of the same network, or the prefix of its keys (init_cfg.prefix)'

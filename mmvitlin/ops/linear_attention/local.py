@@ -60,8 +60,8 @@ def _near(q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int], block: int, sc
     prefix = q.shape[2] - grid[0] * grid[1]
     queries = blocks_of(q[:, :, prefix:], grid, block)
     keys, values = (regions_of(t[:, :, prefix:], grid, block) for t in (k, v))
-    there = regions_of(q.new_ones(1, 1, grid[0] * grid[1], 1), grid, block)[..., 0].bool()
-    logits = (queries @ keys.transpose(-1, -2)).masked_fill(~there.unsqueeze(-2), float('-inf'))
+    valid = regions_of(q.new_ones(1, 1, grid[0] * grid[1], 1), grid, block)[..., 0].bool()
+    logits = (queries @ keys.transpose(-1, -2)).masked_fill(~valid.unsqueeze(-2), float('-inf'))
     first = queries @ k[:, :, None, None, :prefix].transpose(-1, -2)
     logits = torch.cat([first, logits], dim=-1) * scale
     weights = (logits - logits.amax(-1, keepdim=True)).exp()
