@@ -119,11 +119,11 @@ def table(results: dict) -> Table:
     return shown
 
 
-def agreement(found: dict | None) -> str:
+def agreement(result: dict | None) -> str:
     """Share of equal labels, or the largest relative error."""
-    if not found:
+    if not result:
         return ''
-    return f"{100 * found['labels']:.2f}%" if 'labels' in found else f"±{found['error']:.0e}"
+    return f"{100 * result['labels']:.2f}%" if 'labels' in result else f"±{result['error']:.0e}"
 
 
 def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
@@ -132,7 +132,7 @@ def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
     Raises:
         ConfigError: no such network, file or metric.
     """
-    found = {}
+    scores = {}
     for text in texts:
         name, _, file = text.partition('=')
         file, _, metric = file.partition(':')
@@ -144,8 +144,8 @@ def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
         if (metric or 'mIoU') not in metrics:
             raise ConfigError(f"--scores: {file} has no metric '{metric or 'mIoU'}'; it has "
                               f'{sorted(metrics)}')
-        found[name] = metrics[metric or 'mIoU']
-    return found
+        scores[name] = metrics[metric or 'mIoU']
+    return scores
 
 
 COLUMNS = {

@@ -47,9 +47,9 @@ def start_part(name: str, seconds: float, args: argparse.Namespace) -> dict:
     began = time.monotonic()
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        _, said = child.communicate(timeout=seconds)
+        _, errors = child.communicate(timeout=seconds)
         ended = 'done' if child.returncode == 0 else \
-            f'failed with status {child.returncode}: {" ".join(said.strip().splitlines()[-1:])}'
+            f'failed with status {child.returncode}: {" ".join(errors.strip().splitlines()[-1:])}'
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)  # and what it has started
         child.communicate()

@@ -34,12 +34,12 @@ Where the options are none, the two run the same. Asking for an old name gives t
 
 def old_names() -> dict[str, tuple[str, str]]:
     """Config by its old name → (its name now, the options that it takes today), as ``seg/x.py``."""
-    found = {}
+    names = {}
     for line in OLD_NAMES.read_text().splitlines():
         if not line.startswith('#'):
             old, now = line.split(': ', 1)
-            found[old] = now.partition(' ')[::2]
-    return found
+            names[old] = now.partition(' ')[::2]
+    return names
 
 
 def first_sentence(path: Path) -> str:
@@ -66,7 +66,7 @@ def first_sentence(path: Path) -> str:
 
 def results() -> dict[str, list[str]]:
     """Config, as ``seg/x.py`` → names of the results files of recipes that run it."""
-    found: dict[str, list[str]] = {}
+    by_config: dict[str, list[str]] = {}
     renamed = old_names()
     for file in sorted((ROOT / 'docs/results').glob('*.json')):
         text = file.read_text()
@@ -81,8 +81,8 @@ def results() -> dict[str, list[str]]:
                         if not done or any(name == stage['name'] or name.startswith(
                             f"{stage['name']}-") for name in done)}
         for config in {renamed.get(config, (config, ''))[0] for config in configs}:
-            found.setdefault(config, []).append(file.name)
-    return found
+            by_config.setdefault(config, []).append(file.name)
+    return by_config
 
 
 def table(folder: str, measured: dict[str, list[str]]) -> str:

@@ -47,23 +47,23 @@ def sources(path: Path) -> dict[str, str]:
     Raises:
         ValueError: one of the two is missing.
     """
-    found: dict[str, str] = {}
+    parts: dict[str, str] = {}
     word = None
     for line in path.read_text().splitlines():
         if not line.startswith('#'):
             break
         if match := re.match(r'# (Published|Ours): (.+)', line):
             word = match[1]
-            found[word] = match[2]
+            parts[word] = match[2]
         elif word and line.startswith('#   '):
-            found[word] += ' ' + line[1:].strip()
+            parts[word] += ' ' + line[1:].strip()
         else:
             word = None
     for word in ('Published', 'Ours'):
-        if word not in found:
+        if word not in parts:
             raise ValueError(f'{path}: the header has no "# {word}: …"; write what of the recipe '
                              'is published, and what is ours and why')
-    return found
+    return parts
 
 
 def _size(cfg: Config) -> str:
@@ -110,10 +110,10 @@ def page() -> str:
                   '| --- | --- | --- | --- |']
         for path in full_size_configs():
             if path.parent.name == room:
-                said = sources(path)
+                parts = sources(path)
                 lines.append(f"| [`{path.stem}`](../configs/{room}/{path.name}) | "
-                             f"{settings(load_config(str(path)))} | {said['Published']} | "
-                             f"{said['Ours']} |")
+                             f"{settings(load_config(str(path)))} | {parts['Published']} | "
+                             f"{parts['Ours']} |")
     return '\n'.join(lines) + '\n'
 
 

@@ -72,10 +72,10 @@ def main() -> None:
     results = json.loads(args.out.read_text()) if args.out.is_file() else dict(nets={})
 
     nets = networks_of(args.networks, args.seeds)
-    for who, (config, checkpoint) in nets.items():  # all, before the first is evaluated
+    for net, (config, checkpoint) in nets.items():  # all, before the first is evaluated
         cfg = load_config(config, args.cfg_options)
         check_shifts(cfg, shifts)
-        scores_of(results, who, made_of(cfg, checkpoint, args.limit))
+        scores_of(results, net, made_of(cfg, checkpoint, args.limit))
     start = now()
 
     def keep() -> None:
@@ -84,19 +84,20 @@ def main() -> None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
 
-    def told(who: str, name: str, score: float) -> None:
-        results['nets'][who][name] = score
+    def record(net: str, name: str, score: float) -> None:
+        results['nets'][net][name] = score
         results.setdefault('commands', {})[start] = command_line()
-        print(f'{who}, {name}: {score:.2f}', flush=True)
+        print(f'{net}, {name}: {score:.2f}', flush=True)
         keep()
 
-    evaluate_shifts(nets, shifts, args.cfg_options, args.limit, args.device, results['nets'], told)
+    evaluate_shifts(nets, shifts, args.cfg_options, args.limit, args.device, results['nets'],
+                    record)
     keep()
     table = Table('network', 'clean', *(f'{k}: mean, lost' for k in ('corruption', 'scale',
                                                                      'share')),
                   title=f"means over the {len(results['conditions'])} conditions that all have")
-    for who, row in results['summary'].items():
-        table.add_row(who, f"{row['clean']:.1f}", *(
+    for net, row in results['summary'].items():
+        table.add_row(net, f"{row['clean']:.1f}", *(
             f"{row[k]:.1f}, {row[f'{k} drop']:.0f}%" if k in row else ''
             for k in ('corruption', 'scale', 'share')))
     Console().print(table)

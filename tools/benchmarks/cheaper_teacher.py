@@ -84,14 +84,14 @@ def main() -> None:
     parser.add_argument('--device')
     args = parser.parse_args()
     device = str(usable_device(args.device))
-    told = dict(teacher=args.teacher, student=args.student, batch=args.batch, device=device)
+    settings = dict(teacher=args.teacher, student=args.student, batch=args.batch, device=device)
     with tempfile.TemporaryDirectory() as folder:
         names = [*VARIANTS, WITHOUT]
-        rows = {n: in_fresh_process(memory, n, told, folder, seconds=1200,
+        rows = {n: in_fresh_process(memory, n, settings, folder, seconds=1200,
                                     preload=['mmvitlin.models']) for n in names}
         calls = {}
         for name in names:
-            model, images = made(name, told, folder)
+            model, images = made(name, settings, folder)
             calls[name] = (without_teacher(model, images) if name == WITHOUT
                            else partial(step, model, images))
         times = time_interleaved(calls, device, 2, 10, 120.)
@@ -101,8 +101,8 @@ def main() -> None:
         row['ms'] = times[name]
     imitated = '' if half_dtype(device) else (
         ' This processor has no bfloat16 instructions: that row is an imitation.')
-    results = dict(told, rows=rows, kib_an_image={k: round(v / 1024 / args.batch, 1)
-                                                  for k, v in stored.items()},
+    results = dict(settings, rows=rows, kib_an_image={k: round(v / 1024 / args.batch, 1)
+                                                      for k, v in stored.items()},
                    machine=machine(), versions=versions(),
                    command=command_line(), note='Features that are read back come from the page '
                    'cache, as they were just written; from a disk they take longer.' + imitated,

@@ -57,15 +57,15 @@ def main() -> None:
         for seed, net, (mode, options) in itertools.product(
                 args.seeds, args.nets, MODES.items()):
             name = f'{net} {mode} seed{seed}'
-            there = {(row['scale'], row.get('limit'))
-                     for row in measured(args.out)['rows'].get(name, [])}
-            if there >= {(scale, args.limit) for scale in args.scales}:
+            measured_scales = {(row['scale'], row.get('limit'))
+                               for row in measured(args.out)['rows'].get(name, [])}
+            if measured_scales >= {(scale, args.limit) for scale in args.scales}:
                 continue
             print(name)
-            found = resolution_curve(NETS[net], checkpoint(args.work_dir, seed, net), args.scales,
-                                     dict(options, data_root=args.data), args.limit)
+            measured_rows = resolution_curve(NETS[net], checkpoint(args.work_dir, seed, net), args.scales,
+                                             dict(options, data_root=args.data), args.limit)
             keep(args, rows={name: [{k: v for k, v in dict(row, limit=args.limit).items()
-                                     if k != 'ms'} for row in found]})
+                                     if k != 'ms'} for row in measured_rows]})
     results = measured(args.out)
     table = Table('network', 'scale', 'mIoU', 'thin', 'ms', 'peak MiB')
     for name, rows in results['rows'].items():
@@ -113,9 +113,9 @@ def times(args: argparse.Namespace, scale: float) -> dict[str, dict]:
                               cfg_options=dict(options, data_root=args.data))
         path, _ = next(iter(labelled_images(infer.cfg)))
         calls[f'{net} {mode}'] = partial(infer.predict, infer.read(path)[1])
-    found = time_interleaved(calls, infer.device, warmup=1, rounds=15, seconds=20)
-    print(f'scale {scale:g}: ' + ', '.join(f"{n} {t['median']:.0f} ms" for n, t in found.items()))
-    return found
+    result = time_interleaved(calls, infer.device, warmup=1, rounds=15, seconds=20)
+    print(f'scale {scale:g}: ' + ', '.join(f"{n} {t['median']:.0f} ms" for n, t in result.items()))
+    return result
 
 
 if __name__ == '__main__':

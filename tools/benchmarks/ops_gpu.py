@@ -45,13 +45,13 @@ def check_scan(backend: str, length: int, dtype: torch.dtype) -> dict:
     """Relative error of the output and of each gradient against float64."""
     leaves = [t.requires_grad_() for t in scan_inputs(length, dtype, heads=2, batch=2)]
     exact = [t.detach().double().requires_grad_() for t in leaves]
-    got, want = ssd(*leaves, backend=backend), ssd_reference(*exact)
-    weight = torch.randn_like(want)
-    grads = torch.autograd.grad((got.double() * weight).sum(), leaves)
-    wants = torch.autograd.grad((want * weight).sum(), exact)
+    actual, expected = ssd(*leaves, backend=backend), ssd_reference(*exact)
+    weight = torch.randn_like(expected)
+    grads = torch.autograd.grad((actual.double() * weight).sum(), leaves)
+    expected_grads = torch.autograd.grad((expected * weight).sum(), exact)
     names = ('x', 'dt', 'A', 'B', 'C', 'D')
-    return dict(output=relative(got, want),
-                **{n: relative(a, b) for n, a, b in zip(names, grads, wants, strict=True)})
+    return dict(output=relative(actual, expected),
+                **{n: relative(a, b) for n, a, b in zip(names, grads, expected_grads, strict=True)})
 
 
 def tried(call: Callable[[], object]) -> object:

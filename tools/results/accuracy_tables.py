@@ -44,10 +44,10 @@ def comparison(results: dict) -> list[str]:
 def student_stages() -> dict[str, tuple[str, str, str]]:
     """Kind of student → its stages of the recipe of students: distilled, from scratch, and with
     labels for the whole budget."""
-    found = {kind: tuple(f"{stage}_{kind.replace('-', '_')}"
-                         for stage in ('distilled', 'scratch', 'long'))
-             for kind in STUDENTS if kind != 'vit'}
-    return {**found, 'adventurer': ('distilled-both', 'supervised', 'supervised_long')}
+    stages = {kind: tuple(f"{stage}_{kind.replace('-', '_')}"
+                          for stage in ('distilled', 'scratch', 'long'))
+              for kind in STUDENTS if kind != 'vit'}
+    return {**stages, 'adventurer': ('distilled-both', 'supervised', 'supervised_long')}
 
 
 def students(results: dict) -> list[str]:
@@ -148,14 +148,14 @@ RATES = {  # what a recipe of rates compares
 
 def rates(results: dict) -> list[str]:
     """Losses or scores of short runs, by learning rate."""
-    found: dict[str, list[tuple[str, float]]] = {}
+    by_kind: dict[str, list[tuple[str, float]]] = {}
     for name, row in results['stages'].items():
         kind, _, rate = name.partition('_')
         if rate:
-            found.setdefault(kind, []).append((rate, row['mean']))
+            by_kind.setdefault(kind, []).append((rate, row['mean']))
     form = '.1f' if results['metric'] == 'mIoU' else '#.3g'
     words = [f"{kind} " + ', '.join(f'{value:{form}} at {rate}' for rate, value in rows)
-             for kind, rows in found.items()]
+             for kind, rows in by_kind.items()]
     where, what = RATES[Path(results['recipe']).stem]
     return [f'### Learning rates, {where}', '', f"By learning rate, {what}: {'; '.join(words)}.",
             '', *ending(results)]
@@ -164,11 +164,11 @@ def rates(results: dict) -> list[str]:
 def detector_scores(results: dict, metric: str) -> dict[str, dict]:
     """Percents of each detector that has them, by row, seeds in order; as ``gap`` takes them."""
     report = load_report(ROOT / results['recipe'])
-    found = {name: [100 * run[name]['metrics'][f'coco/{metric}'] for run in
-                    results['runs'].values() if name in run] for name in report.rows}
+    percents = {name: [100 * run[name]['metrics'][f'coco/{metric}'] for run in
+                       results['runs'].values() if name in run] for name in report.rows}
     return {name: dict(values=v, mean=statistics.mean(v),
                        std=statistics.stdev(v) if len(v) > 1 else 0.)
-            for name, v in found.items() if v}
+            for name, v in percents.items() if v}
 
 
 def detection(results: dict) -> list[str]:
@@ -229,16 +229,16 @@ def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
     names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
                  linear_vit='linear ViT, aligned')
-    found: dict[tuple, list[dict]] = {}
+    groups: dict[tuple, list[dict]] = {}
     for key, rows in results['rows'].items():
         net, mode, _ = key.split()
         for row in rows:
             if 'error' in row or row.get('limit') is not None:
                 raise SystemExit(f'highres_camvid.json: {key} was not evaluated on the whole test '
                                  'set; measure it again')
-            found.setdefault((net, row['scale'], mode), []).append(row)
+            groups.setdefault((net, row['scale'], mode), []).append(row)
     cells = {}
-    for (net, scale, mode), rows in sorted(found.items(), key=lambda f: (
+    for (net, scale, mode), rows in sorted(groups.items(), key=lambda f: (
             list(names).index(f[0][0]), f[0][1], f[0][2] == 'slide')):
         timed = results['times'].get(f'{scale:g}', {}).get(f'{net} {mode}')
         scores = [row['miou'] for row in rows]

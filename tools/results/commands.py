@@ -3,18 +3,18 @@
 
 def commands(*files: dict | None) -> list[str]:
     """One block of the commands whose rows stand in these files; files that are not there pass."""
-    told: dict[str, None] = {}
+    unique: dict[str, None] = {}
     for results in filter(None, files):
         if 'calls' in results:  # of tools/benchmark.py
             used = sorted({row['call'] for row in results['rows'].values()
                            if not row.get('stale')})
-            told.update(dict.fromkeys(results['calls'][n]['command'] for n in used))
+            unique.update(dict.fromkeys(results['calls'][n]['command'] for n in used))
         elif 'commands' in results:  # a part each
-            told.update(dict.fromkeys(results['commands'].values()))
+            unique.update(dict.fromkeys(results['commands'].values()))
         else:
             calls = [results, *results.get('added', [])]  # seeds of other calls
-            told.update(dict.fromkeys(call['command'] for call in calls))
-    return ['```bash', *told, '```', ''] if told else []
+            unique.update(dict.fromkeys(call['command'] for call in calls))
+    return ['```bash', *unique, '```', ''] if unique else []
 
 
 def ending(results: dict) -> list[str]:

@@ -13,13 +13,13 @@ KINDS = {'corruption': 'corruptions', 'scale': 'other resolutions', 'share': 'le
 
 def _by_name(rows) -> dict[str, list]:
     """Rows of several seeds, called NAME/SEED, by name."""
-    found: dict[str, list] = {}
+    by_name: dict[str, list] = {}
     for name, row in rows:
-        found.setdefault(name.partition('/')[0], []).append(row)
-    return found
+        by_name.setdefault(name.partition('/')[0], []).append(row)
+    return by_name
 
 
-def _told(values: list[float], digits: int = 1) -> str:
+def _mean_and_spread(values: list[float], digits: int = 1) -> str:
     spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
     return f'{statistics.mean(values):.{digits}f}{spread}'
 
@@ -45,8 +45,8 @@ def robustness(results: dict, name: str = 'robustness') -> list[str]:
              '| --- | --- |' + ' --- | --- |' * len(kinds)]
     for net, rows in _by_name(results['summary'].items()).items():
         cells = [cell for k in kinds for cell in (
-            _told([row[k] for row in rows]), f"{_told([row[f'{k} drop'] for row in rows])}%")]
-        lines.append(f"| {net} | {_told([row['clean'] for row in rows])} | {' | '.join(cells)} |")
+            _mean_and_spread([row[k] for row in rows]), f"{_mean_and_spread([row[f'{k} drop'] for row in rows])}%")]
+        lines.append(f"| {net} | {_mean_and_spread([row['clean'] for row in rows])} | {' | '.join(cells)} |")
     return [*lines, '', *in_points(results['summary'], kinds),
             f'![score against severity, and what each corruption costs]({name}.png)', '',
             *ending(results)]
@@ -67,9 +67,9 @@ def in_points(summary: dict[str, dict], kinds: list[str], student: str = 'distil
             continue
         ahead = [gap(*(dict(values=[of[seed][k] for seed in common])
                        for of in (seeds[student], rows))) for k in ('clean', *kinds)]
-        told = ', '.join(f'{a} {w}' for a, w in zip(
+        gaps = ', '.join(f'{a} {w}' for a, w in zip(
             ahead, ('as it is', *(f'under {KINDS[k]}' for k in kinds)), strict=True))
-        words.append(f'“{student}” less “{other}”: {told}')
+        words.append(f'“{student}” less “{other}”: {gaps}')
     return ['In points, each seed beside its own, with 95% intervals: '
             f"{'; '.join(words)}.", ''] if words else []
 
@@ -88,20 +88,20 @@ def transfer(results: dict) -> list[str]:
         scores = [row['score'] for row in rows if row['score'] is not None]
         lines.append(
             f"| {name} | {' | '.join(f'{p:.3f}' for p in parts)} | "
-            f"{_told([statistics.mean(row['distance']) for row in rows], 3)} | "
-            f"{_told([statistics.mean(row['cka']) for row in rows], 3)} | "
-            f"{_told(scores) if scores else ''} |")
+            f"{_mean_and_spread([statistics.mean(row['distance']) for row in rows], 3)} | "
+            f"{_mean_and_spread([statistics.mean(row['cka']) for row in rows], 3)} | "
+            f"{_mean_and_spread(scores) if scores else ''} |")
     return [*lines, '', *correlated(results['correlations']), *TRANSFER_FIGURES,
             *ending(results)]
 
 
-def correlated(found: dict) -> list[str]:
+def correlated(correlations: dict) -> list[str]:
     """Whether nearness to the teacher goes with the score."""
     words = []
-    for group, row in found.items():
+    for group, row in correlations.items():
         runs = '–'.join(str(n) for n in sorted({min(row['runs']), max(row['runs'])}))
-        who = 'all of them' if group == 'all' else 'those not trained by activation matching'
-        words.append(f"{who} ({runs} runs in each of {len(row['runs'])} seeds): distance "
+        which = 'all of them' if group == 'all' else 'those not trained by activation matching'
+        words.append(f"{which} ({runs} runs in each of {len(row['runs'])} seeds): distance "
                      f"{row['distance']['rho']:+.2f} (p = {row['distance']['p']:.2g}), CKA "
                      f"{row['cka']['rho']:+.2f} (p = {row['cka']['p']:.2g})")
     return ['Rank correlation of distance and of CKA with the score within a seed, mean over seeds '

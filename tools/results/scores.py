@@ -30,16 +30,16 @@ def gaps_of(student: dict, other: dict) -> list[float]:
 
     Of a stage that not every seed has done, those of the seeds that both have.
     """
-    ours, theirs = student['values'], other['values']
+    first, second = student['values'], other['values']
     if student.get('incomplete') or other.get('incomplete'):
         of_seed = [dict(zip(row['seeds'], row['values'], strict=True)) if row.get('incomplete')
                    or len(row['values']) > 1 else None for row in (student, other)]
-        both = sorted(set.intersection(*(set(row) for row in of_seed if row is not None)))
-        ours, theirs = ([row[seed] for seed in both] if row is not None else values
-                        for row, values in zip(of_seed, (ours, theirs), strict=True))
-    count = max(len(ours), len(theirs))
+        seeds = sorted(set.intersection(*(set(row) for row in of_seed if row is not None)))
+        first, second = ([row[seed] for seed in seeds] if row is not None else values
+                         for row, values in zip(of_seed, (first, second), strict=True))
+    count = max(len(first), len(second))
     return [a - b for a, b in zip(*(values * count if len(values) == 1 else values
-                                    for values in (ours, theirs)), strict=True)]
+                                    for values in (first, second)), strict=True)]
 
 
 class Spread:
@@ -87,10 +87,10 @@ def interval(student: dict, other: dict, spread: Spread | None = None
 
 def beside(student: dict, other: dict, spread: Spread | None = None) -> str:
     """'better than', 'worse than', or 'level with' where the interval holds 0."""
-    found = interval(student, other, spread)
-    if found is None or found[0] <= 0 <= found[1]:
+    bounds = interval(student, other, spread)
+    if bounds is None or bounds[0] <= 0 <= bounds[1]:
         return 'level with'
-    return 'better than' if found[0] > 0 else 'worse than'
+    return 'better than' if bounds[0] > 0 else 'worse than'
 
 
 def gap(student: dict, other: dict, spread: Spread | None = None) -> str:
@@ -98,6 +98,6 @@ def gap(student: dict, other: dict, spread: Spread | None = None) -> str:
     gaps = gaps_of(student, other)
     if not gaps:  # no seed has both
         return '–'
-    found = interval(student, other, spread)
+    bounds = interval(student, other, spread)
     mean = f'{statistics.mean(gaps):+.1f}'
-    return mean if found is None else f'{mean} [{found[0]:+.1f}, {found[1]:+.1f}]'
+    return mean if bounds is None else f'{mean} [{bounds[0]:+.1f}, {bounds[1]:+.1f}]'

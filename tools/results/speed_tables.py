@@ -14,15 +14,15 @@ def measured(results: dict, part: str = 'backbone') -> dict[tuple[str, str, str]
     Raises:
         ValueError: rows of two devices.
     """
-    found = {}
+    rows = {}
     for key, row in results['rows'].items():
         name, its_part, mode, size, batch, precision, compiled, _ = key.split('|')
         if row['status'] == 'ok' and not row.get('stale') and (
                 its_part, mode, batch, compiled) == (part, 'inference', 'batch 1', 'eager'):
-            if (name, size, precision) in found:
+            if (name, size, precision) in rows:
                 raise ValueError(f'{key}: measured on two devices; a table is of one')
-            found[name, size, precision] = row
-    return found
+            rows[name, size, precision] = row
+    return rows
 
 
 def by_area(sizes) -> list[str]:
@@ -48,8 +48,8 @@ def in_seconds(row: dict) -> str:
 
 def rounds(rows: dict) -> str:
     """How often cells were measured that were measured more than once."""
-    found = {row['ms']['rounds'] for row in rows.values()} - {1}
-    return str(min(found)) if len(found) == 1 else f'{min(found)} to {max(found)}'
+    counts = {row['ms']['rounds'] for row in rows.values()} - {1}
+    return str(min(counts)) if len(counts) == 1 else f'{min(counts)} to {max(counts)}'
 
 
 def speed(results: dict) -> list[str]:
@@ -88,10 +88,10 @@ def speed(results: dict) -> list[str]:
                 cells = [overtakes(results, kind + width, 'vit-' + width, p)
                          for p in precisions]
                 grown = ' and '.join(
-                    f'{v:.2f} ({word})' for word, who in (('softmax', 'vit-' + width),
+                    f'{v:.2f} ({word})' for word, net in (('softmax', 'vit-' + width),
                                                           ('linear', kind + width))
                     for k, v in results['growth'].items()
-                    if k.startswith(f'{who} · ') and f' · {precisions[0]} · ' in k)
+                    if k.startswith(f'{net} · ') and f' · {precisions[0]} · ' in k)
                 lines.append(f'| {kinds[kind]} {width} | {" | ".join(cells)} | {grown} |')
     largest = by_area(s for _, s, _ in rows)[-1]
     shares = ', '.join(f"{name} {100 * row['fraction']:.0f}%" for (name, size, precision), row in
@@ -186,9 +186,9 @@ def detector_times(results: dict) -> list[str]:
             peak = '' if row.get('peak_mib') is None else f", {row['peak_mib']:,.0f} MiB"
             cells.append(f"{row['ms']['median'] / 1e3:.2f} ({ratio:.2f}×){peak}")
         kind = name.partition(' ViT twin of ')[0] if ' twin of ' in name else ''
-        told = SUBJECTS.get(first, first)
-        told = f'ViT, {KINDS[kind]}, beside {told}' if kind else f'**{told}**'
-        lines.append(f"| {told} | {' | '.join(cells)} |")
+        label = SUBJECTS.get(first, first)
+        label = f'ViT, {KINDS[kind]}, beside {label}' if kind else f'**{label}**'
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return lines
 
 
@@ -221,7 +221,7 @@ def ops(results: dict) -> list[str]:
         lines.append(f'| {text} | {seconds(times[0])} | {seconds(times[1])} | '
                      f"{row['ratio']:.1f}× | {peaks} |")
     blocks = {n: r for n, r in rows.items() if n.startswith('block at')}
-    growths = {who: rows[n] for n, who in (('growth 4096 to 16384', 'Adventurer-B'),
+    growths = {net: rows[n] for n, net in (('growth 4096 to 16384', 'Adventurer-B'),
                                            ('linear ViT growth', 'linear ViT-B')) if n in rows}
     if blocks:
         lines += ['', "Of the time of an Adventurer-B block its matrix products alone take " +
@@ -229,8 +229,8 @@ def ops(results: dict) -> list[str]:
                             for n, r in blocks.items()) + '.']
     if growths:
         lines += ['', 'Four times the tokens, 4,096 to 16,384: ' + '; '.join(
-            f"{who} {r['ratio']:.2f}× the time, {r['memory_ratio']:.2f}× the peak memory"
-            for who, r in growths.items()) + '.']
+            f"{net} {r['ratio']:.2f}× the time, {r['memory_ratio']:.2f}× the peak memory"
+            for net, r in growths.items()) + '.']
     return [*lines, '', *ending(results)]
 
 

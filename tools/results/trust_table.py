@@ -16,21 +16,21 @@ def survived(results: dict) -> list[str]:
         lines.append(f"- A distillation of {killed['iterations']} steps with averaged weights, "
                      f"killed by SIGKILL at {killed['kills']} random moments, ended with {equal} "
                      'of an undisturbed run.')
-    for name, what in (('layouts, distillation', 'One global batch of distillation'),
-                       ('layouts, segmentation', 'One global batch of segmentation'),
-                       ('sharded distillation', 'Distillation with sharded weights and optimiser')):
-        if told := rows.get(name):
-            lines.append(f'- {what} on several processes, 50 steps, against one process: ' +
+    for name, title in (('layouts, distillation', 'One global batch of distillation'),
+                        ('layouts, segmentation', 'One global batch of segmentation'),
+                        ('sharded distillation', 'Distillation with sharded weights and optimiser')):
+        if layouts := rows.get(name):
+            lines.append(f'- {title} on several processes, 50 steps, against one process: ' +
                          '; '.join(
                              f"{layout.replace('x', '×')} (machines × processes) losses within "
                              f"{row['loss_gap']:.0e}, weights within {row['weight_gap']:.0e}"
-                             for layout, row in told.items() if layout != '1x1') +
+                             for layout, row in layouts.items() if layout != '1x1') +
                          ' (relative).')
     if tested := rows.get('evaluation on two processes'):
         same = 'the same scores' if tested['equal'] else 'OTHER scores'
         lines.append(f"- {tested['images']} images evaluated on two processes: {same} as on one.")
-    if again := rows.get('worker killed under torchrun'):
-        equal = 'the same weights' if again['bit_equal'] else 'OTHER weights'
+    if restarted := rows.get('worker killed under torchrun'):
+        equal = 'the same weights' if restarted['bit_equal'] else 'OTHER weights'
         lines.append(f'- One of two workers killed under torchrun: both were started anew, went on '
                      f'from the last checkpoint and ended with {equal}.')
     if fuzzed := rows.get('mutated configs and checkpoints'):
@@ -38,9 +38,9 @@ def survived(results: dict) -> list[str]:
         lines.append(f"- {counts['configs']} mutated configs, trained and validated for a step, "
                      f"and {counts['checkpoints']} mutated checkpoints: {len(fuzzed['unclear'])} "
                      'ended in anything but a result or one clear error.')
-    if files := rows.get('damaged data'):
+    if damaged := rows.get('damaged data'):
         outcomes: dict[str, int] = {}
-        for counts in files.values():
+        for counts in damaged.values():
             for outcome, count in counts.items():
                 outcomes[outcome] = outcomes.get(outcome, 0) + count
         words = {'named': 'named by `check_data.py` and by the data set that training reads',
@@ -48,7 +48,7 @@ def survived(results: dict) -> list[str]:
                  'checked only': 'named by '
                  '`check_data.py`, where training can go on', 'harmless': 'decoded to the same '
                  'pixels'}
-        lines.append(f'- {sum(outcomes.values())} data sets with one damaged PNG ({len(files)} '
+        lines.append(f'- {sum(outcomes.values())} data sets with one damaged PNG ({len(damaged)} '
                      'kinds of damage): ' + ', '.join(
                          f'{count} {words.get(outcome, outcome.upper())}'
                          for outcome, count in outcomes.items()) + '.')
