@@ -62,8 +62,9 @@ def main() -> None:
             if measured_scales >= {(scale, args.limit) for scale in args.scales}:
                 continue
             print(name)
-            measured_rows = resolution_curve(NETS[net], checkpoint(args.work_dir, seed, net), args.scales,
-                                             dict(options, data_root=args.data), args.limit)
+            measured_rows = resolution_curve(
+                NETS[net], checkpoint(args.work_dir, seed, net), args.scales,
+                dict(options, data_root=args.data), args.limit)
             keep(args, rows={name: [{k: v for k, v in dict(row, limit=args.limit).items()
                                      if k != 'ms'} for row in measured_rows]})
     results = measured(args.out)

@@ -19,7 +19,8 @@ def _by_name(rows) -> dict[str, list]:
     return by_name
 
 
-def _mean_and_spread(values: list[float], digits: int = 1) -> str:
+def _cell(values: list[float], digits: int = 1) -> str:
+    """Mean and, of several values, deviation."""
     spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
     return f'{statistics.mean(values):.{digits}f}{spread}'
 
@@ -45,8 +46,8 @@ def robustness(results: dict, name: str = 'robustness') -> list[str]:
              '| --- | --- |' + ' --- | --- |' * len(kinds)]
     for net, rows in _by_name(results['summary'].items()).items():
         cells = [cell for k in kinds for cell in (
-            _mean_and_spread([row[k] for row in rows]), f"{_mean_and_spread([row[f'{k} drop'] for row in rows])}%")]
-        lines.append(f"| {net} | {_mean_and_spread([row['clean'] for row in rows])} | {' | '.join(cells)} |")
+            _cell([row[k] for row in rows]), f"{_cell([row[f'{k} drop'] for row in rows])}%")]
+        lines.append(f"| {net} | {_cell([row['clean'] for row in rows])} | {' | '.join(cells)} |")
     return [*lines, '', *in_points(results['summary'], kinds),
             f'![score against severity, and what each corruption costs]({name}.png)', '',
             *ending(results)]
@@ -88,9 +89,9 @@ def transfer(results: dict) -> list[str]:
         scores = [row['score'] for row in rows if row['score'] is not None]
         lines.append(
             f"| {name} | {' | '.join(f'{p:.3f}' for p in parts)} | "
-            f"{_mean_and_spread([statistics.mean(row['distance']) for row in rows], 3)} | "
-            f"{_mean_and_spread([statistics.mean(row['cka']) for row in rows], 3)} | "
-            f"{_mean_and_spread(scores) if scores else ''} |")
+            f"{_cell([statistics.mean(row['distance']) for row in rows], 3)} | "
+            f"{_cell([statistics.mean(row['cka']) for row in rows], 3)} | "
+            f"{_cell(scores) if scores else ''} |")
     return [*lines, '', *correlated(results['correlations']), *TRANSFER_FIGURES,
             *ending(results)]
 

@@ -18,7 +18,7 @@ def survived(results: dict) -> list[str]:
                      'of an undisturbed run.')
     for name, title in (('layouts, distillation', 'One global batch of distillation'),
                         ('layouts, segmentation', 'One global batch of segmentation'),
-                        ('sharded distillation', 'Distillation with sharded weights and optimiser')):
+                        ('sharded distillation', 'Distillation with sharded weights')):
         if layouts := rows.get(name):
             lines.append(f'- {title} on several processes, 50 steps, against one process: ' +
                          '; '.join(
