@@ -29,9 +29,9 @@ def test_files_are_short_enough_to_be_read():
 
 
 def test_both_families_are_refused():
-    have = {'onedl-mmengine', 'mmengine', 'onedl-mmcv', 'mmcv'}
+    present = {'onedl-mmengine', 'mmengine', 'onedl-mmcv', 'mmcv'}
     with pytest.raises(RuntimeError, match='onedl-mmengine and mmengine.*pip uninstall -y'):
-        compat.check_distributions(have.__contains__)
+        compat.check_distributions(present.__contains__)
     compat.check_distributions({'onedl-mmengine', 'onedl-mmcv'}.__contains__)
     compat.check_distributions({'mmengine', 'mmcv'}.__contains__)
 
@@ -122,9 +122,9 @@ def test_the_wheel_carries_configs_and_tools(tmp_path):
                    check=True, capture_output=True)
     assert (tmp_path / 'site/mmvitlin/.mim/tools/train.py').is_file()
     assert not (tmp_path / 'site/tests').exists()
-    told = read_by_a_stranger(tmp_path, PYTHONPATH=str(tmp_path / 'site'))
-    assert told.startswith(str(tmp_path / 'site'))
-    assert told.endswith(' 5 (1024, 1024)')
+    output = read_by_a_stranger(tmp_path, PYTHONPATH=str(tmp_path / 'site'))
+    assert output.startswith(str(tmp_path / 'site'))
+    assert output.endswith(' 5 (1024, 1024)')
 
 
 def test_the_sdist_carries_what_its_tests_need(tmp_path):
@@ -136,8 +136,8 @@ def test_the_sdist_carries_what_its_tests_need(tmp_path):
         names = {name.partition('/')[2] for name in tar.getnames()}
     kinds = ('.py', '.sh', '.yml', '.md', '.json', '.txt')
     for folder in ('mmvitlin', 'configs', 'tools', 'tests', 'docs', 'requirements'):
-        wanted = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob('*')
+        needed = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob('*')
                   if path.is_file() and path.suffix in kinds and '_build' not in path.parts}
-        assert wanted - names == set()
+        assert needed - names == set()
     assert {'Makefile', 'LICENSE', 'README.md', 'model-index.yml', 'pyproject.toml'} <= names
     assert not any('__pycache__' in name for name in names)

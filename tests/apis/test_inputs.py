@@ -30,15 +30,15 @@ def test_images_of_every_kind(infer, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 8  # to be shown turned by 90 degrees to the left
     turned.save(tmp_path / 'turned.jpg', exif=exif, quality=100)
-    found = {r.name: r for r in infer(tmp_path)}
-    assert all(r.error is None for r in found.values())
-    assert all(r.labels.shape == (60, 100) for r in found.values())
+    by_name = {r.name: r for r in infer(tmp_path)}
+    assert all(r.error is None for r in by_name.values())
+    assert all(r.labels.shape == (60, 100) for r in by_name.values())
     grey = np.asarray(rgb.convert('L'))
-    np.testing.assert_array_equal(found['grey'].image[..., 0], grey)
-    np.testing.assert_array_equal(found['wide'].image[..., 1], grey)
-    np.testing.assert_array_equal(found['rgba'].image, array)
+    np.testing.assert_array_equal(by_name['grey'].image[..., 0], grey)
+    np.testing.assert_array_equal(by_name['wide'].image[..., 1], grey)
+    np.testing.assert_array_equal(by_name['rgba'].image, array)
     for name, bound in (('turned', 15), ('palette', 25), ('cmyk', 25)):
-        gap = np.abs(found[name].image.astype(int) - array).mean()
+        gap = np.abs(by_name[name].image.astype(int) - array).mean()
         assert gap < bound, (name, gap)
 
 
@@ -49,11 +49,11 @@ def test_sizes(infer, segmentor, tmp_path):
         assert result.error is None
         assert result.labels.shape == shape
     seen = []
-    for scale, want in (('original', (60, 100)), (0.5, (30, 50)), ((50, 50), (30, 50))):
+    for scale, expected in (('original', (60, 100)), (0.5, (30, 50)), ((50, 50), (30, 50))):
         net = SegInferencer(*segmentor, scale=scale)
         net.model.backbone.register_forward_pre_hook(lambda m, a: seen.append(a[0].shape[-2:]))
         assert net(picture())[0].labels.shape == (60, 100)
-        assert tuple(seen[-1]) == tuple(-(-n // 16) * 16 for n in want)  # padded to patches
+        assert tuple(seen[-1]) == tuple(-(-n // 16) * 16 for n in expected)  # padded to patches
     with pytest.raises(ConfigError, match='scale must be'):
         SegInferencer(*segmentor, scale='large')
 

@@ -103,12 +103,12 @@ def test_mmcv_still_needs_to_be_told_of_one_pixel():
 
     from mmvitlin.compat.mmcv import keep_a_pixel
     keep_a_pixel()
-    ours = geometric.rescale_size
-    assert ours((500, 1), (128, 128)) == (128, 1)
-    assert ours((500, 1), (128, 128), return_scale=True) == ((128, 1), 0.256)
-    assert 0 in ours.__wrapped__((500, 1), (128, 128)), 'take mmvitlin/compat/mmcv.py out'
+    patched = geometric.rescale_size
+    assert patched((500, 1), (128, 128)) == (128, 1)
+    assert patched((500, 1), (128, 128), return_scale=True) == ((128, 1), 0.256)
+    assert 0 in patched.__wrapped__((500, 1), (128, 128)), 'take mmvitlin/compat/mmcv.py out'
     keep_a_pixel()
-    assert geometric.rescale_size is ours
+    assert geometric.rescale_size is patched
 
 
 def test_mmpretrain_still_needs_its_multimodal_models_left_out():

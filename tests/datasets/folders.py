@@ -43,7 +43,7 @@ def survey_of(cfg):
 
 def problems_of(cfg):
     """{kind: [(level, detail)]} of what is wrong."""
-    found = {}
+    problems = {}
     for problem in survey_of(cfg).all_problems():
-        found.setdefault(problem.kind, []).append((problem.level, problem.detail))
-    return found
+        problems.setdefault(problem.kind, []).append((problem.level, problem.detail))
+    return problems

@@ -106,9 +106,9 @@ def test_every_kind_of_problem(streets, tmp_path):
     kinds = sorted(p['kind'] for p in problems if p['level'] == 'error')
     assert kinds == ['all ignored', 'duplicate', 'label without image', 'missing', 'unreadable',
                      'unreadable', 'unreadable']
-    told = ' '.join(p['detail'] for p in problems)
+    details = ' '.join(p['detail'] for p in problems)
     for words in ('truncated', 'holds the labels [77]', 'is 10x10', 'the same picture as'):
-        assert words in told
+        assert words in details
     assert 'more; --out FILE writes all' in done.stdout
 
 
@@ -139,7 +139,7 @@ def test_boxes_and_masks(streets, tmp_path):
     boxes = sorted(p['kind'] for p in problems if 'annotation' in p['detail'])
     assert boxes == ['annotated twice', 'box outside', 'box without area', 'mask beside box',
                      'other size']
-    told = '\n'.join(p['detail'] for p in problems)
+    details = '\n'.join(p['detail'] for p in problems)
     for words in (f'annotation {flat} is 0x', f'annotation {outside}, ', f'annotation {moved} ends',
                   f'annotations {twice} and 999', f'is {height // 2}x{width} pixels'):
-        assert words in told
+        assert words in details

@@ -159,13 +159,13 @@ def test_a_signal_waits_for_the_update_of_deepspeed():
 
 
 def test_gradients_of_parameters_that_were_dealt_out_otherwise():
-    hook, network, said = AccumulationHook(), torch.nn.Linear(2, 2), []
+    hook, network, messages = AccumulationHook(), torch.nn.Linear(2, 2), []
     record = dict(counts=[], gradients=[dict(weight=torch.ones(1, 2))])
     hook.after_load_checkpoint(None, dict(meta=dict(iter=6), gradient_accumulation=record))
     hook.before_train(SimpleNamespace(iter=6, model=network,
-                                      logger=SimpleNamespace(warning=said.append)))
+                                      logger=SimpleNamespace(warning=messages.append)))
     assert network.weight.grad is None
-    assert 'dealt its parameters out to the processes otherwise' in said[0]
+    assert 'dealt its parameters out to the processes otherwise' in messages[0]
 
 
 @pytest.mark.slow

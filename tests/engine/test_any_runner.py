@@ -92,7 +92,7 @@ def thumbnails(tmp_path):
 @pytest.mark.slow  # a process with all libraries, and eight runs of five steps
 def test_a_shipped_config_is_the_same_under_every_runner(streets, thumbnails, tmp_path):
     """Hooks, losses of five iterations, and files that are renamed into place."""
-    ours, given = [], {}
+    own, given = [], {}
     for name, options in KINDS.items():
         if name.startswith('det/') and detection.lacking():
             continue
@@ -107,17 +107,17 @@ def test_a_shipped_config_is_the_same_under_every_runner(streets, thumbnails, tm
         if name.startswith('seg/'):
             cfg.dump(tmp_path / 'seg.py')
         run = train(cfg)
-        ours.append([[type(h).__name__ for h in run.hooks],
-                     [float(x) for x in run.message_hub.get_scalar('train/loss').data[0]]])
+        own.append([[type(h).__name__ for h in run.hooks],
+                    [float(x) for x in run.message_hub.get_scalar('train/loss').data[0]]])
     (tmp_path / 'options.json').write_text(json.dumps(given))
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', STRANGER % ROOT], cwd=tmp_path, text=True,
         capture_output=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
     assert done.returncode == 0, done.stderr[-3000:]
-    theirs = json.loads((tmp_path / 'theirs.json').read_text())
-    assert len(theirs) == len(ours) == len(given)
+    mmsegs = json.loads((tmp_path / 'theirs.json').read_text())
+    assert len(mmsegs) == len(own) == len(given)
     for name, (hooks, losses), (their_hooks, their_losses, replaced) in zip(
-            given, ours, theirs, strict=True):
+            given, own, mmsegs, strict=True):
         assert sorted(their_hooks) == sorted(hooks), name  # dumped configs sort their keys
         assert len(losses) == STEPS
         assert their_losses == losses, name

@@ -111,8 +111,8 @@ def test_a_teacher_of_mmpretrain_has_the_weights_of_its_init_cfg(tmp_path):
     torch.save({f'backbone.{k}': v for k, v in state.items()}, tmp_path / 'a.pth')
     torch.manual_seed(3)
     teacher = FrozenTeacher(dict(network, init_cfg=given(tmp_path / 'a.pth', prefix='backbone.')))
-    found = teacher.network.network.state_dict()
-    assert all(torch.equal(found[k], v) for k, v in state.items())
+    result = teacher.network.network.state_dict()
+    assert all(torch.equal(result[k], v) for k, v in state.items())
     with pytest.raises((CheckpointError, ConfigError), match='model.teacher.backbone.init_cfg: '
                        r"nothing of .*set model.teacher.backbone.init_cfg.prefix='backbone.'"):
         FrozenTeacher(dict(network, init_cfg=given(tmp_path / 'a.pth')))

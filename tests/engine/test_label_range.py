@@ -96,9 +96,9 @@ def test_an_evaluation_of_ignored_pixels_alone_has_no_score(split):
 
 
 def test_images_of_one_class_alone_are_told(monkeypatch):
-    said = []
+    messages = []
     monkeypatch.setattr('mmvitlin.engine.hooks.label_range.print_log',
-                        lambda words, **kwargs: said.append(words))
+                        lambda words, **kwargs: messages.append(words))
     for labels in ((3, 3), (3, 4)):
         hook = LabelRangeHook()
         hook._ranges = dict(images=(10, 255))
@@ -107,8 +107,8 @@ def test_images_of_one_class_alone_are_told(monkeypatch):
             sample.set_data(dict(gt_label=torch.tensor([label])))
             hook.before_train_iter(None, 0, dict(data_samples=[sample]))
         hook.after_train(None)
-    assert len(said) == 1
-    assert said[0].startswith('the labels of the first 2 batches, such as i.png, show class 3 ')
+    assert len(messages) == 1
+    assert messages[0].startswith('the labels of the first 2 batches, such as i.png, show class 3 ')
 
 
 @pytest.mark.slow

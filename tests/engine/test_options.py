@@ -81,10 +81,10 @@ def value_at(config, pair):
     ('count=None', None),
 ])
 def test_a_value_as_it_is_meant(config, pair, value):
-    got = value_at(config, pair)
-    got = got.to_dict() if hasattr(got, 'to_dict') else got
-    assert got == value
-    assert type(got) is type(value)
+    actual = value_at(config, pair)
+    actual = actual.to_dict() if hasattr(actual, 'to_dict') else actual
+    assert actual == value
+    assert type(actual) is type(value)
 
 
 @pytest.mark.parametrize(('pair', 'message'), [
@@ -110,8 +110,8 @@ def test_an_option_that_is_no_dict_or_has_no_value(capsys):
                         ('data_root', 'give it as data_root=VALUE')):
         with pytest.raises(SystemExit):
             parse('a=1', pair)
-        assert f'--cfg-options {pair}: ' in (told := capsys.readouterr().err)
-        assert words in told
+        assert f'--cfg-options {pair}: ' in (message := capsys.readouterr().err)
+        assert words in message
 
 
 def test_options_given_in_two_places_all_count():
@@ -140,9 +140,9 @@ def test_what_a_recipe_hands_to_its_stages_comes_back(config, key, value):
     if key == 'scales' and isinstance(value, dict):
         pytest.skip('a dict names places of a list')
     cfg = load_config(config, parse(format_option(key, value)))
-    got = cfg[key].to_dict() if hasattr(cfg[key], 'to_dict') else cfg[key]
-    assert got == value
-    assert type(got) is type(value)
+    actual = cfg[key].to_dict() if hasattr(cfg[key], 'to_dict') else cfg[key]
+    assert actual == value
+    assert type(actual) is type(value)
 
 
 @pytest.mark.parametrize('tool', ['print_config', 'check_data', 'train', 'test', 'infer', 'export',

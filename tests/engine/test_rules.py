@@ -70,10 +70,10 @@ def test_a_student_goes_on_with_the_images_it_knows(streets, tmp_path, caplog):
     cfg = load_config('configs/seg/fcn_adventurer-nano_streets_distilled.py', {
         'data_root': str(streets), 'model.backbone.init_cfg.checkpoint': str(path)})
     mean, std = list(cfg.model.data_preprocessor.mean), list(cfg.model.data_preprocessor.std)
-    for told, words in ((dict(mean=mean, std=std), None), (dict(mean=mean), None), ({}, None),
+    for meta, words in ((dict(mean=mean, std=std), None), (dict(mean=mean), None), ({}, None),
                         (dict(mean=[127.5] * 3, std=std), r'preprocessor.mean is .*123.6.*127.5'),
                         (dict(mean=mean, std=[1., 1., 1.]), r'preprocessor.std is .*1.0, 1.0')):
-        torch.save(dict(meta=dict(normalisation=told), state_dict={}), path)
+        torch.save(dict(meta=dict(normalisation=meta), state_dict={}), path)
         if words is None:
             check(cfg)
         else:
@@ -96,10 +96,10 @@ def test_classes_that_do_not_agree_are_found_first(streets, options, words):
 
 def test_a_pyramid_that_counts_from_another_stride_than_its_map_has(streets):
     options = {'data_root': str(streets), 'model.backbone.init_cfg': None}
-    told = {'model.neck.in_stride': 8}
+    stride = {'model.neck.in_stride': 8}
     with pytest.raises(ConfigError, match=r'backbone.patch_size is 16, but model.neck.in_stride is '
                                           '8'):
-        check(load_config('configs/seg/cityscapes_1024.py', {**options, **told}))
+        check(load_config('configs/seg/cityscapes_1024.py', {**options, **stride}))
     vit = 'configs/seg/upernet_vit-large_cityscapes-1024.py'
     with pytest.raises(ConfigError, match=r'model_kwargs.patch_size is 14, but model.neck.in_stri'):
         check(load_config(vit, {**options, 'model.backbone.model_kwargs.patch_size': 14}))
@@ -114,8 +114,8 @@ def test_a_pyramid_that_counts_from_another_stride_than_its_map_has(streets):
     ({'train_cfg.max_iters': 1000}, 'planned for 80000 iterations, the run has 1000 (train_cfg'),
     ({'param_scheduler': []}, None)])
 def test_a_schedule_that_does_not_end_with_the_run_is_told(options, words, monkeypatch):
-    said = []
-    monkeypatch.setattr(loops, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(loops, 'warn', messages.append)
     loops.schedule(Context(load_config(CITYSCAPES, options), 'train', ()))
-    assert len(said) == (words is not None)
-    assert not words or words in said[0]
+    assert len(messages) == (words is not None)
+    assert not words or words in messages[0]

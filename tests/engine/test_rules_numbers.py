@@ -46,10 +46,10 @@ def test_numbers_with_which_nothing_is_trained(key, value, words):
 
 
 def test_a_learning_rate_of_0_is_told(monkeypatch):
-    said = []
-    monkeypatch.setattr(numbers, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(numbers, 'warn', messages.append)
     numbers.learning(Context(config(optim_wrapper=dict(optimizer=dict(lr=0.))), 'train', ()))
-    assert said == ['optim_wrapper.optimizer.lr is 0: the run changes no weight']
+    assert messages == ['optim_wrapper.optimizer.lr is 0: the run changes no weight']
 
 
 @pytest.mark.parametrize(('dataset', 'words'), [

@@ -167,12 +167,12 @@ def test_mean_and_deviation_that_are_not_of_the_images(mean, std, words):
     (IMAGENET[0][::-1], IMAGENET[1][::-1], True, True), (*IMAGENET, False, True),
 ])
 def test_means_in_the_order_of_other_channels_are_told(mean, std, rgb, warned, monkeypatch):
-    said = []
-    monkeypatch.setattr(normalisation, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(normalisation, 'warn', messages.append)
     cfg = config('train_dataloader', [READ])
     cfg.model.data_preprocessor = dict(mean=mean, std=std, bgr_to_rgb=rgb)
     normalisation.plausible(Context(cfg, 'train', ()))
-    assert len(said) == warned
+    assert len(messages) == warned
 
 
 def test_a_step_of_the_user_s_own_may_scale_the_images():

@@ -53,9 +53,9 @@ def test_the_state_of_another_optimiser_or_schedule(tmp_path, more, words):
     (dict(param_scheduler=[dict(type='PolyLR', end=9, convert_to_iter_based=True)]), None),
     (dict(resume=False, param_scheduler=[]), None)])
 def test_what_was_changed_since_has_no_effect(tmp_path, more, words, monkeypatch):
-    said = []
-    monkeypatch.setattr(resumed, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(resumed, 'warn', messages.append)
     resumed.goes_on(going_on(tmp_path, **more))
-    assert len(said) == (words is not None)
+    assert len(messages) == (words is not None)
     if words:
-        assert re.search(words, said[0])
+        assert re.search(words, messages[0])

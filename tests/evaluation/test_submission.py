@@ -113,8 +113,8 @@ def test_numbers_from_one_for_ade20k(tmp_path):
     folder = tmp_path / 'out'
     checkpoint = checkpoint_of(cfg, tmp_path)
     prepare_submission(cfg, 'ade20k', folder)
-    found = evaluate(cfg, checkpoint)
-    assert found == {'submission/files': 2}
+    result = evaluate(cfg, checkpoint)
+    assert result == {'submission/files': 2}
     sizes = {p.name: np.asarray(Image.open(p)) for p in folder.iterdir()}
     assert {k: (v.shape, v.dtype) for k, v in sizes.items()} == {
         'ADE_test_00000003.png': ((40, 64), np.uint8), 'ADE_test_00000012.png': ((41, 64),

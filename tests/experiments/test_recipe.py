@@ -43,8 +43,8 @@ def test_processes_share_a_work_directory(stages, ran, tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(running.time, 'sleep', nap)
     assert list(running.run_recipe(stages, tmp_path)[0]) == ['a', 'b', 'c']
-    ours = [Path(c[c.index('--work-dir') + 1]).name for c in commands if '--work-dir' in c]
-    assert ours == ['c', 'b']
+    actual = [Path(c[c.index('--work-dir') + 1]).name for c in commands if '--work-dir' in c]
+    assert actual == ['c', 'b']
     assert capsys.readouterr().out.count('is being run by another process') == 1
     (tmp_path / 'seed0' / 'c' / 'result.json').unlink()
     lock = FileLock(tmp_path / 'seed0' / 'c' / '.lock')
@@ -58,9 +58,9 @@ def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages
     commands, _ = ran
     running.run_recipe(stages, tmp_path, options={'data_root': 'd'})
     running.run_recipe(stages, tmp_path, options={'data_root': 'moved'})  # no other data
-    for changed, told in ((dict(amp=True), 'amp;'),
-                          (dict(options={'max_iters': 7}), r'config \(max_iters\);')):
-        with pytest.raises(ConfigError, match=f"'a' in .*a was run with another {told}"):
+    for changed, message in ((dict(amp=True), 'amp;'),
+                             (dict(options={'max_iters': 7}), r'config \(max_iters\);')):
+        with pytest.raises(ConfigError, match=f"'a' in .*a was run with another {message}"):
             running.run_recipe(stages, tmp_path, **changed)
     student = tmp_path / 'seed0' / 'a' / 'student.pth'
     student.write_bytes(b'of another run')

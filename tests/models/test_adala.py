@@ -73,10 +73,10 @@ def test_every_block_gets_its_twins_input_and_learns_from_its_output(student, bl
     images = torch.randn(2, 3, 64, 64)
     losses = model(images, mode='loss')
     assert set(losses) == {'loss_attention', 'attention_error'}
-    want = by_hand(model, images)
-    torch.testing.assert_close(losses['loss_attention'], want, rtol=1e-5, atol=1e-8)
+    reference = by_hand(model, images)
+    torch.testing.assert_close(losses['loss_attention'], reference, rtol=1e-5, atol=1e-8)
     trained = [p for p in model.parameters() if p.requires_grad]
-    expected = torch.autograd.grad(want, trained)
+    expected = torch.autograd.grad(reference, trained)
     losses['loss_attention'].backward()
     for parameter, gradient in zip(trained, expected, strict=True):
         near = 1e-4 * gradient.abs().max().item()
@@ -140,10 +140,10 @@ def test_other_families_and_sizes(family):
     torch.manual_seed(3)
     images = torch.randn(1, 3, 3 * side, 5 * side)
     with torch.no_grad():
-        got = model(images, mode='loss')['loss_attention']
-        want = by_hand(model, images)
-    assert want > 0
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-9)
+        actual = model(images, mode='loss')['loss_attention']
+        expected = by_hand(model, images)
+    assert expected > 0
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-9)
     missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
 
@@ -184,14 +184,15 @@ def test_one_block_at_a_time_keeps_nothing_but_gradients():
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_gradients_of_one_block_do_not_vanish(dtype):
-    images, found = torch.randn(2, 3, 64, 64), []
+    images, gradients = torch.randn(2, 3, 64, 64), []
     for enabled in (False, True):
         model = peaked(align(block_by_block=True))
         with torch.autocast('cpu', dtype=dtype, enabled=enabled):
             loss = model(images, mode='loss')['loss_attention']
         loss.backward()
-        found.append(model.backbone.vit.blocks[1].attn.qkv.weight.grad)
-    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0.15 * float(found[0].abs().max()))
+        gradients.append(model.backbone.vit.blocks[1].attn.qkv.weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0,
+                               atol=0.15 * float(gradients[0].abs().max()))
 
 
 def test_the_second_stage_starts_from_the_first(tmp_path):
@@ -217,9 +218,9 @@ def test_feature_alignment_is_mse_of_the_final_tokens_and_trains_everything():
     model = align(kind=FeatureAlignment, inherit=True)
     images = torch.randn(2, 3, 64, 96)
     loss = model(images, mode='loss')['loss_feature']
-    ours, = model.backbone.forward_tokens(images)
-    theirs, = model.teacher.network.forward_tokens(images)
-    both = [torch.cat([t.cls[:, None], t.patches], 1) for t in (ours, theirs)]
+    actual, = model.backbone.forward_tokens(images)
+    expected, = model.teacher.network.forward_tokens(images)
+    both = [torch.cat([t.cls[:, None], t.patches], 1) for t in (actual, expected)]
     torch.testing.assert_close(loss, (both[0] - both[1]).square().mean())
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
@@ -261,10 +262,10 @@ def test_distances(distance, which):
             'all': lambda x: torch.cat([x.patches, x.cls[:, None]], 1)}[which]
     a, b = pick(s), pick(t)
     gap = (a - b).abs()
-    want = {'mse': (gap**2).mean(),
-            'smooth_l1': torch.where(gap < 0.5, gap**2, gap - 0.25).mean(),
-            'cosine': (1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).mean()}[distance]
-    torch.testing.assert_close(loss, 3 * want)
+    expected = {'mse': (gap**2).mean(),
+                'smooth_l1': torch.where(gap < 0.5, gap**2, gap - 0.25).mean(),
+                'cosine': (1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).mean()}
+    torch.testing.assert_close(loss, 3 * expected[distance])
 
 
 def test_networks_without_a_class_token_compare_patches():
@@ -328,7 +329,7 @@ def test_bad_input():
 
 def test_an_inherited_student_is_its_teacher_but_for_attention():
     net = TimmViT(**{k: v for k, v in LINEAR.items() if k != 'type'})
-    twin = TimmViT(**{k: v for k, v in VIT.items() if k != 'type'})
-    net.inherit(twin)
-    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+    softmax_vit = TimmViT(**{k: v for k, v in VIT.items() if k != 'type'})
+    net.inherit(softmax_vit)
+    for a, b in zip(net.parameters(), softmax_vit.parameters(), strict=True):
         assert torch.equal(a, b)

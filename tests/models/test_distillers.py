@@ -85,9 +85,9 @@ def test_its_own_normalisation():
     normed = (raw - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     students = Normalisation(tuple(mean.tolist()), tuple(std.tolist()), rgb=True)
     teacher.forward_tokens(normed, (0, ), (4, 4), students)
-    want = (raw - torch.tensor([10., 20., 30.]).view(3, 1, 1)) / \
+    expected = (raw - torch.tensor([10., 20., 30.]).view(3, 1, 1)) / \
         torch.tensor([2., 4., 8.]).view(3, 1, 1)
-    torch.testing.assert_close(seen[0], want, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(seen[0], expected, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize('size', [(64, 64), (64, 96), (50, 70)])
@@ -112,9 +112,9 @@ def test_whose_normalisation(tmp_path):
     assert FrozenTeacher(clip, checkpoint=str(tmp_path / 'ours.pth')).normalisation is None
     for cfg, more in ((clip, dict(checkpoint=str(tmp_path / 'makers.pth'))),
                       (dict(clip, checkpoint=str(tmp_path / 'makers.pth')), {})):
-        found = FrozenTeacher(cfg, **more).normalisation
-        assert found.mean == pytest.approx([122.77, 116.75, 104.09], abs=0.01)
-        assert found.std == pytest.approx([68.50, 66.63, 70.32], abs=0.01)
+        normalisation = FrozenTeacher(cfg, **more).normalisation
+        assert normalisation.mean == pytest.approx([122.77, 116.75, 104.09], abs=0.01)
+        assert normalisation.std == pytest.approx([68.50, 66.63, 70.32], abs=0.01)
 
 
 def test_an_mmpretrain_teacher(tmp_path):
@@ -199,10 +199,10 @@ def test_a_teacher_in_half_precision():
     images = torch.randn(2, 3, 64, 64)
     for autocast in (False, True):
         with torch.autocast('cpu', torch.float16, enabled=autocast):
-            got, = half.forward_tokens(images, (-1, ), (4, 4))
-        want, = whole.forward_tokens(images, (-1, ), (4, 4))
-        assert got.patches.dtype == torch.bfloat16
-        torch.testing.assert_close(got.patches.float(), want.patches, atol=0.05, rtol=0.05)
+            actual, = half.forward_tokens(images, (-1, ), (4, 4))
+        expected, = whole.forward_tokens(images, (-1, ), (4, 4))
+        assert actual.patches.dtype == torch.bfloat16
+        torch.testing.assert_close(actual.patches.float(), expected.patches, atol=0.05, rtol=0.05)
     model = build(teacher=dict(backbone=VIT, precision='bf16'))
     sum(model(torch.randn(2, 3, 64, 64), mode='loss').values()).backward()
     with pytest.raises(ValueError, match=r"precision is None or one of \['bf16', 'fp16'\]"):
@@ -215,8 +215,8 @@ def test_a_compiled_teacher():
     eager, compiled = FrozenTeacher(VIT), FrozenTeacher(VIT, compiled=True)
     compiled.network.load_state_dict(eager.network.state_dict())
     images = torch.randn(2, 3, 64, 64)
-    got, want = (t.forward_tokens(images, (1, 3), (4, 4)) for t in (compiled, eager))
-    for a, b in zip(got, want, strict=True):
+    actual, expected = (t.forward_tokens(images, (1, 3), (4, 4)) for t in (compiled, eager))
+    for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a.patches, b.patches, atol=1e-5, rtol=1e-4)
 
 

@@ -52,9 +52,9 @@ def test_hugging_face_clip(tmp_path, suffix, whole):
     tokens = ours('vit_base_patch16_clip_quickgelu_224.openai', path)
     with torch.no_grad():
         hidden = net(IMAGES).last_hidden_state
-        want = net.vision_model.post_layernorm(hidden)
-    torch.testing.assert_close(tokens.patches, want[:, 1:], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(tokens.cls, want[:, 0], atol=1e-4, rtol=1e-4)
+        expected = net.vision_model.post_layernorm(hidden)
+    torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokens.cls, expected[:, 0], atol=1e-4, rtol=1e-4)
 
 
 def test_hugging_face_siglip(tmp_path):
@@ -64,8 +64,8 @@ def test_hugging_face_siglip(tmp_path):
     assert layout_of(net.state_dict()) == 'Hugging Face SigLIP'
     tokens = ours('vit_base_patch16_siglip_gap_224.webli', tmp_path / 'a.pth')
     with torch.no_grad():
-        want = net(IMAGES).last_hidden_state
-    torch.testing.assert_close(tokens.patches, want, atol=2e-3, rtol=1e-3)
+        expected = net(IMAGES).last_hidden_state
+    torch.testing.assert_close(tokens.patches, expected, atol=2e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize('registers', [False, True])
@@ -79,9 +79,9 @@ def test_hugging_face_dinov2(tmp_path, registers):
     name = 'vit_small_patch14_reg4_dinov2' if registers else 'vit_small_patch14_dinov2'
     tokens = ours(name, tmp_path / 'a.pth')
     with torch.no_grad():
-        want = net(IMAGES).last_hidden_state
-    torch.testing.assert_close(tokens.cls, want[:, 0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(tokens.patches, want[:, 5 if registers else 1:], atol=1e-4,
+        expected = net(IMAGES).last_hidden_state
+    torch.testing.assert_close(tokens.cls, expected[:, 0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokens.patches, expected[:, 5 if registers else 1:], atol=1e-4,
                                rtol=1e-4)
 
 
@@ -92,8 +92,8 @@ def test_hugging_face_vit(tmp_path, tower):
     torch.save({tower + k: v for k, v in net.state_dict().items()}, tmp_path / 'a.pth')
     tokens = ours('vit_small_patch16_224', tmp_path / 'a.pth')
     with torch.no_grad():
-        want = net(IMAGES).last_hidden_state
-    torch.testing.assert_close(tokens.patches, want[:, 1:], atol=1e-4, rtol=1e-4)
+        expected = net(IMAGES).last_hidden_state
+    torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize('clip', [False, True])
@@ -110,8 +110,8 @@ def test_mmpretrain(tmp_path, clip, prefix):
     name = 'vit_base_patch16_clip_224' if clip else 'vit_small_patch16_224'
     tokens = ours(name, tmp_path / 'a.pth')
     with torch.no_grad():
-        want, = net(IMAGES)
-    torch.testing.assert_close(tokens.patches, want[:, 1:], atol=1e-4, rtol=1e-4)
+        expected, = net(IMAGES)
+    torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
 def test_what_was_resized_is_told(tmp_path):

@@ -19,21 +19,21 @@ def inputs(grid, prefix, dtype=torch.float64):
 def test_values_and_gradients(grid, block, prefix):
     leaves = inputs(grid, prefix)
     how = (grid, block, 0.7)
-    ours = local_linear_attention(*leaves[:5], *how, leaves[5])
-    theirs = local_linear_attention_reference(*leaves[:5], *how, leaves[5])
-    torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-9)
-    weight = torch.randn_like(ours)
-    for x, y in zip(torch.autograd.grad((ours * weight).sum(), leaves),
-                    torch.autograd.grad((theirs * weight).sum(), leaves), strict=True):
+    actual = local_linear_attention(*leaves[:5], *how, leaves[5])
+    expected = local_linear_attention_reference(*leaves[:5], *how, leaves[5])
+    torch.testing.assert_close(actual, expected, atol=1e-10, rtol=1e-9)
+    weight = torch.randn_like(actual)
+    for x, y in zip(torch.autograd.grad((actual * weight).sum(), leaves),
+                    torch.autograd.grad((expected * weight).sum(), leaves), strict=True):
         torch.testing.assert_close(x, y, atol=1e-10, rtol=1e-9)
 
 
 @pytest.mark.parametrize('prefix', [0, 1])
 def test_where_everything_is_near_it_is_softmax(prefix):
     q, k, v, a, b, _ = inputs((4, 4), prefix)
-    ours = local_linear_attention(q, k, v, a, b, (4, 4), 4, 0.5, torch.zeros(3))
-    want = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.5)
-    torch.testing.assert_close(ours, want)
+    actual = local_linear_attention(q, k, v, a, b, (4, 4), 4, 0.5, torch.zeros(3))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.5)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_large_logits_and_half_precision():
