@@ -272,7 +272,7 @@ def test_detectors_drop_and_average_as_their_sizes_do(path):
         assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == (0.8 if large else 0.7)
 
 
-def test_every_linear_detector_has_a_softmax_twin():
+def test_every_linear_detector_has_a_softmax_baseline():
     """Which differs in nothing but the backbone and what its weights have seen."""
     pairs = [(p, p, {'switches': 'softmax'}) for p in DETECTORS if 'linear-vit-large' in p]
     pairs += [(p, p.replace('adventurer', 'vit'), {}) for p in DETECTORS

@@ -1,6 +1,6 @@
 """Time, memory and FLOPs of networks against image size, side by side.
 
-    python tools/benchmark.py configs/seg/cityscapes_1024.py --twins --shapes 512x512 1024x2048
+    python tools/benchmark.py configs/seg/cityscapes_1024.py --baselines --shapes 512x512 1024x2048
     python tools/benchmark.py configs/seg/cityscapes_1024.py --part whole --compare old.json
     python tools/benchmark.py configs/distill/linearizer_adventurer-nano_streets.py --part whole \\
         --mode train --shapes 192x384        (a distillation step; of any config a training step)
@@ -33,7 +33,15 @@ from rich.table import Table
 
 from mmvitlin.benchmark.figures import lab_figures
 from mmvitlin.benchmark.lab import Grid, measure
-from mmvitlin.benchmark.subjects import DTYPES, MODES, PARTS, PEERS, Subject, parse_subject, twins
+from mmvitlin.benchmark.subjects import (
+    DTYPES,
+    MODES,
+    PARTS,
+    PEERS,
+    Subject,
+    parse_subject,
+    softmax_baselines,
+)
 from mmvitlin.benchmark.trends import changed, faster_from, growth, other_conditions, pairs, series
 from mmvitlin.engine.runner.cli import Parser, friendly
 from mmvitlin.engine.runner.options import ConfigOptions
@@ -54,8 +62,8 @@ def shape(text: str) -> tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument('subjects', nargs='+', help='see above')
-    parser.add_argument('--twins', action='store_true', help='add softmax twins of the first '
-                        "subject: fused, materialised, ViTDet's windows")
+    parser.add_argument('--baselines', action='store_true', help='add softmax baselines '
+                        "of the first subject: fused, materialised, ViTDet's windows")
     parser.add_argument('--peers', action='store_true', help=f"add {', '.join(PEERS)} of timm")
     parser.add_argument('--shapes', type=shape, nargs='+', metavar='HxW',
                         default=[(512, 512), (1024, 1024), (1024, 2048)], help='height and width '
@@ -185,7 +193,7 @@ def subjects_of(args: argparse.Namespace) -> list[Subject]:
         ConfigError: --reference names none of it.
     """
     subjects = [parse_subject(s, args.cfg_options) for s in args.subjects]
-    subjects += twins(subjects[0]) if args.twins else []
+    subjects += softmax_baselines(subjects[0]) if args.baselines else []
     subjects += [parse_subject(f'timm:{name}') for name in PEERS] if args.peers else []
     if args.reference is not None:
         references = [s for s in subjects if s.name == args.reference and not s.runtime]

@@ -131,11 +131,11 @@ def _own(name: str) -> Subject:
         attention=attention[kind]))
 
 
-def twins(subject: Subject) -> list[Subject]:
-    """The opponents of a linear ViT or an Adventurer: the same shape with softmax attention,
-    fused, materialised, and in ViTDet's windows with four global blocks.
+def softmax_baselines(subject: Subject) -> list[Subject]:
+    """What a linear ViT or an Adventurer is compared with: a ViT of the same width and depth with
+    softmax attention that is fused, materialised, or in ViTDet's windows with four global blocks.
 
-    Twins of a config are that config with another backbone, so neck and heads are the same.
+    The baselines of a config are that config with another backbone, so neck and heads are the same.
 
     Raises:
         ConfigError: the backbone is neither.
@@ -149,21 +149,22 @@ def twins(subject: Subject) -> list[Subject]:
         arch = cfg.get('arch', 'base')
         arch = Adventurer.ARCHS[arch] if isinstance(arch, str) else arch
         width, depth = arch['embed_dims'], arch['num_layers']
-        twin = dict(type='mmvitlin.TimmViT', model_name='vit_base_patch16_224', **kept,
-                    model_kwargs=dict(patch_size=cfg.get('patch_size', 16), embed_dim=width,
-                                      depth=depth, num_heads=max(width // 64, 1)))
+        baseline = dict(type='mmvitlin.TimmViT', model_name='vit_base_patch16_224', **kept,
+                        model_kwargs=dict(patch_size=cfg.get('patch_size', 16), embed_dim=width,
+                                          depth=depth, num_heads=max(width // 64, 1)))
     elif cfg.get('type') == 'mmvitlin.TimmViT':
-        twin = dict(kept, type='mmvitlin.TimmViT', model_name=cfg['model_name'],
-                    model_kwargs=cfg.get('model_kwargs') or {})
-        depth = len(MODELS.build(twin).blocks())
+        baseline = dict(kept, type='mmvitlin.TimmViT', model_name=cfg['model_name'],
+                        model_kwargs=cfg.get('model_kwargs') or {})
+        depth = len(MODELS.build(baseline).blocks())
     else:
-        raise ConfigError(f'{subject.name} is no Adventurer and no TimmViT; it has no softmax twin')
+        raise ConfigError(f'{subject.name} is no Adventurer and no TimmViT; it has no '
+                          'softmax baseline')
     last_of_quarters = {max(round(depth * n / 4), 1) - 1 for n in (1, 2, 3, 4)}
-    windows = dict(twin, attention='window', attend_padding=True,
+    windows = dict(baseline, attention='window', attend_padding=True,
                    softmax_layers=sorted(last_of_quarters))
 
     def named(how: str, backbone: dict, **kwargs) -> Subject:
-        name = f'{how} ViT twin of {subject.name}'
+        name = f'{how} softmax baseline of {subject.name}'
         if subject.source != 'config':
             return Subject(name, 'backbone', cfg=backbone, **kwargs)
         options = {k: v for k, v in subject.options.items()
@@ -171,7 +172,7 @@ def twins(subject: Subject) -> list[Subject]:
         return Subject(name, 'config', subject.what, options=dict(
             options, **{'model.backbone': dict(backbone, _delete_=True)}), **kwargs)
 
-    return [named('fused', twin), named('materialised', twin, materialised=True),
+    return [named('fused', baseline), named('materialised', baseline, materialised=True),
             named('windowed', windows)]
 
 
@@ -308,7 +309,7 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         trained = cfg.get('load_from')
         own = str(backbone.get('type')).startswith('mmvitlin.')
         if 'img_size' in backbone and own and not trained:
-            # made for the size that is timed, as its opponents are
+            # built for the size that is timed, as the networks it is compared with are
             backbone.img_size = tuple(shape)
         net = MODELS.build(cfg.model)
         if trained:

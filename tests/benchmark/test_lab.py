@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmvitlin.benchmark.lab import Grid as FullGrid
 from mmvitlin.benchmark.lab import _left, in_words, measure
-from mmvitlin.benchmark.subjects import Built, Subject, parse_subject, twins
+from mmvitlin.benchmark.subjects import Built, Subject, parse_subject, softmax_baselines
 from mmvitlin.benchmark.trends import (
     changed,
     growth,
@@ -177,17 +177,17 @@ def test_what_would_be_measured_as_something_else(kwargs, words, tmp_path):
         measure(Grid([toy('linear')], [(64, 64)], **kwargs), tmp_path / 'r.json')
 
 
-def test_twins_of_a_student():
+def test_softmax_baselines_of_a_student():
     student = Subject('student', 'backbone', cfg=dict(
         type='mmvitlin.Adventurer', arch=dict(embed_dims=128, num_layers=8), patch_size=8))
-    fused, materialised, windows = twins(student)
+    fused, materialised, windows = softmax_baselines(student)
     assert fused.cfg['model_kwargs'] == dict(patch_size=8, embed_dim=128, depth=8, num_heads=2)
     assert materialised.materialised
     assert windows.cfg['softmax_layers'] == [1, 3, 5, 7]
     assert windows.cfg['attend_padding']
-    assert fused.name == 'fused ViT twin of student'
-    with pytest.raises(ConfigError, match='no softmax twin'):
-        twins(Subject('r', 'timm', 'resnet18'))
+    assert fused.name == 'fused softmax baseline of student'
+    with pytest.raises(ConfigError, match='no softmax baseline'):
+        softmax_baselines(Subject('r', 'timm', 'resnet18'))
 
 
 def test_a_config_with_its_weights(tmp_path):
@@ -198,8 +198,8 @@ def test_a_config_with_its_weights(tmp_path):
     options = dict(load_from=str(tmp_path / 'trained.pth'))
     again = Built(Subject('a', 'config', config, options=options), (64, 128)).network
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in first.state_dict().items())
-    assert all('load_from' not in t.options for t in twins(Subject('a', 'config', config,
-                                                                   options=options)))
+    subject = Subject('a', 'config', config, options=options)
+    assert all('load_from' not in s.options for s in softmax_baselines(subject))
     other = str(ROOT / 'configs/seg/fcn_vit-nano_streets.py')
     with pytest.raises(CheckpointError, match="no checkpoint of this config's model"):
         Built(Subject('a', 'config', other, options=options), (64, 128))
@@ -207,11 +207,11 @@ def test_a_config_with_its_weights(tmp_path):
         Built(Subject('a', 'config', config, options=dict(load_from='nowhere.pth')), (64, 128))
 
 
-def test_twins_of_a_config_have_its_head():
+def test_softmax_baselines_of_a_config_have_its_head():
     whole = parse_subject('mine=configs/seg/fcn_adventurer-nano_streets.py')
-    for baseline in twins(whole):
+    for baseline in softmax_baselines(whole):
         built = Built(baseline, (64, 128))
-        assert baseline.name.endswith('ViT twin of mine')
+        assert baseline.name.endswith('softmax baseline of mine')
         assert type(built.network.backbone).__name__ == 'TimmViT'
         assert built.network.backbone.vit.patch_embed.grid_size == (4, 8)
         built.call('whole', torch.randn(1, 3, 64, 128), 'inference', 'fp32')()
@@ -246,14 +246,14 @@ def test_subjects():
 
 
 def test_the_command_line_on_a_config(streets, tmp_path):
-    """Backbone with its twins, then the parts of the whole segmentor."""
+    """Backbone with its softmax baselines, then the parts of the whole segmentor."""
     config = 'configs/seg/fcn_adventurer-nano_streets.py'
     common = ['--shapes', '64', '64x128', '--rounds', '3', '--seconds', '0.1', '--repeats', '0',
               '--out-dir', str(tmp_path)]
     scores = tmp_path / 'result.json'
     scores.write_text(json.dumps(dict(metrics=dict(mIoU=41.5))))
     done = subprocess.run([sys.executable, '-W', 'ignore', 'tools/benchmark.py', f'net={config}',
-                           '--twins', '--scores', f'net={scores}', *common], cwd=ROOT,
+                           '--baselines', '--scores', f'net={scores}', *common], cwd=ROOT,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((tmp_path / 'results.json').read_text())

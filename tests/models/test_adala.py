@@ -68,7 +68,7 @@ def by_hand(model, images):
 
 @pytest.mark.parametrize('student', [LINEAR, RECURRENT], ids=['linear', 'mamba2'])
 @pytest.mark.parametrize('block_by_block', [False, True])
-def test_every_block_gets_its_twins_input_and_learns_from_its_output(student, block_by_block):
+def test_every_block_gets_the_teachers_input_and_learns_from_its_output(student, block_by_block):
     model = peaked(align(student, block_by_block=block_by_block))
     images = torch.randn(2, 3, 64, 64)
     losses = model(images, mode='loss')

@@ -283,9 +283,9 @@ def test_an_image_without_labels():
     sum(losses.values()).backward()
 
 
-def test_the_laboratory_times_its_parts_and_twins():
+def test_the_benchmark_times_its_parts_and_softmax_baselines():
     from mmvitlin.benchmark.lab_process import _counts
-    from mmvitlin.benchmark.subjects import Built, Subject, twins
+    from mmvitlin.benchmark.subjects import Built, Subject, softmax_baselines
     subject = Subject('x', 'config', str(ROOT / 'configs/seg/eomt_linear-vit-nano_camvid.py'),
                       options={'model.backbone.model_kwargs.depth': 6})
     images = torch.randn(1, 3, 48, 64)
@@ -297,7 +297,8 @@ def test_the_laboratory_times_its_parts_and_twins():
     net.call('whole', images, 'train', 'fp32')()
     assert _counts(net, 'whole', images.shape, torch.float32).flops > _counts(
         net, 'backbone', images.shape, torch.float32).flops > 0
-    fused, materialised, windowed = (Built(t, (48, 64)).network.eval() for t in twins(subject))
+    fused, materialised, windowed = (Built(s, (48, 64)).network.eval()
+                                     for s in softmax_baselines(subject))
     materialised.load_state_dict(fused.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(*(net.decode_head(net.extract_feat(images))[1]

@@ -34,7 +34,7 @@ def test_it_is_timms_network_with_the_naive_formula_for_attention(family, monkey
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_it_has_the_very_parameters_of_its_softmax_twin(family):
+def test_it_has_the_parameters_of_the_softmax_network(family):
     softmax, linear = build(family), build(family, attention='linear')
     assert {k: v.shape for k, v in softmax.state_dict().items()} == \
         {k: v.shape for k, v in linear.state_dict().items()}

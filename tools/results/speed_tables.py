@@ -178,14 +178,14 @@ def detector_times(results: dict) -> list[str]:
         cells = []
         for size in sizes:
             row = rows.get((name, size, 'fp32'))
-            windows = rows.get((f'windowed ViT twin of {first}', size, 'fp32'))
+            windows = rows.get((f'windowed softmax baseline of {first}', size, 'fp32'))
             if row is None:
                 cells.append('–')
                 continue
             ratio = row['ms']['median'] / windows['ms']['median'] if windows else math.nan
             peak = '' if row.get('peak_mib') is None else f", {row['peak_mib']:,.0f} MiB"
             cells.append(f"{row['ms']['median'] / 1e3:.2f} ({ratio:.2f}×){peak}")
-        kind = name.partition(' ViT twin of ')[0] if ' twin of ' in name else ''
+        kind = name.partition(' softmax baseline of ')[0] if ' baseline of ' in name else ''
         label = SUBJECTS.get(first, first)
         label = f'ViT, {KINDS[kind]}, beside {label}' if kind else f'**{label}**'
         lines.append(f"| {label} | {' | '.join(cells)} |")

@@ -227,7 +227,7 @@ def against_windows(results: dict) -> list[str]:
 
     words = []
     for name, told in SUBJECTS.items():
-        windows = seconds(f'windowed ViT twin of {name}')
+        windows = seconds(f'windowed softmax baseline of {name}')
         words.append(f'{told} {seconds(name):.1f} s, {seconds(name) / windows:.2f} of the '
                      f'{windows:.1f} s of the windows beside it')
     return ["The nearest opponent is no global attention but ViTDet's windows (14×14, four global "

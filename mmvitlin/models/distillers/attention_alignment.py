@@ -1,4 +1,4 @@
-"""Attention alignment: every replaced attention towards its softmax twin, block by block."""
+"""Attention alignment: every replaced attention towards the softmax attention, by block."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ class AttentionAlignment(BaseDistiller):
     """Train only what makes queries, keys and values of a linear or recurrent ViT.
 
     The frozen teacher runs on the images. Each linear attention or Mamba-2 mixer of the student
-    gets the input that its softmax twin gets there, and learns to give its output: the softmax
-    path carries the residual stream, so blocks learn independently of each other's error, and one
-    backward pass serves all. The student starts from the teacher's weights.
+    gets the input of the teacher's softmax attention in that layer, and learns to give the same
+    output: the softmax path carries the residual stream, so blocks learn independently of each
+    other's error, and one backward pass serves all. The student starts from the teacher's weights.
 
     Args:
         backbone: Config of a :class:`mmvitlin.models.TimmViT` with layers of 'linear' or
