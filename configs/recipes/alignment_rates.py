@@ -1,8 +1,9 @@
 # How should the first stage of ViT-AdaLA be trained? The pretrained ViT-S (width 384) at 168×224,
-# 150 iterations of 8 images without labels: error of the linear attentions' outputs against
-# # those of the softmax attentions on the same inputs, by optimiser, rate, weight decay, feature
-# map and what trains. python tools/run_recipe.py configs/recipes/alignment_rates.py --amp --jobs 2
-# \ --metric attention_error --out docs/results/alignment_rates.json
+# 150 iterations of 8 images without labels: error of the linear attentions' outputs against those
+# of the softmax attentions on the same inputs, by optimiser, rate, weight decay, feature map and
+# what trains.
+#   python tools/run_recipe.py configs/recipes/alignment_rates.py --amp --jobs 2 \
+#       --metric attention_error --out docs/results/alignment_rates.json
 align = 'configs/distill/adala-attention_vit-small_camvid.py'
 rate, decay = 'optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay'
 linear = 'model.backbone.linear_cfg'
