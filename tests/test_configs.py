@@ -111,7 +111,7 @@ def test_a_variant_is_a_few_lines(path):
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if '/distill/' in p])
 def test_a_distillation_has_batches_of_its_own(path, monkeypatch):
-    """Labels for the whole budget see new ones all the way: the comparison is with those."""
+    """The runs with labels only see new images in all their iterations."""
     monkeypatch.chdir(ROOT)
     sampler = load_config(path).train_dataloader.sampler
     assert sampler.get('salt', 0) > 0, sampler

@@ -1,4 +1,4 @@
-"""Check a GPU that can be had for a quarter of an hour: kernels, speed, a training step, a recipe.
+"""Check a GPU in a quarter of an hour: kernels, speed, a training step, a recipe.
 
     python tools/gpu_check.py --out work_dirs/gpu_check.json      15 minutes at most
     python tools/gpu_check.py --device cpu --tiny --out FILE      a rehearsal on a CPU

@@ -61,7 +61,7 @@ def main() -> None:
     args = parse_args()
     kind = inferencer_for(args.config, args.cfg_options)
     if unknown := sorted(set(args.save or ()) - set(kind.result.KINDS)):
-        raise ConfigError(f'--save: {unknown} cannot be had of this network; choose from '
+        raise ConfigError(f'--save: {unknown} is not an output of this network; choose from '
                           f'{list(kind.result.KINDS)}')
     more = dict(score=args.score) if kind is DetInferencer else dict(
         probabilities='probabilities' in (args.save or ()))

@@ -49,4 +49,4 @@ report = dict(
         stage1_only='attention alignment alone, as many iterations',
         hedgehog_lolcats='Hedgehog maps by the attention transfer of LoLCATs, as many iterations',
         no_alignment='linear attention dropped in, no alignment',
-        no_alignment_long='no alignment, labels for the whole budget'))
+        no_alignment_long='no alignment, labels only, same total iterations'))

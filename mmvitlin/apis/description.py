@@ -1,4 +1,4 @@
-"""What an exported file says of itself, so that whoever runs it needs no config."""
+"""Description that is stored in an exported file, so that running it needs no config."""
 from __future__ import annotations
 
 from mmengine.config import Config

@@ -90,7 +90,7 @@ def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int
 
 
 def free_mebibytes(device: torch.device) -> float:
-    """What can still be had on a device; what torch keeps for reuse counts as free."""
+    """Free memory of a device; what torch keeps for reuse counts as free."""
     if device.type != 'cuda':
         return min(psutil.virtual_memory().available, _left_to_control_group()) / 2**20
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,4 +1,4 @@
-"""Images out of whatever a user points at."""
+"""Images from files, folders, videos and arrays."""
 from __future__ import annotations
 
 import logging
@@ -25,7 +25,7 @@ def list_inputs(inputs: Source | Iterable[Source]
                 ) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     """(name, file or RGB array) of every image, one after another.
 
-    Of several inputs one that cannot be had is given as the error itself, and the others follow.
+    Of several inputs, one that cannot be read is given as its error, and the others follow.
     No name comes twice.
 
     Args:

@@ -1,7 +1,7 @@
-"""What a GPU is asked once it can be had: are our kernels right, are they fast, does a run train.
+"""Checks for a GPU: are the kernels correct, are they fast, does a run train.
 
-Each part takes a device, sizes, and a function that it tells every row as soon as there is one, so
-that a part that is stopped leaves what it has.
+Each part takes a device, sizes, and a function that it calls with each finished row, so that a part
+that is stopped leaves the rows it has.
 """
 from __future__ import annotations
 

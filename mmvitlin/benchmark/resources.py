@@ -24,7 +24,7 @@ class Resources(NamedTuple):
 
     Attributes:
         registers: Of a thread.
-        spilled: Bytes of a thread that are stored to memory for want of registers.
+        spilled: Bytes of a thread that are spilled to memory because registers ran out.
         shared: Bytes of shared memory of a program.
     """
     registers: int

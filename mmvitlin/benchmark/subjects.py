@@ -332,7 +332,7 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
 
 
 def _without_downloads(node: dict) -> None:
-    """Weights do not matter to speed, and may not be had here."""
+    """Weights do not matter to speed, and may not be available here."""
     if node.get('pretrained'):  # a name, or ours: whether
         node['pretrained'] = False if node['pretrained'] is True else None
     if isinstance(node.get('backbone'), dict):

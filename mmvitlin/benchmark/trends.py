@@ -129,7 +129,7 @@ def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
 
 
 def other_conditions(old: dict, new: dict) -> list[str]:
-    """In words, what differs between the machines and versions of two files."""
+    """What differs between the machines and versions of two files, as text."""
     def conditions(results: dict) -> dict[str, str]:
         used = {row['call'] for row in results['rows'].values() if 'call' in row}
         values: dict[str, set] = {}

@@ -1,14 +1,14 @@
-"""Work-arounds for the libraries mmvitlin stands on, one file a library.
+"""Work-arounds for the libraries that mmvitlin uses, one file per library.
 
 Importing this package changes nothing of any of them. These names of other libraries are patched,
-each for want of an extension point, and only by what needs it:
+each because there is no extension point, and only by the code that needs it:
 
 - ``mmengine.config.Config._get_cfg_path``, while a config is read (:mod:`mmvitlin.compat.mmengine`)
 - ``mmengine._strategy.deepspeed.register_deepspeed_optimizers``, while a DeepSpeed strategy is
   built (:mod:`mmvitlin.compat.mmengine`)
 - ``mmpretrain.utils.dependency.WITH_MULTIMODAL``, before mmpretrain is imported beside
   transformers 5 (:mod:`mmvitlin.compat.mmpretrain`)
-- ``mmcv.image.geometric.rescale_size``, when a loader of ours is built
+- ``mmcv.image.geometric.rescale_size``, when a loader of mmvitlin is built
   (:mod:`mmvitlin.compat.mmcv`)
 """
 from __future__ import annotations

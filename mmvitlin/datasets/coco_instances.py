@@ -126,7 +126,7 @@ class CheckedFile:
                         is_number(i[k]) and i[k] >= 1 and i[k] == int(i[k])
                         for k in ('height', 'width'))], 'images')
         names = Counter(i['file_name'] for i in images)
-        self.tell('have a file that others have too, and each has but its own annotations',
+        self.tell('share their file with others, and each has only its own annotations',
                   [i['id'] for i in images if names[i['file_name']] > 1], 'images')
         return {i['id']: i for i in images}
 
@@ -135,16 +135,16 @@ class CheckedFile:
         for n, entry in enumerate(content[kind]):
             if not isinstance(entry, dict):
                 raise ConfigError(f'{self.ann_file}: {kind} number {n} is no object but '
-                                  f'{entry!r:.40}; mend the file')
+                                  f'{entry!r:.40}; correct the file')
             if absent := [k for k in keys if k not in entry]:
                 raise ConfigError(f"{self.ann_file}: {kind} number {n} (id {entry.get('id')}) has "
-                                  f'no {absent}; mend the file')
+                                  f'no {absent}; correct the file')
 
     def refuse(self, what: str, ids: list, kind: str = 'annotations') -> None:
         """Stop if there are such ids."""
         if ids:
             raise ConfigError(f'{self.ann_file} has {len(ids)} {kind} {what} (ids '
-                              f'{some(ids)}); mend them or take them out')
+                              f'{some(ids)}); correct them or take them out')
 
     def refuse_doubles(self, kind: str, ids: Iterable) -> None:
         """Stop if an id occurs twice."""
@@ -152,7 +152,7 @@ class CheckedFile:
             doubled = [i for i, count in Counter(ids).items() if count > 1]
         except TypeError as error:  # a list, which nothing can refer to
             raise ConfigError(f'{self.ann_file}: the id of one of its {kind} is neither a number '
-                              f'nor a text ({error}); mend the file') from error
+                              f'nor a text ({error}); correct the file') from error
         self.refuse('whose id others have too', doubled, kind)
 
     def tell(self, what: str, ids: list, kind: str = 'annotations') -> None:
@@ -185,16 +185,15 @@ class CheckedFile:
 class CocoInstances(CheckedFile, CocoDataset):
     """mmdet's ``CocoDataset`` that says what is wrong with an annotation file before training.
 
-    mmdet leaves out annotations that it cannot use without a word, takes labels in the order of
-    the file's categories whatever the order of the classes, lets the last of several images with
-    one id stand for all of them, and meets a missing image or a broken mask when its turn comes.
-    Here ids that occur twice, an annotation of a category or image that the file does not
-    describe, a box that is no box, an area that is no number, masks that cannot be read, classes
-    that the file does not have in that order, and missing image files stop the run; boxes without
-    area or beside their image, polygons of fewer than three points and annotations of categories
-    that are not among the classes are left out, and counted in the log. Images without
-    annotations, and with nothing but crowds, stay in, unless
-    ``filter_cfg=dict(filter_empty_gt=True)`` drops the former.
+    mmdet silently leaves out annotations that it cannot use, takes labels in the order of the
+    file's categories and not of the classes, lets the last of several images with one id replace
+    the others, and meets a missing image or a broken mask only when it is loaded. Here ids that
+    occur twice, an annotation of a category or image that the file does not describe, an invalid
+    box, an area that is not a number, masks that cannot be read, classes that the file does not
+    have in that order, and missing image files stop the run; boxes without area or beside their
+    image, polygons of fewer than three points and annotations of categories that are not among the
+    classes are left out, and counted in the log. Images without annotations, and with nothing but
+    crowds, stay in, unless ``filter_cfg=dict(filter_empty_gt=True)`` drops the former.
 
     Args:
         check_files: Look for every image file, one listing a folder.

@@ -65,7 +65,7 @@ class CocoPanoptic(CheckedFile, CocoPanopticDataset):
             listed, image = annotation['segments_info'], annotation['image_id']
             if not isinstance(listed, list):
                 raise ConfigError(f'{self.ann_file}: segments_info of image {image} is no list; '
-                                  'mend the file')
+                                  'correct the file')
             self.ask_for({f'segments of image {image},': listed}, f'segments of image {image},',
                          ('id', 'category_id', 'bbox', 'area'))
             self.refuse_doubles(f'segments of image {image}', [s['id'] for s in listed])

@@ -62,7 +62,7 @@ def list_images(paths: list[Path]) -> list[Path]:
 
 
 def write(result: Prediction, name: str, folder: Path) -> str:
-    """Write labels and overlay; what was found, in words."""
+    """Write labels and overlay; the classes that were found, as text."""
     if result.labels is None:
         best = np.argsort(-result.scores)[:3]
         return ', '.join(f'{result.classes[n]} {100 * result.scores[n]:.0f}%' for n in best)

@@ -51,10 +51,10 @@ def last_checkpoint(folder: str | Path) -> Path:
 
 
 def newest_readable(work_dir: str | Path, since: Path | None = None) -> Path | None:
-    """The checkpoint of a work directory to go on from.
+    """The checkpoint of a work directory to resume from.
 
     Checkpoints that cannot be read (a machine that lost power, a copy that broke off) are passed
-    over, with a word about each.
+    over, with a warning for each.
 
     Args:
         work_dir: Of the run.

@@ -13,7 +13,8 @@ class MLflowVisBackend(MMEngineMLflowVisBackend):
     """mmengine's MLflow backend, which MLflow 3 lets write into the run's folder.
 
     It refuses folders otherwise, and the folder is where mmengine sends it unless ``tracking_uri``
-    says else. Whoever sets the variable MLFLOW_ALLOW_FILE_STORE decides.
+    says otherwise. A value of the environment variable MLFLOW_ALLOW_FILE_STORE that is set already
+    is kept.
 
     Args:
         **kwargs: As mmengine's.

@@ -81,7 +81,7 @@ class Report:
         teacher: Stage of the network that is distilled.
         student: Stage of the network it is for.
         unlabelled: Stages before the student's that read no labels.
-        rows: Stage → what it is, in words; the rows of the table, in order.
+        rows: Stage → what it is, as text; the rows of the table, in order.
         note: A sentence more.
         pretrained: Teacher that ``tools/fetch_teacher.py`` gets and the stages need.
         offline: Recipe beside this one that needs none.
@@ -104,7 +104,7 @@ def load_report(path: str | Path) -> Report:
     """What a recipe says of its own results.
 
     Raises:
-        ConfigError: it does not say, or speaks of stages it does not have.
+        ConfigError: it has no report, or the report names stages that it does not have.
     """
     path = locate_config(str(path))
     names = [s.name for s in load_recipe(path)]
@@ -115,5 +115,5 @@ def load_report(path: str | Path) -> Report:
         raise ConfigError(f'{path}: report: {error}') from error
     named = {report.teacher, report.student, *report.unlabelled, *report.rows}
     if unknown := sorted(named - set(names)):
-        raise ConfigError(f'{path}: report speaks of {unknown}, the stages are {names}')
+        raise ConfigError(f'{path}: report names {unknown}, the stages are {names}')
     return report

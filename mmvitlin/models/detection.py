@@ -84,8 +84,8 @@ if __all__:
         """mmdet's, for maps in any layout and precision.
 
         RoIAlign reads maps in channels-last layout, which timm's ``LayerNorm2d`` returns, as if
-        they were contiguous: what comes out is noise, without a word. It has no bfloat16 kernels,
-        and mmdet casts the regions to the type of the maps. Here it is given contiguous maps and
+        they were contiguous and so returns noise, without an error. It has no bfloat16 kernels, and
+        mmdet casts the regions to the type of the maps. Here it is given contiguous maps and
         regions in float32; the result has the type of the maps. mmcv up to 2.3.6, mmdet up to
         3.5.1.
         """

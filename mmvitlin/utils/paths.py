@@ -26,7 +26,7 @@ def folder(kind: str) -> Path:
 
 
 def renamed(path: str | Path) -> str | None:
-    """What a config below ``configs/`` is called now that had another name, in words.
+    """What a config below ``configs/`` is called now that had another name, as text.
 
     ``configs/old_names.yml`` has them all. None for a path that never was one of ours.
     """
@@ -76,7 +76,7 @@ def locate(path: str | Path) -> Path:
 
 
 def why_absent(path: str | Path) -> str | None:
-    """In words, why no checkpoint can be read at a path; None where a file is there."""
+    """Why no checkpoint can be read at a path, as text; None where a file is there."""
     if not str(path):
         return "no checkpoint is named (the path is '')"
     try:

@@ -63,7 +63,7 @@ def in_fresh_process(function: Callable, *args, seconds: float | None = None,
         problem, result = receiver.recv()
     except EOFError:
         process.join()
-        if process.exitcode == -signal.SIGKILL:  # by the kernel, for want of memory
+        if process.exitcode == -signal.SIGKILL:  # by the kernel: out of memory
             raise MeasurementError('out of memory') from None
         raise MeasurementError(f'failed: ended with status {process.exitcode}') from None
     finally:

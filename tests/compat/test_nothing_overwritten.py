@@ -83,7 +83,7 @@ def test_no_other_library_is_overwritten():
 
 
 def test_the_names_that_are_patched_still_need_it():
-    """Fails when upstream has mended one: take its patch out."""
+    """Fails when upstream has fixed one: then remove its patch."""
     from mmengine.config import Config
 
     from mmvitlin.compat import installed

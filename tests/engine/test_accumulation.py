@@ -95,7 +95,7 @@ def test_an_epoch_that_ends_between_two_updates_in_mixed_precision(streets, tmp_
 
 
 def test_steps_that_were_skipped_move_the_update(streets, tmp_path, monkeypatch):
-    """A loss that is no number at step 2: the update comes after step 5, resumed or not."""
+    """A NaN or infinite loss at step 2: the update comes after step 5, resumed or not."""
     finite, step = FiniteLossHook._finite, iter([])
 
     def poisoned(hook, *losses):
@@ -165,7 +165,7 @@ def test_gradients_of_parameters_that_were_dealt_out_otherwise():
     hook.before_train(SimpleNamespace(iter=6, model=network,
                                       logger=SimpleNamespace(warning=messages.append)))
     assert network.weight.grad is None
-    assert 'dealt its parameters out to the processes otherwise' in messages[0]
+    assert 'sharded its parameters differently' in messages[0]
 
 
 @pytest.mark.slow

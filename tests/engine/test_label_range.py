@@ -114,7 +114,7 @@ def test_images_of_one_class_alone_are_told(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_mmsegs_reader_in_training_and_validation(split, streets, tmp_path):
-    """In validation mmseg's metric leaves such labels out without a word."""
+    """In validation mmseg's metric leaves such labels out silently."""
     root = tmp_path / 'streets'
     shutil.copytree(streets, root)
     for path in (root / f'gtFine/{split}').rglob('*_labelTrainIds.png'):

@@ -52,7 +52,7 @@ def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch)
     (torch.bfloat16, dict(dtype='bfloat16', loss_scale=dict(enabled=False))),
     (torch.float16, dict(dtype='float16'))])
 def test_only_float16_scales_its_loss(dtype, expected, monkeypatch):
-    """bfloat16 has float32's range, and a scaler leaves out steps without a word."""
+    """bfloat16 has float32's range, and a scaler leaves out steps silently."""
     monkeypatch.setattr('mmvitlin.engine.runner.run_options.half_dtype', lambda: dtype)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))

@@ -45,7 +45,7 @@ def test_shipped_configs(monkeypatch):
 
 
 def of_library(name: str, *words: str, every: int) -> list[str]:
-    """Some of the configs of a library that speak of one of these data sets, of many folders."""
+    """Some of a library's configs that use one of these data sets, from many folders."""
     spec = find_spec(name)
     root = Path(spec.origin).parent / '.mim/configs' if spec else Path('nowhere')
     chosen = {}

@@ -63,7 +63,7 @@ def test_a_run_without_our_hooks_trains_and_says_what_is_missing(streets, tmp_pa
     assert not any(type(h).__module__.startswith('mmvitlin') for h in runner.hooks)
     assert (tmp_path / 'iter_2.pth').is_file()
     assert not (tmp_path / 'result.json').exists()
-    assert 'without mmvitlin.FiniteLossHook a loss that is no number is not caught' in messages[0]
+    assert 'without mmvitlin.FiniteLossHook a NaN or infinite loss is not caught' in messages[0]
     assert 'switches=runtime adds them' in messages[0]
     assert train(bare(4), resume=True).iter == 4
 

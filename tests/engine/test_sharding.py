@@ -221,7 +221,7 @@ def test_deepspeed_in_bfloat16_is_near_and_its_checkpoints_are_plain(deepspeed):
 
 @pytest.mark.slow
 @SWITCHES
-def test_a_gradient_that_is_no_number_reaches_no_weight(request, switch):
+def test_a_nan_gradient_changes_no_weight(request, switch):
     """It is met by one process, and the step skipped by all."""
     runs = request.getfixturevalue(switch)
     run = runs['steep']

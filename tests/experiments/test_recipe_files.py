@@ -87,7 +87,7 @@ def test_what_a_recipe_tells_of_itself(tmp_path):
         assert report.student in report.rows
     (tmp_path / 'r.py').write_text(TWO + "\nreport = dict(title='t', teacher='a', student='x', "
                                    "unlabelled=[], rows=dict(b='b'))")
-    with pytest.raises(ConfigError, match=r"report speaks of \['x'\]"):
+    with pytest.raises(ConfigError, match=r"report names \['x'\]"):
         recipe.load_report(tmp_path / 'r.py')
     (tmp_path / 'r.py').write_text(TWO)
     with pytest.raises(ConfigError, match='report: .*missing'):

@@ -30,7 +30,8 @@ def align(student=LINEAR, teacher=VIT, kind=AttentionAlignment, **kwargs):
 
 
 def peaked(model):
-    """A teacher with attention to speak of (a fresh one's is uniform), and its heir."""
+    """A teacher whose attention is not uniform, as a fresh one's is, and a student that inherits
+    its weights."""
     torch.manual_seed(1)
     for name, p in model.teacher.network.named_parameters():
         if p.ndim > 1:

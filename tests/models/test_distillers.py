@@ -1,4 +1,5 @@
-"""The frozen teacher leaves no trace; the distiller reads and writes what it should."""
+"""The frozen teacher is excluded from state dict and optimiser; what the distiller reads and
+writes."""
 import os
 import subprocess
 import sys

@@ -240,7 +240,7 @@ def test_inference_over_tiles_is_the_same(family, linear_cfg, monkeypatch):
     with torch.no_grad():
         net.forward_tokens(images)
     handle.remove()
-    assert len(calls) == 3 + 2  # whoever looks into a block gets the block as it is
+    assert len(calls) == 3 + 2  # a block with hooks runs as it is
 
 
 @pytest.mark.parametrize('feature_map', ['elu', 'focused', 'hedgehog'])
@@ -254,7 +254,7 @@ def test_training_keeps_no_mapped_queries_and_keys(feature_map, amp):
     weights, kept = {p.untyped_storage().data_ptr() for p in layer.parameters()}, {}
 
     def keep(t):
-        kept[t.untyped_storage().data_ptr()] = t.untyped_storage()  # itself, lest it be used again
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage()  # kept, so that it is not reused
         return t
 
     def grads(attend, hooks=None):

@@ -43,7 +43,7 @@ def comparison(results: dict) -> list[str]:
 
 def student_stages() -> dict[str, tuple[str, str, str]]:
     """Kind of student → its stages of the recipe of students: distilled, from scratch, and with
-    labels for the whole budget."""
+    labels only for the same total iterations."""
     stages = {kind: tuple(f"{stage}_{kind.replace('-', '_')}"
                           for stage in ('distilled', 'scratch', 'long'))
               for kind in STUDENTS if kind != 'vit'}
@@ -76,7 +76,7 @@ def students(results: dict) -> list[str]:
 
 
 def by_labels(results: dict) -> tuple[dict[str, str], dict[int, dict[str, dict]]]:
-    """Ways of training in words, and number of labelled frames → way → its scores."""
+    """Ways of training as text, and number of labelled frames → way → its scores."""
     recipe = Config.fromfile(str(ROOT / results['recipe']))
     counts = {prefix: len(frames[0]) for prefix, labels in recipe.amounts.items()
               for frames in labels.values()}

@@ -8,7 +8,7 @@ METRICS = {'accuracy/top1': 'top-1 accuracy'}
 
 
 def measure(results: dict) -> str:
-    """What the scores of a recipe are, in words."""
+    """What the scores of a recipe are, as text."""
     return METRICS.get(results.get('metric'), 'mIoU')
 
 
@@ -21,7 +21,7 @@ def score(stage: dict) -> str:
 
 
 def over(seeds) -> str:
-    """How many seeds, in words."""
+    """How many seeds, as text."""
     return f'{len(seeds)} seeds, mean ± standard deviation' if len(seeds) > 1 else 'one seed'
 
 

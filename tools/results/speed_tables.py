@@ -159,7 +159,7 @@ def student_times(results: dict) -> list[str]:
 
 
 def detector_speed(results: dict) -> list[str]:
-    """Backbone and pyramid of detectors beside their opponents."""
+    """Backbone and pyramid of detectors beside their softmax baselines."""
     return ['### Backbone and pyramid of detectors', '', *detector_times(results), '',
             *ending(results)]
 
@@ -208,7 +208,7 @@ def ops(results: dict) -> list[str]:
     m, rows = results['machine'], results['rows']
     lines = [
         '### Speed on two CPU cores', '',
-        f"Batch 1, medians, opponents in turn in one process on {m['threads']} threads of "
+        f"Batch 1, medians, networks in turn in one process on {m['threads']} threads of "
         f"{m['processor']}, each in its best mode (eager or compiled); the ViT with fused "
         'attention:', '',
         '| | slower, s | faster, s | ratio | memory, MiB |', '| --- | --- | --- | --- | --- |']

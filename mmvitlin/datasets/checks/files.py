@@ -46,7 +46,7 @@ def stray_files(dataset) -> Iterator[tuple[str, str, str, str]]:
 
 def unread_images(folder: str | None, suffix: str | tuple[str, ...], labels: str | None = None
                   ) -> Iterator[str]:
-    """In words, the images of a folder that a data set leaves out, by their suffix.
+    """The images of a folder that a data set leaves out, by their suffix, as text.
 
     Args:
         folder: Searched to its depth, as far as the first 100,000 files.

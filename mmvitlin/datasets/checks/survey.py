@@ -271,7 +271,7 @@ def _reader(part: Part):
 
 
 def _why_never(tally: Tally) -> str:
-    """Likely reasons, in words."""
+    """Likely reasons, as text."""
     part, reader, values = tally.part, _reader(tally.part), tally.values
     ignored = part.ignore_index
     zero = getattr(part.dataset, 'reduce_zero_label', False)

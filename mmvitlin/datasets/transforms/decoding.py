@@ -47,7 +47,7 @@ class Header:
 
     @property
     def turn(self) -> str:
-        """The orientation in words, '' where viewers show what is stored."""
+        """The orientation as text, '' where viewers show what is stored."""
         return TURNS.get(self.orientation, '')
 
 
@@ -280,7 +280,7 @@ def decoding(what: str) -> Iterator[None]:
 
 @contextmanager
 def any_size() -> Iterator[None]:
-    """Let Pillow open images of any size: whoever calls this looks at the size himself.
+    """Let Pillow open images of any size; the caller checks the size.
 
     The limit is one of the process; it comes back when the last of several threads is through.
     """

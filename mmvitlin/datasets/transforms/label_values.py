@@ -1,4 +1,4 @@
-"""What the values of label files stand for: maps to classes, and encodings that are recognised."""
+"""What the values of label files mean: maps to classes, and encodings that are recognised."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
@@ -78,7 +78,7 @@ def count_values(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def colours_of(pixels: np.ndarray, most: int = 5) -> str:
-    """The most frequent colours of an image (H, W, 3), in words."""
+    """The most frequent colours of an image (H, W, 3), as text."""
     flat, counts = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_counts=True)
     order = counts.argsort()[::-1]
     names = ', '.join(str(tuple(flat[n].tolist())) for n in order[:most])

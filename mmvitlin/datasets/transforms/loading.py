@@ -100,7 +100,7 @@ class LoadImage(LoadImageFromFile):
             raise UnreadableFileError(
                 f"image {path} (id {results.get('img_id')}) is {image.shape[0]}x{image.shape[1]} "
                 f'pixels, and its annotations are for {size[0]}x{size[1]}: boxes and masks would '
-                "lie elsewhere. Mend the annotations' height and width, or the image"
+                "lie elsewhere. Correct the annotations' height and width, or the image"
                 f'{orientation_hint(results, size)}')
         if None not in size:
             self.orientation_warning(dict(results, ori_shape=size), 'its annotation file does')

@@ -40,5 +40,6 @@ def read_segments(path: str, shape: tuple[int, int] | None = None,
     numbers = red + 256 * green + 65536 * blue
     if absent := sorted(set(listed).difference(np.unique(numbers).tolist()) if listed else ()):
         raise UnreadableFileError(f'panoptic labels {path} have no segment {absent}, which the '
-                                  'annotations list; mend the annotations, or write the file again')
+                                  'annotations list; correct the annotations, or write the file '
+                                  'again')
     return numbers

@@ -1,4 +1,4 @@
-"""A loss that is no number is caught at its step."""
+"""A NaN or infinite loss is caught at its step."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -26,19 +26,19 @@ _HALVINGS = 30  # from 65,536 to 6e-5
 class FiniteLossHook(Hook):
     """Stop a run, or skip the step, where the loss or the gradient is NaN or infinite.
 
-    Before the optimiser sees it: weights are never touched by such an update, and running
-    statistics are put back. Losses and the gradient's norm are looked at together, once a step,
-    for the host must wait for the device to see them; where gradients of several steps add up, each
-    loss is looked at before it can spoil the sum. The batch's files are named, and the module
-    whose output first went non-finite when the step is computed again with the same randomness; of
-    several processes, those that met it. A loss scaler of float16 training skips such steps itself
+    It acts before the optimiser: such an update never changes weights, and running statistics are
+    restored. Losses and the gradient's norm are checked together, once a step, because the host
+    must wait for the device to read them; where gradients of several steps add up, each loss is
+    checked before it enters the sum. The error names the batch's files and the module whose output
+    first became non-finite when the step is computed again with the same random numbers; of several
+    processes, those where it happened. A loss scaler of float16 training skips such steps itself
     and halves its scale; the run ends where it did nothing else for 30 steps.
 
     With a fused optimiser, which is what runs on GPUs have, the host does not wait: the device
     leaves the update out, and all that follow, and the run ends up to ten steps later, before
     anything is saved or validated (:mod:`mmvitlin.engine.hooks.finite_on_device`).
-    Several processes agree by one reduction a step, which the host waits for. Hooks that have
-    something to add up over processes give it along: ``shares`` names functions of 1-D tensors,
+    Several processes agree by one reduction a step, which the host waits for. Other hooks can add
+    their own values to that reduction: ``shares`` maps names to functions that return 1-D tensors,
     called at that reduction; ``shared`` holds the sums until the next step, None of a step that was
     left out.
 

@@ -22,16 +22,15 @@ _WATCHED = 50  # batches in which several classes should show
 class LabelRangeHook(Hook):
     """Refuse a batch with labels above the classes of a head, and name the file.
 
-    Whatever read them, before the loss ends with "Target 30 is out of bounds", or with an assertion
-    of the GPU that names nothing; in validation and tests such labels are otherwise left out of the
-    score without a word. Labels of pixels, boxes and whole images. The batch is looked at where the
-    loader left it, in the memory of the CPU, so the GPU is not waited for; two million labels
-    take one to six milliseconds.
+    Without it the loss ends with "Target 30 is out of bounds", or with an assertion of the GPU that
+    names no file; validation and tests silently leave such labels out of the score. Labels of
+    pixels, boxes and whole images are checked, in CPU memory where the loader puts the batch, so
+    the host does not wait for the GPU; two million labels take one to six milliseconds.
 
     Label maps whose first 50 batches (or all before the first validation) show nothing but ignored
-    pixels are refused too, and those that show one class alone, as labels of images may, are told.
-    Refused are also validations and tests whose label maps show nothing but ignored pixels: their
-    score would be NaN.
+    pixels are refused too; those with only one class, as labels of images may have, get a warning.
+    Validations and tests whose label maps show nothing but ignored pixels are refused: their score
+    would be NaN.
 
     Raises:
         UnreadableFileError: such labels; names file, label and classes.

@@ -87,7 +87,7 @@ def _folders(dataset: dict) -> tuple[str, ...] | None:
 
 
 def misplaced(names: Sequence[str], others: Sequence[str]) -> str | None:
-    """In words, the first name that two lists count differently; None where no name differs."""
+    """The first name that two lists count differently, as text; None where no name differs."""
     numbers: dict[str, list[int]] = {}
     for n, name in enumerate(others):
         numbers.setdefault(_plain(name), []).append(n)  # ImageNet has two cranes
@@ -183,7 +183,7 @@ def classes_in(meta: dict) -> tuple[str, ...] | None:
 
 
 def named_for_metrics(context: Context) -> None:
-    """A metric that speaks of classes finds their names.
+    """A metric that reports by class finds the names of the classes.
 
     Raises:
         ConfigError: the data set has none; names key and metric.
@@ -207,7 +207,7 @@ def _declares_nothing(known: type) -> bool:
 
 
 def of_folders(context: Context) -> None:
-    """Folders that stand for classes are classes, and have one number each wherever they occur.
+    """Class folders are classes, and each has the same number in every split.
 
     Raises:
         ConfigError: a hidden folder, or splits, count as classes; names of classes are not in the

@@ -279,7 +279,7 @@ def _image_folders(context: Context) -> Iterator[tuple[str, dict, str, Path, str
 
 
 def holdings(folder: Path) -> str:
-    """In words, what a folder holds."""
+    """What a folder holds, as text."""
     if not folder.is_dir():
         return f'there is no folder {folder}'
     counts: Counter[str] = Counter()

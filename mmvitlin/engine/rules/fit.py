@@ -91,7 +91,7 @@ def _check_any(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkp
 
 def misfits_of_backbone(file_shapes: dict[str, torch.Size],
                         model_shapes: dict[str, torch.Size]) -> str:
-    """In words, what of a backbone does not fit; by shapes of whole models."""
+    """What of a backbone does not fit, as text; by shapes of whole models."""
     def of_backbone(shapes: dict[str, torch.Size]) -> set[str]:
         return {k for k in shapes if k.startswith('backbone.') and not k.endswith('.mask_token')}
 

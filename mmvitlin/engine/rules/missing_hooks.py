@@ -13,7 +13,7 @@ _WITHOUT = {  # of each hook, what a run without it lacks
     'AverageBuffersHook': 'each process has running statistics of its own',
     'CheckpointHook': 'checkpoints are written in place, and one that is cut short stays',
     'CleanExitHook': 'SIGTERM ends the run without a checkpoint',
-    'FiniteLossHook': 'a loss that is no number is not caught',
+    'FiniteLossHook': 'a NaN or infinite loss is not caught',
     'FirstTimesHook': 'errors of the first step keep their traceback',
     'InitialWeightsHook': 'a checkpoint of which nothing is used is not refused',
     'LabelRangeHook': 'labels above the classes do not name their file',

@@ -1,4 +1,4 @@
-"""Numbers with which nothing is trained, or a library ends in words that name no key."""
+"""Numbers that train nothing, or that end in an error of a library that names no key."""
 from __future__ import annotations
 
 from collections.abc import Iterator

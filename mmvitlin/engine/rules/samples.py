@@ -96,7 +96,7 @@ def _refuse_absent(key: str, dataset) -> None:
 
 
 def _stray(leaf) -> str:
-    """In words, label files of a folder that no image asks for; '' where there are none."""
+    """Label files of a folder that no image asks for, as text; '' where there are none."""
     labels = (getattr(leaf, 'data_prefix', None) or {}).get('seg_map_path')
     suffix = getattr(leaf, 'seg_map_suffix', None)
     if not labels or not suffix or not Path(labels).is_dir() \
@@ -197,7 +197,7 @@ def refuse_empty(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
 
 
 def _why_empty(key: str, settings: dict) -> str | None:
-    """In words, why a data set is empty; None where it is not, or where building it says more."""
+    """Why a data set is empty, as text; None where it is not, or where building it says more."""
     try:
         dataset = DATASETS.build(dict(settings, pipeline=[], lazy_init=True, indices=None))
         listed = dataset.load_data_list()

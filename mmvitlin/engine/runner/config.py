@@ -140,7 +140,7 @@ def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
             made = [k for k in made if k.rsplit('.', 1)[-1] == top] or made
             hint = f", such as {', '.join(made[:3])}" if made else ''
             raise ConfigError(f"{what}: '{top}' is a variable of {path}, and is used before "
-                              f'options are heeded; set what is made of it{hint}')
+                              f'options are applied; set what is made of it{hint}')
         if top not in cfg:
             close = difflib.get_close_matches(top, [*cfg.keys(), *_RUNNER], n=1)
             hint = f"do you mean '{close[0]}'?" if close else \
@@ -152,7 +152,7 @@ def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
 
 
 def _variables(path: str) -> set[str]:
-    """What a config and its bases speak of by name."""
+    """Names that a config and its bases use."""
     names: set[str] = set()
     with suppress(ConfigError):  # its bases are computed
         for _, text in chain(path):
@@ -266,10 +266,10 @@ def schedule_of(cfg: Config, iterations: int) -> dict[str, int]:
     and the intervals of validation and checkpoints in proportion.
 
     Raises:
-        ConfigError: it counts epochs, or that is no number of iterations.
+        ConfigError: it counts epochs, or ``iterations`` is not a positive integer.
     """
     if not isinstance(iterations, int) or isinstance(iterations, bool) or iterations < 1:
-        raise ConfigError(f'iterations={iterations!r}: a whole number from 1 on is wanted')
+        raise ConfigError(f'iterations={iterations!r}: must be a whole number, 1 or more')
     before = (cfg.get('train_cfg') or {}).get('max_iters')
     if before is None:
         raise ConfigError(f'{cfg.filename} counts epochs; iterations can be set for configs '

@@ -1,4 +1,4 @@
-"""Parameters, gradients and optimiser dealt out to all processes (torch's ``fully_shard``)."""
+"""Parameters, gradients and optimiser sharded across ranks (torch's ``fully_shard``)."""
 from __future__ import annotations
 
 import io

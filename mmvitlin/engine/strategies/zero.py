@@ -1,4 +1,4 @@
-"""Gradients and optimiser dealt out to all processes by DeepSpeed (ZeRO)."""
+"""Gradients and optimiser state sharded across ranks by DeepSpeed (ZeRO)."""
 from __future__ import annotations
 
 from collections.abc import Iterator

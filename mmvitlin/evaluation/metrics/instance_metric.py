@@ -76,7 +76,7 @@ class CocoScores(CocoMetric):
             imgIds=self.img_ids, catIds=self.cat_ids))
 
     def _why(self, images: int) -> str:
-        """In words, what the annotations lack."""
+        """What is missing in the annotations, as text."""
         if not images:
             return 'no image was evaluated'
         if self._objects():

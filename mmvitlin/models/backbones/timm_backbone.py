@@ -50,7 +50,7 @@ class TimmBackbone(TokenBackbone):
 
     Raises:
         ValueError: timm does not know the name.
-        ConfigError: the weights cannot be had.
+        ConfigError: the weights are not available.
         TypeError: timm gives no intermediate features of it.
 
     Source: Wightman, PyTorch Image Models.

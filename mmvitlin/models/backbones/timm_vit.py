@@ -84,7 +84,7 @@ class TimmViT(TokenBackbone):
         ValueError: timm does not know the name, the attention is not known, or its list is of
             another length than the network.
         TypeError: the model is not a plain ViT.
-        ConfigError: the weights cannot be had.
+        ConfigError: the weights are not available.
         CheckpointError: they do not fit.
     """
 

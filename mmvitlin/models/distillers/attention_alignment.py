@@ -165,12 +165,12 @@ def _relative_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 class _GradientAtOnce(torch.autograd.Function):
-    """Differentiates a loss when it is computed, so that its graph is gone afterwards.
+    """Differentiates a loss when it is computed, so that its graph is freed at once.
 
-    The gradients wait until the backward pass asks for them, so scaling, accumulation and
-    distributed reduction work as ever. Inside, the loss is scaled by the number of values it
-    is a mean of, up to 2¹⁶: in half precision the gradients of such a mean would be zeros, and
-    their sums beyond what float16 holds.
+    The gradients are kept until the backward pass, so scaling, accumulation and distributed
+    reduction work as usual. Inside, the loss is scaled by the number of values it is a mean of, up
+    to 2¹⁶: in half precision the gradients of such a mean would be zeros, and their sums beyond
+    what float16 holds.
     """
 
     @staticmethod

@@ -67,7 +67,7 @@ class GradientBalance(ExactBuffers):
         new = (squares.sqrt() / get_world_size()).to(self.norms)  # of the mean over processes
         mixed = torch.lerp(new, self.norms, self.momentum)
         # all averages start at 0 and are short by the same factor, which their ratios lose;
-        # a gradient that is no number changes nothing
+        # a NaN or infinite gradient changes nothing
         self.norms.copy_(torch.where(torch.isfinite(new).all(), mixed, self.norms))
 
 
