@@ -1,4 +1,4 @@
-"""What the test data set of a config tells an inferencer."""
+"""What inferencers read from the config of the test data set."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -69,7 +69,8 @@ def pipelines(steps: Sequence[dict], scale: str | float | tuple[int, int] | None
 
 
 def names_and_colours(dataset: dict, num_classes: int) -> tuple[tuple, np.ndarray]:
-    """Classes and palette (C, 3) of a data set, which may have chosen some of its classes."""
+    """Classes and palette (C, 3) of a data set, of the chosen classes where ``metainfo`` names
+    some."""
     with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
         kind = registry.get(dataset['type']) if 'type' in dataset else None
         known = getattr(kind, 'METAINFO', None) or {}

@@ -15,7 +15,7 @@ from mmvitlin.visualization.instances import draw_instances
 
 @dataclass
 class Detections(Found):
-    """What became of one image; see :class:`mmvitlin.apis.inferencer.Found`.
+    """Result of one image; see :class:`mmvitlin.apis.inferencer.Found`.
 
     Attributes:
         boxes: (n, 4) float32, x₁ y₁ x₂ y₂ in pixels of the image, best scores first; None where

@@ -1,4 +1,4 @@
-"""Trained networks as files that run elsewhere, each verified before it is left behind."""
+"""Export of trained networks to other runtimes; each file is verified before it gets its name."""
 from __future__ import annotations
 
 import json
@@ -190,7 +190,7 @@ def export(deployed: Deployed,
            label_tolerance: float = 1e-3) -> Exported:
     """Write a network in a format of another runtime, run what was written, and compare.
 
-    The file appears under its name only when it has passed.
+    The file gets its name only after it has passed the comparison.
 
     Args:
         deployed: From :func:`load_trained`.
@@ -206,7 +206,7 @@ def export(deployed: Deployed,
 
     Raises:
         ConfigError: an unknown kind, a target that is a folder, the checkpoint itself or of a name
-            that says another kind, or a size or tolerance that is none.
+            with the suffix of another kind, or an invalid size or tolerance.
         ExportError: it cannot be written so, or computes something else.
     """
     target = Path(target)
@@ -243,7 +243,7 @@ def export(deployed: Deployed,
 
 
 def move(written: Path, target: Path) -> None:
-    """Give a verified file its name; OpenVINO's weights, a file of their own, theirs first."""
+    """Give a verified file its name; OpenVINO's weights, which are a separate file, first."""
     if written.suffix == '.xml':
         written.with_suffix('.bin').replace(target.with_suffix('.bin'))
     written.replace(target)
@@ -286,7 +286,7 @@ def _run(net: nn.Module, shape: tuple[int, int, int]) -> list[Tensor]:
 
 @contextmanager
 def _in_plain_operators(deployed: Deployed) -> Iterator[None]:
-    """Scans in operators that every runtime has, for a while."""
+    """Within this context scans use only operators that every runtime has."""
     mixers = [m for m in deployed.modules() if isinstance(m, (Mamba2, Mamba2Attention))]
     before = [m.backend for m in mixers]
     places = [(parent, name, child) for parent in deployed.modules()

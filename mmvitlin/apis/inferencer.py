@@ -1,4 +1,4 @@
-"""What running a trained network on anybody's images takes, whatever it finds in them."""
+"""Base of the inferencers: reading images, checking memory, batches and results."""
 from __future__ import annotations
 
 import logging
@@ -31,13 +31,13 @@ from mmvitlin.engine.runner.launch import without_initial_weights
 from mmvitlin.utils.device import usable_device, warn_of_imitation
 from mmvitlin.utils.errors import ConfigError, in_words
 
-_LARGE = 4 * 2**20  # pixels from which memory is looked at first
+_LARGE = 4 * 2**20  # pixels from which memory is checked first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 @dataclass
 class Found:
-    """What became of one image.
+    """Result of one image.
 
     Attributes:
         name: File name without suffix, relative to the folder that was given; longer where two
@@ -47,7 +47,7 @@ class Found:
         classes: Names of the classes.
         palette: (C, 3) colours, RGB.
         turned: How the file's pixels were turned, as its EXIF orientation says, before the network
-            saw them; '' for not at all. Everything found, and written, fits the image as viewers
+            saw them; '' for not at all. Results, and the files written, fit the image as viewers
             show it, and not the pixels as they are stored (for that the config's ``LoadImage``
             takes ``color_type='color_ignore_orientation'``).
         KINDS: What can be saved, with the suffix of its files; the first two are by default.
@@ -93,10 +93,10 @@ class Found:
 
 
 class Inferencer(metaclass=ABCMeta):
-    """Reads inputs, runs a trained network on them, and goes on where one of them fails.
+    """Reads inputs and runs a trained network on them; one that fails does not stop the others.
 
-    Subclasses say what they find (``result``), how the network is built, and how an output becomes
-    a result.
+    Subclasses define the type of a result (``result``), how the network is built, and how an output
+    becomes a result.
 
     Args:
         config: Config file of the model.
@@ -186,8 +186,8 @@ class Inferencer(metaclass=ABCMeta):
         """Results in the order of the inputs.
 
         Images of a batch that have one size are run together, as far as memory allows. An image
-        that cannot be read, or for which memory does not suffice, gives a result with ``error``;
-        the others go on.
+        that cannot be read, or does not fit into memory, gives a result with ``error``; the others
+        are processed.
 
         Args:
             inputs: See :func:`mmvitlin.apis.sources.list_inputs`.
@@ -272,7 +272,7 @@ class Inferencer(metaclass=ABCMeta):
             return self.model.test_step(pseudo_collate(data))
 
     def _look_at_file(self, path: Path) -> None:
-        """Refuse a file whose pixels alone memory will not hold, before it is decoded.
+        """Refuse a file whose pixels alone do not fit into memory, before it is decoded.
 
         Raises:
             ConfigError: says how much it needs and how much there is.
@@ -290,7 +290,7 @@ class Inferencer(metaclass=ABCMeta):
                             torch.device('cpu'))
 
     def _look_at_memory(self, name: str, data: dict) -> None:
-        """Refuse an image that memory will not hold, rather than be killed for it.
+        """Refuse an image that does not fit into memory, before the process is killed for it.
 
         Raises:
             ConfigError: says how much it needs and how much there is.

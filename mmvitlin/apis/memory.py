@@ -15,7 +15,7 @@ import torch
 from mmvitlin.utils.machine import peak_memory
 from mmvitlin.utils.subprocess import is_out_of_memory
 
-_CURVED = 0.2  # share of the largest probe from which a quadratic term is believed
+_CURVED = 0.2  # share of the largest probe from which a quadratic term is used
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class MemoryLaw:
 
 
 def fit(pixels: list[int], mebibytes: list[float]) -> MemoryLaw:
-    """A law through measured points, smallest first; fewer than three make a line from nothing.
+    """A law fitted to measured points, smallest first; fewer than three give a line through 0.
 
     Heads that let all tokens attend to all need a quadratic term. A single reading is off by what
-    an allocator happens to keep, so one is believed only where every three neighbours bend upwards
+    an allocator happens to keep, so the term is used only where every three neighbours bend upwards
     by a good part of the largest reading; else a line through the three largest is taken.
     """
     n, mebibytes = np.asarray(pixels) / 1e6, np.asarray(mebibytes)
@@ -57,7 +57,7 @@ def probe_sides(test_cfg: dict) -> tuple[int, ...]:
 
 def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int, ...]
             ) -> tuple[list[int], list[float]]:
-    """Peak MiB above the loaded model at square sizes, with the network that is there.
+    """Peak MiB above the loaded model at square sizes, with the network itself.
 
     No second copy of it is made. A size that would not fit, by twice what the last one took for as
     many pixels, is not tried, nor any above it.
@@ -101,7 +101,7 @@ def _left_to_control_group(cgroup: Path = Path('/proc/self/cgroup'),
                            root: Path = Path('/sys/fs/cgroup')) -> float:
     """Bytes until a Linux control group of this process is full; cached files count as free.
 
-    Containers and job schedulers set such limits. They hold for groups above the own one too.
+    Containers and job schedulers set such limits. Limits of parent groups count too.
     """
     left = math.inf
     with suppress(OSError):  # no such file outside of Linux

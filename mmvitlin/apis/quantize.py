@@ -1,4 +1,4 @@
-"""Exported files of lower precision: calibrated on the user's images, and what it cost them."""
+"""Exported files of lower precision, calibrated on the user's images, and what they lose."""
 from __future__ import annotations
 
 import json
@@ -62,7 +62,7 @@ class Reduced:
 
     @property
     def lost(self) -> float | None:
-        """Points of mIoU that the file has less."""
+        """Points of mIoU that the file loses."""
         return None if self.miou is None else self.miou[0] - self.miou[1]
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Reduced:
         return text
 
     def warning(self) -> str | None:
-        """What must be said of it: that it loses more than :data:`MOST_LOST`, or may."""
+        """Warning that it loses more than :data:`MOST_LOST`, or may."""
         remedy = 'calibrate on more images of the kind it will see, or take another precision'
         if self.lost is not None:
             return None if self.lost <= MOST_LOST else (
@@ -95,8 +95,8 @@ def export_reduced(deployed: Deployed,
 
     fp16: weights of linear layers and convolutions and their products; everything between them,
     decays, sums and normalisations above all, stays float32, as do inputs and outputs. int8: the
-    same products, weights by channel and activations calibrated, in onnxruntime's QDQ form; it is
-    OpenVINO that runs it fast.
+    same products, weights by channel and activations calibrated, in onnxruntime's QDQ form, which
+    OpenVINO runs fast.
 
     Args:
         deployed: From :func:`mmvitlin.apis.export.load_trained`, a segmentor or a classifier.
@@ -280,7 +280,7 @@ def _to_int8(source: Path, target: Path, batches: Iterator[np.ndarray]) -> None:
 
 
 def _describe(path: Path, **more) -> None:
-    """Add to what a file says of itself."""
+    """Add to the description in a file."""
     import onnx
     model = onnx.load(path)
     props = {p.key: p.value for p in model.metadata_props}

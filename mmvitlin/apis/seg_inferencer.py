@@ -16,7 +16,7 @@ from mmvitlin.visualization.overlay import overlay
 
 @dataclass
 class Segmentation(Found):
-    """What became of one image; see :class:`mmvitlin.apis.inferencer.Found`.
+    """Result of one image; see :class:`mmvitlin.apis.inferencer.Found`.
 
     Attributes:
         labels: (H, W) class numbers at the image's own size; None where ``error`` is set.
@@ -98,7 +98,7 @@ class SegInferencer(Inferencer):
                                   compact_labels=True, **self._wanted)
         model = super()._build(cfg)
         if any(self._wanted.values()) and not isinstance(model, HighResSegmentor):
-            raise ConfigError(f'a {type(model).__name__} gives labels alone; probabilities and '
+            raise ConfigError(f'a {type(model).__name__} gives labels only; probabilities and '
                               'top_k need an EncoderDecoder')
         return model
 

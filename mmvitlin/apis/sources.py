@@ -52,7 +52,7 @@ def list_inputs(inputs: Source | Iterable[Source]
 
 
 def count_inputs(inputs: Iterable[str | Path]) -> int:
-    """How many images :func:`list_inputs` will give, by the word of the videos themselves."""
+    """How many images :func:`list_inputs` will give, with the frames that videos announce."""
     total = 0
     for path in map(Path, inputs):
         files = sorted(path.rglob('*')) if path.is_dir() else [path]

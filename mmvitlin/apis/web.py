@@ -20,7 +20,7 @@ _MARK = (213, 94, 0)
 
 
 class SideBySide:
-    """What the page asks for, without the page.
+    """The functions behind the page, without gradio.
 
     Args:
         networks: Name → network.
@@ -51,13 +51,13 @@ class SideBySide:
 
         Returns:
             (H, W, 3), at most 1,280 wide, and dict(ms, of one run after others that warm up;
-            peak_mib, above the loaded network, None where the system does not tell; size, what the
-            network saw; classes, name → share of the image in percent, largest first).
+            peak_mib, above the loaded network, None where the system does not report it; size, what
+            the network saw; classes, name → share of the image in percent, largest first).
         """
         infer = self.networks[name]
         image, data = infer.read(self.resized(image, width))
         run, peak = partial(infer.predict, data), None
-        run()  # libraries load what they load
+        run()  # warm-up: libraries load their code
         with suppress(OSError):  # no /proc outside of Linux
             peak = peak_memory(run, infer.device)
         start = time.perf_counter()
@@ -138,7 +138,7 @@ def build_page(pair: SideBySide, widths: tuple[int, int] = (256, 2048), start: i
         for name in (left, right):
             try:
                 picture, rows[name] = pair.segment(name, image, width)
-            except Exception as error:  # too large, say: the page tells, and stays
+            except Exception as error:  # too large, for example: show it
                 raise gr.Error(f'{name}: {error}') from error
             pictures.append(picture)
         return *pictures, table(rows)

@@ -1,4 +1,4 @@
-"""Exported files as subjects of the speed laboratory, beside the networks they came from."""
+"""Exported files as subjects of the speed benchmark, beside the networks they came from."""
 from __future__ import annotations
 
 import json
@@ -68,7 +68,7 @@ class BuiltFile:
             return
         runtime = open_file(subject.file, subject.runtime, precision, threads)
         if runtime.size not in (None, self.shape):
-            raise ConfigError(f'{subject.file} takes images of {runtime.size} alone')
+            raise ConfigError(f'{subject.file} takes only images of {runtime.size}')
         self.meta, self.runtime = runtime.meta, runtime
         self._run = lambda images: list(runtime.run(images.numpy()).values())
 

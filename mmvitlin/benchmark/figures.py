@@ -1,4 +1,4 @@
-"""Figures of the speed laboratory."""
+"""Figures of the speed benchmark."""
 from __future__ import annotations
 
 import re
@@ -20,7 +20,7 @@ _COLUMNS = 3
 
 
 class _Looks:
-    """A colour for each network; what all ways of measuring share, and what tells them apart."""
+    """A colour for each network; the settings that all lines share, and those that differ."""
 
     def __init__(self, lines: Sequence[str]):
         self.names = list(dict.fromkeys(line.split(' · ')[0] for line in lines))
@@ -68,7 +68,7 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
     Args:
         lines: From :func:`mmvitlin.benchmark.trends.series`.
         pairs: From :func:`mmvitlin.benchmark.trends.pairs`; where one overtakes another is
-            marked and told, those of networks of one size (whose names end alike) first.
+            marked and listed, those of networks of one size (whose names end alike) first.
         limits: Name → 'flops' and 'bytes' a second.
         folder: Where latency.png, memory.png, throughput.png, roofline.png and, where there are
             scores, accuracy.png are written.

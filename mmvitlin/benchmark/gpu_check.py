@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
     lengths: tuple[int, ...] = (64, 197, 1000)  # of tokens, kernels against references
     images: tuple[tuple[int, int], ...] = ((1024, 2048), (2048, 4096))
     batch: int = 128  # of the training step
-    network: dict | None = None  # in the place of base networks: width and depth
+    network: dict | None = None  # instead of the base networks: width and depth
     rounds: int = 20
     seconds: float = 15.
     stages: tuple[str, ...] = ('elu_attention', 'elu_both', 'elu_both_tuned', 'softmax_tuned')
@@ -239,7 +239,7 @@ def training_step(device: str, sizes: Sizes, tell: Tell) -> None:
     kernel_times = {e.key: getattr(e, attribute) for e in profiler.key_averages()
                     if device != 'cuda' or e.key.startswith(('aten::', 'mmvitlin::', 'Optimizer'))}
     whole = sum(kernel_times.values())
-    if device == 'cuda':  # kernels, whoever launched them
+    if device == 'cuda':  # all kernels
         whole = sum(e.self_device_time_total for e in profiler.key_averages()
                     if str(e.device_type).endswith('CUDA'))
     share = sum(kernel_times.get(name, 0) for name in PRODUCTS) / max(whole, 1e-9)

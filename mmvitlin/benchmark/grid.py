@@ -1,4 +1,4 @@
-"""What the speed laboratory is asked to measure."""
+"""Settings of the speed benchmark: networks, sizes, precisions."""
 from __future__ import annotations
 
 import itertools

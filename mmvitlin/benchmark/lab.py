@@ -1,9 +1,9 @@
-"""The speed laboratory: many networks, sizes and precisions, measured so that a sceptic accepts.
+"""The speed benchmark: many networks, sizes and precisions, measured under equal conditions.
 
 Each cell of the grid is measured in processes of its own: first the peak memory and one run of each
 network alone, then the time of all that can run, taken in turn. A cell that runs out of memory or
-time is a row like any other. What is done is kept, so an interrupted run goes on; a row is taken up
-again only where network, code, libraries and threads are those that it was measured with.
+time is a row like any other. What is done is kept, so an interrupted run resumes; a row is
+continued only where network, code, libraries and threads are those that it was measured with.
 """
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
     Args:
         grid: What to measure.
         out: JSON file; results are added to it row by row.
-        progress: Told each row in a line.
+        progress: Called with a line for each row.
 
     Returns:
         The file's content: 'calls', each with machine, versions, date, command and the 'limits'
@@ -104,16 +104,16 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
 
 
 def _read(out: Path) -> dict:
-    """What the file holds, less what is drawn from its rows.
+    """What the file holds, without what is computed from its rows.
 
     Raises:
-        ConfigError: it is no file of this laboratory.
+        ConfigError: it is not a results file of this benchmark.
     """
     results = json.loads(out.read_text()) if out.is_file() else {}
     if results and 'calls' not in results:
-        raise ConfigError(f'{out} is no file of this laboratory (it has no calls); give another '
+        raise ConfigError(f'{out} is not a file of this benchmark (it has no calls); give another '
                           'folder')
-    results.pop('pairs', None), results.pop('growth', None)  # they are drawn anew from the rows
+    results.pop('pairs', None), results.pop('growth', None)  # computed again from the rows
     return dict(dict(rows={}, calls=[]), **results)
 
 

@@ -93,7 +93,7 @@ def backbone_latency(models: dict[str, nn.Module],
         models: Name → backbone; put in eval mode and moved to the device.
         shapes: (height, width) in pixels.
         device: Where to run.
-        progress: Told each result in a line.
+        progress: Called with a line for each result.
         repeats: Times that a disturbed size is measured again, at most.
         **timing: See :func:`time_interleaved`.
 

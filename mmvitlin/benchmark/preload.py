@@ -1,4 +1,4 @@
-"""Imported once by the process that measuring processes are forked from; runs nothing."""
+"""Imported once by the process that measuring processes are forked from."""
 import mmvitlin.benchmark.lab_process
 import mmvitlin.models
 import mmvitlin.models.decode_heads

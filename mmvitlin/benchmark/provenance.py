@@ -40,7 +40,7 @@ def libraries() -> dict[str, str]:
 
 
 def _without_weights(node):
-    """A model's config less what it starts from, which no time depends on."""
+    """A model's config without its initial weights, which no time depends on."""
     if isinstance(node, dict):
         return {k: _without_weights(v) for k, v in node.items()
                 if k not in ('init_cfg', 'checkpoint', 'pretrained')}

@@ -47,7 +47,7 @@ class Subject:
         what: File or name.
         cfg: Of the backbone.
         options: ``--cfg-options`` of a config. With ``load_from`` its weights are loaded; a
-            detector without any finds little, and what follows on finding costs nothing.
+            detector without any finds few objects, so its post-processing costs little.
         materialised: Compute softmax attention as three steps with the L×L matrix in memory,
             as the papers' baselines did.
         runtime: What runs an exported file of it, see :data:`mmvitlin.deploy.RUNTIMES`, or 'torch'
@@ -71,7 +71,7 @@ class Subject:
 
 
 def parse_subject(text: str, options: dict | None = None) -> Subject:
-    """What a command line names as a subject.
+    """The subject that a command line names.
 
     Args:
         text: ``NAME=SUBJECT``, or a subject alone: a config file, ``timm:NAME``,
@@ -286,7 +286,7 @@ class Built:
 
 
 def _post_processing(net: nn.Module, images: torch.Tensor, scores) -> Callable[[], object]:
-    """The way from the head's scores to labels: everything before gives what it gave once."""
+    """From the head's scores to labels; everything before returns its first result again."""
     shell = copy.copy(net)
     shell.__dict__ = dict(net.__dict__, _modules=dict(net._modules))
     head = copy.copy(net.decode_head)
@@ -333,7 +333,7 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
 
 def _without_downloads(node: dict) -> None:
     """Weights do not matter to speed, and may not be available here."""
-    if node.get('pretrained'):  # a name, or ours: whether
+    if node.get('pretrained'):  # timm's: a name; mmvitlin's: whether
         node['pretrained'] = False if node['pretrained'] is True else None
     if isinstance(node.get('backbone'), dict):
         _without_downloads(node['backbone'])

@@ -1,4 +1,4 @@
-"""What measured rows say: growth, who overtakes whom, what changed since."""
+"""Trends in measured rows: growth, crossovers, changes since an earlier file."""
 from __future__ import annotations
 
 import itertools
@@ -64,8 +64,8 @@ def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
 
 
 def pairs(lines: dict[str, list[dict]]) -> list[dict]:
-    """Who overtakes whom, once for every pair of networks measured alike of which one is faster at
-    the largest common size, see :func:`standing`. Rows that were disturbed do not count.
+    """Crossovers: one entry for every pair of networks measured with the same settings where one is
+    faster at the largest common size, see :func:`standing`. Rows that were disturbed do not count.
 
     Returns:
         dict(faster, slower, setting, always, since, level, tokens, side): ``since`` is the smallest
@@ -106,7 +106,7 @@ def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
     """Rows of both files that differ: key, old and new ms, ratio.
 
     Two times differ where their spreads (10–90%) stay apart by more than ``margin``, a fraction
-    of the old median: the spread within a run does not tell how runs vary; times that were
+    of the old median: the spread within a run does not show how runs vary; times that were
     disturbed are not compared. Peak memory differs by more than a tenth.
     """
     changes = []

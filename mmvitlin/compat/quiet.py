@@ -1,4 +1,4 @@
-"""Imports of libraries without what they print of parts that are missing and not needed."""
+"""Imports of libraries, without their messages about missing parts that are not needed."""
 from __future__ import annotations
 
 import importlib
@@ -14,9 +14,9 @@ _WARNED = 'Fail to import ``MultiScaleDeformableAttention``'  # an mmcv without 
 
 @contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Leave out what libraries print when they are imported inside, of what nothing needs.
+    """Suppress what libraries print on import about parts that are not needed.
 
-    What needs a missing part says so when it is built.
+    Modules that need a missing part say so when they are built.
     """
     output = io.StringIO()
     try:
@@ -30,7 +30,7 @@ def quiet_imports() -> Iterator[None]:
 
 
 def import_library(scope: str) -> None:
-    """Import what a default scope names; nothing where it is absent: what needs it says so."""
+    """Import the library of a default scope; do nothing where it is absent."""
     if scope not in ('mmseg', 'mmdet', 'mmpretrain'):
         return
     if scope in ('mmpretrain', 'mmdet'):  # mmdet imports mmpretrain where there is one

@@ -1,4 +1,4 @@
-"""Exported files in the speed laboratory."""
+"""Exported files in the speed benchmark."""
 import json
 import subprocess
 import sys

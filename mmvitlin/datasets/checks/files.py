@@ -1,4 +1,4 @@
-"""Files of a data set's folders that nobody reads, and links that lead back."""
+"""Files in a data set's folders that are not read, and links that form loops."""
 from __future__ import annotations
 
 import os
