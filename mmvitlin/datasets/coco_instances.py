@@ -38,7 +38,7 @@ def some(items: Sequence) -> str:
 
 
 class CheckedFile:
-    """What data sets of mmdet share that look at their COCO file before they use it.
+    """Base of data sets of mmdet that check their COCO file before they use it.
 
     Subclasses give ``check``, which looks at the content of the file.
 
@@ -52,7 +52,7 @@ class CheckedFile:
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """See mmdet; a local file is read once, by us."""
+        """See mmdet; a local file is read once, here."""
         if '://' in self.ann_file:
             return super().load_data_list()
         content = self._read()
@@ -82,7 +82,7 @@ class CheckedFile:
                 raise UnreadableFileError(f'{path} is no COCO file: it holds a list, as files of '
                                           'predictions do; give the annotations')
             if self.test_mode and isinstance(content, dict):
-                content.setdefault('annotations', [])  # as of images that nobody may see
+                content.setdefault('annotations', [])  # as of test sets without labels
             missing = [k for k in ('images', 'annotations', 'categories')
                        if not isinstance(content.get(k), list)]
         except (ValueError, TypeError, AttributeError) as error:
@@ -291,7 +291,7 @@ def _indexed(content: dict, api: type):
     number_from_one(content.get('annotations') or [])
     coco = api()
     coco.dataset = content
-    with redirect_stdout(None):  # pycocotools tells its steps
+    with redirect_stdout(None):  # pycocotools prints its steps
         coco.createIndex()
     coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
     return coco

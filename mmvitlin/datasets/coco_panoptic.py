@@ -13,8 +13,8 @@ from mmvitlin.utils.errors import ConfigError
 class CocoPanoptic(CheckedFile, CocoPanopticDataset):
     """mmdet's ``CocoPanopticDataset`` that says what is wrong with a file before training.
 
-    Looks at the file as :class:`mmvitlin.datasets.coco_instances.CocoInstances` does, and for the
-    label files too. Segments without area are left out, and counted in the log; ids are told as
+    Checks the file as :class:`mmvitlin.datasets.coco_instances.CocoInstances` does, and for the
+    label files too. Segments without area are left out, and counted in the log; ids are given as
     SEGMENT of IMAGE. Whether a label file has the segments that are listed is seen when it is read
     (:class:`mmvitlin.datasets.transforms.panoptic.LoadPanoptic`).
 

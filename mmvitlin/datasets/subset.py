@@ -1,4 +1,4 @@
-"""Part of a data set that stands for the whole."""
+"""An evenly spread part of a data set."""
 
 
 def evenly(count: int, limit: int | None = None) -> list[int]:

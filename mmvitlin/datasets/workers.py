@@ -18,9 +18,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def patient_worker(worker_id: int) -> None:
     """Start of a loader's worker that only its parent can end: a loader's ``worker_init_fn``.
 
-    Launchers and terminals signal the whole group of processes; a worker that died of it would take
-    the batch along that the last step is made of. Its random numbers follow from the loader's, the
-    worker's number and the process's rank, until a sampler gives a sample a seed of its own.
+    Launchers and terminals signal the whole group of processes; a worker that ended on it would
+    lose the batch of the last step. Its random numbers follow from the loader's, the worker's
+    number and the process's rank, until a sampler gives a sample a seed of its own.
 
     Args:
         worker_id: Number of the worker.

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 
-META = 'mmvitlin'  # the key under which a file holds what it is
+META = 'mmvitlin'  # the key of the description in a file
 
 
 class Runtime(ABC):
@@ -58,7 +58,7 @@ class Runtime(ABC):
 class OnnxRuntime(Runtime):
     """onnxruntime on the CPU, or through another of its providers.
 
-    Its threads sleep while they wait: spinning they would take the cores from whatever runs beside.
+    Its threads sleep while they wait; if they spun they would take the cores from other processes.
     """
     name, needs = 'onnxruntime', 'onnxruntime'
     providers: tuple = ('CPUExecutionProvider', )
@@ -120,9 +120,9 @@ class _SignalStack(ctypes.Structure):
 def kept_signal_stack() -> Iterator[None]:
     """Restore the thread's alternate signal stack.
 
-    OpenVINO 2026.4 names memory that it gives back as this thread's alternate stack when it first
-    looks at the processor. Signals that Python handles are delivered there, so that Ctrl-C, or the
-    end of a loader's worker, would end the process with a segmentation fault.
+    OpenVINO 2026.4 registers memory that it frees as this thread's alternate signal stack when it
+    first queries the processor. Signals that Python handles are delivered there, so that Ctrl-C, or
+    the end of a loader's worker, would end the process with a segmentation fault.
     """
     call = getattr(ctypes.CDLL(None), 'sigaltstack', None) if os.name == 'posix' else None
     before = _SignalStack()

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and the newest one that can be read."""
+"""Checkpoints that are written atomically, and the newest one that can be read."""
 from __future__ import annotations
 
 import hashlib
@@ -91,7 +91,7 @@ def newest_readable(work_dir: str | Path, since: Path | None = None) -> Path | N
 
 
 def publish(checkpoint: str | Path, target: str | Path) -> Path:
-    """Write a checkpoint's weights alone, ``<target>-<first eight digits of its SHA-256>.pth``.
+    """Write only a checkpoint's weights, ``<target>-<first eight digits of its SHA-256>.pth``.
 
     Where an ``EMAHook`` ran these are the averaged weights. Of the rest, the names of the classes,
     what the backbone is, how images were normalised and the number of iterations stay; the config,

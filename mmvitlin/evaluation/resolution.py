@@ -1,4 +1,4 @@
-"""What more resolution buys, and what it costs."""
+"""Gain and cost of more resolution."""
 from __future__ import annotations
 
 import time
@@ -67,8 +67,8 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
         precision: Likewise.
         thin: See :class:`SizeIoU`.
         small: Likewise.
-        progress: Told each result in a line.
-        keep: Given all rows after each scale.
+        progress: Called with a line for each result.
+        keep: Called with all rows after each scale.
         windows: (height, width) of windows to compare whole images with, such as
             :func:`mmvitlin.evaluation.windows.training_crop`; None for images as the config's
             ``test_cfg`` takes them.
@@ -108,7 +108,7 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
 
 def _row(made_of: tuple, options: dict, limit: int | None, thresholds: tuple[float, float],
          progress: Callable[[str], None]) -> dict:
-    """Scores, time and memory of one way to look at a test set, and 'extent', the greatest height
+    """Scores, time and memory of a test set in one mode, and 'extent', the greatest height
     and width of an image; or 'error'."""
     infer = SegInferencer(*made_of, cfg_options=options)
     counts = SizeIoU(len(infer.classes), *thresholds)
@@ -162,7 +162,7 @@ def _described(row: dict) -> str:
 def _peak(made_of: tuple, options: dict | None, path: str) -> float:
     """Peak MiB of one image, above the loaded model."""
     infer = SegInferencer(*made_of, cfg_options=options, check_memory=False)
-    infer.predict(infer.read(np.zeros((64, 64, 3), np.uint8))[1])  # libraries load what they load
+    infer.predict(infer.read(np.zeros((64, 64, 3), np.uint8))[1])  # warm-up
     _, data = infer.read(path)
     return round(peak_memory(partial(infer.predict, data), infer.device), 1)
 

@@ -1,4 +1,4 @@
-"""Scores of trained networks on images they were not made for."""
+"""Scores of trained networks on images unlike those of their training."""
 from __future__ import annotations
 
 import copy
@@ -33,8 +33,8 @@ def conditions(kinds: Sequence[str] = ('corruption', 'resolution', 'context'),
                severities: Sequence[int] = SEVERITIES) -> dict[str, dict]:
     """Name → what is changed, 'clean' first.
 
-    Less context is 'share', the middle alone; the score it is held against is 'centre', that of
-    the same pixels where the whole image was seen.
+    Less context is 'share', only the middle of the image; it is compared with 'centre', the score
+    of the same pixels when the whole image was seen.
 
     Args:
         kinds: Of shifts.
@@ -97,8 +97,8 @@ def check_shifts(cfg: Config, shifts: dict[str, dict]) -> None:
 
 
 def made_of(cfg: Config, checkpoint: str, limit: int | None = None) -> dict:
-    """What scores follow from: digests of the config's part in them (not what its training started
-    from) and of the weights, and the number of images.
+    """What scores depend on: digests of the config (without the initial weights of training) and of
+    the weights, and the number of images.
 
     Raises:
         CheckpointError: there is no such file.

@@ -13,7 +13,8 @@ _NO_CORRUPTION = ('', 'scale', 'centre', 'share')
 
 
 def shared_conditions(results: dict[str, dict[str, float]]) -> list[str]:
-    """Conditions under which every network was scored; one that has no clean score is not begun."""
+    """Conditions under which every network was scored; networks without a clean score are left
+    out."""
     begun = [scores for scores in results.values() if 'clean' in scores]
     return [n for n in begun[0] if all(n in scores for scores in begun)] if begun else []
 

@@ -1,4 +1,4 @@
-"""IoU apart for large, small and thin objects."""
+"""IoU of large, small and thin objects separately."""
 from __future__ import annotations
 
 import cv2

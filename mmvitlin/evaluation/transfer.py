@@ -1,4 +1,4 @@
-"""What a student took over from its teacher: their token-similarity maps, layer by layer."""
+"""Similarity of a student to its teacher: their token-similarity maps, layer by layer."""
 from __future__ import annotations
 
 import json
@@ -90,7 +90,7 @@ class RunBackbone:
 
 
 def score_of(folder: str | Path, metric: str = 'mIoU') -> float | None:
-    """What ``result.json`` of a work directory says, None where it says nothing."""
+    """The metric in ``result.json`` of a work directory; None where there is none."""
     file = Path(folder) / 'result.json'
     metrics = json.loads(file.read_text()).get('metrics', {}) if file.is_file() else {}
     return metrics.get(metric)
@@ -115,7 +115,7 @@ def unseen_images(cfg: Config, limit: int | None = None) -> Iterator[Tensor]:
 def centred_alignment(student: Tensor, teacher: Tensor) -> Tensor:
     """Linear CKA of two token sets, 0 … 1 (1: the same but for a rotation and a scale).
 
-    Unlike the cosine maps it takes away what all tokens of an image share.
+    Unlike the cosine maps it subtracts the mean over the tokens of an image.
 
     Args:
         student: (B, L, C).
@@ -135,7 +135,7 @@ def centred_alignment(student: Tensor, teacher: Tensor) -> Tensor:
 
 def transferred(teacher: RunBackbone, student: RunBackbone, images: Iterable[Tensor],
                 stages: int | None = None) -> dict[str, list[float]]:
-    """How near a student's token similarities are to its teacher's, stage by stage.
+    """Distance of a student's token similarities from its teacher's, stage by stage.
 
     Args:
         teacher: One network.
@@ -187,9 +187,8 @@ def correlations(rows: Sequence[dict], draws: int = 10000) -> dict[str, dict]:
         'all' and 'not matched' (the runs that did not minimise the distance) → 'distance' and 'cka'
         → 'rho' (−1 … 1, mean over seeds) and 'p' (part of random orders of the students' scores
         whose mean is as far from 0), and 'runs', their number in each seed. An order is the same
-        for all seeds: what makes a kind of student good makes it good in each, so that seeds
-        repeat an accident. Seeds with less than three such runs are left out, and groups without a
-        seed.
+        for all seeds, because a kind of student is good or bad in each seed alike: seeds are not
+        independent. Seeds with less than three such runs are left out, and groups without a seed.
     """
     scored = [r for r in rows if r.get('score') is not None]
     if any(r.get('tuned') for r in scored):

@@ -5,11 +5,11 @@ from mmvitlin.benchmark.disturbance import in_words
 from mmvitlin.experiments.recipe import Report
 from mmvitlin.utils.machine import undisturbed
 
-_NOISE = 2.0  # mIoU that one seed is no evidence of
+_NOISE = 2.0  # mIoU: smaller differences of one seed are noise
 
 
 def report(results: dict, layout: Report) -> str:
-    """The report as Markdown; a worse student is called worse.
+    """The report as Markdown; differences below the noise are called so.
 
     Args:
         results: As ``tools/demo.py`` writes them.

@@ -1,4 +1,4 @@
-"""What every tool that trains many runs does: arguments, one results file, tables of it."""
+"""Shared parts of tools that train many runs: arguments, one results file, tables."""
 from __future__ import annotations
 
 import argparse
@@ -45,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_experiment(stages: Sequence[Stage], recipe: str, work_dir: Path, tables: str,
                    args: argparse.Namespace, only: Sequence[str] | None = None) -> dict:
-    """Run stages, and write what they came to: JSON, Markdown and CSV.
+    """Run stages, and write their results as JSON, Markdown and CSV.
 
-    What is done is written also where stages failed, before their error is raised.
+    Finished results are written also where stages failed, before the error is raised.
 
     Args:
         stages: To be run, as in :func:`mmvitlin.experiments.running.run_recipe`.

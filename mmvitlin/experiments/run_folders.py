@@ -14,7 +14,7 @@ _SEED = '{seed}'
 
 
 def seeds_of(texts: Sequence[str], seeds: Sequence[int] | None) -> list[int | None]:
-    """Seeds, or None alone where there are none.
+    """Seeds, or only None where there are none.
 
     Raises:
         ConfigError: seeds and no ``{seed}`` in any of the texts, or the other way round.
@@ -34,15 +34,15 @@ def networks_of(texts: Sequence[str], seeds: Sequence[int] | None = None
     """Config and checkpoint of each [NAME=]NETWORK, by name.
 
     Args:
-        texts: A network is the work directory of a run, which stands for the newest config and the
-            last checkpoint there, or CONFIG,CHECKPOINT. Its name is that of the folder, or of the
+        texts: A network is the work directory of a run, which means the newest config and the last
+            checkpoint there, or CONFIG,CHECKPOINT. Its name is that of the folder, or of the
             config, where none is given. Where a text has ``{seed}``, its networks are called
             NAME/SEED; one without is one for all seeds.
-        seeds: What ``{seed}`` stands for.
+        seeds: Values of ``{seed}``.
 
     Raises:
-        ConfigError: neither the one nor the other, two networks with one name, seeds that nothing
-            asks for, or a run that left no config or checkpoint.
+        ConfigError: neither the one nor the other, two networks with one name, seeds that no text
+            uses, or a run that left no config or checkpoint.
     """
     every, networks = seeds_of(texts, seeds), {}
     for text in texts:
@@ -69,7 +69,7 @@ def with_tuned(texts: Sequence[str]) -> list[tuple[str | None, str, str]]:
     """Name, run and fine-tuned run ('' for none) of each [NAME=]RUN[:TUNED_RUN].
 
     Args:
-        texts: A ``*`` in RUN stands for any text, for the same in TUNED_RUN, and for the name; of
+        texts: A ``*`` in RUN matches any text, for the same in TUNED_RUN, and for the name; of
             the runs that it finds, those that an earlier text names are left out.
 
     Raises:

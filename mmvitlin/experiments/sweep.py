@@ -12,7 +12,7 @@ from mmvitlin.utils.errors import ConfigError
 
 
 def expand(stages: Sequence[Stage], of: str, options: Mapping[str, dict]) -> list[Stage]:
-    """Repeat a stage, and all that stands on it, once for each variant.
+    """Repeat a stage, and all that depends on it, once for each variant.
 
     Args:
         stages: Of a recipe.
@@ -21,8 +21,8 @@ def expand(stages: Sequence[Stage], of: str, options: Mapping[str, dict]) -> lis
             as it is.
 
     Returns:
-        Stages; those that vary or stand on one that does are called ``stage-variant``, the others
-        are there once.
+        Stages; those that vary or depend on one that does are called ``stage-variant``, the others
+        occur once.
 
     Raises:
         ConfigError: there is no such stage, or no variant.

@@ -1,4 +1,4 @@
-"""Parts of mmdet's detectors that keep boxes in float32, whatever the maps are in.
+"""Parts of mmdet's detectors that keep boxes in float32, also for maps in half precision.
 
 mmdet gives priors, decoded boxes and regions the type of the maps, and bfloat16 counts pixels
 beyond 512 by fours. Empty where mmdet or mmcv's compiled ops are not installed.

@@ -248,7 +248,7 @@ def test_train_and_round_trip_and_bad_names():
         Adventurer('huge')
     with pytest.raises(ValueError, match=r"needs the keys \['embed_dims', 'num_layers'\]"):
         Adventurer(dict(width=3))
-    with pytest.raises(IndexError, match='layer 9 asked of a Adventurer of 4 layers'):
+    with pytest.raises(IndexError, match='there is no layer 9 in a Adventurer of 4 layers'):
         build(out_indices=(1, 9))(images)
 
 

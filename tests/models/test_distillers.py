@@ -258,5 +258,5 @@ def test_a_sharded_teacher_gives_the_same_and_holds_half(tmp_path):
 @pytest.mark.parametrize('how', [dict(cache='x'), dict(precision='bf16'), dict(compiled=True),
                                  dict(scale=2)])
 def test_attention_alignment_wants_the_teacher_itself(how):
-    with pytest.raises(ValueError, match='precision, compiled, cache and scale are not for it'):
+    with pytest.raises(ValueError, match='precision, compiled, cache and scale cannot be used'):
         AttentionAlignment(dict(VIT, attention='linear'), dict(backbone=VIT, **how))

@@ -1,4 +1,4 @@
-"""Lists of the files of a split, looked at line by line before a data set reads them."""
+"""Lists of the files of a split, checked line by line before a data set reads them."""
 from __future__ import annotations
 
 import codecs
@@ -144,7 +144,7 @@ class _Look:
         return next(filter(None, (self._absent(line, *part) for part in self.parts)), '')
 
     def _absent(self, name: str, folder: Path, suffix: str) -> str:
-        """Words where there is no such file; '' where there is."""
+        """A message where there is no such file; '' where there is."""
         file = folder / f'{name}{suffix}'
         if file.parent not in self.folders:
             self.folders[file.parent] = {p.name.lower(): p.name for p in file.parent.iterdir()} \

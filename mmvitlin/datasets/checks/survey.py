@@ -1,4 +1,4 @@
-"""What all samples of a config together say: shares of classes, duplicates, likely mistakes."""
+"""What all samples of a config together show: shares of classes, duplicates, likely mistakes."""
 from __future__ import annotations
 
 from array import array
@@ -19,7 +19,7 @@ _BORDERS, _THIRD = 200, 0.08  # CamVid has 0.01 of its borders so, resized wrong
 
 @dataclass(frozen=True)
 class ClassShare:
-    """How much of the training data is of a class.
+    """Share of a class in the training data.
 
     Attributes:
         name: The class.
@@ -131,7 +131,7 @@ class Survey:
             self._parts.append(place)
 
     def all_problems(self) -> list[Problem]:
-        """Those of the samples, and those that show when all are known."""
+        """Problems of single samples, and those that only show over all samples."""
         problems = [*self.problems, *self._duplicates(), *self._other_classes()]
         unlabelled = not any(t.images for t in self.tallies if t.part.split == 'train')
         for tally in self.tallies:
@@ -261,7 +261,7 @@ class Survey:
 
 
 def _void(part: Part) -> set[int]:
-    """Values that the reader of labels is told to ignore."""
+    """Values that the reader of labels ignores."""
     reader = _reader(part)
     return set(getattr(reader, 'void_labels', None) or ())
 

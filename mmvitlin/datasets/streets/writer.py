@@ -91,9 +91,9 @@ def write_streets(root: str | Path,
         size: (height, width) in pixels.
         objects: Split → number of images a class.
         object_size: Side of an object image in pixels.
-        seed: The same seed and size give the same bytes, whatever the workers.
+        seed: The same seed and size give the same bytes, with any number of workers.
         workers: Processes.
-        progress: Called with a word for every file set written.
+        progress: Called with a name for every set of files written.
 
     Raises:
         ValueError: an unknown split.

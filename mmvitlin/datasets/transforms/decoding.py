@@ -1,4 +1,4 @@
-"""What the bytes of an image file say, and its pixels at their full depth."""
+"""Headers of image files, and their pixels at full depth."""
 from __future__ import annotations
 
 import io
@@ -100,7 +100,7 @@ def read_header(content: bytes, opened: Image.Image, decode: bool = True) -> Hea
 
 
 def _orientation(opened: Image.Image) -> int:
-    """EXIF's, 1 where there is none or none that means something."""
+    """EXIF's, 1 where there is none or it is invalid."""
     value = opened.getexif().get(_ORIENTATION, 1)
     return value if value in TURNS else 1
 
@@ -123,7 +123,7 @@ def oriented(pixels: np.ndarray, orientation: int, back: bool = False) -> np.nda
 def check_content(content: bytes) -> None:
     """Refuse altered and unfinished files that Pillow and OpenCV decode to other pixels.
 
-    Of PNG the checksums are looked at; JPEG has none, but its end is missing where a file was made
+    Of PNG the checksums are checked; JPEG has none, but its end is missing where a file was made
     at its full size and never filled.
 
     Raises:
@@ -141,7 +141,7 @@ def check_content(content: bytes) -> None:
 
 
 def png_size(content: bytes) -> tuple[int, int] | None:
-    """(height, width) that a PNG claims, nothing decoded; None of other files."""
+    """(height, width) in the header of a PNG, without decoding it; None of other files."""
     if not content.startswith(_PNG) or len(content) < 24:
         return None
     return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
@@ -259,10 +259,10 @@ def is_lossy(content: bytes) -> bool:
 
 @contextmanager
 def decoding(what: str) -> Iterator[None]:
-    """Say which file it is where reading one goes wrong.
+    """Name the file in errors of reading it.
 
     Raises:
-        UnreadableFileError: whatever was raised inside, with ``what`` in front.
+        UnreadableFileError: any error raised inside, with ``what`` in front.
     """
     try:
         yield

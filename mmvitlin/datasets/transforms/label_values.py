@@ -132,7 +132,7 @@ def _one_too_many(num_classes: int) -> str:
 
 
 def is_spread(values: Iterable[int]) -> bool:
-    """Whether values look made for the eye, such as 0, 128, 255, and not for counting."""
+    """Whether values look made for viewing, such as 0, 128, 255, and not as class numbers."""
     values = sorted(values)
     gaps = [b - a for a, b in zip(values, values[1:], strict=False)]
     return 1 < len(values) <= 32 and min(gaps) >= 5 and max(gaps) <= 3 * min(gaps) + 5 \

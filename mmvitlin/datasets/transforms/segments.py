@@ -1,4 +1,4 @@
-"""Files of panoptic labels in COCO's form, without panopticapi, which no registry has."""
+"""Files of panoptic labels in COCO's form, without panopticapi, which is on no package index."""
 from __future__ import annotations
 
 from collections.abc import Iterable

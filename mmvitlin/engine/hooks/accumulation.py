@@ -96,7 +96,7 @@ class AccumulationHook(Hook):
     def gather(self, runner: Runner) -> None:
         """Bring the gradients of all processes to the first one; every process must call it.
 
-        ``Runner.save_checkpoint`` runs on the first process alone.
+        ``Runner.save_checkpoint`` runs only on the first process.
         """
         if self._gathered is None and get_world_size() > 1 and _unfinished(runner):
             self._gathered = _gather(_gradients(_network(runner)))

@@ -93,7 +93,7 @@ class FiniteLossHook(Hook):
                 return
             if not losses or self._finite(losses, gathers):
                 self._refuse(runner, f'the norm of the gradient is {float(norm):g}', norm)
-            else:  # on this process or on another, whose gradients are everybody's
+            else:  # on this process or another, whose gradients all share
                 value = next((x for x in losses if not torch.isfinite(x).all()), losses[-1])
                 self._refuse(runner, f'the loss is {float(value):g}', value)
 
@@ -124,7 +124,7 @@ class FiniteLossHook(Hook):
             self._on_device.look()
 
     def before_val(self, runner: Runner) -> None:
-        """No weights are scored before all steps were looked at."""
+        """No weights are scored before all steps were checked."""
         self._look()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -142,7 +142,7 @@ class FiniteLossHook(Hook):
         for group in _of_deepspeed(runner.optim_wrapper):  # else the next step adds to them
             runner.optim_wrapper.optimizer.averaged_gradients[group] = None
         message = self._describe(runner, what, value)
-        self._restore()  # telling the culprit ran the network again
+        self._restore()  # naming the module ran the network again
         if self.action == 'stop' or self.skipped >= self.limit:
             raise NonFiniteLossError(message)
         self.skipped += 1
@@ -257,7 +257,7 @@ def _of_deepspeed(wrapper) -> dict[int, list[Tensor] | None]:
 
 
 def _is_sharded(wrapper) -> bool:
-    """Whether each process has a part of the gradients alone."""
+    """Whether each process has only a part of the gradients."""
     return bool(_of_deepspeed(wrapper)) or any(
         hasattr(p, 'to_local') for group in wrapper.param_groups for p in group['params'])
 

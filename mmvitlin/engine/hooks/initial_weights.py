@@ -1,4 +1,4 @@
-"""What the weights of a run are at its start, and that a checkpoint which is named is used."""
+"""Logs the initial weights of a run, and checks that a checkpoint which is named is used."""
 from __future__ import annotations
 
 import torch.nn as nn
@@ -21,9 +21,9 @@ def _plain(model: nn.Module) -> nn.Module:
 
 @HOOKS.register_module()
 class InitialWeightsHook(Hook):
-    """Log which weights a run starts from, and refuse checkpoints of which nothing is used.
+    """Log which weights a run starts from, and refuse checkpoints that match no parameter.
 
-    mmengine loads of a checkpoint whatever keys fit, and goes on where none does. The checkpoint
+    mmengine loads the keys of a checkpoint that fit, and continues where none does. The checkpoint
     of ``load_from``, a URL among them, is compared with the network when it has been read, as
     :func:`mmvitlin.engine.rules.fit.check_start` does with local files; that of a resumed run must
     fill the network.

@@ -1,4 +1,4 @@
-"""Labels that the heads have no class for, with the files that hold them."""
+"""Labels above the classes of the heads, with the files that hold them."""
 from __future__ import annotations
 
 import logging
@@ -44,7 +44,7 @@ class LabelRangeHook(Hook):
         self._scored: bool | None = None  # a pixel of an evaluation counts; None: no label map
 
     def before_run(self, runner: Runner) -> None:
-        """Ask the heads what they count."""
+        """Read the numbers of classes from the heads."""
         self._ranges = ranges(runner.model)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
@@ -79,7 +79,7 @@ class LabelRangeHook(Hook):
         self._judge_score(runner.test_loop.evaluator)
 
     def _judge_score(self, evaluator) -> None:
-        """In all processes together, unless files for a test server are all that is wanted."""
+        """In all processes together, except when only files for a test server are written."""
         scoring = [m for m in evaluator.metrics if not getattr(m, 'format_only', False)
                    and type(m).__name__ != 'SubmissionMetric']
         if not scoring or not self._ranges or 'pixels' not in self._ranges:
@@ -124,7 +124,7 @@ class LabelRangeHook(Hook):
             raise UnreadableFileError(f'{start}nothing but {ignored}, which is ignored, so nothing '
                                       'is learned; tools/check_data.py looks at all files')
         if classes > 1:
-            print_log(f'{start}class {min(self._shown)} of {classes} alone; tools/check_data.py '
+            print_log(f'{start}only class {min(self._shown)} of {classes}; tools/check_data.py '
                       'tells which classes occur and what may be wrong', logger='current',
                       level=logging.WARNING)
 

@@ -63,7 +63,7 @@ def _given(key: str, dataset: dict) -> Iterator[tuple[str, object]]:
 
 
 def classes_of(dataset: dict) -> tuple[str, ...] | None:
-    """Names of a data set's classes, None where only reading it tells."""
+    """Names of a data set's classes, None where they are only known after reading it."""
     for _, classes in _given('', dataset):
         if isinstance(classes, str):
             return tuple(line.strip() for line in Path(classes).read_text(
@@ -103,7 +103,7 @@ def _plain(name: str) -> str:
 
 
 def same_order(context: Context) -> None:
-    """All data sets of a config count their classes alike.
+    """All data sets of a config number their classes alike.
 
     Where a trained network is run, its checkpoint says with which classes (``of_checkpoint``); the
     config's training set stands in for one that does not, and is not sure to be the one it had.

@@ -203,7 +203,7 @@ def suffixes(context: Context) -> None:
 
 
 def left_out(context: Context) -> None:
-    """Images that nobody reads, as their suffix is another, are told."""
+    """Warns of images that are not read because they have another suffix."""
     for key, dataset in context.datasets():
         known = dataset_class(dataset)
         if dataset.get('indices') is not None or not (listing := _listing(dataset)):

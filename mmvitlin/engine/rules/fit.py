@@ -1,4 +1,4 @@
-"""Checkpoints beside the networks that were built for them."""
+"""Checkpoints compared with the networks that they are loaded into."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from mmvitlin.utils.errors import CheckpointError
 
 
 def check_start(model: torch.nn.Module, checkpoint: str) -> None:
-    """Refuse to train on from a checkpoint of another backbone; heads may differ.
+    """Refuse to start from a checkpoint of another backbone; heads may differ.
 
     Positions learned on another grid are interpolated while they are loaded, where the backbone
     does so; it gets here what the file says of its own.
@@ -51,12 +51,12 @@ def compare_start(model: torch.nn.Module, state: Mapping[str, torch.Tensor], des
     if misfits:
         raise CheckpointError(f'load_from: {checkpoint} is of another backbone: {misfits}. Give '
                               'the config the arch, patch_size and img_size of the checkpoint, or '
-                              'start a backbone alone by model.backbone.init_cfg')
+                              'start only a backbone by model.backbone.init_cfg')
 
 
 def compare_resumed(model: torch.nn.Module, state: Mapping[str, torch.Tensor],
                     checkpoint: str) -> None:
-    """Refuse to go on with a run from a checkpoint that does not fill the network.
+    """Refuse to resume from a checkpoint that does not fill the network.
 
     Raises:
         CheckpointError: parameters are missing or of another shape.
@@ -140,6 +140,6 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
             f"{checkpoint} is no checkpoint of this config's model: {len(missing)} keys are "
             f'missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}), '
             f'{len(surplus)} of its backbone have no place in it ({surplus[:3]}). '
-            'A student.pth holds the backbone alone; give the checkpoint that training with this '
+            'A student.pth holds only the backbone; give the checkpoint that training with this '
             'config wrote.')
     return state

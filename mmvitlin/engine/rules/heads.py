@@ -1,4 +1,4 @@
-"""What the heads of a network count, and what their labels and losses do."""
+"""Numbers of classes of a network's heads, with their labels and losses."""
 from __future__ import annotations
 
 import re
@@ -178,7 +178,7 @@ def masks(context: Context) -> None:
         for place, metric in context.evaluators(loader):
             if 'segm' in as_list(metric.get('metric')):
                 raise ConfigError(f"{place}.metric asks for 'segm', and a {kind_of(model)} without "
-                                  f"a mask head gives boxes alone; set {place}.metric='bbox'")
+                                  f"a mask head gives only boxes; set {place}.metric='bbox'")
 
 
 def strides(context: Context) -> None:

@@ -47,7 +47,7 @@ def _counts(context: Context) -> Iterator[tuple[str, object, int]]:
 
 
 def learning(context: Context) -> None:
-    """A step changes the weights; a learning rate of 0, by which runs are tried out, is told.
+    """A step changes the weights; a learning rate of 0, which may be a trial, only warns.
 
     Raises:
         ConfigError: the learning rate is negative or NaN, or the norm that gradients are clipped

@@ -74,7 +74,7 @@ def _refuse_few(key: str, loader: DataLoader, runner: Runner) -> None:
 
 
 def _refuse_absent(key: str, dataset) -> None:
-    """Every image and label map is there, rather than missed when its turn comes."""
+    """Every image and label map exists, before training would miss one."""
     for place, leaf in leaves_of(f'{key}.dataset', dataset):
         steps = leaf.pipeline.transforms
         if hasattr(leaf, 'check_files') or any(
@@ -96,7 +96,7 @@ def _refuse_absent(key: str, dataset) -> None:
 
 
 def _stray(leaf) -> str:
-    """Label files of a folder that no image asks for, as text; '' where there are none."""
+    """Label files of a folder without an image, as text; '' where there are none."""
     labels = (getattr(leaf, 'data_prefix', None) or {}).get('seg_map_path')
     suffix = getattr(leaf, 'seg_map_suffix', None)
     if not labels or not suffix or not Path(labels).is_dir() \
@@ -108,7 +108,7 @@ def _stray(leaf) -> str:
 
 
 def _refuse_without_objects(key: str, dataset) -> None:
-    """A detector has something to find in one image at least."""
+    """At least one image of a detector has an object."""
     counts = Counter()
     for _, leaf in leaves_of(key, dataset):
         for number in range(len(leaf)):
@@ -152,7 +152,7 @@ def _ends(loader: DataLoader) -> bool:
 
 
 def _compare(built: dict[str, DataLoader]) -> None:
-    """Classes of data sets that only reading tells, such as folders."""
+    """Classes of data sets that are known only after reading, such as folders."""
     first: tuple[str, list[str]] | None = None
     for key, loader in built.items():
         names = as_list((getattr(loader.dataset, 'metainfo', None) or {}).get('classes'))

@@ -30,8 +30,8 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     directory is ``work_dirs/<name of the config>`` unless the config or the caller says otherwise.
 
     Raises:
-        ConfigError: no such file or switch, an option that would change nothing, or one that
-            cannot be meant at its key.
+        ConfigError: no such file or switch, an option that would change nothing, or a value of the
+            wrong kind for its key.
     """
     path = locate_config(path)
     _refuse_no_config(path)
@@ -108,7 +108,7 @@ def config_of_run(folder: str | Path) -> Path:
     return max(configs, key=lambda path: path.stat().st_mtime_ns)
 
 
-_RUNNER = {  # what a Runner takes, and we, whether the config has it or not
+_RUNNER = {  # keys that a Runner or mmvitlin takes, whether the config has them or not
     'activation_checkpointing', 'allow_random_weights', 'auto_scale_lr', 'cfg', 'compile',
     'custom_hooks', 'custom_imports', 'data_preprocessor', 'data_root', 'default_hooks',
     'default_scope',
@@ -180,7 +180,7 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
     folder = paths.folder('configs') / '_base_' / 'switches'
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
-        raise ConfigError(f'switches: a list of names is wanted, got {names!r}')
+        raise ConfigError(f'switches: must be a list of names, got {names!r}')
     sharding = ''
     for name in filter(None, names):
         places = [beside / name, Path(name)] if name.endswith('.py') else [folder / f'{name}.py']
@@ -210,7 +210,7 @@ _SEEDED = {'DefaultSampler': 'mmvitlin.SeededSampler',
 
 
 def _adapt_loaders(cfg: Config) -> None:
-    """Give loaders our samplers in the place of mmengine's, and workers that wait for them."""
+    """Give loaders mmvitlin's samplers instead of mmengine's, and its workers."""
     for key in LOADERS:
         loader = cfg.get(key)
         if not isinstance(loader, dict):
@@ -222,7 +222,7 @@ def _adapt_loaders(cfg: Config) -> None:
 
 
 def _seed_samples(cfg: Config) -> None:
-    """Let the seeds of our samplers reach the training data, however that is read."""
+    """Make the seeds of the samplers reach the training data."""
     loader = cfg.get('train_dataloader')
     if not isinstance(loader, dict) or not isinstance(loader.get('dataset'), dict):
         return
@@ -232,7 +232,7 @@ def _seed_samples(cfg: Config) -> None:
 
 
 def _move_data(cfg: Config, root: str) -> None:
-    """Give every data set another root, and the evaluators what lay below the old ones."""
+    """Give every data set another root, and move the evaluators' files from the old ones to it."""
     roots = set()
     for _, dataset in datasets_of(cfg):
         roots.add(str(dataset['data_root'] or '').rstrip('/'))

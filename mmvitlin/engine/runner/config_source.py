@@ -1,4 +1,4 @@
-"""Configs as text: nothing is executed."""
+"""Configs as text, without executing them."""
 from __future__ import annotations
 
 import ast
@@ -13,8 +13,8 @@ def chain(config: str) -> Iterator[tuple[Path, str]]:
     """The files a config is made of, bases first, each once.
 
     Raises:
-        ConfigError: a file is not there, is no Python, inherits from itself, or computes its
-            bases, which only running it would tell.
+        ConfigError: a file is not there, is no Python, inherits from itself, or computes its bases,
+            which are known only by running it.
     """
     yield from _walk(config, None, (), set())
 
@@ -56,6 +56,6 @@ def _bases(path: Path, text: str) -> list[str]:
                 bases = ast.literal_eval(node.value)
             except ValueError as error:
                 raise ConfigError(f'{path}, line {node.lineno}: _base_ is computed; only running '
-                                  'the config would tell it') from error
+                                  'the config shows it') from error
             return [bases] if isinstance(bases, str) else list(bases)
     return []

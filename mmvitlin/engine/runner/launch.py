@@ -26,7 +26,7 @@ from mmvitlin.utils.errors import ConfigError, UserError, in_words
 
 
 def build_runner(cfg: Config, purpose: str = 'train', checkpoint: str | None = None) -> Runner:
-    """Check a config and build the Runner that it describes: nothing is added to it.
+    """Check a config and build the Runner that it describes: without adding to it.
 
     Args:
         cfg: From :func:`mmvitlin.engine.runner.config.load_config`.
@@ -54,8 +54,8 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
           launcher: str = 'none') -> Runner:
     """Train (and validate as the config says).
 
-    A worker that torchrun started anew after a failure goes on from the newest checkpoint
-    whatever ``resume`` says.
+    A worker that torchrun restarted after a failure resumes from the newest checkpoint, also
+    without ``resume``.
 
     Args:
         cfg: From :func:`mmvitlin.engine.runner.config.load_config`.
@@ -66,7 +66,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
-    started = Path(cfg.work_dir) / '.started'  # a restart must not take up an older run
+    started = Path(cfg.work_dir) / '.started'  # a restart must not resume an older run
     if not restarted and int(os.environ.get('RANK', 0)) == 0:
         started.parent.mkdir(parents=True, exist_ok=True)
         started.touch()
@@ -92,7 +92,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
 
 
 def refuse_other_sizes(error: Exception) -> None:
-    """Say what torch means that cannot make a batch of images.
+    """Explain torch's error about a batch of images with different sizes.
 
     Raises:
         ConfigError: the error is that images of a batch have different sizes.

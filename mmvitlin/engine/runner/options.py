@@ -1,4 +1,4 @@
-"""Values of KEY=VALUE on a command line, and what they mean for a config."""
+"""Values of KEY=VALUE on a command line, fitted to a config."""
 from __future__ import annotations
 
 import argparse
@@ -21,7 +21,7 @@ class Text(str):
 
 
 def parse_option(key: str, text: str) -> object:
-    """Value of ``key=text`` as far as the text alone tells it.
+    """Value of ``key=text`` as far as the text alone determines it.
 
     What ``ast.literal_eval`` takes is that value; so are JSON and ``dict(key=value, …)``.
     None, none and null are None, true and false are booleans, in any case. A key that names a file
@@ -38,7 +38,7 @@ def parse_option(key: str, text: str) -> object:
     parts = split(word)
     if parts is None and word.startswith('dict('):
         raise ValueError('a bracket or quote is not closed')
-    if parts is None or len(parts) > 1:  # bare commas: the config tells
+    if parts is None or len(parts) > 1:  # bare commas: the config decides
         return Text(text)
     try:
         return _value(word)
@@ -61,8 +61,7 @@ def fit(key: str, value: object, before: object) -> object:
         before: What the config has there, or ``ABSENT``.
 
     Raises:
-        ConfigError: a string that cannot be meant in the place of a number, a boolean or a
-            ``dict(type=…)``.
+        ConfigError: a string in the place of a number, a boolean or a ``dict(type=…)``.
     """
     if isinstance(value, Text):
         value = _resolve(key, value, before)
@@ -102,7 +101,7 @@ def _checked(key: str, value: object, before: object) -> object:
     elif isinstance(before, (int, float)):
         with suppress(ValueError):
             return float(value)  # inf, 007
-        if not re.fullmatch(r'[a-zA-Z_]+', value):  # a word, such as auto, may be meant
+        if not re.fullmatch(r'[a-zA-Z_]+', value):  # a word, such as auto, is allowed
             raise ConfigError(f"{key} wants a number, got '{value}'")
     return value
 

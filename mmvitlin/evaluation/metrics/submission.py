@@ -18,7 +18,7 @@ from mmvitlin.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class Server:
-    """What a test server takes: one PNG of one channel for each test image.
+    """Format of a test server: one PNG of one channel for each test image.
 
     Attributes:
         title: Name of the data set.
@@ -71,7 +71,7 @@ class Server:
             differences += [f"unknown to the server: {', '.join(unknown[:5])}"] if unknown else []
             differences += [f"missing here: {', '.join(missing[:5])}"] if missing else []
             raise ConfigError(f'test_dataloader.dataset has {"; ".join(differences)}; the server '
-                              f'takes the classes of mmseg.{self.dataset} alone')
+                              f'takes only the classes of mmseg.{self.dataset}')
         return np.array([known[n] for n in names], np.uint8)
 
 
@@ -117,7 +117,7 @@ class SubmissionMetric(BaseMetric):
             labels = sample['pred_sem_seg']['data'][0].cpu().numpy()
             if labels.shape != tuple(sample['ori_shape'][:2]):
                 raise ConfigError(f"{sample['img_path']} has {sample['ori_shape'][:2]} pixels, its "
-                                  f'prediction {labels.shape}; the server wants them equal')
+                                  f'prediction {labels.shape}; the server needs them equal')
             name = self.server.file_of(sample['img_path'])
             Image.fromarray(ids[labels]).save(self.folder / name)
             self.results.append((name, str(sample['img_path'])))

@@ -39,9 +39,9 @@ class MambaRegBlock(nn.Module):
 class MambaReg(ScannedBackbone):
     """Mamba-Reg backbone.
 
-    Registers stand between the patches at equal distances and collect what concerns the whole
-    image. Time and memory are linear in the number of patches. Parameter names are those of the
-    released checkpoints, which :meth:`load_weights` and ``tools/convert_checkpoint.py`` read.
+    Registers stand between the patches at equal distances and collect global information. Time and
+    memory are linear in the number of patches. Parameter names are those of the released
+    checkpoints, which :meth:`load_weights` and ``tools/convert_checkpoint.py`` read.
 
     The class token of :class:`Tokens` is the mean of the registers; with ``out_type='cls_token'``
     :meth:`forward` returns what the released classifiers take, all of them, made narrower and
@@ -139,7 +139,7 @@ class MambaReg(ScannedBackbone):
 
     def _run(self, images: Tensor, layers: Sequence[int], mask: Tensor | None
              ) -> tuple[dict[int, tuple[Tensor, Tensor]], tuple[int, int]]:
-        """Patches (B, L, C) and registers (B, R, C) after each asked layer; the grid."""
+        """Patches (B, L, C) and registers (B, R, C) after each of the layers; the grid."""
         patches, grid = self.patch_embed(images)
         patches = self.apply_mask(patches, mask)
         patches = patches + resize_positions(self.pos_embed, self.grid, grid)

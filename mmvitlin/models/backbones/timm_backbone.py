@@ -1,4 +1,4 @@
-"""Any of timm's networks as a student: their features as tokens on one grid."""
+"""timm's networks as students: their features as tokens on one grid."""
 from __future__ import annotations
 
 import math
@@ -51,7 +51,7 @@ class TimmBackbone(TokenBackbone):
     Raises:
         ValueError: timm does not know the name.
         ConfigError: the weights are not available.
-        TypeError: timm gives no intermediate features of it.
+        TypeError: timm gives no intermediate features for it.
 
     Source: Wightman, PyTorch Image Models.
     """
@@ -97,7 +97,7 @@ class TimmBackbone(TokenBackbone):
         return (*dims[:-1], self.net.num_features) if has_neck else dims
 
     def _drop_head(self) -> None:
-        """Leave out what classifies, which would get no gradient; a norm in it stays."""
+        """Remove the classifier, which would get no gradient; a norm in it stays."""
         norm = getattr(getattr(self.net, 'head', None), 'norm', None)
         map_norm = isinstance(norm, LayerNorm2d)  # of ConvNeXt, before the pooling or after it
         self.final_norm = norm if map_norm else nn.Identity()
@@ -106,7 +106,7 @@ class TimmBackbone(TokenBackbone):
                 setattr(self.net, name, nn.Identity())
 
     def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
-        """Load our own checkpoints, timm's, or the original authors' as far as timm reads them
+        """Load mmvitlin's checkpoints, timm's, or the original authors' as far as timm reads them
         (SAM, EUPE, Facebook's ConvNeXt and Hiera, …)."""
         return load_backbone(self, path, prefix, transform=self._from_any_layout)
 
@@ -122,7 +122,8 @@ class TimmBackbone(TokenBackbone):
         return renamed
 
     def init_weights(self) -> None:
-        """timm has drawn or loaded the weights; only a checkpoint of ours is loaded over them."""
+        """timm has drawn or loaded the weights; only a checkpoint of mmvitlin is loaded over
+        them."""
         if self.init_cfg:
             super().init_weights()
         self._is_init = True
@@ -230,7 +231,7 @@ class TimmBackbone(TokenBackbone):
         return Tokens(features.flatten(2).transpose(1, 2), None, grid)
 
     def _block_of(self, name: str) -> int | None:
-        """Layers are the groups of layer decay, whatever they hold."""
+        """Layers are the groups of layer decay."""
         inside = name.removeprefix('net.')
         for n, module in enumerate(self._modules_of_layers):
             if inside.startswith(f'{module}.'):
@@ -238,7 +239,7 @@ class TimmBackbone(TokenBackbone):
         return None
 
     def _is_stem(self, name: str) -> bool:
-        """What the network lists before its first layer."""
+        """Parameters before the first layer."""
         return name == 'mask_token' or name in self._before_layers
 
 
@@ -252,7 +253,7 @@ def _class_of_timm(path: str) -> type:
 
 
 def _as_map(last: Tensor, like: Tensor, width: int) -> Tensor:
-    """The final features, in whatever layout, as (B, width, h, w) on the grid of ``like``."""
+    """The final features, in any layout, as (B, width, h, w) on the grid of ``like``."""
     size = tuple(like.shape[-2:])
     if tuple(last.shape[1:]) == (width, *size):
         return last
@@ -261,4 +262,4 @@ def _as_map(last: Tensor, like: Tensor, width: int) -> Tensor:
     if last.ndim == 3 and last.shape[2] == width and last.shape[1] >= math.prod(size):
         places = math.prod(size)  # tokens that are no patch come first
         return last[:, -places:].transpose(1, 2).unflatten(2, size)
-    return like  # what follows the last layer makes something else of it
+    return like  # modules after the last layer change the shape

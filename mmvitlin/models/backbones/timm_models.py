@@ -42,7 +42,7 @@ def create(model_name: str, pretrained: bool = False, **kwargs) -> nn.Module:
 
 
 def weights_filter(net: nn.Module) -> Callable[[dict, nn.Module], dict]:
-    """How timm reads the checkpoints that others wrote of a network: ``filter(state, net)``.
+    """timm's conversion of others' checkpoints of a network: ``filter(state, net)``.
 
     Positions of FlexiViT and RADIO are resampled as timm does for their names.
     """

@@ -59,7 +59,7 @@ class TimmViT(TokenBackbone):
         model_name: timm's name, such as 'vit_base_patch16_clip_quickgelu_224.openai'.
         attention: 'softmax', 'linear', 'window' or 'mamba2' for all layers, or one of them for
             each.
-        softmax_layers: Layers that stay softmax whatever ``attention`` says; negative numbers
+        softmax_layers: Layers that stay softmax whatever ``attention`` is; negative numbers
             count from the last. ``attention='window'`` with (2, 5, 8, 11) is ViTDet's base.
         linear_cfg: Options of :class:`mmvitlin.models.layers.LinearAttention`.
         mamba2_cfg: Options of :class:`mmvitlin.models.layers.Mamba2Attention`. Of layers with
@@ -115,7 +115,7 @@ class TimmViT(TokenBackbone):
         self.vit = create_vit(model_name, pretrained and checkpoint is None, **kwargs)
         self.vit.reset_classifier(0)
         self.vit.attn_pool = None
-        if hasattr(self.vit, 'fc_norm'):  # of the pooled average, which nobody takes here
+        if hasattr(self.vit, 'fc_norm'):  # of the pooled average, which is not used here
             self.vit.fc_norm = nn.Identity()
         self.embed_dims = self.vit.embed_dim
         self.num_layers = len(self.vit.blocks)
@@ -149,10 +149,10 @@ class TimmViT(TokenBackbone):
         self._is_init = True
 
     def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
-        """Load our own checkpoints, or the layouts of timm, the original authors (CLIP, OpenCLIP,
-        DINOv2, DINOv3, EUPE, RADIO), Hugging Face (ViT, CLIP, SigLIP, DINOv2) and mmpretrain (ViT,
-        CLIP), as torch, safetensors or ONNX files. RADIO's positions are for the sides of its own
-        square grid: set ``img_size`` to the size it runs at."""
+        """Load mmvitlin's checkpoints, or the layouts of timm, the original authors (CLIP,
+        OpenCLIP, DINOv2, DINOv3, EUPE, RADIO), Hugging Face (ViT, CLIP, SigLIP, DINOv2) and
+        mmpretrain (ViT, CLIP), as torch, safetensors or ONNX files. RADIO's positions are for the
+        sides of its own square grid: set ``img_size`` to the size it runs at."""
         return load_backbone(self, path, prefix, transform=self._from_any_layout)
 
     def inherit(self, other: TimmViT) -> LoadReport:
@@ -172,7 +172,7 @@ class TimmViT(TokenBackbone):
         return fit_state_dict(self, self._from_any_layout(state), source)
 
     def describe(self) -> dict:
-        """What a checkpoint must say of the network beside its weights."""
+        """Description of the network for a checkpoint, beside its weights."""
         block = self.vit.blocks[0]
         form = dict(width=self.embed_dims, heads=block.attn.num_heads,
                     activation=str(getattr(block.mlp, 'act', '')),
@@ -185,7 +185,7 @@ class TimmViT(TokenBackbone):
                     form=form, **options_of_kinds(self.vit.blocks))
 
     def check_description(self, description: dict, source: str) -> None:
-        """Refuse a file by what it says of its network.
+        """Refuse a file by the description of its network.
 
         Raises:
             CheckpointError: its attention is of another kind in a way that does not fit, see
@@ -227,7 +227,7 @@ class TimmViT(TokenBackbone):
         """Positions (1, prefix + h·w, C) learned on a grid, on this network's.
 
         Raises:
-            CheckpointError: the grid is not known and no square.
+            CheckpointError: the grid is unknown and not a square.
         """
         grid = tuple(self.vit.patch_embed.grid_size)
         prefix = 0 if getattr(self.vit, 'no_embed_class', False) else self.vit.num_prefix_tokens

@@ -34,10 +34,10 @@ class AttentionAlignment(BaseDistiller):
             outputs (B, L, C) of a layer's two attentions, or None; by default one
             :class:`mmvitlin.models.AttentionAlignmentLoss`. Losses are 'loss_<name>', means over
             the layers.
-        trained: What trains in each of them: 'qkv', the projections to queries, keys and values;
-            'added', what the softmax module does not have (learned feature maps, convolution,
-            gate, steps and decays); 'proj', the output projection. ``('added', )`` with
-            ``feature_map='hedgehog'`` is the attention transfer of LoLCATs.
+        trained: Parameters that are trained in each of them: 'qkv', the projections to queries,
+            keys and values; 'added', what the softmax module does not have (learned feature maps,
+            convolution, gate, steps and decays); 'proj', the output projection. ``('added', )``
+            with ``feature_map='hedgehog'`` is the attention transfer of LoLCATs.
         block_by_block: Take each block's gradients as soon as it has run, and hold the
             activations of one block at a time rather than of all.
         inherit: See :class:`BaseDistiller`.
@@ -51,7 +51,7 @@ class AttentionAlignment(BaseDistiller):
 
     Source: ViT-AdaLA (arXiv 2603.16063), first stage; LoLCATs (arXiv 2410.10254).
     """
-    runs_whole_blocks = False  # but their attention alone
+    runs_whole_blocks = False  # but only their attention
     TRAINED = ('qkv', 'added', 'proj')
 
     def __init__(self,
@@ -72,8 +72,8 @@ class AttentionAlignment(BaseDistiller):
                                   'after a layer; attention alignment compares the outputs of '
                                   'attentions, as mmvitlin.AttentionAlignmentLoss does')
         if not self.teacher.plain:
-            raise ValueError('attention alignment looks into the running teacher: precision, '
-                             'compiled, cache and scale are not for it')
+            raise ValueError('attention alignment hooks into the running teacher: precision, '
+                             'compiled, cache and scale cannot be used')
         student, network = self.backbone, self.teacher.network
         if not isinstance(student, TimmViT) or not isinstance(network, TimmViT):
             raise TypeError('attention alignment is between two mmvitlin.TimmViT, got '

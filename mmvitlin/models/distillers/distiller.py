@@ -124,8 +124,8 @@ class Distiller(BaseDistiller):
 
     def draw_mask(self, batch: int, length: int, device, draws: StepDraws
                   ) -> tuple[Tensor | None, int | None]:
-        """See :meth:`random_mask`; and how many patches it leaves of every image, None where that
-        is not one number known without asking the device."""
+        """See :meth:`random_mask`; and the number of unmasked patches of every image, None where it
+        varies or is only known on the device."""
         return None, None
 
     def distill(self, images: Tensor, draws: StepDraws) -> dict[str, Tensor]:
@@ -160,12 +160,12 @@ class Distiller(BaseDistiller):
         if self.balance is None:
             return {f'loss_{name}': loss for name, loss in losses.items()}
         weights = self.balance(losses, inputs)
-        # mmengine adds up whatever has 'loss' in its name
+        # mmengine adds up all values with 'loss' in their names
         log = {f"weight_{name.replace('loss', '')}": weight for name, weight in weights.items()}
         return {**{f'loss_{name}': weights[name] * loss for name, loss in losses.items()}, **log}
 
 
 def _own(tokens: Tokens) -> Tokens:
-    """The same values, where one objective's gradient can be taken apart from the others'."""
+    """The same values, for taking one objective's gradient separately."""
     cls = None if tokens.cls is None else tokens.cls.view_as(tokens.cls)
     return Tokens(tokens.patches.view_as(tokens.patches), cls, tokens.grid)

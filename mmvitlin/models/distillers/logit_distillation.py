@@ -17,7 +17,7 @@ _PARTS = ('backbone', 'neck', 'decode_head', 'head')  # auxiliary heads give no 
 
 
 def _whole_model(model: dict, checkpoint: str | None = None) -> tuple[nn.Module, dict | None]:
-    """A network with the weights of a file, and what that says of its classes."""
+    """A network with the weights of a file, and the file's classes."""
     network = MODELS.build(model)
     if checkpoint is None:
         return network, None
@@ -84,7 +84,7 @@ class LogitDistillation(BaseModel):
         for name, part in network.named_children():
             if name in _PARTS:
                 self.add_module(name, part)
-        self.__dict__['student'] = network  # its parts are ours
+        self.__dict__['student'] = network  # its parts are registered here
 
     def init_weights(self) -> None:
         """As the student alone would be."""

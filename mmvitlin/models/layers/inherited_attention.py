@@ -1,4 +1,4 @@
-"""What takes the place of a timm attention and keeps its weights."""
+"""Base of modules that replace a timm attention and keep its weights."""
 from __future__ import annotations
 
 from typing import NamedTuple

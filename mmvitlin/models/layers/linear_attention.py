@@ -51,12 +51,12 @@ class LinearAttention(InheritedAttention):
         feature_map: 'elu', 'relu', 'focused', or 'hedgehog' (learned).
         normalize: Divide by the sum of weights.
         conv_kernel: Side of a depthwise convolution on the values over the patch grid, added
-            to the output; starts at zero, so that it is nothing at first. 0 for none.
+            to the output; starts at zero. 0 for none.
         output_gate: Multiply the output by ``2 sigmoid(G x)``, G starting at zero, so at one.
         local: s, even: patches attend to the 2s × 2s patches around their block of s × s, and to
             class and register tokens, with the inherited weights of softmax, and to all by the
             feature map, times a learned factor of each head that starts at 0.01; see
-            :func:`mmvitlin.ops.local_linear_attention`. 0: to all by the feature map alone.
+            :func:`mmvitlin.ops.local_linear_attention`. 0: to all by the feature map only.
 
     Raises:
         TypeError: a module without queries, keys and values in one of timm's forms.

@@ -1,4 +1,4 @@
-"""Softmax attention inside windows, the way plain ViTs are taken to large images today."""
+"""Softmax attention inside windows, the usual way of running plain ViTs on large images."""
 from __future__ import annotations
 
 import torch
@@ -19,9 +19,9 @@ class WindowAttention(InheritedAttention):
     Args:
         softmax: The module to take the weights from; see :class:`InheritedAttention`.
         window: Side of a window in patches.
-        attend_padding: Let patches attend to what windows are filled up with, as in ViTDet: no
-            mask, so faster kernels serve. Here that is zeros among keys and values; ViTDet fills
-            up before the projection, whose biases its padding then has.
+        attend_padding: Let patches attend to the padding of windows, as in ViTDet: without a mask
+            faster kernels run. Here that is zeros among keys and values; ViTDet fills up before the
+            projection, whose biases its padding then has.
 
     Source: ViTDet (arXiv 2203.16527), section 3, with 14×14 windows and four global blocks.
     """

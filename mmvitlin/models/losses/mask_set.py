@@ -128,7 +128,7 @@ class MaskSetLoss(BaseModule):
     @torch.no_grad()
     def match(self, classes: Tensor, masks: Tensor, target: InstanceData
               ) -> tuple[Tensor, Tensor]:
-        """Queries and the targets that they are to give, by the least cost at random points.
+        """Queries and the targets matched to them, by the least cost at random points.
 
         Args:
             classes: Logits (Q, num_classes + 1).

@@ -23,14 +23,14 @@ class SimpleFPN(BaseModule):
 
     Args:
         in_channels: C of the incoming maps.
-        out_channels: Channels of every level, or None to keep C and leave the two
-            convolutions away (what UPerNet wants, which has laterals of its own).
+        out_channels: Channels of every level, or None to keep C and leave the two convolutions out
+            (for UPerNet, which has lateral convolutions of its own).
         strides: Strides to make; each a power of two times or part of ``in_stride``.
         in_stride: Stride of the incoming maps.
-        contiguous: Whether levels are made contiguous, as mmcv's RoIAlign wants them. False leaves
-            them on GPUs as they come, which is channels last: the tokens of a plain backbone lie
-            so, layer norms over channels want it, and so do convolutions in half precision. None
-            for where ``out_channels`` is given, for what regions are cut out of.
+        contiguous: Whether levels are made contiguous, as mmcv's RoIAlign needs them. False leaves
+            them channels last on GPUs: the layout of a plain backbone's tokens, and the fastest for
+            layer norms over channels and for convolutions in half precision. None: where
+            ``out_channels`` is given, which is for detectors.
 
     Raises:
         ValueError: a stride that is not reached by powers of two.

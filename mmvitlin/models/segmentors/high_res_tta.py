@@ -12,8 +12,8 @@ from mmvitlin.registry import MODELS
 class HighResTTAModel(BaseTTAModel):
     """As ``mmseg.SegTTAModel`` around a :class:`HighResSegmentor`, in bounded memory.
 
-    Class probabilities of all augmented views (scales, flips) are averaged strip by strip; what is
-    held of each view is its coarse score map.
+    Class probabilities of all augmented views (scales, flips) are averaged strip by strip; of each
+    view only its coarse score map is held.
     """
 
     def test_step(self, data: dict) -> list:

@@ -1,4 +1,4 @@
-"""Tokens out of mmpretrain's Vision Transformers."""
+"""Tokens of mmpretrain's Vision Transformers."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A teacher that no process holds whole."""
+"""A teacher whose weights are sharded across ranks."""
 from __future__ import annotations
 
 from mmengine.dist import get_world_size

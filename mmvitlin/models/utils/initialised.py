@@ -20,7 +20,7 @@ _SAMPLED = 16  # values by which a tensor is recognised
 def pretrained(module: nn.Module, key: str = 'model') -> Iterator[tuple[str, nn.Module, str]]:
     """(key, module, checkpoint) of the modules that name a checkpoint in their ``init_cfg``.
 
-    What lies below such a module is left out: it is loaded first, and may be loaded over.
+    Modules inside such a module are left out: they are loaded first, and may be overwritten.
     """
     prefixes: list[str] = []
     for name, part in module.named_modules():
@@ -36,8 +36,8 @@ def pretrained(module: nn.Module, key: str = 'model') -> Iterator[tuple[str, nn.
 def refuse_unused(module: nn.Module, key: str = 'model') -> list[tuple[str, str, int]]:
     """Refuse an initialised network that holds nothing of a checkpoint that its config names.
 
-    mmengine loads whatever keys fit, and none may. Networks that convert a checkpoint's keys and
-    some of its tensors are recognised by the tensors that stay as they are.
+    mmengine loads the keys that fit, which may be none. Networks that convert a checkpoint's keys
+    and some of its tensors are recognised by the tensors that stay as they are.
 
     Args:
         module: After ``init_weights()``.
@@ -47,7 +47,7 @@ def refuse_unused(module: nn.Module, key: str = 'model') -> list[tuple[str, str,
         (key, checkpoint, tensors of the module that hold values of the file) of each checkpoint.
 
     Raises:
-        CheckpointError: names key and file, and the prefix that its keys may want.
+        CheckpointError: names key and file, and a prefix that its keys may need.
     """
     used = []
     for place, part, path in pretrained(module, key):
@@ -82,7 +82,7 @@ def _content(path: str):
 
 
 def _tensors(content) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a checkpoint, whatever it lies in, with the innermost key."""
+    """Every tensor of a checkpoint, also inside nested dicts, with the innermost key."""
     if isinstance(content, dict):
         for key, value in content.items():
             if isinstance(value, Tensor):

@@ -27,7 +27,7 @@ _MMPRETRAIN_BLOCK = {
     'ffn.layers.0.0': 'mlp.fc1', 'ffn.layers.1': 'mlp.fc2', 'attn.gamma1.weight': 'ls1.gamma',
     'ffn.gamma2.weight': 'ls2.gamma'}
 
-# kind → (a key that tells it, start of a block, its parts, everything else)
+# kind → (a key that identifies it, start of a block, its parts, everything else)
 _LAYOUTS: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
     'Hugging Face CLIP': (
         'vision_model.pre_layrnorm.weight', r'vision_model\.encoder\.layers\.(\d+)\.', _HF_BLOCK,
@@ -62,7 +62,7 @@ _TOWERS = ('vit.', 'dinov2.', 'dinov2_with_registers.', 'clip.', 'siglip.')
 
 
 def layout_of(state: Mapping[str, Tensor]) -> str | None:
-    """Whose names these are, or None for timm's, the original authors' or unknown ones."""
+    """The layout of the names, or None for timm's, the original authors' or unknown ones."""
     state = _without_tower(state)
     return next((kind for kind, (mark, *_) in _LAYOUTS.items() if mark in state), None)
 

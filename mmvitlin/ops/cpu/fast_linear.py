@@ -1,4 +1,4 @@
-"""Linear layers and patch embeddings on a CPU, by the fastest way that torch has."""
+"""Linear layers and patch embeddings on a CPU, in the fastest way that torch has."""
 from __future__ import annotations
 
 import torch
@@ -27,8 +27,8 @@ def _onednn_serves(x: Tensor, weight: Tensor) -> bool:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As ``F.linear``; float32 inference on a CPU goes through oneDNN.
 
-    ``F.linear`` takes MKL for float32, which on processors not made by Intel stays below what
-    their vector units can do.
+    ``F.linear`` takes MKL for float32, which does not use the full vector units of processors that
+    are not Intel's.
 
     Args:
         x: (…, K).

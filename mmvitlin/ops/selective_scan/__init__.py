@@ -26,7 +26,7 @@ def _mamba_ssm_problem(x: Tensor, A: Tensor) -> str | None:
 @torch.compiler.disable
 def selective_scan_mamba_ssm(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
                              D: Tensor | None = None) -> Tensor:
-    """By mamba-ssm's CUDA kernel, in float32: it wants one type, and step sizes need that."""
+    """By mamba-ssm's CUDA kernel, in float32: it takes one type, and step sizes need that one."""
     u, step, b, c = (t.float().transpose(1, 2).contiguous() for t in (x, dt, B, C))
     with torch.cuda.device_of(x):
         y = packages.mamba_selective_scan()(u, step, A.float(), b, c,
