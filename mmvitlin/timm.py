@@ -6,8 +6,8 @@
     ...                         pretrained_cfg_overlay=dict(file='student.pth'), pretrained=True)
     >>> maps = timm.create_model('adventurer_base_patch16_224', features_only=True)
 
-The released weights classify by the class token, the default here. A student that was distilled
-by losses on patches has learnt none: take ``global_pool='avg'``.
+The released weights classify by the class token, the default here. A student that was distilled by
+losses on patches has not trained it: take ``global_pool='avg'``.
 
 Evaluation takes the middle 0.875 of an image's shorter side at 224 and 16-pixel patches, and all of
 it with larger images or smaller patches, as Adventurer's does (``resolve_data_config``).
@@ -127,7 +127,7 @@ class AdventurerClassifier(nn.Module):
             indices: Blocks; a number n for the last n; None for all.
             return_prefix_tokens: Also the class token of each, (B, 1, C).
             norm: Apply the final norm to each.
-            stop_early: Do not run blocks that are not asked for.
+            stop_early: Do not run blocks that are not needed.
             output_fmt: 'NCHW' or 'NLC'.
             intermediates_only: Leave out the final features.
 
@@ -154,7 +154,8 @@ class AdventurerClassifier(nn.Module):
 
     def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
                                   prune_head: bool = True) -> list[int]:
-        """Drop the blocks behind the last asked one, and what follows them; the indices kept."""
+        """Drop the blocks behind the last chosen one, and what follows them; returns the
+        indices."""
         net = self.backbone
         taken, deepest = feature_take_indices(net.num_layers, indices)
         net.layers = net.layers[:deepest + 1]
@@ -178,7 +179,7 @@ default_cfgs = generate_default_cfgs({name: _cfg() for name in _NAMES.values()})
 
 
 def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Our students' and OpenMMLab checkpoints, and the released files, to this layout.
+    """Converts mmvitlin's students, OpenMMLab checkpoints and the released files to this layout.
 
     Raises:
         CheckpointError: the file's blocks scan in other directions than the model's.
@@ -198,7 +199,7 @@ def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     own = model.state_dict()
     if not model.num_classes:
         renamed = {k: v for k, v in renamed.items() if not k.startswith('head.')}
-    else:  # a student has no classifier; the new one stays as it was drawn
+    else:  # a student has no classifier; the new one keeps its random weights
         for name in ('head.weight', 'head.bias'):
             renamed.setdefault(name, own[name])
     renamed.pop('backbone.mask_token', None)

@@ -11,10 +11,10 @@ exported files (.onnx, .xml, .pt2), each with another name as NAME=SUBJECT. SUBJ
 file in onnxruntime, openvino, onnxruntime-cuda or tensorrt; of a config or an mmvitlin: backbone it
 is exported on the way, and its results are compared with torch's. --part labels goes from a plain
 image to the label of each pixel, in torch as in a file. A training step is a forward and a backward
-pass. Weights are random unless --cfg-options load_from=CHECKPOINT loads some: the whole of a
-detector wants them, or it finds nothing that masks and boxes would have to be made for. Writes
-results.json, results.csv and figures; the same command goes on where it was stopped, and measures
-anew what changed since.
+pass. Weights are random unless --cfg-options load_from=CHECKPOINT loads some: a whole detector
+needs them, or it finds no objects and its post-processing costs nothing. Writes results.json,
+results.csv and figures; the same command continues where it was stopped, and measures again what
+changed since.
 """
 import argparse
 import csv
@@ -81,7 +81,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seconds', type=float, default=10., help='of counting a cell')
     parser.add_argument('--time-limit', type=float, default=120., help='seconds; what takes '
                         'longer is run once, and given up after six times as long')
-    parser.add_argument('--again', action='store_true', help='measure what is there already')
+    parser.add_argument('--again', action='store_true', help='measure rows that exist already')
     parser.add_argument('--repeats', type=int, default=2, help='times that a cell is measured '
                         'again which other processes disturbed; then it is marked')
     parser.add_argument('--mend', action='store_true', help='measure again what is marked as '
@@ -91,7 +91,7 @@ def parse_args() -> argparse.Namespace:
                         'whose score is drawn against the time of the network NAME')
     parser.add_argument('--reference', metavar='NAME', help="network that the results of given "
                         'files are compared with: a config with the same weights (load_from)')
-    parser.add_argument('--no-memory', action='store_true', help='time alone')
+    parser.add_argument('--no-memory', action='store_true', help='only time')
     parser.add_argument('--compare', type=Path, metavar='OLD.json',
                         help='print what changed beyond the spread')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/benchmark'))

@@ -1,7 +1,7 @@
 """The main job on drawn street scenes: teacher, distillation, fine-tuning, comparison, speed.
 
 The pretrained teacher is fetched once, by pip. Where it cannot be, the recipe's offline form runs,
-whose small teacher is trained on the drawn scenes first.
+with a small teacher that is trained on the drawn scenes first.
 """
 import itertools
 import json
@@ -52,8 +52,8 @@ def runnable(recipe: Path, work_dir: Path) -> tuple[Path, Path]:
         print(fetch(report.pretrained))
     except UserError as error:
         print(error)
-        say(f'without it {report.offline} runs, whose teacher and student learn from drawings '
-            'alone: it shows the steps, not what distillation is worth')
+        say(f'without it {report.offline} runs, whose teacher and student learn only from '
+            'drawings: it shows the steps, not the benefit of distillation')
         return recipe.with_name(report.offline), work_dir.with_name(f'{work_dir.name}-offline')
     return recipe, work_dir
 

@@ -3,8 +3,8 @@
     python tools/gpu_check.py --out work_dirs/gpu_check.json      15 minutes at most
     python tools/gpu_check.py --device cpu --tiny --out FILE      a rehearsal on a CPU
 
-Each part runs in a process of its own within a limit of time; what it has found is in the file when
-it fails or is stopped. Parts: kernels against references, values and gradients; operators, and
+Each part runs in a process of its own within a limit of time; its rows are in the file also when it
+fails or is stopped. Parts: kernels against references, values and gradients; operators, and
 backbones of base size, beside fused attention and mamba-ssm; the time of a step of distillation and
 the share of it that products of matrices have; the recipe of the pretrained teacher on CamVid,
 which needs data/camvid, data/images and the weights of `python -m mmvitlin fetch_teacher`.

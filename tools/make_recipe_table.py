@@ -1,4 +1,4 @@
-"""Write docs/recipes.md: every full-size config with its settings, and what of it is published.
+"""Write docs/recipes.md: every full-size config with its settings, and which of them are published.
 
     python tools/make_recipe_table.py              writes the page
     python tools/make_recipe_table.py --check      fails where the page is not what it would write
@@ -42,7 +42,7 @@ def full_size_configs() -> list[Path]:
 
 
 def sources(path: Path) -> dict[str, str]:
-    """What a config's header says is published, and ours.
+    """The published and the own settings in a config's header.
 
     Raises:
         ValueError: one of the two is missing.

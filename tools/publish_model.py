@@ -1,4 +1,4 @@
-"""Make a checkpoint fit for others: weights alone, the hash of the file in its name.
+"""Prepare a checkpoint for publication: only weights, with the file's hash in its name.
 
     python tools/publish_model.py work_dirs/cityscapes_1024/iter_80000.pth adventurer-base_city
 """

@@ -1,4 +1,4 @@
-"""How networks hold up under corruptions, other resolutions, and less context.
+"""Robustness of networks to corruptions, other resolutions, and less context.
 
     python tools/robustness.py teacher=TEACHER_RUN student=CONFIG,CHECKPOINT
     python tools/robustness.py teacher=work/shared/teacher 'student=work/seed{seed}/tuned' \\
@@ -7,11 +7,11 @@
 A network is the work directory of a run, or CONFIG,CHECKPOINT, either with a name before an equals
 sign. With --seeds every {seed} is each of them in turn; the figure shows their mean.
 
-Fifteen corruptions at five severities, four input scales, three cuts from the middle, held against
+Fifteen corruptions at five severities, four input scales, three cuts from the middle, compared with
 the same pixels of whole images; every network sees the same pictures. An image is corrupted as it
 is read, before it is resized. The severities are those of images of 224 pixels; on far smaller ones
-they are harsher, and not those of CIFAR-10-C. Goes on where it was stopped; scores that another
-checkpoint, config or number of images gave are refused.
+they are harsher, and not those of CIFAR-10-C. Continues where it was stopped; scores of another
+checkpoint, config or number of images are refused.
 """
 import json
 from datetime import datetime, timezone
@@ -56,7 +56,7 @@ def now() -> str:
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument('networks', nargs='+', metavar='[NAME=]NETWORK', help='see above')
-    parser.add_argument('--seeds', type=int, nargs='+', help='what {seed} stands for')
+    parser.add_argument('--seeds', type=int, nargs='+', help='values of {seed}')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS,
                         help='of shifts')
     parser.add_argument('--corruptions', nargs='+', help='default: the fifteen common ones')

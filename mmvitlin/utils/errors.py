@@ -26,7 +26,7 @@ class CheckpointError(UserError):
 
 
 def in_words(error: Exception) -> str:
-    """What an error of one of the libraries says, without the traceback of a worker."""
+    """The message of an error of one of the libraries, without the traceback of a worker."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if 'Original Traceback' in text:
         text = text.rstrip().rsplit('\n', 1)[-1]

@@ -1,4 +1,4 @@
-"""What a network is shown in training, as pictures."""
+"""A network's training samples as pictures."""
 from __future__ import annotations
 
 from collections.abc import Iterator

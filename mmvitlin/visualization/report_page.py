@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a set of runs: opens from disk, asks no network for anything."""
+"""One self-contained HTML page of a set of runs: it opens from disk and needs no network."""
 from __future__ import annotations
 
 import base64
@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass
 class Page:
-    """What the page shows.
+    """Content of the page.
 
     Attributes:
         title: Heading.
@@ -67,10 +67,10 @@ class Page:
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:
-    """Every run with a result.json in the folders and below.
+    """All runs with a result.json in the folders and below.
 
     Raises:
-        FileNotFoundError: a folder that is not there.
+        FileNotFoundError: a folder does not exist.
     """
     runs, seen = [], set()
     folders = list(map(Path, folders))

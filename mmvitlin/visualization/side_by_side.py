@@ -21,7 +21,7 @@ VERDICTS = {'both right': (235, 235, 235), 'only the student': (0, 158, 115),
 
 
 class Segmenter(Protocol):
-    """What is asked of a network: a :class:`mmvitlin.apis.SegInferencer` has it."""
+    """Interface of the networks; :class:`mmvitlin.apis.SegInferencer` has it."""
     model: nn.Module
     device: torch.device
 

@@ -1,11 +1,11 @@
-"""What a distillation step costs with a teacher computed in other ways, or read back.
+"""Reducing teacher cost: a distillation step with the teacher computed in other ways, or cached.
 
     python tools/benchmarks/cheaper_teacher.py --out docs/results/cheaper_teacher.json
 
 ViT-L/16 teaches Adventurer-S at 224×224 by ViT-Linearizer's two objectives, in float32 as the
 config says. All variants take their steps in turn in one process; memory is the peak of a step
 above what was there before it, in a process of its own, with the weights of the teacher beside it.
-Features that are read back were written a moment ago and come from the page cache.
+Cached features were written just before and come from the page cache.
 """
 import argparse
 import json
@@ -28,7 +28,7 @@ from mmvitlin.utils.subprocess import in_fresh_process
 VARIANTS = {'as it is': {}, 'bfloat16': dict(precision='bf16'), 'compiled': dict(compiled=True),
             'read back': dict(cache='cache'), 'read back from float16': dict(
                 cache=dict(root='cache16', dtype='float16'))}
-WITHOUT = 'student alone'  # what no teacher can save
+WITHOUT = 'student alone'  # the lower bound
 
 
 def build(teacher: str, student: str, **how) -> ViTLinearizer:

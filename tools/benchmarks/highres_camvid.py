@@ -9,7 +9,7 @@ The networks are those of the recipe, trained on crops of 240×320. A window is 
 and two thirds of it apart from the next, as is usual. Scores are of the whole test set, and may be
 taken beside other work, with --nets in several calls at once into one file; a seed that has them,
 at these scales and of as many images, is not evaluated again. Times are those of the first seed's
-networks on one image, in turn: they want a machine that does nothing else.
+networks on one image, in turn: they need an otherwise idle machine.
 """
 import argparse
 import itertools
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def checkpoint(work_dir: Path, seed: int, net: str) -> str:
-    """What the recipe left for a network."""
+    """The recipe's checkpoint of a network."""
     return str(last_checkpoint(work_dir / f'seed{seed}' / net))
 
 
@@ -95,7 +95,7 @@ def measured(path: Path) -> dict:
 
 
 def keep(args: argparse.Namespace, **parts: dict) -> None:
-    """Add to the file, in which a call beside this one may have written."""
+    """Add to the file, which a parallel call may have changed."""
     results = measured(args.out)
     for name, part in parts.items():
         results[name].update(part)

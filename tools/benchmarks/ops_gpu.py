@@ -5,7 +5,7 @@
 Checks every scan backend that is installed against the token-by-token reference, then times,
 batch 1 and bfloat16, the scan alone, the mixer beside mamba-ssm's own module, and Adventurer-B
 and linear ViT-B beside ViT-B with fused and with materialised attention, inference and training.
-What cannot run is written down with its reason.
+What cannot run is recorded with its reason.
 """
 import argparse
 import json
@@ -99,7 +99,8 @@ def scans() -> dict:
 
 
 def mixers() -> dict:
-    """Our mixer with each backend beside mamba-ssm's Mamba2, 8,192 tokens of 768 channels."""
+    """mmvitlin's mixer with each backend beside mamba-ssm's Mamba2, 8,192 tokens of 768
+    channels."""
     u = torch.randn(1, 8192, 768, device='cuda', dtype=torch.bfloat16)
     calls = {b: no_grad(partial(Mamba2(768, backend=b).cuda().bfloat16().eval(), u))
              for b in available_backends(u[..., None]) if b != 'reference'}

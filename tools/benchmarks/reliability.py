@@ -1,4 +1,4 @@
-"""Killed runs, layouts of processes, restarts: does the outcome stay the same?
+"""Killed runs, layouts of processes, restarts: is the result the same?
 
     python tools/benchmarks/reliability.py --out docs/results/reliability.json     about 15 minutes
 
@@ -211,7 +211,7 @@ def evaluation(folder: Path, data: Path) -> dict:
 
 
 def restart(folder: Path, data: Path, iters: int = 60) -> dict:
-    """One of two workers is killed; torchrun starts both anew and they go on."""
+    """One of two workers is killed; torchrun restarts both and they resume."""
     cfg = config(folder, 'distill', iters, 5, BATCH // 2)
     for name in ('smooth', 'restarted'):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -237,7 +237,7 @@ def restart(folder: Path, data: Path, iters: int = 60) -> dict:
 
 def fuzzed(folder: Path, data: Path, configs: int = 300, checkpoints: int = 1000) -> dict:
     """Configs with something wrong, trained and validated for a step, and checkpoints: a result,
-    or refused with clear words."""
+    or one clear error."""
     os.chdir(ROOT)
     counts = {'configs': Counter(), 'checkpoints': Counter()}
     broken = []

@@ -1,8 +1,8 @@
-"""The commands that measured a file, and what is to be said of it."""
+"""The commands that measured a file, and its note."""
 
 
 def commands(*files: dict | None) -> list[str]:
-    """One block of the commands whose rows stand in these files; files that are not there pass."""
+    """One block of the commands whose rows are in these files; None is skipped."""
     unique: dict[str, None] = {}
     for results in filter(None, files):
         if 'calls' in results:  # of tools/benchmark.py

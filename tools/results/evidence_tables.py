@@ -1,4 +1,4 @@
-"""What was transferred, and how robust it is, as lines of Markdown."""
+"""Transfer and robustness, as lines of Markdown."""
 import statistics
 
 from commands import ending
@@ -29,7 +29,7 @@ SHIFTED = dict(robustness='segmentation of CamVid', robustness_cifar10='classifi
 
 
 def robustness(results: dict, name: str = 'robustness') -> list[str]:
-    """Scores of several networks under the same shifts, and what part of them is lost.
+    """Scores of several networks under the same shifts, and the part of them that is lost.
 
     Args:
         results: Of the file.
@@ -54,7 +54,7 @@ def robustness(results: dict, name: str = 'robustness') -> list[str]:
 
 
 def in_points(summary: dict[str, dict], kinds: list[str], student: str = 'distilled') -> list[str]:
-    """By how much the student is ahead under shifts: what is lost flatters who has little."""
+    """By how many points the student is ahead under shifts: relative losses favour low scores."""
     seeds: dict[str, dict[str, dict]] = {}
     for name, row in summary.items():
         kind, _, seed = name.partition('/')
@@ -76,7 +76,8 @@ def in_points(summary: dict[str, dict], kinds: list[str], student: str = 'distil
 
 
 def transfer(results: dict) -> list[str]:
-    """Distance of students' similarity maps from the teacher's, and whether it tells the score."""
+    """Distance of students' similarity maps from the teacher's, and whether it predicts the
+    score."""
     stages = len(results['rows'][0]['distance'])
     lines = ['### What was transferred', '',
              'Distance of token-similarity maps from the teacher\'s (1 − cosine), by part of the '
@@ -97,7 +98,7 @@ def transfer(results: dict) -> list[str]:
 
 
 def correlated(correlations: dict) -> list[str]:
-    """Whether nearness to the teacher goes with the score."""
+    """Whether similarity to the teacher correlates with the score."""
     words = []
     for group, row in correlations.items():
         runs = '–'.join(str(n) for n in sorted({min(row['runs']), max(row['runs'])}))

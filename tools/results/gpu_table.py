@@ -1,4 +1,4 @@
-"""What a GPU run moves and waits for, counted without a GPU, as lines of Markdown."""
+"""A GPU run's memory traffic and waits, counted without a GPU, as lines of Markdown."""
 from commands import ending
 
 

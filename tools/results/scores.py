@@ -8,7 +8,7 @@ METRICS = {'accuracy/top1': 'top-1 accuracy'}
 
 
 def measure(results: dict) -> str:
-    """What the scores of a recipe are, as text."""
+    """Name of the scores of a recipe."""
     return METRICS.get(results.get('metric'), 'mIoU')
 
 
@@ -28,7 +28,7 @@ def over(seeds) -> str:
 def gaps_of(student: dict, other: dict) -> list[float]:
     """Differences of two stages, each seed with its own; a single value is of all seeds.
 
-    Of a stage that not every seed has done, those of the seeds that both have.
+    For a stage that not every seed has done, only the seeds that both have.
     """
     first, second = student['values'], other['values']
     if student.get('incomplete') or other.get('incomplete'):
@@ -43,10 +43,10 @@ def gaps_of(student: dict, other: dict) -> list[float]:
 
 
 class Spread:
-    """What is left of the scores of rows trained alike, without what is common to a row or a seed.
+    """Residual spread of the scores of comparable rows, without the effects of row and seed.
 
-    Few seeds tell little of one pair; all rows together tell how much a score scatters (two-way
-    analysis of variance without interaction).
+    Few seeds give a poor estimate for one pair; all rows together show how much a score scatters
+    (two-way analysis of variance without interaction).
 
     Attributes:
         deviation: Of a single score.
@@ -66,7 +66,8 @@ class Spread:
 
 
 def spread_of(results: dict) -> Spread | None:
-    """That of an ablation's variants, if there are enough of them to tell more than a pair does."""
+    """That of an ablation's variants, if there are enough rows for a better estimate than a
+    pair's."""
     rows = [row for name, row in results['stages'].items()
             if name.startswith('distilled') and 'mean' in row and not row.get('incomplete')]
     return Spread(rows) if len(rows) >= 6 and len(results['seeds']) > 1 else None

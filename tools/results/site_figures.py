@@ -17,7 +17,7 @@ _LONG = re.compile(r' ?\((?!the teacher).*\)| without labels|, then fine-tuned|,
 
 
 def draw(files: dict[str, dict], folder: Path) -> None:
-    """Every figure of which the results are there, as ``site_NAME.png``."""
+    """All figures whose results exist, as ``site_NAME.png``."""
     methods = [files[name] for name in ('camvid', 'adala_camvid') if name in files]
     ablations = {title: files[name] for title, name in (
         ('CamVid, mIoU', 'camvid_ablation'), ('CIFAR-10, top-1 accuracy', 'cifar10_ablation'))

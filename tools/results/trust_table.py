@@ -1,4 +1,4 @@
-"""What runs and data survive, as lines of Markdown, of the measured file beside this one."""
+"""Results of killed runs and damaged data, as lines of Markdown."""
 from commands import ending
 
 
@@ -12,7 +12,7 @@ def survived(results: dict) -> list[str]:
     """The list of :func:`trust`."""
     rows, lines = results['rows'], []
     if killed := rows.get('killed at random'):
-        equal = 'the very weights' if killed['bit_equal'] else 'NOT the weights'
+        equal = 'the same weights' if killed['bit_equal'] else 'NOT the weights'
         lines.append(f"- A distillation of {killed['iterations']} steps with averaged weights, "
                      f"killed by SIGKILL at {killed['kills']} random moments, ended with {equal} "
                      'of an undisturbed run.')
@@ -44,7 +44,7 @@ def survived(results: dict) -> list[str]:
             for outcome, count in counts.items():
                 outcomes[outcome] = outcomes.get(outcome, 0) + count
         words = {'named': 'named by `check_data.py` and by the data set that training reads',
-                 'met only': 'named by that data set alone (an image gone after it was listed)',
+                 'met only': 'named only by that data set (an image removed after it was listed)',
                  'checked only': 'named by '
                  '`check_data.py`, where training can go on', 'harmless': 'decoded to the same '
                  'pixels'}
