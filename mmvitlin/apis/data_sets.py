@@ -47,7 +47,7 @@ def pipelines(steps: Sequence[dict], scale: str | float | tuple[int, int] | None
     Args:
         steps: Of a test pipeline.
         scale: See :class:`mmvitlin.apis.inferencer.Inferencer`.
-        kept_size: Steps in the place of a resize to the original size.
+        kept_size: Steps instead of a resize to the original size.
 
     Raises:
         ConfigError: an unknown scale.

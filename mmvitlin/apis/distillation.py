@@ -63,7 +63,7 @@ def distill(student: str | Mapping,
     Args:
         student: 'adventurer-tiny', '-small', '-base' or '-large': ViT-Linearizer into an
             Adventurer from random weights. 'linear' or 'mamba2': ViT-AdaLA, the teacher's own
-            weights with linear attention or Mamba-2 mixers in the place of softmax attention. A
+            weights with linear attention or Mamba-2 mixers instead of softmax attention. A
             config of a backbone that gives tokens: ViT-Linearizer into that.
         teacher: A name that timm has published weights for; ``mmvitlin::NAME`` of
             ``mmvitlin fetch_teacher``; or the config of a :class:`mmvitlin.models.FrozenTeacher`

@@ -119,7 +119,7 @@ class Inferencer(metaclass=ABCMeta):
     default_scope: str
     other_remedy: str = ''
     measures_results: bool = False  # blank images give results as large as others
-    kept_size: tuple[dict, ...] = ()  # steps in the place of a resize to the original size
+    kept_size: tuple[dict, ...] = ()  # steps instead of a resize to the original size
 
     def __init__(self,
                  config: str,

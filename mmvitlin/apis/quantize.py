@@ -25,7 +25,7 @@ _PRODUCTS = ('MatMul', 'Gemm', 'Conv')
 
 
 class TorchRuntime(Runtime):
-    """The network itself in the place of a file, so that both are given the same images."""
+    """The network itself with a file's interface, so that both get the same images."""
     name, needs = 'torch', 'torch'
 
     def __init__(self, deployed: Deployed, size: tuple[int, int], dynamic: bool):

@@ -47,7 +47,7 @@ def write(subject: dict, shape: tuple[int, int], path: str) -> dict:
 
 
 class BuiltFile:
-    """An exported file in the place of :class:`mmvitlin.benchmark.subjects.Built`.
+    """An exported file with the interface of :class:`mmvitlin.benchmark.subjects.Built`.
 
     Args:
         subject: With ``file`` and ``runtime``.

@@ -25,7 +25,7 @@ def seeds_of(texts: Sequence[str], seeds: Sequence[int] | None) -> list[int | No
 
 
 def of_seed(text: str, seed: int | None) -> str:
-    """A text with a seed in the place of every ``{seed}``."""
+    """A text with every ``{seed}`` replaced by a seed."""
     return text if seed is None else text.replace(_SEED, str(seed))
 
 

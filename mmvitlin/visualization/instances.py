@@ -28,7 +28,7 @@ def draw_instances(image: np.ndarray, classes: Sequence[str], palette: np.ndarra
         labels: (n, ) class numbers.
         scores: (n, ); None for labels, which have none.
         masks: (n, H, W) bool.
-        segments: (H, W) class + 1000 · number of the instance, drawn in the place of boxes.
+        segments: (H, W) class + 1000 · number of the instance, drawn instead of boxes.
 
     Returns:
         (H, W, 3) uint8 RGB.

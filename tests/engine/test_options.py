@@ -76,7 +76,7 @@ def value_at(config, pair):
     ('classes=car,side walk', ('car', 'side walk')), ('scales=1,2.5', [1, 2.5]),
     ('scales=(1,2.5)', (1, 2.5)), ('classes=car,', ('car', )), ('classes=water', 'water'),
     ('nothing=1,2', (1, 2)), ("nothing='a','b'", ('a', 'b')),
-    # in the place of a number
+    # instead of a number
     ('count=007', 7.0), ('lr=inf', float('inf')), ('lr=auto', 'auto'), ('count=(3,4)', (3, 4)),
     ('count=None', None),
 ])

@@ -1,4 +1,4 @@
-"""Numbers with which nothing is trained, and files in the place of others."""
+"""Numbers that train nothing, and files in the wrong place."""
 import numpy as np
 import pytest
 import torch

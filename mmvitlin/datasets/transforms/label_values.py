@@ -21,7 +21,7 @@ class LabelMap:
     Args:
         settings: Value of the file → class number, or 'ignore'; other values stay. A value is an
             integer, or (red, green, blue) of labels drawn in colours, all of which must then be
-            given. Or 'cityscapes_ids', for files of Cityscapes' label ids in the place of train
+            given. Or 'cityscapes_ids', for files of Cityscapes' label ids instead of train
             ids.
         ignore_index: Label that stands for 'ignore'.
 

@@ -21,7 +21,7 @@ def follow(key: str, dataset, steps: Sequence | None = None) -> None:
     Args:
         key: Of the data set in the config.
         dataset: Built, for training.
-        steps: Built too, in the place of the data set's own.
+        steps: Built too, used instead of the data set's own.
 
     Raises:
         ConfigError: names the step.

@@ -61,7 +61,7 @@ def fit(key: str, value: object, before: object) -> object:
         before: What the config has there, or ``ABSENT``.
 
     Raises:
-        ConfigError: a string in the place of a number, a boolean or a ``dict(type=…)``.
+        ConfigError: a string instead of a number, a boolean or a ``dict(type=…)``.
     """
     if isinstance(value, Text):
         value = _resolve(key, value, before)

@@ -42,7 +42,7 @@ class HedgehogMap(nn.Module):
 
 
 class LinearAttention(InheritedAttention):
-    """Linear attention over all tokens, in the place of a timm attention.
+    """Linear attention over all tokens, as a replacement of a timm attention.
 
     Rotary positions turn queries and keys before the feature map.
 

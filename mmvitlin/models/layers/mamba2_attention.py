@@ -22,7 +22,7 @@ _ONE_BEFORE_SILU = 1.278464542761074
 
 
 class Mamba2Attention(InheritedAttention):
-    """Mamba-2's mixer over all tokens, in the place of a timm attention.
+    """Mamba-2's mixer over all tokens, as a replacement of a timm attention.
 
     By state space duality the recurrence ``S_t = exp(Δ_t A) S_{t−1} + Δ_t B_t x_tᵀ``,
     ``y_t = C_tᵀ S_t`` is causal linear attention with decay, of queries C, keys B and values x.
