@@ -129,7 +129,7 @@ def _teaches_class_tokens(path: str) -> bool:
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if p.startswith('configs/cls/')])
-def test_no_classifier_reads_a_class_token_that_nothing_taught(path, monkeypatch):
+def test_no_classifier_reads_an_untrained_class_token(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     cfg = load_config(path)
     backbone = cfg.model.backbone
@@ -140,7 +140,7 @@ def test_no_classifier_reads_a_class_token_that_nothing_taught(path, monkeypatch
     assert _teaches_class_tokens(f'configs/distill/{stage}.py'), stage
 
 
-def test_what_teaches_class_tokens_is_told_from_what_does_not(monkeypatch):
+def test_which_distillations_train_class_tokens(monkeypatch):
     monkeypatch.chdir(ROOT)
     teaches = {name: _teaches_class_tokens(f'configs/distill/{name}.py') for name in (
         'linearizer_adventurer-base_in1k-224', 'l2_adventurer-base_in1k-224',

@@ -13,7 +13,7 @@ from tests.detecting import STREETS, needs_mmdet, tiny
 
 
 @pytest.mark.parametrize('missing', [['mmdet'], ["mmcv's compiled ops"]])
-def test_what_is_missing_is_told_in_one_line(monkeypatch, streets, missing):
+def test_what_is_missing_is_reported_in_one_line(monkeypatch, streets, missing):
     monkeypatch.setattr(detection, 'lacking', lambda: missing)
     for path in (STREETS, str(ROOT / 'configs/seg/mask2former_adventurer-base_cityscapes-1024.py')):
         with pytest.raises(ConfigError, match=r'py needs mmdet .*missing: run `make setup-full`'):

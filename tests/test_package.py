@@ -94,7 +94,7 @@ def read_by_a_stranger(folder, **env):
     return done.stdout.splitlines()[-1]
 
 
-def test_a_base_of_ours_resolves_from_a_strangers_folder(tmp_path):
+def test_a_shipped_base_resolves_from_another_folder(tmp_path):
     assert read_by_a_stranger(tmp_path).endswith(' 5 (1024, 1024)')
     from mmvitlin.engine.runner.config import load_config
     from mmvitlin.utils.errors import ConfigError

@@ -18,7 +18,7 @@ def tool():
     return load('make_recipe_table')
 
 
-def test_each_folder_tells_what_its_configs_are(tmp_path):
+def test_each_folder_lists_its_configs(tmp_path):
     tool = load('make_config_readmes')
     for path, text in tool.pages().items():
         assert path.read_text() == text, 'run python tools/make_config_readmes.py'

@@ -138,7 +138,7 @@ def test_as_a_torch_programme(student, tmp_path):
     torch.testing.assert_close(list(actual), list(expected), atol=1e-4, rtol=1e-3)
 
 
-def test_the_programme_needs_no_operator_of_ours(student, tmp_path):
+def test_the_program_needs_no_custom_operator(student, tmp_path):
     export(load_trained(*student), tmp_path / 'net.pt2', 'torch', (64, 96), dynamic=False)
     graph = torch.export.load(tmp_path / 'net.pt2').graph
     used = {str(node.target) for node in graph.nodes if node.op == 'call_function'}
@@ -202,7 +202,7 @@ def test_a_vit_is_exported_too(written, attention, mamba2_cfg, tmp_path):
         assert not [node for node in graph.nodes if 'mmvitlin' in str(node.target)]
 
 
-def test_what_computes_something_else_is_not_left_behind(student, tmp_path, monkeypatch):
+def test_a_file_that_computes_something_else_is_not_written(student, tmp_path, monkeypatch):
     from mmvitlin.apis import export as module
     wrong = torch.export.load
 
@@ -219,7 +219,7 @@ def test_what_computes_something_else_is_not_left_behind(student, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_shape_is_told():
+def test_another_shape_is_reported():
     with pytest.raises(ExportError, match='came out as'):
         _compare(('a', ), lambda images: [torch.zeros(2)], {(1, 8, 8): [torch.zeros(3)]}, 'x')
     assert 'every tensor equal' in str(Exported('x'))

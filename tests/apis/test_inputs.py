@@ -131,7 +131,7 @@ def test_a_truncated_video_says_so(infer, tmp_path):
     assert [r.error is None for r in results] == [True] * len(frames) + [False]
 
 
-def test_a_video_is_closed_when_nobody_asks_for_the_rest(tmp_path, monkeypatch):
+def test_a_video_is_closed_when_iteration_stops(tmp_path, monkeypatch):
     from mmvitlin.apis.sources import list_inputs
     video(tmp_path / 'a.avi', 3)
     usual, closed = cv2.VideoCapture, []
@@ -203,7 +203,7 @@ def test_files_that_mmcvs_reader_would_take_are_refused_like_ours(segmentor, tmp
     assert 'cut.jpg' in str(result.error)
 
 
-def test_empty_files_broken_links_and_formats_that_nobody_reads(infer, tmp_path):
+def test_empty_files_broken_links_and_unsupported_formats(infer, tmp_path):
     Image.fromarray(picture()).save(tmp_path / 'good.PNG')
     (tmp_path / 'empty.jpg').write_bytes(b'')
     (tmp_path / 'lost.png').symlink_to(tmp_path / 'gone.png')

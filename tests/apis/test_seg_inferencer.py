@@ -54,7 +54,7 @@ def test_half_precision_changes_little(infer, segmentor):
     assert np.mean(a.labels != b.labels) < 0.1
 
 
-def test_images_of_one_size_run_together_whatever_lies_between(infer, monkeypatch):
+def test_images_of_one_size_run_together_in_any_order(infer, monkeypatch):
     usual, sizes = infer.outputs, []
     monkeypatch.setattr(infer, 'outputs', lambda data: sizes.append(len(data)) or usual(data))
     results = infer([picture(), picture(80, 50), picture()], batch_size=3)

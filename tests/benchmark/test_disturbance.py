@@ -170,7 +170,7 @@ def test_beside_a_competing_process(request):
     assert shared['ms']['median'] < 5 * quiet['ms']['median'], (quiet, shared)
 
 
-def test_rows_of_a_busy_machine_are_marked_and_can_be_mended(tmp_path, monkeypatch):
+def test_rows_of_a_busy_machine_are_marked_and_can_be_measured_again(tmp_path, monkeypatch):
     """The measuring process is injected: three disturbed measurements, then quiet ones."""
     from mmvitlin.benchmark import lab, latency
     from mmvitlin.benchmark.subjects import Subject

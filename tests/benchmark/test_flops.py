@@ -85,7 +85,7 @@ def test_convolutions():
     assert actual.flops == by_hand == actual.by_kind['convolution']
 
 
-def test_the_network_is_left_alone():
+def test_the_network_is_not_changed():
     net = nn.Linear(4, 4)
     count(net, (1, 4))
     assert net.weight.device.type == 'cpu'

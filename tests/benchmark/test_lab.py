@@ -146,7 +146,7 @@ def test_a_row_of_something_else_is_measured_again(tmp_path):
     assert all(c['machine']['threads'] for c in results['calls'])
 
 
-def test_a_cut_cell_goes_on(tmp_path):
+def test_a_cut_cell_resumes(tmp_path):
     out, messages = tmp_path / 'r.json', []
 
     class Cut(Exception):
@@ -271,7 +271,7 @@ def test_the_command_line_on_a_config(streets, tmp_path):
     assert [r['status'] for r in results['rows'].values()] == ['ok'] * 5, results['rows']
 
 
-def test_pieces_of_what_is_compiled_are_told(tmp_path):
+def test_pieces_of_what_is_compiled_are_reported(tmp_path):
     grid = Grid([toy('in_two_graphs')], [(32, 32)], rounds=3, seconds=0.1, compiled=True,
                 memory=False)
     rows = measure(grid, tmp_path / 'results.json', lambda text: None)['rows']

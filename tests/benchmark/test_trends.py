@@ -42,7 +42,7 @@ def test_networks_that_are_level_do_not_overtake():
     assert faster_from(pair) == 'every size'
 
 
-def test_other_conditions_are_told():
+def test_other_conditions_are_reported():
     call = dict(machine=dict(threads=2), versions=dict(torch='2.11'))
     other = dict(call, machine=dict(threads=1))
     rows = dict(a=dict(call=0))

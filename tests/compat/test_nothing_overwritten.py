@@ -98,7 +98,7 @@ def test_the_names_that_are_patched_still_need_it():
             register_deepspeed_optimizers()
 
 
-def test_mmcv_still_needs_to_be_told_of_one_pixel():
+def test_mmcv_still_needs_the_work_around_for_one_pixel():
     from mmcv.image import geometric
 
     from mmvitlin.compat.mmcv import keep_a_pixel

@@ -43,7 +43,7 @@ def test_a_sound_data_set(streets):
 
 
 @pytest.mark.slow
-def test_a_list_tells_what_belongs_to_a_split(streets, tmp_path):
+def test_a_list_defines_a_split(streets, tmp_path):
     """Labels of the others lie in the same folder."""
     cfg = load_config(str(ROOT / CONFIG), {'data_root': str(streets)})
     dataset = cfg.train_dataloader.dataset

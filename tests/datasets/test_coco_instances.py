@@ -246,7 +246,7 @@ def test_a_file_that_is_no_coco_file(annotations, text):
     assert ('holds a list, as files of predictions do' in str(raised.value)) == (text == '[]')
 
 
-def test_boxes_of_another_image_size_are_told(annotations, monkeypatch):
+def test_boxes_of_another_image_size_are_reported(annotations, monkeypatch):
     from mmvitlin.datasets import coco_instances
     messages = []
     monkeypatch.setattr(coco_instances, 'print_log', lambda words, **kwargs: messages.append(words))
@@ -264,7 +264,7 @@ def test_boxes_of_another_image_size_are_told(annotations, monkeypatch):
     assert ' another image size' in words
 
 
-def test_masks_that_are_missing_are_told_by_their_annotation(annotations):
+def test_masks_that_are_missing_are_reported_by_their_annotation(annotations):
     from mmengine.dataset import Compose
 
     from mmvitlin.datasets.checks.checking import Part, check

@@ -66,7 +66,7 @@ def test_unreadable_files_may_be_left_out(tmp_path, streets):
         load(dict(sample))
 
 
-def test_training_goes_on_without_them(tmp_path, streets):
+def test_training_continues_without_them(tmp_path, streets):
     import shutil
 
     from mmengine.registry import DATASETS

@@ -163,7 +163,7 @@ def test_a_label_file_with_an_orientation_of_its_own(name, tmp_path):
 
 
 @pytest.mark.parametrize(('orientation', 'shape'), [(3, (6, 9)), (2, (6, 9)), (6, (9, 9))])
-def test_a_turn_that_the_size_does_not_show_is_said(orientation, shape, tmp_path, monkeypatch):
+def test_a_turn_that_the_size_does_not_show_is_reported(orientation, shape, tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr('mmvitlin.datasets.transforms.loading.print_log',
                         lambda m, **_: messages.append(m))

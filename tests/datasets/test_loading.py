@@ -35,7 +35,7 @@ def test_a_whole_image_and_a_truncated_one(tmp_path, load, name):
         load(dict(img_path=str(path)))
 
 
-def test_what_is_kept_in_memory_is_read_once_and_nobody_writes_to_it(tmp_path):
+def test_images_kept_in_memory_are_read_once_and_not_modified(tmp_path):
     image, label = tmp_path / 'x.png', tmp_path / 'y.png'
     picture = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
     classes = np.random.default_rng(0).integers(0, 5, (4, 6), np.uint8)

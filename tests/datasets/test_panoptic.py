@@ -111,7 +111,7 @@ def test_a_segment_that_the_png_lacks(tmp_path):
 
 
 @needs_mmdet
-def test_evaluation_asks_for_every_listed_segment(tmp_path):
+def test_evaluation_needs_every_listed_segment(tmp_path):
     import torch
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, np.zeros((2, 3, 3), np.uint8) + np.array([0, 0, 5], np.uint8))

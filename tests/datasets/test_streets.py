@@ -22,7 +22,7 @@ def decode(rle):
     return flat.reshape(rle['size'], order='F').astype(bool)
 
 
-def test_same_seed_same_bytes_whatever_the_workers(tmp_path):
+def test_same_seed_same_bytes_with_any_number_of_workers(tmp_path):
     for name, workers in (('a', 1), ('b', 2)):
         write_streets(tmp_path / name, dict(train=3), (48, 96), dict(val=1), 32, seed=5,
                       workers=workers)

@@ -67,7 +67,7 @@ def test_cityscapes_ids_hidden_by_void_labels(tmp_path):
     (dict(type='mmseg.LoadAnnotations', imdecode_backend='cv2'), 'holds the labels [30]'),
     (dict(type='mmvitlin.LoadSegLabels', num_classes=2, ignore_index=30),
      'gives the labels [30], but the head has 2 classes (0 to 1) and ignores 255')])
-def test_labels_above_the_classes_whatever_reads_them(step, words, tmp_path):
+def test_labels_above_the_classes_with_any_reader(step, words, tmp_path):
     seg_folder(tmp_path, maps(0, 1, 30))
     problems = problems_of(seg_config(tmp_path, TWO, reader=step))
     details = [detail for kind in ('unreadable', 'label above the classes')
@@ -172,7 +172,7 @@ def test_images_of_another_suffix_and_links_that_loop(tmp_path):
         open_splits(seg_config(tmp_path, TWO))
 
 
-def test_several_pages_and_transparency_are_told(tmp_path):
+def test_several_pages_and_transparency_are_reported(tmp_path):
     seg_folder(tmp_path, maps(0, 1))
     frames = [Image.fromarray(np.random.default_rng(n).integers(0, 255, (6, 8, 4), np.uint8))
               for n in range(2)]

@@ -138,7 +138,7 @@ def deepspeed(steps, iteration=0, max_iters=8, length=None, val_interval=8, **sa
     (dict(interval=4, iteration=6), '--resume: the iteration of the checkpoint is 6'),
     (dict(interval=4, val_interval=2, save_best='mIoU'), 'val_interval, with save_best, is 2'),
 ])
-def test_deepspeed_is_cut_at_updates_alone(run, words):
+def test_deepspeed_stops_only_at_updates(run, words):
     """It keeps the gradients in between to itself."""
     with pytest.raises(ConfigError, match=words):
         AccumulationHook().before_train(deepspeed(4, **run))
@@ -158,7 +158,7 @@ def test_a_signal_waits_for_the_update_of_deepspeed():
     assert ended == [4]
 
 
-def test_gradients_of_parameters_that_were_dealt_out_otherwise():
+def test_gradients_of_parameters_that_were_sharded_differently():
     hook, network, messages = AccumulationHook(), torch.nn.Linear(2, 2), []
     record = dict(counts=[], gradients=[dict(weight=torch.ones(1, 2))])
     hook.after_load_checkpoint(None, dict(meta=dict(iter=6), gradient_accumulation=record))

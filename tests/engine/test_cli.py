@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 TOOLS = sorted((ROOT / 'tools').glob('*.py'))
 
 
-def test_help_tells_defaults_and_what_tools_share():
+def test_help_shows_defaults_and_shared_options():
     parser = Parser(description='First line.\n\n    an example kept as it is')
     parser.add_argument('config')
     parser.add_argument('--device')
@@ -104,7 +104,7 @@ def test_of_several_processes_one_prints_an_error(tmp_path, capsys, monkeypatch)
         failing(RuntimeError('a fault'))()
 
 
-def test_slurm_tells_its_steps_apart(tmp_path, monkeypatch):
+def test_slurm_steps_are_distinguished(tmp_path, monkeypatch):
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     for name in ('RANK', 'WORLD_SIZE', 'TORCHELASTIC_ERROR_FILE'):
         monkeypatch.delenv(name, raising=False)

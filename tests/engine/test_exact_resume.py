@@ -231,7 +231,7 @@ def test_resuming_with_nothing_there_keeps_what_the_config_starts_from(streets, 
         assert torch.equal(a, b)
 
 
-def test_a_worker_started_anew_goes_on(streets, tmp_path, monkeypatch):
+def test_a_restarted_worker_resumes(streets, tmp_path, monkeypatch):
     run(streets, tmp_path / 'given', upto=2)
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
     given = str(tmp_path / 'given' / 'iter_2.pth')
@@ -265,7 +265,7 @@ def test_seeds_survive_repeating_and_concatenating(streets):
     assert (SeededIndex(7, 5) % 3, (SeededIndex(7, 5) % 3).seed) == (1, 5)
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'fsync', lambda handle: (_ for _ in ()).throw(
         OSError(28, 'No space left on device')))
     with pytest.raises(DiskFullError, match=r'iter_1.pth needs 3.0 MiB, .* MiB are free') as error:

@@ -56,12 +56,12 @@ def given(path, **more):
      'HighResSegmentor: .*give a checkpoint of the same network, or the prefix'),
     ('model.decode_head.init_cfg', 'bare.pth', 'model.decode_head.init_cfg: nothing of .*bare.pth'),
 ])
-def test_a_named_checkpoint_of_which_nothing_fits(streets, tmp_path, resnet, key, file, words):
+def test_a_named_checkpoint_that_matches_no_parameter(streets, tmp_path, resnet, key, file, words):
     with pytest.raises(CheckpointError, match=words):
         train(segmentor(streets, tmp_path, **{key: given(resnet / file)}))
 
 
-def test_checkpoints_that_are_used_are_told(streets, tmp_path, resnet):
+def test_checkpoints_that_are_used_are_logged(streets, tmp_path, resnet):
     for name, init in (('bare', given(resnet / 'bare.pth')),
                        ('prefix', [dict(type='Kaiming', layer='Conv2d'),
                                    given(resnet / 'whole.pth', prefix='encoder.')])):

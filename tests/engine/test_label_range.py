@@ -76,7 +76,7 @@ def test_samples_of_augmented_views_are_looked_at():
 
 
 @pytest.mark.parametrize('split', ['val', 'test'])
-def test_an_evaluation_of_ignored_pixels_alone_has_no_score(split):
+def test_an_evaluation_of_only_ignored_pixels_has_no_score(split):
     def evaluated(*samples, **metric):
         hook = LabelRangeHook()
         hook._ranges = dict(pixels=(2, 255))
@@ -95,7 +95,7 @@ def test_an_evaluation_of_ignored_pixels_alone_has_no_score(split):
     evaluated(SegDataSample(metainfo=dict(img_path='i.png')))
 
 
-def test_images_of_one_class_alone_are_told(monkeypatch):
+def test_images_of_only_one_class_are_reported(monkeypatch):
     messages = []
     monkeypatch.setattr('mmvitlin.engine.hooks.label_range.print_log',
                         lambda words, **kwargs: messages.append(words))

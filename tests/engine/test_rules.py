@@ -37,7 +37,7 @@ def test_missing_checkpoints_are_found_before_anything_is_built(streets):
     ('run', "no checkpoint at '.*run', which is a folder; give /data/run/iter_9.pth"),
     ('run/last_checkpoint', "no .*_checkpoint', which is the name of one; give /data/run/ite"),
     ('.', r"no checkpoint at '.*', which is a folder$"), ('gone.pth', "no checkpoint at '.*gone.")])
-def test_something_else_in_the_place_of_a_checkpoint(tmp_path, given, words):
+def test_something_else_instead_of_a_checkpoint(tmp_path, given, words):
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run/last_checkpoint').write_text('/data/run/iter_9.pth')
     path = str(tmp_path / given)
@@ -57,7 +57,7 @@ def test_something_else_in_the_place_of_a_checkpoint(tmp_path, given, words):
 @pytest.mark.parametrize(('given', 'words'), [
     ('run', 'run, which is a folder, in which a run left .*run/a_config.py'),
     ('.', 'which is a folder$'), ('iter_9.pth', 'given as the config, and is a checkpoint')])
-def test_something_else_in_the_place_of_a_config(tmp_path, given, words):
+def test_something_else_instead_of_a_config(tmp_path, given, words):
     (tmp_path / 'run').mkdir()
     for name in ('run/a_config.py', 'iter_9.pth'):
         (tmp_path / name).write_text('')
@@ -65,7 +65,7 @@ def test_something_else_in_the_place_of_a_config(tmp_path, given, words):
         load_config(str(tmp_path / given))
 
 
-def test_a_student_goes_on_with_the_images_it_knows(streets, tmp_path, caplog):
+def test_a_student_sees_images_normalised_as_in_its_training(streets, tmp_path, caplog):
     path = tmp_path / 'student.pth'
     cfg = load_config('configs/seg/fcn_adventurer-nano_streets_distilled.py', {
         'data_root': str(streets), 'model.backbone.init_cfg.checkpoint': str(path)})
@@ -113,7 +113,7 @@ def test_a_pyramid_that_counts_from_another_stride_than_its_map_has(streets):
     ({}, None),
     ({'train_cfg.max_iters': 1000}, 'planned for 80000 iterations, the run has 1000 (train_cfg'),
     ({'param_scheduler': []}, None)])
-def test_a_schedule_that_does_not_end_with_the_run_is_told(options, words, monkeypatch):
+def test_a_schedule_that_does_not_end_with_the_run_is_reported(options, words, monkeypatch):
     messages = []
     monkeypatch.setattr(loops, 'warn', messages.append)
     loops.schedule(Context(load_config(CITYSCAPES, options), 'train', ()))

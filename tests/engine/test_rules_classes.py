@@ -100,7 +100,7 @@ def test_a_test_set_unlike_the_training_set_of_its_config(monkeypatch, tmp_path)
     assert not messages
 
 
-def test_names_spelled_otherwise_are_told_and_no_more(monkeypatch):
+def test_names_spelled_differently_only_warn(monkeypatch):
     messages = []
     monkeypatch.setattr(classes, 'warn', messages.append)
     apply(classes.same_order, config(val=('Water', 'land', 'sky_')))

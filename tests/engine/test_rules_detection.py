@@ -103,7 +103,7 @@ SEGM = dict(type='CocoMetric', metric=['bbox', 'segm'])
     (dict(type='CondInst', bbox_head=dict(type='CondInstBboxHead'), mask_head={}), True, None),
     (dict(type='RTMDet', bbox_head=dict(type='RTMDetInsSepBNHead')), True, None),
     (dict(type='Mask2Former', panoptic_head=dict(type='Mask2FormerHead')), True, None)])
-def test_masks_that_nobody_reads_or_gives(model, with_mask, words):
+def test_masks_that_are_not_read_or_not_predicted(model, with_mask, words):
     cfg = Config(dict(
         default_scope='mmdet', model=model, val_evaluator=SEGM, val_dataloader=dict(dataset={}),
         train_dataloader=dict(dataset=dict(pipeline=[

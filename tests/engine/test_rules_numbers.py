@@ -45,7 +45,7 @@ def test_numbers_with_which_nothing_is_trained(key, value, words):
         numbers.whole(context), numbers.learning(context)
 
 
-def test_a_learning_rate_of_0_is_told(monkeypatch):
+def test_a_learning_rate_of_0_is_reported(monkeypatch):
     messages = []
     monkeypatch.setattr(numbers, 'warn', messages.append)
     numbers.learning(Context(config(optim_wrapper=dict(optimizer=dict(lr=0.))), 'train', ()))

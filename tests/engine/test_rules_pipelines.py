@@ -124,7 +124,7 @@ class HalfTheImage(BaseTransform):
     (2, 'HalfTheImage', r'pipeline.2 \(HalfTheImage\) leaves an image of 32x128 beside labels of '
                         r'64x128 pixels \(.*leftImg8bit'),
 ])
-def test_a_step_of_the_user_s_own_moves_the_image_alone(streets, tmp_path, place, kind, words):
+def test_a_users_step_moves_only_the_image(streets, tmp_path, place, kind, words):
     cfg = nano(streets, tmp_path)
     cfg.train_dataloader.dataset.pipeline.insert(place, dict(type=f'mmengine.{kind}'))
     with pytest.raises(ConfigError, match=words):
@@ -166,7 +166,7 @@ def test_mean_and_deviation_that_are_not_of_the_images(mean, std, words):
     ([127.5] * 3, [127.5] * 3, False, False),
     (IMAGENET[0][::-1], IMAGENET[1][::-1], True, True), (*IMAGENET, False, True),
 ])
-def test_means_in_the_order_of_other_channels_are_told(mean, std, rgb, warned, monkeypatch):
+def test_means_in_the_order_of_other_channels_are_reported(mean, std, rgb, warned, monkeypatch):
     messages = []
     monkeypatch.setattr(normalisation, 'warn', messages.append)
     cfg = config('train_dataloader', [READ])

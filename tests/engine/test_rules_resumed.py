@@ -25,7 +25,7 @@ def going_on(tmp_path, content=None, **more):
         'train', ())
 
 
-def test_weights_alone_are_no_run(tmp_path):
+def test_resuming_needs_more_than_weights(tmp_path):
     torch.save(dict(meta={}, state_dict={}), tmp_path / 'plain.pth')
     for name in ('plain.pth', 'net.safetensors'):
         cfg = Config(dict(resume=True, load_from=str(tmp_path / name)))

@@ -55,7 +55,7 @@ def test_samplers_that_never_end(more, words):
 @pytest.mark.parametrize(('loop', 'sampler', 'message'), [
     (ITERATIONS, 'DefaultSampler', 1), (ITERATIONS, 'InfiniteSampler', 0),
     (EPOCHS, 'DefaultSampler', 0)])
-def test_iterations_with_a_sampler_of_epochs_are_told(loop, sampler, message, monkeypatch):
+def test_iterations_with_a_sampler_of_epochs_are_reported(loop, sampler, message, monkeypatch):
     messages = []
     monkeypatch.setattr(loops, 'warn', messages.append)
     apply(loops.samplers, config(train_cfg=loop, train_dataloader=dict(
@@ -135,7 +135,7 @@ def test_heads_that_take_one_image(head):
     (dict(val_evaluator=dict(type='IoUMetric', prefix='city'), param_scheduler=[dict(
         type='ReduceOnPlateauLR', monitor='mIoU')]), "param_scheduler.0.monitor.*'city/mIoU'"),
 ])
-def test_something_waits_for_a_metric_that_nobody_computes(more, words):
+def test_a_followed_metric_that_is_not_computed(more, words):
     with pytest.raises(ConfigError, match=words):
         apply(metrics.awaited, config(val_dataloader=dict(dataset={}), **more))
 
@@ -333,7 +333,7 @@ def test_crops_of_another_size_than_the_preprocessor_pads_to(size, words, monkey
     assert len(messages) == (words is not None)
 
 
-def test_a_start_from_which_nothing_fits(tmp_path):
+def test_an_initial_checkpoint_that_matches_no_parameter(tmp_path):
     class Plain(torch.nn.Module):
         """Without a backbone."""
 

@@ -131,7 +131,7 @@ def gap(one, other):
 
 
 @pytest.mark.slow
-def test_sharded_distillation_is_the_unsharded_one_and_goes_on_from_it(fsdp):
+def test_sharded_distillation_equals_the_unsharded_one_and_resumes_from_it(fsdp):
     """Clipping by the norm of all gradients and weight decay by shape among it, half way through
     in either direction; the student is whole."""
     alone, sharded = fsdp['alone'], fsdp['distilled']
@@ -165,7 +165,7 @@ def test_sharded_segmentation_validates_and_is_tested_as_any_other(fsdp, tmp_pat
 
 @pytest.mark.slow
 @SWITCHES
-def test_what_does_not_fit_is_left_out_and_said(request, switch):
+def test_what_does_not_fit_is_left_out_and_reported(request, switch):
     """Weights of another number of classes, positions of another grid, keys of nobody."""
     runs = request.getfixturevalue(switch)
     assert (runs['misfit']['state_dict']['backbone.pos_embed'] - 1).abs().max() < 0.01
@@ -190,7 +190,7 @@ def test_windows_are_no_rounds_of_talk_between_processes():
 
 
 @pytest.mark.slow
-def test_alignment_of_attention_alone_is_sharded_as_one(fsdp):
+def test_attention_alignment_is_sharded_as_one_unit(fsdp):
     """It runs attention out of its blocks, whose parameters would be in pieces."""
     assert max(gap(fsdp['aligned'], fsdp['aligned-unsharded'])) < 2e-6
 

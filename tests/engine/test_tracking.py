@@ -52,7 +52,7 @@ def test_mlflow(followed):
     assert [m.step for m in client.get_metric_history(run.info.run_id, 'loss')] == [1, 2, 3, 4]
 
 
-def test_mlflow_may_write_files_unless_told_otherwise(monkeypatch, tmp_path):
+def test_mlflow_may_write_files_by_default(monkeypatch, tmp_path):
     from mmengine.visualization import MLflowVisBackend as Usual
 
     from mmvitlin.engine.tracking import MLflowVisBackend

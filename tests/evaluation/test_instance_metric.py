@@ -171,7 +171,7 @@ def test_annotations_without_an_object_have_no_score(tmp_path, kind, detections,
     assert 'the annotations of the 2 images have no object of the classes' in messages[0]
 
 
-def test_scores_of_sizes_that_do_not_occur_are_told(metric, monkeypatch):
+def test_scores_of_sizes_that_do_not_occur_are_reported(metric, monkeypatch):
     messages = heard(monkeypatch)
     values = see(metric(metric='bbox'), {0: [([10, 10, 20, 20], 0, 0.9)], 1: []})
     assert values['coco/bbox_mAP_l'] == -1

@@ -61,7 +61,7 @@ def test_scores_under_each_shift(segmentor, streets):
 
 
 @pytest.mark.slow
-def test_networks_side_by_side_score_as_each_alone(segmentor, streets, tmp_path, monkeypatch):
+def test_networks_side_by_side_score_as_each_by_itself(segmentor, streets, tmp_path, monkeypatch):
     """And an image that they share is drawn once."""
     config, checkpoint = segmentor
     weights = torch.load(checkpoint, weights_only=True)['state_dict']
@@ -106,7 +106,7 @@ def test_batches_score_as_single_images_and_the_set_is_listed_once(segmentor, st
     assert result[1] == pytest.approx(result[2], abs=0.01)
 
 
-def test_a_part_stands_for_the_whole():
+def test_a_subset_is_evenly_spread():
     assert evenly(6) == evenly(6, 6) == evenly(6, 9) == list(range(6))
     assert evenly(100, 4) == [12, 37, 62, 87]
     assert [len({n // 1000 for n in evenly(10000, limit)}) for limit in (10, 1000)] == [10, 10]
@@ -149,7 +149,7 @@ def test_less_context_is_held_against_the_same_pixels():
         assert field.data.tolist() == [[[10, 11, 12, 13], [18, 19, 20, 21], [26, 27, 28, 29]]]
 
 
-def test_what_cannot_be_shifted_is_told_before_anything_is_scored(monkeypatch):
+def test_unsupported_shifts_are_reported_before_anything_is_scored(monkeypatch):
     monkeypatch.chdir(ROOT)
     config = 'configs/cls/vit-pico_cifar10.py'
     options = {'test_dataloader.dataset.pipeline': [
@@ -194,7 +194,7 @@ def test_scores_of_another_network_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_line_goes_on_where_it_was_stopped(segmentor, streets, tmp_path):
+def test_the_command_line_continues_where_it_was_stopped(segmentor, streets, tmp_path):
     """Two seeds of a run and a network that is none; one condition at first, three then."""
     for seed in (0, 1):
         folder = tmp_path / f'seed{seed}' / 'tuned'

@@ -110,7 +110,7 @@ def test_each_seed_takes_its_own_value(ran, tmp_path):
             running.run_recipe([other], tmp_path, (1, ))
 
 
-def test_what_stands_on_a_stage_that_had_to_run_again_is_compared_with_it(stages, ran, tmp_path):
+def test_dependents_of_a_repeated_stage_are_compared_with_it(stages, ran, tmp_path):
     commands, _ = ran
     chain = [*stages[:2], recipe.Stage('d', 'd.py', inputs={'k': 'b'})]
     running.run_recipe(chain[:2], tmp_path)
@@ -136,7 +136,7 @@ def test_an_input_that_a_done_stage_did_not_have(ran, tmp_path, before, now):
         running.run_recipe([a, recipe.Stage('b', 'b.py', inputs=now)], tmp_path)
 
 
-def test_stages_that_are_not_asked_for_are_compared_too(stages, ran, tmp_path):
+def test_stages_that_are_not_selected_are_compared_too(stages, ran, tmp_path):
     commands, _ = ran
     running.run_recipe(stages, tmp_path, only=['a'], amp=True)
     for other in ('b', 'c'):  # one that stands on it, and one that shares its table
@@ -169,7 +169,7 @@ def test_what_is_known_is_not_run_again_unless_a_stage_needs_it(stages, ran, tmp
         [], ['a', 'b']]
 
 
-def test_a_stage_for_the_first_seeds_alone(ran, tmp_path):
+def test_a_stage_for_the_first_seeds_only(ran, tmp_path):
     (tmp_path / 'r.py').write_text(TWO.replace("config='c.py'", "config='c.py', seeds=1"))
     runs = running.run_recipe(recipe.load_recipe(tmp_path / 'r.py'), tmp_path, (3, 4))
     assert [list(run) for run in runs.values()] == [['a', 'b', 'c'], ['a', 'b']]

@@ -79,7 +79,7 @@ def test_a_recipe_of_the_package_from_anywhere(tmp_path, monkeypatch):
         recipe.load_recipe('mmvitlin::recipes/none.py')
 
 
-def test_what_a_recipe_tells_of_itself(tmp_path):
+def test_the_report_of_a_recipe(tmp_path):
     for path in (ROOT / 'configs' / 'recipes').glob('*.py'):
         if 'report = ' not in path.read_text():  # nothing to tell but its table
             continue

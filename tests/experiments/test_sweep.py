@@ -19,7 +19,7 @@ def chain():
             recipe.Stage('scratch', 's.py')]
 
 
-def test_a_stage_and_what_stands_on_it_vary_together():
+def test_a_stage_and_its_dependents_vary_together():
     stages = {s.name: s for s in expand(chain(), 'distill', {'x': {}, 'y': {'a': 2, 'b': None}})}
     assert list(stages) == ['teacher', 'distill-x', 'distill-y', 'tuned-x', 'tuned-y', 'scratch']
     assert stages['distill-x'].inputs == {'k': 'teacher'}

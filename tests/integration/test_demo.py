@@ -31,7 +31,7 @@ def test_without_the_teacher_the_offline_form_runs(runnable, monkeypatch, capsys
     assert 'streets_demo.py runs' in shown
 
 
-def test_with_it_what_was_asked_for(runnable, monkeypatch):
+def test_with_it_the_given_recipe_runs(runnable, monkeypatch):
     expected = RECIPES / 'streets_pretrained.py', Path('w/demo')
     fetched = []
     monkeypatch.setitem(runnable.__globals__, 'fetch', fetched.append)

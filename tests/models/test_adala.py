@@ -123,7 +123,7 @@ def test_what_a_recurrent_student_adds_trains_too_and_passes_on_to_stage_two(tmp
         align(dict(LINEAR, **start), kind=FeatureAlignment).init_weights()
 
 
-def test_learned_feature_maps_alone_train_as_lolcats_does():
+def test_only_learned_feature_maps_train_as_in_lolcats():
     model = align(dict(LINEAR, linear_cfg=dict(feature_map='hedgehog')), trained=('added', ))
     names = {n.split('attn.')[-1] for n, p in model.named_parameters() if p.requires_grad}
     assert names == {'map_q.weight', 'map_k.weight'}

@@ -70,7 +70,7 @@ def test_a_column_scan_of_an_image_is_a_row_scan_of_its_transpose():
     torch.testing.assert_close(actual[:, -1], expected[:, -1])
 
 
-def test_scan_axes_are_told_and_files_along_other_axes_refused(tmp_path):
+def test_scan_axes_are_described_and_files_along_other_axes_refused(tmp_path):
     def columns(**kwargs):
         return [i for i, layer in enumerate(build(**kwargs).layers) if layer.columns]
     assert columns() == []

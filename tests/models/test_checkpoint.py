@@ -135,7 +135,7 @@ def test_positions_of_a_wide_grid_and_directions_travel_with_the_student(tmp_pat
                       tmp_path / 'wide.pth')
 
 
-def test_what_a_file_says_holds_for_that_file_alone(tmp_path, monkeypatch):
+def test_a_files_metadata_applies_only_to_that_file(tmp_path, monkeypatch):
     """It goes with the state dict and leaves nothing on the network; a file is read once."""
     from mmvitlin.models.utils import checkpoint
     wide, tall = (Adventurer(SMALL['arch'], img_size=size) for size in ((64, 256), (256, 64)))

@@ -204,7 +204,7 @@ def test_nothing_is_found_in_the_padding(name):
 
 
 @pytest.mark.slow
-def test_the_inferencer_goes_on_and_writes(trained, streets, tmp_path):
+def test_the_inferencer_continues_after_an_error_and_writes(trained, streets, tmp_path):
     from PIL import Image
 
     from mmvitlin.apis import DetInferencer, inferencer_for

@@ -90,7 +90,7 @@ def test_stages_of_different_width_have_heads_of_their_own():
     (BOTH, dict(sizes=[70]), r'sizes=\[70\]: .* multiples of the student.s patch, 16'),
     (BOTH, dict(sizes=[]), r'sizes=\[\]'),
     (BOTH, dict(sizes=[(64, 64, 3)]), 'sizes=')])
-def test_what_does_not_fit_is_told_by_name(objectives, options, message):
+def test_what_does_not_fit_is_reported_by_name(objectives, options, message):
     with pytest.raises(ConfigError, match=message):
         build(objectives=objectives, mask_ratio=0.5, **options)
 
@@ -254,7 +254,7 @@ def test_two_processes_do_what_one_does(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cut_run_goes_on_bit_by_bit(streets, tmp_path):
+def test_a_cut_run_resumes_bit_exactly(streets, tmp_path):
     """Statistics of targets, averages of norms, sizes and masks are those of the whole run."""
     options = {
         'model.sizes': [(32, 64), (64, 128)], 'model.mask_ratio': (0.25, 0.75),

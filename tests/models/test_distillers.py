@@ -35,7 +35,7 @@ def build(**kwargs):
     return ViTLinearizer(**{**cfg, **kwargs})
 
 
-def test_the_teacher_is_in_nothing():
+def test_the_teacher_is_excluded_from_state_dict_optimiser_and_checkpoints():
     model = build()
     net = model.teacher.network
     assert not any('teacher' in k for k in model.state_dict())
@@ -257,6 +257,6 @@ def test_a_sharded_teacher_gives_the_same_and_holds_half(tmp_path):
 
 @pytest.mark.parametrize('how', [dict(cache='x'), dict(precision='bf16'), dict(compiled=True),
                                  dict(scale=2)])
-def test_attention_alignment_wants_the_teacher_itself(how):
+def test_attention_alignment_needs_the_plain_teacher(how):
     with pytest.raises(ValueError, match='precision, compiled, cache and scale cannot be used'):
         AttentionAlignment(dict(VIT, attention='linear'), dict(backbone=VIT, **how))

@@ -225,7 +225,7 @@ def test_the_probability_of_a_mask_layer_by_layer():
             assert head.mask_probability(layer, 4) == pytest.approx((1 - done)**0.9, abs=1e-9)
 
 
-def test_masks_are_drawn_query_by_query_and_in_training_alone():
+def test_masks_are_drawn_query_by_query_and_only_in_training():
     net = segmentor('softmax')
     head, stream = net.decode_head, net.backbone(torch.randn(2, 3, *SIZE))[0]
     masks = torch.randn(2, 7, 16, 24)
@@ -260,13 +260,13 @@ def runner(model):
      'take a TimmViT or an Adventurer'),
     (lambda: MODELS.build(dict(type='mmvitlin.EoMTHead', in_channels=8, num_classes=2,
                                align_corners=True)), 'align_corners')])
-def test_what_cannot_work_is_told(make, words):
+def test_settings_that_cannot_work_are_reported(make, words):
     MaskAnnealingHook().before_train(runner(segmentor('softmax')))
     with pytest.raises(ConfigError, match=words):
         make()
 
 
-def test_another_width_is_told():
+def test_another_width_is_reported():
     stream = backbone('softmax', out_type='stream', out_indices=1)(torch.randn(1, 3, *SIZE))[0]
     with pytest.raises(ValueError, match='set decode_head.in_channels=64'):
         stream.join(torch.randn(3, 32))

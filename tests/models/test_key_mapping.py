@@ -114,7 +114,7 @@ def test_mmpretrain(tmp_path, clip, prefix):
     torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
-def test_what_was_resized_is_told(tmp_path):
+def test_what_was_resized_is_reported(tmp_path):
     import timm
     net = timm.create_model('vit_tiny_patch16_224', embed_dim=48, depth=2, num_heads=3)
     torch.save(net.state_dict(), tmp_path / 'a.pth')
@@ -142,7 +142,7 @@ def test_what_timm_cannot_fit_is_one_line(tmp_path):
                 checkpoint=str(tmp_path / 'reg4.pth'))
 
 
-def test_positions_of_another_name_are_told_as_resized(tmp_path):
+def test_positions_of_another_name_are_reported_as_resized(tmp_path):
     _, config, model = transformers('ViT')
     net = drawn(model(config(**SIZES, patch_size=16), add_pooling_layer=False))
     torch.save(net.state_dict(), tmp_path / 'vit.pth')

@@ -49,7 +49,7 @@ def test_it_has_the_parameters_of_the_softmax_network(family):
     assert not torch.allclose(softmax(images)[0], linear(images)[0], atol=1e-3, rtol=1e-3)
 
 
-def test_convolution_and_gate_start_as_nothing_and_then_act():
+def test_convolution_and_gate_start_without_effect_and_then_act():
     plain = build('clip', attention='linear')
     extra = TimmViT(FAMILIES['clip'][0], img_size=64, attention='linear',
                     model_kwargs=dict(embed_dim=48, depth=3, num_heads=3),
@@ -275,7 +275,7 @@ def test_training_keeps_no_mapped_queries_and_keys(feature_map, amp):
         torch.testing.assert_close(result, expected, rtol=0, atol=0)
 
 
-def test_a_pass_leaves_nothing_behind_on_the_network():
+def test_a_pass_leaves_the_network_unchanged():
     """Grids are arguments: no module keeps one, and other sizes in between change nothing."""
     def settings(net):
         return [{k: v for k, v in vars(m).items() if not k.startswith('_')}

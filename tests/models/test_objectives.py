@@ -149,7 +149,7 @@ def test_activation_matching_of_centred_tokens_and_whole_images(mask, scope, cen
     assert_same(loss([s], [t], mask), expected, [s.patches, s.cls])
 
 
-def test_centring_tells_equal_tokens_from_different_ones():
+def test_centring_separates_equal_tokens_from_different_ones():
     """Rows that share a large part are parallel, whatever else they hold."""
     common = 10 * torch.randn(1, 1, 8)
     one, other = (tokens()._replace(patches=common + torch.randn(3, 12, 8)) for _ in range(2))
@@ -322,7 +322,7 @@ def test_autocast_does_not_reach_the_objectives(kind):
     (lambda: MaskedPredictionLoss(visible_weight=-1), 'visible_weight must not be negative'),
     (lambda: GramAnchoringLoss(scope='cls'), "scope must be one of.*'cls'"),
     (lambda: TokenSimilarityLoss(temperature=0), 'temperature positive')])
-def test_bad_options_are_told_in_one_line(make, message):
+def test_bad_options_are_reported_in_one_line(make, message):
     with pytest.raises(ConfigError, match=message) as caught:
         make()
     assert '\n' not in str(caught.value)

@@ -72,7 +72,7 @@ def test_pixels_that_a_sampler_chose_and_other_reductions(batch):
     torch.testing.assert_close(single, expected)
 
 
-def test_every_segmentor_of_ours_leaves_ignored_pixels_out_of_the_mean():
+def test_every_shipped_segmentor_leaves_ignored_pixels_out_of_the_mean():
     seen = 0
     for path in sorted((ROOT / 'configs/seg').glob('*.py')):
         model = load_config(str(path)).model

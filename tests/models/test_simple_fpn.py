@@ -71,7 +71,7 @@ def test_impossible_stride():
         SimpleFPN(16, strides=(12, ))
 
 
-def test_on_a_gpu_levels_lie_as_their_reader_wants_them():
+def test_layout_of_levels_on_a_gpu():
     """Regions are cut out of contiguous maps; for segmentation nothing is copied to another
     layout: tokens come as channels last, and stay so."""
     from tests.simulated_gpu import move, simulated_gpu

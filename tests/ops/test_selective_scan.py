@@ -68,7 +68,7 @@ def test_what_is_kept_does_not_grow_with_the_square_of_the_batch():
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_mixed_precision_leaves_the_sums_alone(dtype):
+def test_mixed_precision_does_not_change_the_sums(dtype):
     given = [t.requires_grad_() for t in inputs(1, 40, 3, 4, torch.float32)]
     expected = selective_scan(*given)
     expected_grads = torch.autograd.grad(expected.sum(), given)
@@ -78,7 +78,7 @@ def test_mixed_precision_leaves_the_sums_alone(dtype):
     assert all(map(torch.equal, (y, *actual), (expected, *expected_grads)))
 
 
-def test_the_operator_is_registered_as_torch_wants_it():
+def test_the_operator_is_registered_as_torch_requires():
     x, dt, A, B, C, _ = (t.requires_grad_() for t in inputs(2, 7, 3, 4, torch.float32))
     torch.library.opcheck(torch.ops.mmvitlin.selective_scan.default, (x, dt, A, B, C, 3, True))
 

@@ -209,7 +209,7 @@ def test_choosing_a_backend_breaks_no_graph_where_there_is_a_gpu(backend, monkey
 
 
 @pytest.mark.parametrize('installed', [True, False])
-def test_a_package_that_is_there_and_cannot_be_imported_is_told_of(installed, monkeypatch):
+def test_an_installed_package_that_cannot_be_imported_is_reported(installed, monkeypatch):
 
     def load():
         raise ImportError('a clash')

@@ -89,7 +89,7 @@ def test_nothing_in_a_result_is_taken_for_markup(tmp_path):
     assert '<td>64x64</td><td>fp32</td><td>3.0</td><td>2.0–4.0</td><td>7</td>' in text
 
 
-def test_it_asks_for_nothing_outside_itself(page):
+def test_the_page_needs_no_other_file(page):
     text = page.read_text()
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert 'http' not in text.replace('http-equiv', '')
