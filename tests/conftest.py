@@ -14,9 +14,10 @@ torch.set_num_threads(THREADS)  # for fixtures that come before the one below
 SHARED = ROOT.parent / 'shared' / 'data'
 
 
-LONGEST = ('integration/test_own_project', 'integration/test_command_lines', 'benchmark/test_lab',
-           'engine/test_sharding', 'integration/test_tools', 'experiments/test_sweep',
-           'engine/test_exact_resume', 'engine/test_accumulation', 'engine/test_any_runner')
+LONGEST = ('integration/test_own_project', 'integration/test_command_lines',
+           'benchmark/test_measuring', 'engine/test_sharding', 'integration/test_tools',
+           'experiments/test_sweep', 'engine/test_exact_resume', 'engine/test_accumulation',
+           'engine/test_any_runner')
 
 
 def pytest_collection_modifyitems(items):

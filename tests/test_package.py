@@ -77,13 +77,13 @@ def test_public_names():
         assert getattr(models, name).__doc__
 
 
-STRANGER = """_base_ = ['mmvitlin::seg/cityscapes_1024.py']
+FOREIGN_CONFIG = """_base_ = ['mmvitlin::seg/cityscapes_1024.py']
 model = dict(decode_head=dict(num_classes=5), auxiliary_head=dict(num_classes=5))
 """
 
 
-def read_by_a_stranger(folder, **env):
-    (folder / 'mine.py').write_text(STRANGER)
+def read_from_another_folder(folder, **env):
+    (folder / 'mine.py').write_text(FOREIGN_CONFIG)
     code = ("from mmvitlin.engine.runner.config import load_config; import mmvitlin\n"
             "cfg = load_config('mine.py')\n"
             "assert cfg.default_scope == 'mmseg' and '_scope_' not in cfg.model.decode_head\n"
@@ -95,7 +95,7 @@ def read_by_a_stranger(folder, **env):
 
 
 def test_a_shipped_base_resolves_from_another_folder(tmp_path):
-    assert read_by_a_stranger(tmp_path).endswith(' 5 (1024, 1024)')
+    assert read_from_another_folder(tmp_path).endswith(' 5 (1024, 1024)')
     from mmvitlin.engine.runner.config import load_config
     from mmvitlin.utils.errors import ConfigError
     (tmp_path / 'typo.py').write_text("_base_ = ['mmvitlin::seg/cityscape.py']")
@@ -122,7 +122,7 @@ def test_the_wheel_carries_configs_and_tools(tmp_path):
                    check=True, capture_output=True)
     assert (tmp_path / 'site/mmvitlin/.mim/tools/train.py').is_file()
     assert not (tmp_path / 'site/tests').exists()
-    output = read_by_a_stranger(tmp_path, PYTHONPATH=str(tmp_path / 'site'))
+    output = read_from_another_folder(tmp_path, PYTHONPATH=str(tmp_path / 'site'))
     assert output.startswith(str(tmp_path / 'site'))
     assert output.endswith(' 5 (1024, 1024)')
 

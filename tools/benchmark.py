@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmvitlin.benchmark.figures import lab_figures
-from mmvitlin.benchmark.lab import Grid, measure
+from mmvitlin.benchmark.figures import speed_figures
+from mmvitlin.benchmark.measuring import Grid, measure
 from mmvitlin.benchmark.subjects import (
     DTYPES,
     MODES,
@@ -268,7 +268,7 @@ def main() -> None:
     write_csv(results, args.out_dir / 'results.csv')
     limits = {f"{precision} on {call['machine']['gpu'] or call['machine']['processor']}": limit
               for call in results['calls'] for precision, limit in call['limits'].items()}
-    for path in lab_figures(lines, results['pairs'], limits, args.out_dir, scores):
+    for path in speed_figures(lines, results['pairs'], limits, args.out_dir, scores):
         tell(f'written: {path}')
     if old is not None:
         tell(differences(old, results, args.compare))

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmvitlin.apis.inferencer import Found, Inferencer
+from mmvitlin.apis.inferencer import Inferencer, Result
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.visualization.instances import draw_instances
 
 
 @dataclass
-class Detections(Found):
-    """Result of one image; see :class:`mmvitlin.apis.inferencer.Found`.
+class Detections(Result):
+    """Result of one image; see :class:`mmvitlin.apis.inferencer.Result`.
 
     Attributes:
         boxes: (n, 4) float32, x₁ y₁ x₂ y₂ in pixels of the image, best scores first; None where

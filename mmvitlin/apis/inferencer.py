@@ -36,7 +36,7 @@ PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 @dataclass
-class Found:
+class Result:
     """Result of one image.
 
     Attributes:
@@ -115,7 +115,7 @@ class Inferencer(metaclass=ABCMeta):
             or scale, or a device that is not there.
         CheckpointError: a checkpoint of another model.
     """
-    result: type[Found]
+    result: type[Result]
     default_scope: str
     other_remedy: str = ''
     measures_results: bool = False  # blank images give results as large as others
@@ -160,7 +160,7 @@ class Inferencer(metaclass=ABCMeta):
         """Classes of the network, where the data set does not name them."""
 
     @abstractmethod
-    def _fill(self, result: Found, output) -> None:
+    def _fill(self, result: Result, output) -> None:
         """Put an output of the network, a data sample, into a result."""
 
     def _bytes_of_results(self, pixels: int) -> int:
@@ -177,12 +177,12 @@ class Inferencer(metaclass=ABCMeta):
         return cls(str(config_of_run(work_dir)), str(last_checkpoint(work_dir)), **kwargs)
 
     def __call__(self, inputs: Source | Iterable[Source], batch_size: int = 1
-                 ) -> list[Found]:
+                 ) -> list[Result]:
         """All results at once; :meth:`stream` holds one batch at a time."""
         return list(self.stream(inputs, batch_size))
 
     def stream(self, inputs: Source | Iterable[Source], batch_size: int = 1
-               ) -> Iterator[Found]:
+               ) -> Iterator[Result]:
         """Results in the order of the inputs.
 
         Images of a batch that have one size are run together, as far as memory allows. An image
@@ -193,7 +193,7 @@ class Inferencer(metaclass=ABCMeta):
             inputs: See :func:`mmvitlin.apis.sources.list_inputs`.
             batch_size: Images in a batch, at least 1.
         """
-        batch: list[tuple[Found, dict | None]] = []
+        batch: list[tuple[Result, dict | None]] = []
         for name, source in list_inputs(inputs):
             batch.append(self._read(name, source))
             if len(batch) >= batch_size:
@@ -203,7 +203,7 @@ class Inferencer(metaclass=ABCMeta):
             yield from self._run(batch)
 
     def _read(self, name: str, source: Path | np.ndarray | Exception
-              ) -> tuple[Found, dict | None]:
+              ) -> tuple[Result, dict | None]:
         result = self.result(name, classes=self.classes, palette=self.palette)
         try:
             if isinstance(source, Exception):
@@ -239,7 +239,7 @@ class Inferencer(metaclass=ABCMeta):
             raise result.error
         return result.image, data
 
-    def _run(self, batch: list[tuple[Found, dict | None]]) -> Iterator[Found]:
+    def _run(self, batch: list[tuple[Result, dict | None]]) -> Iterator[Result]:
         groups: dict[tuple, list[int]] = {}
         for n, (_, data) in enumerate(batch):
             if data is not None:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmvitlin.apis.inferencer import Found, Inferencer
+from mmvitlin.apis.inferencer import Inferencer, Result
 from mmvitlin.models.segmentors import HighResSegmentor
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.visualization.overlay import overlay
 
 
 @dataclass
-class Segmentation(Found):
-    """Result of one image; see :class:`mmvitlin.apis.inferencer.Found`.
+class Segmentation(Result):
+    """Result of one image; see :class:`mmvitlin.apis.inferencer.Result`.
 
     Attributes:
         labels: (H, W) class numbers at the image's own size; None where ``error`` is set.

@@ -58,7 +58,7 @@ class _Looks:
         figure.legend(handles=handles, fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
 
 
-def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
+def speed_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
                 limits: dict[str, dict[str, float]], folder: str | Path,
                 scores: dict[str, float] | None = None) -> list[Path]:
     """Latency, memory and throughput against tokens, a roofline, and scores against latency.

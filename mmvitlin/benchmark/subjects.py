@@ -219,7 +219,7 @@ class Built:
             part: One of :meth:`parts`.
             images: (B, 3, H, W).
             mode: 'inference' or 'train'.
-            precision: See :class:`mmvitlin.benchmark.lab.Grid`.
+            precision: See :class:`mmvitlin.benchmark.grid.Grid`.
             eager: Not compiled, whatever the network is.
 
         Raises:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mmvitlin.benchmark.disturbance import Counters, Watch, cores, in_words, load_between
-from mmvitlin.benchmark.lab import Grid, measure
 from mmvitlin.benchmark.latency import backbone_latency, least_disturbed
+from mmvitlin.benchmark.measuring import Grid, measure
 from mmvitlin.benchmark.trends import changed, growth, pairs
 from mmvitlin.experiments.comparison import report
 from mmvitlin.experiments.recipe import Report

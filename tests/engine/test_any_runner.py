@@ -48,7 +48,7 @@ KINDS = {'seg/fcn_adventurer-nano_streets': SEG,
          'distill/linearizer_adventurer-nano_streets': DISTILL,
          'det/mask-rcnn_adventurer-nano_streets-512': DET, 'cls/adventurer-pico_cifar10': CLS}
 
-STRANGER = '''
+FOREIGN_RUNNER = '''
 import json, os, runpy, sys
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -111,7 +111,7 @@ def test_a_shipped_config_is_the_same_under_every_runner(streets, thumbnails, tm
                     [float(x) for x in run.message_hub.get_scalar('train/loss').data[0]]])
     (tmp_path / 'options.json').write_text(json.dumps(given))
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', STRANGER % ROOT], cwd=tmp_path, text=True,
+        [sys.executable, '-W', 'ignore', '-c', FOREIGN_RUNNER % ROOT], cwd=tmp_path, text=True,
         capture_output=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
     assert done.returncode == 0, done.stderr[-3000:]
     mmsegs = json.loads((tmp_path / 'theirs.json').read_text())

@@ -147,7 +147,7 @@ def test_a_network_that_finds_nothing_scores_nothing(metric, kind):
     assert {values[f'c/{k}_{item}'] for k in ('bbox', 'segm') for item in ('mAP', 'mAP_50')} == {0.}
 
 
-def heard(monkeypatch):
+def log_messages(monkeypatch):
     from mmvitlin.evaluation.metrics import instance_metric
     messages = []
     monkeypatch.setattr(instance_metric, 'print_log',
@@ -159,7 +159,7 @@ def heard(monkeypatch):
 @pytest.mark.parametrize('detections', [[], [([10, 10, 20, 20], 0, 0.9)]])
 def test_annotations_without_an_object_have_no_score(tmp_path, kind, detections, monkeypatch):
     from mmvitlin.registry import METRICS
-    messages = heard(monkeypatch)
+    messages = log_messages(monkeypatch)
     (tmp_path / 'truth.json').write_text(json.dumps(dict(
         images=[dict(id=n, file_name=str(n), height=100, width=100) for n in (0, 1)],
         categories=[dict(id=1, name='car')], annotations=[])))
@@ -172,7 +172,7 @@ def test_annotations_without_an_object_have_no_score(tmp_path, kind, detections,
 
 
 def test_scores_of_sizes_that_do_not_occur_are_reported(metric, monkeypatch):
-    messages = heard(monkeypatch)
+    messages = log_messages(monkeypatch)
     values = see(metric(metric='bbox'), {0: [([10, 10, 20, 20], 0, 0.9)], 1: []})
     assert values['coco/bbox_mAP_l'] == -1
     assert messages == ['no score (-1 or NaN) for bbox_mAP_l, bbox_mAP_m: the annotations have '
@@ -181,7 +181,7 @@ def test_scores_of_sizes_that_do_not_occur_are_reported(metric, monkeypatch):
 
 def test_no_image_at_all(metric, monkeypatch):
     from mmvitlin.evaluation.metrics import PanopticQuality
-    messages = heard(monkeypatch)
+    messages = log_messages(monkeypatch)
     assert metric().compute_metrics([])['bbox_mAP'] == -1
     assert 'no image was evaluated' in messages[0]
     quality = PanopticQuality()

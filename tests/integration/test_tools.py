@@ -137,13 +137,13 @@ SRUN = '''#!{python}
 # stands in for Slurm: starts --ntasks processes on this machine, as srun would
 import os, subprocess, sys
 words = sys.argv[1:]
-told = dict(w.lstrip('-').split('=', 1) for w in words if w.startswith('--') and '=' in w
+options = dict(w.lstrip('-').split('=', 1) for w in words if w.startswith('--') and '=' in w
             and words.index(w) < words.index('python'))
 command = words[words.index('python'):]
-assert '-p' in words and told['job-name'] == 'job', words
+assert '-p' in words and options['job-name'] == 'job', words
 open({log!r}, 'w').write(' '.join(words))
-n = int(told['ntasks'])
-each = int(told['ntasks-per-node'])
+n = int(options['ntasks'])
+each = int(options['ntasks-per-node'])
 children = [subprocess.Popen(command, env=dict(
     os.environ, SLURM_PROCID=str(i), SLURM_NTASKS=str(n), SLURM_LOCALID=str(i % each),
     SLURM_NODELIST='node[1-2]')) for i in range(n)]

@@ -284,7 +284,7 @@ def test_an_image_without_labels():
 
 
 def test_the_benchmark_times_its_parts_and_softmax_baselines():
-    from mmvitlin.benchmark.lab_process import _counts
+    from mmvitlin.benchmark.measuring_process import _counts
     from mmvitlin.benchmark.subjects import Built, Subject, softmax_baselines
     subject = Subject('x', 'config', str(ROOT / 'configs/seg/eomt_linear-vit-nano_camvid.py'),
                       options={'model.backbone.model_kwargs.depth': 6})

@@ -16,8 +16,8 @@ from pathlib import Path
 from mmvitlin.benchmark import disturbance
 from mmvitlin.benchmark.flops import Counts, attainable_ms
 from mmvitlin.benchmark.grid import Grid, key_of
-from mmvitlin.benchmark.lab_process import PATIENCE, PENDING, run_task, with_time
 from mmvitlin.benchmark.latency import least_disturbed
+from mmvitlin.benchmark.measuring_process import PATIENCE, PENDING, run_task, with_time
 from mmvitlin.benchmark.provenance import libraries, made_of
 from mmvitlin.benchmark.subjects import Subject
 from mmvitlin.engine.hooks.result import command_line, versions

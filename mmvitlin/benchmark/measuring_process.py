@@ -27,7 +27,7 @@ def run_task(message: dict) -> dict:
 
     Args:
         message: 'task' ('limits', 'export', 'alone', 'together'), 'cell', 'runs' (subjects as
-            dicts, and whether compiled) and the settings of :class:`mmvitlin.benchmark.lab.Grid`.
+            dicts, and whether compiled) and the settings of :class:`mmvitlin.benchmark.grid.Grid`.
 
     Returns:
         The limits; or a row's beginning with its memory and counts, of status

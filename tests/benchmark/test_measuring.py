@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.benchmark.lab import Grid as FullGrid
-from mmvitlin.benchmark.lab import _left, in_words, measure
+from mmvitlin.benchmark.measuring import Grid as FullGrid
+from mmvitlin.benchmark.measuring import _left, in_words, measure
 from mmvitlin.benchmark.subjects import Built, Subject, parse_subject, softmax_baselines
 from mmvitlin.benchmark.trends import (
     changed,
@@ -308,14 +308,14 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
              for name, times in (('a-tiny', (2, 3, 4)), ('b-tiny', (1, 4)), ('b-base', (1, 2, 8)))}
     drawn = []
     monkeypatch.setattr(figures, 'save', lambda figure, path: drawn.append(figure) or path)
-    assert figures.lab_figures({}, [], {}, tmp_path) == []
+    assert figures.speed_figures({}, [], {}, tmp_path) == []
     pairs = [dict(faster='a-tiny', slower='b-tiny', setting='backbone · batch 1 · fp32 · eager',
                   tokens=500, level=None, always=False),
              dict(faster='a-tiny', slower='b-base', setting='backbone · batch 1 · fp32 · eager',
                   tokens=2500, level=None, always=False),
              dict(faster='a-base', slower='b-base', setting='backbone · batch 1 · fp32 · eager',
                   tokens=None, level='512x512', since='1024x1024', always=False)]
-    names = figures.lab_figures(lines, pairs, dict(fp32=dict(flops=1e9, bytes=1e9)), tmp_path)
+    names = figures.speed_figures(lines, pairs, dict(fp32=dict(flops=1e9, bytes=1e9)), tmp_path)
     assert [p.name for p in names] == ['latency.png', 'memory.png', 'throughput.png',
                                        'roofline.png']
     panels = drawn[0].axes
