@@ -31,9 +31,9 @@ def run_part(name: str, device: str, tiny: bool, out: Path) -> None:
     def tell(row: str, value: object) -> None:
         rows[row] = value
         print(f'{name}, {row}: {json.dumps(value)}', flush=True)
-        aside = out.with_suffix('.new')
-        aside.write_text(json.dumps(rows))
-        aside.replace(out)
+        temporary = out.with_suffix('.new')
+        temporary.write_text(json.dumps(rows))
+        temporary.replace(out)
 
     PARTS[name][0](device, TINY if tiny else Sizes(), tell)
 

@@ -31,8 +31,8 @@ def main() -> None:
     files = sorted(args.images.rglob('*.jp*g')) if args.images else []
     if args.images and not files:
         parser.error(f'--images {args.images}: holds no .jpg or .jpeg file')
-    some = args.parts != list(PARTS)
-    result = json.loads(args.out.read_text()) if some and args.out.is_file() else {}
+    partial_run = args.parts != list(PARTS)
+    result = json.loads(args.out.read_text()) if partial_run and args.out.is_file() else {}
     result['note'] = 'bytes and kernels of one layer from shapes, not times; bfloat16'
     for name in args.parts:
         if name != 'reading' or files:

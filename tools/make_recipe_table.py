@@ -18,8 +18,8 @@ from mmvitlin.engine.runner.config import load_config
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs/recipes.md'
 SMALL = ('camvid', 'cifar10', 'streets', '_images')
-ROOMS = dict(distill='Distillation', cls='Classification', seg='Segmentation',
-             det='Detection, instances and panoptic segments')
+FOLDERS = dict(distill='Distillation', cls='Classification', seg='Segmentation',
+               det='Detection, instances and panoptic segments')
 INTRO = """# Recipes and their sources
 
 The full-size configs, what each runs with, and what of it is published. "Ours" is what the source
@@ -37,7 +37,7 @@ training.
 
 def full_size_configs() -> list[Path]:
     """All but those of small data sets."""
-    return [path for room in ROOMS for path in sorted((ROOT / 'configs' / room).glob('*.py'))
+    return [path for folder in FOLDERS for path in sorted((ROOT / 'configs' / folder).glob('*.py'))
             if not any(name in path.stem for name in SMALL)]
 
 
@@ -105,13 +105,13 @@ def settings(cfg: Config) -> str:
 def page() -> str:
     """The whole page."""
     lines = [INTRO.rstrip()]
-    for room, title in ROOMS.items():
+    for folder, title in FOLDERS.items():
         lines += ['', f'## {title}', '', '| config | settings | published | ours |',
                   '| --- | --- | --- | --- |']
         for path in full_size_configs():
-            if path.parent.name == room:
+            if path.parent.name == folder:
                 parts = sources(path)
-                lines.append(f"| [`{path.stem}`](../configs/{room}/{path.name}) | "
+                lines.append(f"| [`{path.stem}`](../configs/{folder}/{path.name}) | "
                              f"{settings(load_config(str(path)))} | {parts['Published']} | "
                              f"{parts['Ours']} |")
     return '\n'.join(lines) + '\n'

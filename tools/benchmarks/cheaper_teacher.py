@@ -31,11 +31,11 @@ VARIANTS = {'as it is': {}, 'bfloat16': dict(precision='bf16'), 'compiled': dict
 WITHOUT = 'student alone'  # the lower bound
 
 
-def build(teacher: str, student: str, **how) -> ViTLinearizer:
+def build(teacher: str, student: str, **options) -> ViTLinearizer:
     torch.manual_seed(0)
     return ViTLinearizer(
         backbone=dict(type='mmvitlin.Adventurer', arch=student),
-        teacher=dict(backbone=dict(type='mmvitlin.TimmViT', model_name=teacher), **how),
+        teacher=dict(backbone=dict(type='mmvitlin.TimmViT', model_name=teacher), **options),
         objectives=dict(activation=dict(type='mmvitlin.ActivationMatchingLoss'),
                         mask=dict(type='mmvitlin.MaskedPredictionLoss')))
 
@@ -48,7 +48,7 @@ def step(model: ViTLinearizer, images: torch.Tensor) -> None:
 def without_teacher(model: ViTLinearizer, images: torch.Tensor):
     """The same step with the teacher's tokens given."""
     grid = model.student_grid(images)
-    layers = sorted({i for some in model.teacher_layers().values() for i in some})
+    layers = sorted({i for indices in model.teacher_layers().values() for i in indices})
     kept = model.teacher_tokens(images, layers, grid)
     model.teacher_tokens = lambda *_: kept
     return partial(step, model, images)
@@ -59,19 +59,19 @@ def memory(name: str, args: dict, folder: str) -> dict:
     model, images = made(name, args, folder)
     run = without_teacher(model, images) if name == WITHOUT else partial(step, model, images)
     run()
-    held = sum(p.numel() * p.element_size() for p in model.teacher.network.parameters()) / 2**20
-    return dict(peak_mib=round(peak_memory(run, args['device']), 1), teacher_mib=round(held, 1))
+    size = sum(p.numel() * p.element_size() for p in model.teacher.network.parameters()) / 2**20
+    return dict(peak_mib=round(peak_memory(run, args['device']), 1), teacher_mib=round(size, 1))
 
 
 def made(name: str, args: dict, folder: str) -> tuple[ViTLinearizer, torch.Tensor]:
-    how = dict(VARIANTS.get(name, {}))
-    if isinstance(how.get('cache'), str):
-        how['cache'] = f"{folder}/{how['cache']}"
-    elif 'cache' in how:
-        how['cache'] = dict(how['cache'], root=f"{folder}/{how['cache']['root']}")
+    options = dict(VARIANTS.get(name, {}))
+    if isinstance(options.get('cache'), str):
+        options['cache'] = f"{folder}/{options['cache']}"
+    elif 'cache' in options:
+        options['cache'] = dict(options['cache'], root=f"{folder}/{options['cache']['root']}")
     images = torch.randn(args['batch'], 3, 224, 224, generator=torch.Generator().manual_seed(1))
     device = args['device']
-    return build(args['teacher'], args['student'], **how).to(device), images.to(device)
+    return build(args['teacher'], args['student'], **options).to(device), images.to(device)
 
 
 def main() -> None:

@@ -68,8 +68,8 @@ def tried(call: Callable[[], object]) -> object:
 def side_by_side(calls: dict[str, Callable[[], object]], rounds: int = 30) -> dict:
     """Medians of the calls that run, taken in turn, and the reasons of the others."""
     reasons = {n: r for n, c in calls.items() if isinstance(r := tried(c), str)}
-    able = {n: c for n, c in calls.items() if n not in reasons}
-    return {**time_interleaved(able, 'cuda', warmup=5, rounds=rounds, seconds=20), **reasons}
+    runnable = {n: c for n, c in calls.items() if n not in reasons}
+    return {**time_interleaved(runnable, 'cuda', warmup=5, rounds=rounds, seconds=20), **reasons}
 
 
 def no_grad(call: Callable[[], object]) -> Callable[[], object]:
@@ -190,8 +190,8 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.error('no CUDA device here; tools/benchmarks/ops_cpu.py measures a CPU')
     torch.manual_seed(0)
-    some = args.parts != list(PARTS)  # the others stay as the file has them
-    results = json.loads(args.out.read_text()) if some and args.out.is_file() else {}
+    partial_run = args.parts != list(PARTS)  # the others stay as the file has them
+    results = json.loads(args.out.read_text()) if partial_run and args.out.is_file() else {}
     for name in args.parts:
         results[name] = PARTS[name]()
         results.update(machine=machine(), versions=versions(), command=command_line(),

@@ -70,11 +70,11 @@ def speed(results: dict) -> list[str]:
         for size in by_area(s for n, s, _ in rows if n.endswith(width)):
             cells = []
             for precision in precisions:
-                of = {kind: rows.get((kind + width, size, precision)) for kind in kinds}
-                for kind, row in of.items():
+                by_kind = {kind: rows.get((kind + width, size, precision)) for kind in kinds}
+                for kind, row in by_kind.items():
                     text = '–' if row is None else in_seconds(row)
-                    if row and of['vit-'] and kind != 'vit-':
-                        ratio = of['vit-']['ms']['median'] / row['ms']['median']
+                    if row and by_kind['vit-'] and kind != 'vit-':
+                        ratio = by_kind['vit-']['ms']['median'] / row['ms']['median']
                         text += f' ({ratio:.1f}×)'
                     cells.append(text)
             lines.append(f"| {width} | {size.replace('x', '×')} | {' | '.join(cells)} |")
@@ -107,11 +107,11 @@ def parameters(rows: dict[tuple[str, str, str], dict]) -> str:
     """Sizes of the networks: an Adventurer is larger than the ViT of its name, but for base."""
     words, kinds = [], {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
     for width in ('tiny', 'small', 'base', 'large'):
-        of = {kind: next((r['parameters'] for (n, _, _), r in rows.items() if n == prefix + width),
-                         None) for prefix, kind in kinds.items()}
-        if any(of.values()):
+        sizes = {kind: next((r['parameters'] for (n, _, _), r in rows.items() if n == prefix + width),
+                            None) for prefix, kind in kinds.items()}
+        if any(sizes.values()):
             words.append(f'{width}: ' + ', '.join(f'{kind} {count / 1e6:.0f}'
-                                                  for kind, count in of.items() if count))
+                                                  for kind, count in sizes.items() if count))
     return f"Millions of parameters: {'; '.join(words)}."
 
 
@@ -140,10 +140,10 @@ def student_cells(results: dict) -> tuple[list[str], dict[str, list[str]]]:
     sizes = by_area(s for _, s, _ in rows)
     cells = {}
     for name in dict.fromkeys(n for n, _, _ in rows):
-        of = [rows.get((name, size, 'fp32')) for size in sizes]
-        millions = next(row['parameters'] for row in of if row) / 1e6
+        of_sizes = [rows.get((name, size, 'fp32')) for size in sizes]
+        millions = next(row['parameters'] for row in of_sizes if row) / 1e6
         cells[name] = [f'{millions:.2f}', *(
-            '–' if row is None else f"{row['ms']['median']:.0f}" for row in of)]
+            '–' if row is None else f"{row['ms']['median']:.0f}" for row in of_sizes)]
     return ['M parameters', *(f"{s.replace('x', '×')}, ms" for s in sizes)], cells
 
 
@@ -258,7 +258,7 @@ def highres(results: dict) -> list[str]:
 
 def teachers(results: dict) -> list[str]:
     """Steps with a teacher computed in several ways."""
-    alone = results['rows']['student alone']['ms']['median']
+    base = results['rows']['student alone']['ms']['median']
     lines = ['### What a teacher costs', '',
              f"One distillation step of `{results['teacher']}` into Adventurer-"
              f"{results['student'][0].upper()}, batch {results['batch']}, float32, in turn:", '',
@@ -266,7 +266,7 @@ def teachers(results: dict) -> list[str]:
              '| its weights, MiB |', '| --- | --- | --- | --- | --- |']
     for name, row in results['rows'].items():
         ms = row['ms']['median']
-        lines.append(f'| {name} | {seconds(ms)} | {ms / alone:.2f}× | {row["peak_mib"]:,.0f} | '
+        lines.append(f'| {name} | {seconds(ms)} | {ms / base:.2f}× | {row["peak_mib"]:,.0f} | '
                      f"{'' if name == 'student alone' else format(row['teacher_mib'], ',.0f')} |")
     kept = results['kib_an_image']
     return [*lines, '', f"An image's features take {kept['cache'] / 1024:.1f} MiB on disk, "
