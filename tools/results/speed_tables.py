@@ -107,8 +107,8 @@ def parameters(rows: dict[tuple[str, str, str], dict]) -> str:
     """Sizes of the networks: an Adventurer is larger than the ViT of its name, but for base."""
     words, kinds = [], {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
     for width in ('tiny', 'small', 'base', 'large'):
-        sizes = {kind: next((r['parameters'] for (n, _, _), r in rows.items() if n == prefix + width),
-                            None) for prefix, kind in kinds.items()}
+        sizes = {kind: next((r['parameters'] for (n, _, _), r in rows.items()
+                             if n == prefix + width), None) for prefix, kind in kinds.items()}
         if any(sizes.values()):
             words.append(f'{width}: ' + ', '.join(f'{kind} {count / 1e6:.0f}'
                                                   for kind, count in sizes.items() if count))
