@@ -21,7 +21,7 @@ LONGEST = ('integration/test_own_project', 'integration/test_command_lines',
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that one worker does not end with one of them alone."""
+    """The longest files first, so that one worker is not left with one of them at the end."""
     names = [f'tests/{name}.py' for name in LONGEST]
     order = {name: n for n, name in enumerate(names)}
     items.sort(key=lambda item: order.get(item.nodeid.split('::')[0], len(order)))

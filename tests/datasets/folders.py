@@ -34,7 +34,7 @@ def seg_config(root, classes, splits=('train', ), reader=None, steps=None, **set
 
 
 def survey_of(cfg):
-    """All samples of a config looked at."""
+    """Reads all samples of a config."""
     survey = Survey(open_splits(cfg))
     for sample in check(survey.parts, workers=1):
         survey.add(sample)

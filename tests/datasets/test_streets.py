@@ -131,7 +131,7 @@ def test_thin_things_suffer_from_low_resolution():
 
 
 def test_colour_does_not_tell_the_class():
-    """A nearest-mean-colour classifier, fitted to these very pixels, is a poor one."""
+    """A nearest-mean-colour classifier, fitted to the same pixels, is a poor one."""
     scenes = [render_scene((2, i), 64, 128) for i in range(16)]
     pixels = np.concatenate([s.image.reshape(-1, 3) for s in scenes]).astype(float)
     labels = np.concatenate([s.labels.ravel() for s in scenes])

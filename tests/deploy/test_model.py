@@ -189,7 +189,7 @@ def test_in_an_environment_without_torch(exported, tmp_path):
     installed = subprocess.run([python, '-m', 'pip', 'install', '-q', 'numpy', 'pillow',
                                 'onnxruntime'], capture_output=True, text=True)
     if installed.returncode:
-        pytest.skip('packages cannot be had here: ' + installed.stderr[-200:])
+        pytest.skip('packages cannot be installed: ' + installed.stderr[-200:])
     Image.fromarray(picture(70, 100)).save(tmp_path / 'a.png')
     done = deploy(exported['any'], tmp_path / 'a.png', '--out-dir', tmp_path / 'out',
                   python=python, code='from mmvitlin.deploy.__main__ import main; main()')

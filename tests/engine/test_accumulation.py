@@ -1,4 +1,4 @@
-"""A run cut in the middle of a gradient accumulation ends with the very weights of a whole one."""
+"""A run cut in the middle of a gradient accumulation ends with the same weights as an uncut one."""
 from types import SimpleNamespace
 
 import pytest

@@ -1,4 +1,4 @@
-"""A shipped config means the same under MMEngine's Runner and mmseg's script as under ours."""
+"""A shipped config means the same under MMEngine's Runner, mmseg's script and this package."""
 import json
 import os
 import subprocess

@@ -83,7 +83,7 @@ def test_switches_are_merged_over_a_config(tmp_path):
     assert load_config(str(tmp_path / 'child.py')).model.backbone.drop_path_rate == 0.3
     with pytest.raises(ConfigError, match="'fsdp' and 'deepspeed' both give a strategy"):
         load_config(path, {'switches': ['fsdp', 'deepspeed']})
-    with pytest.raises(ConfigError, match='a list of names is wanted, got 3'):
+    with pytest.raises(ConfigError, match='must be a list of names, got 3'):
         load_config(path, {'switches': 3})
     with pytest.raises(ConfigError, match=r"no 'emma'; take one of \['cascade', 'clip_large'"):
         load_config(path, {'switches': ['emma']})

@@ -1,4 +1,4 @@
-"""A run that is cut and resumed ends with the very weights of one that was not."""
+"""A run that is cut and resumed ends with the same weights as one that was not."""
 import copy
 import os
 import signal

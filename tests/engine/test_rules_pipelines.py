@@ -149,7 +149,7 @@ IMAGENET = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 @pytest.mark.parametrize(('mean', 'std', 'words'), [
     ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 'from 0 to 1.*times 255'),
     ([0.5] * 3, [0.5] * 3, 'from 0 to 1.*times 255'),
-    (*IMAGENET[::-1], 'have changed places'),
+    (*IMAGENET[::-1], 'are exchanged'),
     (IMAGENET[0], [58.395, 0, 57.375], 'holds 0'),
 ])
 def test_mean_and_deviation_that_are_not_of_the_images(mean, std, words):

@@ -176,7 +176,7 @@ def test_scores_of_sizes_that_do_not_occur_are_reported(metric, monkeypatch):
     values = see(metric(metric='bbox'), {0: [([10, 10, 20, 20], 0, 0.9)], 1: []})
     assert values['coco/bbox_mAP_l'] == -1
     assert messages == ['no score (-1 or NaN) for bbox_mAP_l, bbox_mAP_m: the annotations have '
-                        'objects of other sizes or categories alone']
+                        'only objects of other sizes or categories']
 
 
 def test_no_image_at_all(metric, monkeypatch):

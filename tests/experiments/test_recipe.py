@@ -198,7 +198,7 @@ def test_a_failed_stage_is_named_and_taken_up_again(jobs, stages, ran, tmp_path)
     run.failing['b'] = 3
     chain = [*stages[:2], recipe.Stage('d', 'd.py', inputs={'k': 'b'}),
              recipe.Stage('e', 'e.py', inputs={'k': 'd'}), stages[2]]
-    with pytest.raises(ConfigError, match="stage 'b' ended with status 3.*disk is full.*goes on"):
+    with pytest.raises(ConfigError, match="stage 'b' ended with status 3.*disk is full.*continues"):
         running.run_recipe(chain, tmp_path, jobs=jobs)
     assert list(running.finished(chain, tmp_path, (0, ))[0]) == ['a', 'c']
     run.failing.clear()

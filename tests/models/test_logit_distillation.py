@@ -91,7 +91,7 @@ def test_refusals(tmp_path):
             MODELS.build({**cfg, **change})
     other = copy.deepcopy(cfg)
     other.teacher.model.decode_head.num_classes = 5
-    with pytest.raises(ValueError, match='tells 5 classes apart, the student 11'):
+    with pytest.raises(ValueError, match='has 5 classes, the student 11'):
         MODELS.build(other)
     other = copy.deepcopy(cfg)
     other.data_preprocessor.mean = [1., 2., 3.]
