@@ -33,8 +33,8 @@ def crowded_corner() -> tuple[torch.Tensor, torch.Tensor]:
 @needs_mmdet
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_keeps_the_boxes_of_the_last_class(dtype):
-    """NMS moves class 79 by 79 images, where bfloat16 has one number for 512 pixels; a coder of
-    ours gives it boxes in float32, and the scores stay as they are."""
+    """NMS moves class 79 by 79 images, where bfloat16 has one number for 512 pixels; the
+    package's coder gives it boxes in float32, and the scores keep their type."""
     from mmdet.models.layers.bbox_nms import batched_nms
     from mmengine.registry import TASK_UTILS
     coder = TASK_UTILS.build(dict(type='mmvitlin.DeltaXYWHBBoxCoder', target_stds=[1.] * 4))

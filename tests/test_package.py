@@ -134,8 +134,8 @@ def test_the_sdist_carries_what_its_tests_need(tmp_path):
     archive, = tmp_path.glob('mmvitlin-*.tar.gz')
     with tarfile.open(archive) as tar:
         names = {name.partition('/')[2] for name in tar.getnames()}
-    kinds = ('.py', '.sh', '.yml', '.md', '.json', '.txt')
-    for folder in ('mmvitlin', 'configs', 'tools', 'tests', 'docs', 'requirements'):
+    kinds = ('.py', '.sh', '.yml', '.md', '.json', '.txt', '.ipynb')
+    for folder in ('mmvitlin', 'configs', 'tools', 'tests', 'docs', 'examples', 'requirements'):
         needed = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob('*')
                   if path.is_file() and path.suffix in kinds and '_build' not in path.parts}
         assert needed - names == set()

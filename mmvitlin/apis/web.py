@@ -165,7 +165,7 @@ def build_page(pair: SideBySide, widths: tuple[int, int] = (256, 2048), start: i
                 right = gr.Dropdown(names, value=names[-1], label='right')
                 width = gr.Slider(*widths, value=start, step=32, label='width in pixels')
                 button = gr.Button('Segment', variant='primary', elem_id='segment')
-                message = gr.Markdown(elem_id='told')
+                message = gr.Markdown(elem_id='message')
         with gr.Row():
             pictures = [gr.Image(label=side, interactive=False, elem_id=f'{side}-classes')
                         for side in ('left', 'right')]

@@ -1,18 +1,14 @@
 """Checkpoints that are written atomically, and the newest one that can be read."""
 from __future__ import annotations
 
-import hashlib
-import io
 import re
 from pathlib import Path
 
-import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
 
 from mmvitlin.utils.errors import CheckpointError, ConfigError
 from mmvitlin.utils.files import safe_torch_load, write_whole
-from mmvitlin.utils.paths import locate
 
 
 class AtomicLocalBackend(LocalBackend):
@@ -88,34 +84,3 @@ def newest_readable(work_dir: str | Path, since: Path | None = None) -> Path | N
         return path
     raise CheckpointError(f'no checkpoint in {work_dir} can be read: ' + '; '.join(problems) +
                           '. Restore one, or start again in another --work-dir.')
-
-
-def publish(checkpoint: str | Path, target: str | Path) -> Path:
-    """Write only a checkpoint's weights, ``<target>-<first eight digits of its SHA-256>.pth``.
-
-    Where an ``EMAHook`` ran these are the averaged weights. Of the rest, the names of the classes,
-    what the backbone is, how images were normalised and the number of iterations stay; the config,
-    which may name a machine's folders, goes.
-
-    Args:
-        checkpoint: What training wrote.
-        target: Name to write.
-
-    Raises:
-        CheckpointError: not a checkpoint.
-    """
-    content = safe_torch_load(locate(checkpoint))
-    state = content.get('state_dict') if isinstance(content, dict) else None
-    if state is None:
-        raise CheckpointError(f'{checkpoint} holds no state_dict; it is no checkpoint of a run')
-    meta = {k: v for k, v in (content.get('meta') or {}).items()
-            if k in ('mmvitlin_version', 'backbone', 'normalisation', 'finished', 'dataset_meta',
-                     'iter', 'epoch')}
-    buffer = io.BytesIO()
-    torch.save(dict(meta=meta, state_dict=state), buffer)
-    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:8]
-    target = Path(target)
-    path = target.with_name(f"{target.name.removesuffix('.pth')}-{digest}.pth")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(buffer.getvalue(), path)
-    return path

@@ -39,6 +39,13 @@ def renamed(path: str | Path) -> str | None:
     return f'{line[1]}, with --cfg-options {line[2]}' if line[2] else line[1]
 
 
+def is_place(text: str) -> bool:
+    """Whether a text is a path with a folder in it, or an address. Names of shipped configs and
+    weights (``mmvitlin::…``) and of models on Hugging Face's hub are not."""
+    return not text.startswith(('mmvitlin::', 'hf-hub:', 'hf_hub:')) and any(
+        mark in text for mark in '/\\~')
+
+
 def cache() -> Path:
     """Where files are kept between runs: $MMVITLIN_CACHE, or ~/.cache/mmvitlin."""
     return Path(os.environ.get('MMVITLIN_CACHE') or Path.home() / '.cache' / 'mmvitlin')

@@ -74,16 +74,16 @@ def test_bytes_of_results(segmentor, expected, each):
      'total_inactive_file')])
 def test_the_limit_of_a_control_group(tmp_path, line, names, cached):
     from mmvitlin.apis.memory import _left_to_control_group
-    (tmp_path / 'told').write_text(f'9:name=systemd:/\n{line}\n')
+    (tmp_path / 'cgroup').write_text(f'9:name=systemd:/\n{line}\n')
     root = tmp_path / 'root'
     job = root / ('memory/job' if 'cpu' in line else 'job')
     (job / 'step').mkdir(parents=True)
-    assert _left_to_control_group(tmp_path / 'told', root) == float('inf')
+    assert _left_to_control_group(tmp_path / 'cgroup', root) == float('inf')
     for group, limit, used in ((job, 900, 500), (job / 'step', 'max', 400)):
         (group / names[0]).write_text(f'{limit}\n')
         (group / names[1]).write_text(f'{used}\n')
         (group / 'memory.stat').write_text(f'anon 1\n{cached} 70\n')
-    left = _left_to_control_group(tmp_path / 'told', root)
+    left = _left_to_control_group(tmp_path / 'cgroup', root)
     assert left == 900 - 500 + 70  # of the group above
 
 

@@ -131,15 +131,15 @@ def test_time_limits(tmp_path):
 def test_a_row_of_something_else_is_measured_again(tmp_path):
     out = tmp_path / 'r.json'
 
-    def told(**kwargs):
+    def messages(**kwargs):
         words = []
         grid = Grid([Subject('toy', **kwargs)], [(64, 64)], rounds=3, seconds=0.1, memory=False)
         measure(grid, out, words.append)
         return words
 
-    assert told(source='python', what='tests.benchmark.toys:linear')
-    assert not told(source='python', what='tests.benchmark.toys:linear')
-    assert told(source='python', what='tests.benchmark.toys:quadratic')
+    assert messages(source='python', what='tests.benchmark.toys:linear')
+    assert not messages(source='python', what='tests.benchmark.toys:linear')
+    assert messages(source='python', what='tests.benchmark.toys:quadratic')
     results = json.loads(out.read_text())
     assert [r['call'] for r in results['rows'].values()] == [1]
     assert len(results['calls']) == 2

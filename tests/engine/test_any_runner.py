@@ -60,18 +60,18 @@ for name, options in json.load(open('options.json')).items():
     options = {k: eval(v) for k, v in options.items()}
     if name.startswith('seg/'):
         import mmseg
-        sys.argv = ['train.py', 'seg.py', '--work-dir', 'theirs/' + name]
+        sys.argv = ['train.py', 'seg.py', '--work-dir', 'library/' + name]
         runpy.run_path(os.path.dirname(mmseg.__file__) + '/.mim/tools/train.py',
                        run_name='__main__')
     else:
         cfg = Config.fromfile(f'%s/configs/{name}.py')
         cfg.merge_from_dict(options)
-        cfg.work_dir = 'theirs/' + name
+        cfg.work_dir = 'library/' + name
         Runner.from_cfg(cfg).train()
 json.dump([[[type(h).__name__ for h in run.hooks],
             [float(x) for x in run.message_hub.get_scalar('train/loss').data[0]],
             sorted(os.path.basename(p) for p in replaced if p.startswith(run.work_dir))]
-           for run in runs], open('theirs.json', 'w'))
+           for run in runs], open('library.json', 'w'))
 '''
 
 
@@ -103,7 +103,7 @@ def test_a_shipped_config_is_the_same_under_every_runner(streets, thumbnails, tm
             options['val_evaluator.ann_file'] = str(
                 streets / 'annotations/instancesonly_filtered_gtFine_val.json')
         given[name] = {k: repr(v) for k, v in options.items()}
-        cfg = load_config(str(ROOT / f'configs/{name}.py'), options, str(tmp_path / 'ours' / name))
+        cfg = load_config(str(ROOT / f'configs/{name}.py'), options, str(tmp_path / 'own' / name))
         if name.startswith('seg/'):
             cfg.dump(tmp_path / 'seg.py')
         run = train(cfg)
@@ -114,7 +114,7 @@ def test_a_shipped_config_is_the_same_under_every_runner(streets, thumbnails, tm
         [sys.executable, '-W', 'ignore', '-c', FOREIGN_RUNNER % ROOT], cwd=tmp_path, text=True,
         capture_output=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
     assert done.returncode == 0, done.stderr[-3000:]
-    mmsegs = json.loads((tmp_path / 'theirs.json').read_text())
+    mmsegs = json.loads((tmp_path / 'library.json').read_text())
     assert len(mmsegs) == len(own) == len(given)
     for name, (hooks, losses), (their_hooks, their_losses, replaced) in zip(
             given, own, mmsegs, strict=True):
@@ -124,4 +124,4 @@ def test_a_shipped_config_is_the_same_under_every_runner(streets, thumbnails, tm
         assert f'iter_{STEPS}.pth' in replaced, name
         assert 'result.json' in replaced, name
         assert ('student.pth' in replaced) == name.startswith('distill/')
-        assert (Path(tmp_path) / 'theirs' / name / f'iter_{STEPS}.pth').is_file()
+        assert (Path(tmp_path) / 'library' / name / f'iter_{STEPS}.pth').is_file()

@@ -99,6 +99,9 @@ def test_iterations_are_one_option():
     assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 19), (19, 1000)]
     assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (50, 100)
     assert 'iterations' not in cfg
+    for few, parts in ((4, [(0, 1), (1, 4)]), (1, [(0, 1), (1, 2)])):  # none is empty
+        cfg = load_config('configs/seg/fcn_vit-nano_camvid.py', {'iterations': few})
+        assert [(s.begin, s.end) for s in cfg.param_scheduler] == parts
     for wrong in (0, 1.5, 'many', True):
         with pytest.raises(ConfigError, match='iterations=.*: a whole number from 1 on'):
             load_config(CITYSCAPES, {'iterations': wrong})

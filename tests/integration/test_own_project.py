@@ -46,7 +46,8 @@ def test_the_page_from_top_to_bottom(tmp_path):
         assert (tmp_path / name).is_file(), name
     assert len(list((tmp_path / 'out' / 'labels').rglob('*.png'))) == 6
     assert len(list((tmp_path / 'work_dirs' / 'browse').glob('*.png'))) == 4
-    assert list(tmp_path.glob('my-student-*.pth'))
+    for suffix in ('pth', 'md'):
+        assert len(list(tmp_path.glob(f'my-student-*.{suffix}'))) == 1
 
 
 def test_a_published_vit_teaches_with_its_own_normalisation(tmp_path, monkeypatch):

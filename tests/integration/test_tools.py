@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmvitlin.engine.checkpoints import publish
+from mmvitlin.engine.publishing import publish
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.config_source import chain
 from mmvitlin.engine.strategies import distributed

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from mmvitlin.engine.checkpoints import publish
+from mmvitlin.engine.publishing import publish
 from mmvitlin.engine.rules import check
 from mmvitlin.models import Adventurer
 from mmvitlin.models.layers import resize_positions

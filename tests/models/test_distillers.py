@@ -108,9 +108,9 @@ def test_whose_normalisation(tmp_path):
     state = MODELS.build(clip).vit.state_dict()
     torch.save(state, tmp_path / 'makers.pth')
     torch.save({'state_dict': {f'backbone.vit.{k}': v for k, v in state.items()}},
-               tmp_path / 'ours.pth')
+               tmp_path / 'whole.pth')
     assert FrozenTeacher(clip).normalisation is None
-    assert FrozenTeacher(clip, checkpoint=str(tmp_path / 'ours.pth')).normalisation is None
+    assert FrozenTeacher(clip, checkpoint=str(tmp_path / 'whole.pth')).normalisation is None
     for cfg, more in ((clip, dict(checkpoint=str(tmp_path / 'makers.pth'))),
                       (dict(clip, checkpoint=str(tmp_path / 'makers.pth')), {})):
         normalisation = FrozenTeacher(cfg, **more).normalisation

@@ -92,9 +92,9 @@ def test_files_of_timm_and_of_this_toolkit_load(tmp_path):
     torch.testing.assert_close(net.forward_tokens(images)[0].cls,
                                timm_net.forward_features(images)[:, 0], atol=1e-5, rtol=1e-5)
     torch.save({'state_dict': {f'backbone.{k}': v for k, v in net.state_dict().items()} |
-                {'decode_head.x': torch.ones(1)}}, tmp_path / 'ours.pth')
+                {'decode_head.x': torch.ones(1)}}, tmp_path / 'whole.pth')
     again = TimmViT('vit_tiny_patch16_224', img_size=64, model_kwargs=SMALL,
-                    checkpoint=str(tmp_path / 'ours.pth')).eval()
+                    checkpoint=str(tmp_path / 'whole.pth')).eval()
     torch.testing.assert_close(again(images)[0], net(images)[0])
 
 

@@ -105,11 +105,11 @@ def mixers() -> dict:
     calls = {b: no_grad(partial(Mamba2(768, backend=b).cuda().bfloat16().eval(), u))
              for b in available_backends(u[..., None]) if b != 'reference'}
 
-    def theirs():
-        from mamba_ssm.modules.mamba2 import Mamba2 as Theirs
-        return Theirs(768, d_state=64, headdim=64, expand=2).cuda().bfloat16().eval()
+    def mamba_ssm():
+        from mamba_ssm.modules.mamba2 import Mamba2 as Library
+        return Library(768, d_state=64, headdim=64, expand=2).cuda().bfloat16().eval()
 
-    module = tried(theirs)
+    module = tried(mamba_ssm)
     calls['mamba_ssm.Mamba2'] = no_grad(partial(module, u)) if callable(module) else \
         partial(_fail, module)
     return side_by_side(calls)

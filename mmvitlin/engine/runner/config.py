@@ -280,6 +280,9 @@ def schedule_of(cfg: Config, iterations: int) -> dict[str, int]:
                'train_cfg.val_interval': max(round(interval * iterations / before), 1),
                'default_hooks.checkpoint.interval': max(round(kept * iterations / before), 1)}
     for n, part in enumerate(cfg.get('param_scheduler') or []):
-        options.update({f'param_scheduler.{n}.{end}': round(part[end] * iterations / before)
-                        for end in ('begin', 'end') if end in part})
+        ends = {end: max(round(part[end] * iterations / before), min(part[end], 1))
+                for end in ('begin', 'end') if end in part}  # what is not empty stays so
+        if len(ends) == 2:
+            ends['end'] = max(ends['end'], ends['begin'] + 1)
+        options.update({f'param_scheduler.{n}.{end}': at for end, at in ends.items()})
     return options
