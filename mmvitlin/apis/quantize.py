@@ -203,7 +203,7 @@ def _weighted(model) -> set[str]:
 
 def _to_fp16(source: Path, target: Path) -> None:
     """Products with a weight between two casts; onnxruntime's own converter writes names twice
-    where the graph's input is wanted in both types."""
+    where the graph's input is needed in both types."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
     model = onnx.load(source)

@@ -88,10 +88,10 @@ def test_a_value_as_it_is_meant(config, pair, value):
 
 
 @pytest.mark.parametrize(('pair', 'message'), [
-    ('lr=1/3000', "lr wants a number, got '1/3000'"), ('count=8x', "wants a number, got '8x'"),
-    ('lr=1,000', "lr wants a number, got '1,000'"), ('count=50%', 'count wants a number'),
-    ('flag=yes', "flag wants True or False, got 'yes'"), ('flag=Flase', 'wants True or False'),
-    ('init_cfg=b.pth', r"init_cfg wants a dict\(type=…\), got 'b.pth'; set a key of it"),
+    ('lr=1/3000', "lr must be a number, got '1/3000'"), ('count=8x', "must be a number, got '8x'"),
+    ('lr=1,000', "lr must be a number, got '1,000'"), ('count=50%', 'count must be a number'),
+    ('flag=yes', "flag must be True or False, got 'yes'"), ('flag=Flase', 'must be True or False'),
+    ('init_cfg=b.pth', r"init_cfg must be a dict\(type=…\), got 'b.pth'; set a key of it"),
 ])
 def test_a_value_that_cannot_be_meant(config, pair, message):
     with pytest.raises(ConfigError, match=message):
@@ -101,7 +101,7 @@ def test_a_value_that_cannot_be_meant(config, pair, message):
 def test_a_number_inside_a_dict_is_checked_too(tmp_path):
     path = tmp_path / 'c.py'
     path.write_text('optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-3))')
-    with pytest.raises(ConfigError, match="optim_wrapper.optimizer.lr wants a number, got '1/2'"):
+    with pytest.raises(ConfigError, match="optim_wrapper.optimizer.lr must be a number, got '1/2'"):
         load_config(str(path), parse('optim_wrapper=dict(optimizer=dict(lr=1/2))'))
 
 

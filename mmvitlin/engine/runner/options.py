@@ -49,11 +49,11 @@ def parse_option(key: str, text: str) -> object:
 
 
 def fit(key: str, value: object, before: object) -> object:
-    """A value as the config wants it, checked against the kind of what it replaces.
+    """A value as the config needs it, checked against the kind of what it replaces.
 
     ``a,b`` is a list or tuple where the config has one, a tuple where all parts are literals, and
     the string otherwise; ``[a,b]`` with bare words is a string where the config has one. A dict in
-    the place of what is none is marked as ``_delete_``, as mmengine's merging wants it.
+    the place of what is none is marked as ``_delete_``, as mmengine's merging needs it.
 
     Args:
         key: Of the config, with dots.
@@ -93,16 +93,16 @@ def _checked(key: str, value: object, before: object) -> object:
     if not isinstance(value, str):
         return value
     if isinstance(before, dict) and 'type' in before:
-        raise ConfigError(f"{key} wants a dict(type=…), got '{value}'; set a key of it, such as "
+        raise ConfigError(f"{key} must be a dict(type=…), got '{value}'; set a key of it, such as "
                           f'{key}.type')
     if isinstance(before, bool):
         if value.lower() in _YES_OR_NO or _nearly_a_boolean(value):
-            raise ConfigError(f"{key} wants True or False, got '{value}'")
+            raise ConfigError(f"{key} must be True or False, got '{value}'")
     elif isinstance(before, (int, float)):
         with suppress(ValueError):
             return float(value)  # inf, 007
         if not re.fullmatch(r'[a-zA-Z_]+', value):  # a word, such as auto, is allowed
-            raise ConfigError(f"{key} wants a number, got '{value}'")
+            raise ConfigError(f"{key} must be a number, got '{value}'")
     return value
 
 
