@@ -53,7 +53,7 @@ def test_a_learning_rate_of_0_is_reported(monkeypatch):
 
 
 @pytest.mark.parametrize(('dataset', 'words'), [
-    (dict(ann_file='splits'), "dataset.ann_file: '.*splits' is a folder, where a file that lists"),
+    (dict(ann_file='splits'), "dataset.ann_file: '.*splits' is a folder; give a file that lists"),
     (dict(img_suffix=('.png', '.jpg')), r"dataset.img_suffix is \('.png', '.jpg'\), and a data"),
 ])
 def test_a_folder_for_a_list_and_several_suffixes(tmp_path, dataset, words):
