@@ -67,8 +67,8 @@ def data_folders(context: Context) -> None:
             raise ConfigError(f"{key}.ann_file: '{root}' has no file '{listed}'")
         if isinstance(listed, str) and listed and (root / listed).is_dir() and _loads(dataset) in (
                 'BaseSegDataset', 'CustomDataset'):  # mmseg would read every image
-            raise ConfigError(f"{key}.ann_file: '{root / listed}' is a folder; give a file that lists "
-                              "names, or '' for every image")
+            raise ConfigError(f"{key}.ann_file: '{root / listed}' is a folder; give a file that "
+                              "lists names, or '' for every image")
 
 
 def _loads(dataset: dict) -> str:
