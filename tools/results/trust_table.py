@@ -12,10 +12,10 @@ def survived(results: dict) -> list[str]:
     """The list of :func:`trust`."""
     rows, lines = results['rows'], []
     if killed := rows.get('killed at random'):
-        equal = 'the same weights' if killed['bit_equal'] else 'NOT the weights'
+        equal = 'the same' if killed['bit_equal'] else 'OTHER'
         lines.append(f"- A distillation of {killed['iterations']} steps with averaged weights, "
                      f"killed by SIGKILL at {killed['kills']} random moments, ended with {equal} "
-                     'of an undisturbed run.')
+                     'weights as an undisturbed run.')
     for name, title in (('layouts, distillation', 'One global batch of distillation'),
                         ('layouts, segmentation', 'One global batch of segmentation'),
                         ('sharded distillation', 'Distillation with sharded weights')):
