@@ -157,8 +157,7 @@ def softmax_baselines(subject: Subject) -> list[Subject]:
                         model_kwargs=cfg.get('model_kwargs') or {})
         depth = len(MODELS.build(baseline).blocks())
     else:
-        raise ConfigError(f'{subject.name} is no Adventurer and no TimmViT; it has no '
-                          'softmax baseline')
+        raise ConfigError(f'no softmax baseline of {subject.name}: no Adventurer and no TimmViT')
     last_of_quarters = {max(round(depth * n / 4), 1) - 1 for n in (1, 2, 3, 4)}
     windows = dict(baseline, attention='window', attend_padding=True,
                    softmax_layers=sorted(last_of_quarters))

@@ -103,7 +103,7 @@ def test_iterations_are_one_option():
         cfg = load_config('configs/seg/fcn_vit-nano_camvid.py', {'iterations': few})
         assert [(s.begin, s.end) for s in cfg.param_scheduler] == parts
     for wrong in (0, 1.5, 'many', True):
-        with pytest.raises(ConfigError, match='iterations=.*: a whole number from 1 on'):
+        with pytest.raises(ConfigError, match='iterations=.*: must be a whole number, 1 or more'):
             load_config(CITYSCAPES, {'iterations': wrong})
     with pytest.raises(ConfigError, match='counts epochs'):
         load_config('configs/cls/adventurer-base_in1k-224.py', {'iterations': 100})

@@ -108,7 +108,8 @@ def test_images_of_only_one_class_are_reported(monkeypatch):
             hook.before_train_iter(None, 0, dict(data_samples=[sample]))
         hook.after_train(None)
     assert len(messages) == 1
-    assert messages[0].startswith('the labels of the first 2 batches, such as i.png, show class 3 ')
+    assert messages[0].startswith(
+        'the labels of the first 2 batches, such as i.png, show only class 3 of')
 
 
 @pytest.mark.slow
