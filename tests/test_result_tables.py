@@ -14,11 +14,9 @@ def tables(monkeypatch):
     import accuracy_tables
     import evidence_tables
     import scores
-    import summary
-    yield SimpleNamespace(accuracy=accuracy_tables, evidence=evidence_tables, scores=scores,
-                          summary=summary)
-    for name in ('accuracy_tables', 'advice', 'evidence_tables', 'speed_tables', 'trust_table',
-                 'commands', 'large_images', 'scores', 'summary'):
+    yield SimpleNamespace(accuracy=accuracy_tables, evidence=evidence_tables, scores=scores)
+    for name in ('accuracy_tables', 'evidence_tables', 'speed_tables', 'trust_table', 'commands',
+                 'scores'):
         sys.modules.pop(name, None)
 
 
@@ -81,81 +79,6 @@ def test_points_under_shifts_are_compared_within_seeds(tables):
     assert ('“distilled” less “scratch”: +10.0 [+10.0, +10.0] as it is, +5.0 [+5.0, +5.0] under '
             'corruptions') in text
     assert tables.evidence.in_points({'vit': summary['scratch/0']}, ['corruption']) == []
-
-
-def ablation_of(recipe: str, metric: str, **rows: float) -> dict:
-    """An ablation whose rows scatter alike over three seeds, by their means."""
-    names = ['distilled-both', 'distilled-activation_only', 'distilled-activation_unmasked',
-             'distilled-mask_only', 'distilled-plain_l2', 'distilled-stages_1', 'logits_head',
-             'supervised', 'supervised_long']
-    stages = {name: dict(row(*(rows.get(name.replace('-', '_'), 30.) + d for d in (-1, 0, 1))),
-                         std=1., iterations=150) for name in names}
-    for n, stage in enumerate(stages.values()):  # what is left beyond row and seed
-        stage['values'][n % 3] += 0.01
-    return dict(recipe=f'configs/recipes/{recipe}.py', metric=metric, seeds=[0, 1, 2],
-                command='python …', stages=dict(stages, **{'distill-both': dict(iterations=300)}))
-
-
-def test_the_readme_says_what_was_above_the_method_on_every_data_set(tables):
-    files = {
-        'CamVid': ablation_of('camvid_ablation', 'mIoU', distilled_plain_l2=33.,
-                              logits_head=34., supervised=25.),
-        'CIFAR-10': ablation_of('cifar10_ablation', 'accuracy/top1', distilled_plain_l2=33.,
-                                logits_head=20., supervised=25.)}
-    told, = tables.summary.advice.which_objective(files)
-    assert 'Better than it: plain L2 on final features (CamVid +3.0 [' in told
-    assert ', CIFAR-10 +3.0 [' in told
-    assert 'Worse: 150 iterations with labels, without distillation. ' in told
-    assert "Better on CamVid only: the teacher's class probabilities" in told
-    assert 'Better on CIFAR-10 only' not in told
-    assert 'gives an Adventurer mIoU 30.0 ± 1.0 on CamVid and top-1 accuracy 30.0 ± 1.0' in told
-    assert 'By its mask ratio: CamVid 30.0 at 0.75; CIFAR-10 30.0 at 0.75. ' in told
-    told, = tables.summary.advice.which_objective({'CIFAR-10': files['CIFAR-10']})
-    assert 'only' not in told
-
-    lines = tables.summary.ablations(files)
-    plain = next(line for line in lines if line.startswith('| plain L2'))
-    assert plain.count('**+3.0 [') == 2
-    one = next(line for line in lines if line.startswith('| K = 1'))
-    assert '+0.0 [' in one
-    assert '**' not in one
-    two = next(line for line in lines if line.startswith('| K = 2'))  # not measured
-    assert two.endswith('| – |  | – |  |')
-
-
-def test_which_teacher_is_advised_by_what_their_students_gain(tables):
-    def taught(teacher, student, gain):
-        return dict(stages={teacher: row(50.), student: row(*(20 + gain + d for d in (0, 1, 2))),
-                            'supervised': row(20., 21., 22.1)})
-
-    by_patches, cls = taught('teacher', 'distilled-both', 5.), ('teacher_cls', 'distilled-visible')
-    told, = tables.summary.advice.which_teacher(by_patches, taught(*cls, 0.))
-    assert 'Try one that classifies by the mean of its patches' in told
-    assert '(50.0 itself) gives a student +5.0 [' in told
-    told, = tables.summary.advice.which_teacher(by_patches, taught(*cls, 6.))
-    assert '*Which teacher*? Of two that are alike' in told
-
-
-def test_what_labels_do_instead_and_what_more_time_does(tables):
-    results = ablation_of('camvid_ablation', 'mIoU', supervised_long=32., distilled_plain_l2=33.)
-    adventurers = dict(stages={'scratch_long': row(36., 37., 38.), 'distilled': row(33., 34., 35.)})
-    vits = dict(stages={'no_alignment_long': row(34., 35., 36.1), 'both_stages': row(34., 35., 36)})
-    told, = tables.summary.advice.labels_instead(adventurers, vits, {'CamVid': results})
-    assert 'an Adventurer is better than the distilled one (+3.0 [' in told
-    assert 'a linear ViT level with the aligned one (+0.0 [' in told
-    assert 'on CamVid, beside labels for all 150 iterations: ViT-Linearizer -2.0 [' in told
-    assert 'plain L2 on final features +1.0 [' in told
-    longer = dict(stages={
-        'distill_long-both': dict(iterations=1000),
-        'distilled_long-both': dict(row(40., 41., 42.), std=1.),
-        'distilled_long-plain_l2': dict(row(43., 44., 45.1), std=1.),
-        'supervised_longest': dict(row(39., 40., 41.1), std=1., iterations=1150)})
-    told, = tables.summary.advice.labels_instead(adventurers, vits, {'CamVid': results}, longer)
-    assert 'on CIFAR-10, beside labels for all 1,150 iterations: ViT-Linearizer +1.0 [' in told
-    assert 'plain L2 on final features +4.0 [' in told
-    told = tables.summary.advice.with_more_time(longer)
-    assert told.startswith('With 1,000 iterations without labels on CIFAR-10: ViT-Linearizer 41.0')
-    assert 'plain L2 44.0 ± 1.0 (+3.0 [' in told
 
 
 def test_students_without_a_control_have_empty_cells(tables):

@@ -1,6 +1,6 @@
 # What a pretrained ViT is worth on CamVid: the ViT-S/14 (saliency) that `python -m mmvitlin
-# fetch_teacher` gets, students that inherit its weights (linear attention, the same with softmax to
-# the patches around, Mamba-2 mixers) and Adventurer-T from random weights. 168×224, batch 8; images
+# fetch_teacher` gets, students that inherit its weights (linear attention, focal attention,
+# Mamba-2 mixers) and Adventurer-T from random weights. 168×224, batch 8; images
 # without labels: CamVid's training frames and 1,000 of ImageNet; labels of all 367 frames, of one
 # in ten (37) and of one in ninety-two (4; each seed has frames of its own).
 #   python tools/run_recipe.py configs/recipes/pretrained_camvid.py --seeds 0 1 2 --amp --jobs 2 \
@@ -18,10 +18,9 @@ count, frames = 367, 'train_dataloader.dataset.indices'
 amounts = {  # prefix of stages → frames with labels, by seed
     '37_': {frames: [list(range(n, count, 10)) for n in range(10)]},
     '4_': {frames: [list(range(n, count, 92)) for n in range(10)]}}
-students = dict(  # prefix of stages → ('' or 'mamba2-' in configs' names, options)
+students = dict(  # prefix of stages → (what configs' names have, options)
     linear=('', {'model.backbone.linear_cfg.feature_map': 'hedgehog'}),
-    local=('', {'model.backbone.linear_cfg.feature_map': 'hedgehog',
-                'model.backbone.linear_cfg.local': 4}),
+    focal=('focal-', {}),
     mamba2=('mamba2-', {'model.backbone.mamba2_cfg.feature_map': 'hedgehog'}),
     elu=('', {}))
 softmax = seg.format('vit-small')
@@ -122,12 +121,10 @@ for length, names in lengths.items():
 report = dict(
     title='A pretrained ViT made linear on CamVid',
     teacher='softmax_tuned',
-    student='local_inherited_tuned',
+    student='linear_both_tuned',
     unlabelled=[],
     rows=dict(
         softmax_tuned='softmax ViT-S, pretrained, fine-tuned on all 367 frames',
-        local_inherited_tuned="linear ViT-S with the ViT's weights and softmax to the patches "
-        'around, the same fine-tuning',
         linear_both_tuned='linear ViT-S, hedgehog feature map, both stages of ViT-AdaLA, then the '
         'same fine-tuning',
         linear_inherited_tuned="linear ViT-S, hedgehog feature map, with the ViT's weights, not "

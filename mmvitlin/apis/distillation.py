@@ -18,7 +18,7 @@ from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.files import write_whole
 
 ARCHS = ('tiny', 'small', 'base', 'large')
-INHERITING = ('linear', 'mamba2')
+INHERITING = ('linear', 'focal', 'mamba2')
 _IMAGENET = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 _ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.tif', '.tiff', '.webp')
 _HEAD = '''# Written by mmvitlin.distill. To go on by hand, to inherit from it or to resume it:
@@ -62,9 +62,9 @@ def distill(student: str | Mapping,
 
     Args:
         student: 'adventurer-tiny', '-small', '-base' or '-large': ViT-Linearizer into an
-            Adventurer from random weights. 'linear' or 'mamba2': ViT-AdaLA, the teacher's own
-            weights with linear attention or Mamba-2 mixers instead of softmax attention. A
-            config of a backbone that gives tokens: ViT-Linearizer into that.
+            Adventurer from random weights. 'linear', 'focal' or 'mamba2': ViT-AdaLA, the
+            teacher's own weights with linear attention, focal attention or Mamba-2 mixers instead
+            of softmax attention. A config of a backbone that gives tokens: ViT-Linearizer into it.
         teacher: A name that timm has published weights for; ``mmvitlin::NAME`` of
             ``mmvitlin fetch_teacher``; or the config of a :class:`mmvitlin.models.FrozenTeacher`
             (``dict(backbone=…, checkpoint=…)``).

@@ -120,7 +120,8 @@ def parse_subject(text: str, options: dict | None = None) -> Subject:
 
 def _own(name: str) -> Subject:
     kind, _, size = name.rpartition('-')
-    attention = {'linear-vit': 'linear', 'mamba2-vit': 'mamba2', 'vit': 'softmax'}
+    attention = {'linear-vit': 'linear', 'focal-vit': 'focal', 'mamba2-vit': 'mamba2',
+                 'vit': 'softmax'}
     if size not in WIDTHS or kind not in ('adventurer', *attention):
         raise ConfigError(f"'mmvitlin:{name}' is not known; take adventurer-, "
                           f'{"-, ".join(attention)}-, with {", ".join(WIDTHS)}')

@@ -6,11 +6,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def blocks_in(grid: tuple[int, int], block: int) -> tuple[int, int]:
+    """(rows, columns) of blocks that the grid is filled up to.
+
+    One more each where sizes are symbols: a single one would be traced as a constant.
+    """
+    return tuple(-(-n // block) + int(isinstance(n, torch.SymInt)) for n in grid)
+
+
 def blocks_of(x: Tensor, grid: tuple[int, int], block: int) -> Tensor:
     """(B, H, h·w, D) to (B, H, rows, columns, s², D), the grid filled up with
     zeros to whole blocks."""
     (h, w), s = grid, block
-    rows, cols = -(-h // s), -(-w // s)
+    rows, cols = blocks_in(grid, s)
     x = F.pad(x.unflatten(2, (h, w)), (0, 0, 0, cols * s - w, 0, rows * s - h))
     x = x.unflatten(3, (cols, s)).unflatten(2, (rows, s))  # B H rows s cols s D
     return x.transpose(3, 4).flatten(4, 5)
@@ -21,15 +29,3 @@ def join_blocks(x: Tensor, grid: tuple[int, int], block: int) -> Tensor:
     (h, w), s = grid, block
     x = x.unflatten(4, (s, s)).transpose(3, 4).flatten(4, 5).flatten(2, 3)
     return x[:, :, :h, :w].flatten(2, 3)
-
-
-def regions_of(x: Tensor, grid: tuple[int, int], block: int) -> Tensor:
-    """(B, H, h·w, D) to (B, H, rows, columns, (2s)², D): each block with s/2 patches around it,
-    zeros where there are none."""
-    (h, w), s = grid, block
-    rows, cols, r = -(-h // s), -(-w // s), block // 2
-    x = F.pad(x.unflatten(2, (h, w)), (0, 0, r, cols * s + s - r - w, r, rows * s + s - r - h))
-    x = x.unflatten(3, (cols + 1, s)).unflatten(2, (rows + 1, s))  # B H rows s cols s D
-    x = torch.cat([x[:, :, :-1], x[:, :, 1:]], dim=3)
-    x = torch.cat([x[:, :, :, :, :-1], x[:, :, :, :, 1:]], dim=5)  # B H rows 2s cols 2s D
-    return x.transpose(3, 4).flatten(4, 5)

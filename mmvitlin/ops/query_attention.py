@@ -36,6 +36,8 @@ def query_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None,
     count = mask.shape[1]
     masked = F.scaled_dot_product_attention(q[:, :, :count], k, v, attn_mask=mask[:, None],
                                             dropout_p=dropout, scale=scale)
+    if count == q.shape[2]:
+        return masked
     others = F.scaled_dot_product_attention(q[:, :, count:], k, v, dropout_p=dropout, scale=scale)
     return torch.cat([masked, others], dim=2)
 

@@ -183,8 +183,10 @@ def test_weights_come_back(student, tmp_path, kind, name):
 
 
 @pytest.mark.parametrize(('written', 'attention', 'mamba2_cfg'), [
-    ('torch', 'softmax', {}), ('torch', 'mamba2', {}), ('torch', 'mamba2', dict(directions='one')),
-    pytest.param('onnx', 'mamba2', {}, marks=LONG)])
+    ('torch', 'softmax', {}), ('torch', 'focal', {}), ('torch', 'mamba2', {}),
+    ('torch', 'mamba2', dict(directions='one')),
+    pytest.param('onnx', 'mamba2', {}, marks=LONG),
+    pytest.param('onnx', 'focal', {}, marks=LONG)])
 def test_a_vit_is_exported_too(written, attention, mamba2_cfg, tmp_path):
     if written == 'onnx':
         pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')

@@ -1,6 +1,4 @@
 """Lower precision: what is written, what it costs, and what is said of it."""
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from mmvitlin.apis.quantize import Reduced, export_reduced, mean_iou
 from mmvitlin.deploy import ExportedModel, open_file
 from mmvitlin.utils.errors import ConfigError
 from tests.apis.pictures import picture
-from tests.conftest import ROOT
+from tests.forked import python
 
 onnx = pytest.importorskip('onnx', reason='needs onnx')
 
@@ -116,11 +114,9 @@ def test_the_command_line(segmentor, streets, tmp_path):
     folder.mkdir()
     for n in range(3):
         Image.fromarray(np.roll(picture(64, 96), 9 * n, 1)).save(folder / f'{n}.png')
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', 'tools/export.py', *segmentor, str(tmp_path / 'a.onnx'),
+    done = python('tools/export.py', *segmentor, str(tmp_path / 'a.onnx'),
          '--size', '64', '96', '--fixed', '--precision', 'int8', '--calibration', str(folder),
-         '--count', '2', '--cfg-options', f'data_root={streets}'],
-        cwd=ROOT, capture_output=True, text=True)
+         '--count', '2', '--cfg-options', f'data_root={streets}')
     assert done.returncode == 0, done.stderr[-2000:]
     assert "of torch's labels on 2 images, mIoU" in done.stdout
     meta = open_file(tmp_path / 'a.onnx').meta

@@ -1,7 +1,5 @@
 """Exported files in the speed benchmark."""
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -11,7 +9,7 @@ from mmvitlin.benchmark.grid import Grid
 from mmvitlin.benchmark.measuring import measure
 from mmvitlin.benchmark.subjects import Built, Subject, parse_subject
 from mmvitlin.utils.errors import ConfigError
-from tests.conftest import ROOT
+from tests.forked import python
 
 NANO = dict(type='mmvitlin.Adventurer', arch=dict(embed_dims=32, num_layers=2))
 
@@ -122,12 +120,11 @@ def test_the_command_line(exported, segmentor, tmp_path):
     pytest.importorskip('openvino', reason='needs openvino: pip install openvino')
     to_openvino(exported['any'], tmp_path / 'a.xml')
     config, checkpoint = segmentor
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', 'tools/benchmark.py', f'torch={config}',
+    done = python('tools/benchmark.py', f'torch={config}',
          f"onnx={exported['any']}", f"vino={tmp_path / 'a.xml'}", '--reference', 'torch',
          '--part', 'labels', '--shapes', '64x128', '--rounds', '3', '--seconds', '0.1',
          '--repeats', '0', '--threads', '1', '--out-dir', str(tmp_path / 'out'), '--cfg-options',
-         f'load_from={checkpoint}'], cwd=ROOT, capture_output=True, text=True)
+         f'load_from={checkpoint}')
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((tmp_path / 'out/results.json').read_text())
     assert [r['status'] for r in results['rows'].values()] == ['ok'] * 3, results['rows']

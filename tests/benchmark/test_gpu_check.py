@@ -1,13 +1,12 @@
 """The script for a GPU, rehearsed on a CPU with tiny sizes."""
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from mmvitlin.benchmark import gpu_check
 from tests.conftest import ROOT
+from tests.forked import python
 
 
 @pytest.fixture(scope='module')
@@ -48,8 +47,8 @@ def test_times_stand_beside_fused_attention(rows):
 
 
 def call(out, *options):
-    return subprocess.run([sys.executable, 'tools/gpu_check.py', '--device', 'cpu', '--tiny',
-                           '--out', str(out), *options], cwd=ROOT, capture_output=True, text=True)
+    return python('tools/gpu_check.py', '--device', 'cpu', '--tiny',
+                           '--out', str(out), *options)
 
 
 @pytest.mark.slow
@@ -62,8 +61,7 @@ def test_parts_are_stopped_and_failures_are_written_down(tmp_path):
     assert parts['operators']['ended'] == 'not started: no time was left'
     assert list(tmp_path.iterdir()) == [out]
     if not torch.cuda.is_available():
-        done = subprocess.run([sys.executable, 'tools/gpu_check.py', '--out', str(out)], cwd=ROOT,
-                              capture_output=True, text=True)
+        done = python('tools/gpu_check.py', '--out', str(out))
         assert 'no CUDA device here; --device cpu --tiny' in done.stderr
 
 

@@ -1,7 +1,5 @@
 """The instrument itself: known times, memory, operations and growth are found."""
 import json
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -21,6 +19,7 @@ from mmvitlin.utils.errors import CheckpointError, ConfigError
 from mmvitlin.utils.machine import peak_memory
 from tests.benchmark.toys import MIB
 from tests.conftest import ROOT
+from tests.forked import python
 
 pytestmark = pytest.mark.slow
 Grid = partial(FullGrid, repeats=0)  # beside other tests, and of networks that sleep
@@ -252,9 +251,8 @@ def test_the_command_line_on_a_config(streets, tmp_path):
               '--out-dir', str(tmp_path)]
     scores = tmp_path / 'result.json'
     scores.write_text(json.dumps(dict(metrics=dict(mIoU=41.5))))
-    done = subprocess.run([sys.executable, '-W', 'ignore', 'tools/benchmark.py', f'net={config}',
-                           '--baselines', '--scores', f'net={scores}', *common], cwd=ROOT,
-                          capture_output=True, text=True)
+    done = python('tools/benchmark.py', f'net={config}', '--baselines', '--scores',
+                  f'net={scores}', *common)
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((tmp_path / 'results.json').read_text())
     assert len(results['rows']) == 8

@@ -1,8 +1,6 @@
 """Every way a data set can be wrong is found, and a sound one passes."""
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,15 +12,15 @@ from mmvitlin.datasets.checks.files import stray_files
 from mmvitlin.datasets.checks.survey import Survey
 from mmvitlin.engine.runner.config import load_config
 from tests.conftest import ROOT
+from tests.forked import python
 
 CONFIG = 'configs/seg/fcn_adventurer-nano_streets.py'
 DETECTOR = 'configs/det/mask-rcnn_adventurer-nano_streets-512.py'
 
 
 def call(root, *more, config=CONFIG):
-    return subprocess.run([sys.executable, '-W', 'ignore', 'tools/check_data.py', config, *more,
-                           '--cfg-options', f'data_root={root}'], cwd=ROOT, capture_output=True,
-                          text=True)
+    return python('tools/check_data.py', config, *more,
+                           '--cfg-options', f'data_root={root}')
 
 
 def survey_of(cfg):

@@ -2,8 +2,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -27,6 +25,7 @@ from mmvitlin.evaluation.robustness import (
 from mmvitlin.evaluation.robustness_summary import over_seeds, robustness_figure, summarise
 from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
+from tests.forked import python
 
 
 def test_pipelines_under_a_shift():
@@ -206,11 +205,10 @@ def test_the_command_line_continues_where_it_was_stopped(segmentor, streets, tmp
     torch.save(dict(state_dict={k: -v for k, v in weights.items()}), folder / 'iter_1.pth')
 
     def call(*more):
-        return subprocess.run(
-            [sys.executable, '-W', 'ignore', 'tools/robustness.py',
+        return python('tools/robustness.py',
              f'{tmp_path}/seed{{seed}}/tuned', f'other={",".join(segmentor)}', '--seeds', '0', '1',
              '--limit', '1', '--corruptions', 'fog', '--out', str(tmp_path / 'r.json'), *more,
-             '--cfg-options', f'data_root={streets}'], cwd=ROOT, capture_output=True, text=True)
+             '--cfg-options', f'data_root={streets}')
 
     first = call('--kinds', 'corruption', '--severities', '2')
     assert first.returncode == 0, first.stderr[-2000:]

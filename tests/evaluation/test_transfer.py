@@ -1,7 +1,5 @@
 """How near a student's token similarities are to its teacher's."""
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from mmvitlin.evaluation.transfer import (
 from mmvitlin.models import ActivationMatchingLoss
 from mmvitlin.utils.errors import ConfigError
 from tests.conftest import ROOT
+from tests.forked import python
 
 CONFIG = str(ROOT / 'configs/seg/fcn_adventurer-nano_streets.py')
 
@@ -153,10 +152,9 @@ def test_what_cannot_be_compared(run, tmp_path):
 @pytest.mark.slow
 def test_the_command_line(run, tmp_path):
     teacher, student = run('teacher', 40.), run('student', 30., seed=2)
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', 'tools/transfer.py', str(teacher), f'one={student}',
+    done = python('tools/transfer.py', str(teacher), f'one={student}',
          f'two={student}:{teacher}', '--untrained', '--images', '2', '--out-dir',
-         str(tmp_path / 'out')], cwd=ROOT, capture_output=True, text=True)
+         str(tmp_path / 'out'))
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((tmp_path / 'out' / 'transfer.json').read_text())
     assert [(r['name'], r['score']) for r in results['rows']] == [('untrained', None), ('one', 30.),
@@ -172,17 +170,17 @@ def test_each_seed_has_its_own_teacher(run, tmp_path):
         (tmp_path / f's{seed}').mkdir()
         run(f's{seed}/teacher', 40., seed=seed)
         run(f's{seed}/student', 30. + seed, seed=2)
-    command = [sys.executable, '-W', 'ignore', 'tools/transfer.py', f'{tmp_path}/s{{seed}}/teacher',
+    command = ['tools/transfer.py', f'{tmp_path}/s{{seed}}/teacher',
                f'same={tmp_path}/s{{seed}}/teacher', f'other={tmp_path}/s{{seed}}/student',
                '--untrained', f'{tmp_path}/s{{seed}}/student', '--images', '2', '--out-dir',
                str(tmp_path / 'out')]
-    done = subprocess.run([*command, '--seeds', '0', '1'], cwd=ROOT, capture_output=True, text=True)
+    done = python(*command, '--seeds', '0', '1')
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((tmp_path / 'out' / 'transfer.json').read_text())['rows']
     assert [(r['name'], r['score'], r['tuned']) for r in rows] == [
         ('untrained/0', 30., True), ('same/0', 40., False), ('other/0', 30., False),
         ('untrained/1', 31., True), ('same/1', 40., False), ('other/1', 31., False)]
     assert max(rows[1]['distance'] + rows[4]['distance']) < 1e-4 < min(rows[2]['distance'])
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = python(*command)
     assert done.returncode == 2
     assert '--seeds gives {seed} its values' in done.stderr

@@ -1,7 +1,5 @@
 """Variants of a stage, points of a grid."""
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from mmvitlin.experiments import recipe
 from mmvitlin.experiments.sweep import configs_of, expand, sweep_stages
 from mmvitlin.utils.errors import ConfigError
-from tests.conftest import ROOT
+from tests.forked import python
 
 
 def chain():
@@ -91,11 +89,10 @@ def test_the_command_line_trains_a_folder_and_what_is_not_done_yet(streets, tmp_
     (tmp_path / 'cfg' / 'large.py').write_text(broken)
 
     def sweep():
-        return subprocess.run(
-            [sys.executable, '-W', 'ignore', 'tools/sweep.py', str(tmp_path / 'cfg'), '--work-dir',
+        return python('tools/sweep.py', str(tmp_path / 'cfg'), '--work-dir',
              str(tmp_path / 'w'), '--seeds', '4', '--cfg-options', f'data_root={streets}',
              'train_cfg.max_iters=1', 'train_cfg.val_interval=1',
-             'train_dataloader.batch_size=2'], cwd=ROOT, capture_output=True, text=True)
+             'train_dataloader.batch_size=2')
 
     first = sweep()
     assert first.returncode == 2

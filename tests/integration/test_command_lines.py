@@ -10,6 +10,7 @@ import torch
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import evaluate
 from mmvitlin.engine.runner.options import parse_option
+from tests import forked
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -36,13 +37,18 @@ SHRUNK = [
 def call(*command, check=True, **env):
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, 'PYTHONWARNINGS': 'ignore', **env})
-    if check and done.returncode:
+    return _checked(command, done) if check else done
+
+
+def python(*command, check=True, **env):
+    done = forked.python(*command, env=env)
+    return _checked(command, done) if check else done
+
+
+def _checked(command, done):
+    if done.returncode:
         pytest.fail(f'{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}')
     return done
-
-
-def python(*command, **kwargs):
-    return call(sys.executable, *command, **kwargs)
 
 
 def metrics_of(config, checkpoint, work, options):

@@ -1,5 +1,4 @@
 """docs/own_project.md, file by file and command by command, in an empty folder."""
-import os
 import re
 import shlex
 import subprocess
@@ -8,6 +7,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.forked import python
 
 PAGE = (ROOT / 'docs' / 'own_project.md').read_text()
 BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```', PAGE, flags=re.S | re.M)
@@ -21,9 +21,7 @@ def run(line, folder):
     words = shlex.split(line)
     assert words[:3] == ['python', '-m', 'mmvitlin'], f'no tool: {line}'
     more = ['--repeats', '0'] if words[3] == 'benchmark' else []  # other tests disturb it
-    done = subprocess.run([sys.executable, '-W', 'ignore', *words[1:], *more], cwd=folder,
-                          capture_output=True, text=True,
-                          env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    done = python(*words[1:], *more, cwd=folder)
     assert done.returncode == 0, f'{line}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}'
 
 

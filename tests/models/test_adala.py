@@ -23,6 +23,7 @@ from tests.models.test_timm_vit import FAMILIES
 
 LINEAR = dict(VIT, attention='linear')
 RECURRENT = dict(VIT, attention='mamba2')
+FOCAL = dict(VIT, attention='focal', focal_cfg=dict(block=2, cells=2))
 
 
 def align(student=LINEAR, teacher=VIT, kind=AttentionAlignment, **kwargs):
@@ -67,11 +68,12 @@ def by_hand(model, images):
     return total
 
 
-@pytest.mark.parametrize('student', [LINEAR, RECURRENT], ids=['linear', 'mamba2'])
+@pytest.mark.parametrize('student', [LINEAR, RECURRENT, FOCAL],
+                         ids=['linear', 'mamba2', 'focal'])
 @pytest.mark.parametrize('block_by_block', [False, True])
 def test_every_block_gets_the_teachers_input_and_learns_from_its_output(student, block_by_block):
     model = peaked(align(student, block_by_block=block_by_block))
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 96, 96)
     losses = model(images, mode='loss')
     assert set(losses) == {'loss_attention', 'attention_error'}
     reference = by_hand(model, images)

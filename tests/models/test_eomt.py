@@ -22,6 +22,7 @@ BACKBONES = {
     'rotary, registers': dict(VIT, model_name='vit_small_patch16_dinov3'),
     'linear': dict(VIT, attention='linear', linear_cfg=dict(conv_kernel=3)),
     'linear, rotary': dict(VIT, model_name='vit_small_patch16_dinov3', attention='linear'),
+    'focal': dict(VIT, attention='focal', focal_cfg=dict(block=2, cells=(2, 3))),
     'window': dict(VIT, attention='window', window=3, softmax_layers=(1, 3)),
     'mamba2': dict(VIT, attention='mamba2'),
     'mamba2, one direction': dict(VIT, attention='mamba2',
@@ -29,7 +30,7 @@ BACKBONES = {
     'adventurer': ADVENTURER,
     'adventurer, columns': dict(ADVENTURER, scan_axes='alternate', mlp_conv=3),
 }
-MASKED = ('softmax', 'rotary, registers', 'linear', 'linear, rotary')
+MASKED = ('softmax', 'rotary, registers', 'linear', 'linear, rotary', 'focal')
 
 
 @pytest.fixture(autouse=True)

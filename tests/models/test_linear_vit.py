@@ -291,31 +291,3 @@ def test_a_pass_leaves_the_network_unchanged():
     assert torch.equal(net(wide)[0], alone[0])
     with pytest.raises(RuntimeError, match='needs the grid'):
         net.vit.blocks[1].attn(torch.randn(1, 13, 48))
-
-
-def test_local_softmax_beside_linear_attention():
-    """Where all patches are near, the inherited network is nearly the softmax one."""
-    softmax = build('dinov2 registers').eval()
-    net = build('dinov2 registers', attention='linear', linear_cfg=dict(local=4)).eval()
-    net.inherit(softmax)
-    images = torch.randn(1, 3, 4 * net.patch_size, 4 * net.patch_size)
-    with torch.no_grad():
-        for block in net.vit.blocks:
-            block.attn.far.fill_(-30.)
-        near, = net.forward_tokens(images)
-        expected, = softmax.forward_tokens(images)
-        torch.testing.assert_close(near.patches, expected.patches, atol=1e-4, rtol=1e-3)
-        for block in net.vit.blocks:
-            block.attn.far.fill_(3.)
-        assert (net.forward_tokens(images)[0].patches - expected.patches).abs().max() > 1e-2
-    net.train()
-    net(torch.randn(2, 3, 3 * net.patch_size, 7 * net.patch_size))[0].sum().backward()
-    assert all(block.attn.far.grad.abs().sum() > 0 for block in net.vit.blocks)
-    assert not net.vit.blocks[0].attn.streams
-    assert net.vit.blocks[0].attn.options()['local'] == 4
-
-
-@pytest.mark.parametrize('cfg', [dict(local=3), dict(local=4, normalize=False), dict(local=-2)])
-def test_what_local_cannot_be(cfg):
-    with pytest.raises(ValueError, match='local must be an even number'):
-        build('dinov2 registers', attention='linear', linear_cfg=cfg)

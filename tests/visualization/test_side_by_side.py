@@ -1,6 +1,4 @@
 """Who is right where, and what a token sees."""
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ import torch
 from mmvitlin.apis import SegInferencer
 from mmvitlin.visualization.side_by_side import VERDICTS, token_map, verdicts
 from tests.apis.pictures import picture
-from tests.conftest import ROOT
+from tests.forked import python
 
 
 def test_a_report_of_one_seed_calls_small_differences_by_their_name():
@@ -63,10 +61,8 @@ def test_a_place_in_an_image_that_is_padded(segmentor):
 
 
 def test_the_command_line(segmentor, streets, tmp_path):
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', 'tools/compare.py', *segmentor, *segmentor,
-         '--images', '2', '--out-dir', str(tmp_path), '--cfg-options', f'data_root={streets}'],
-        cwd=ROOT, capture_output=True, text=True)
+    done = python('tools/compare.py', *segmentor, *segmentor,
+         '--images', '2', '--out-dir', str(tmp_path), '--cfg-options', f'data_root={streets}')
     assert done.returncode == 0, done.stderr[-2000:]
     assert all((tmp_path / f).stat().st_size > 5000 for f in
                ('differences.png', 'token_0.png', 'token_1.png'))

@@ -1,9 +1,7 @@
 """Tables of the site's page of results, docs/results/index.md, whose sentences are by hand."""
 import itertools
 import re
-from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / 'docs' / 'results' / 'index.md'
 _TABLE = re.compile(r'(<!-- table (\w+)(?: (\d+))? -->\n).*?(<!-- /table -->)', re.S)
 
 

@@ -122,7 +122,6 @@ def overtakes(results: dict, name: str, other: str, precision: str) -> str:
                  (name, other) and p['setting'].startswith(setting)), 'no size measured')
 
 
-THIN = ('pole', 'traffic light', 'traffic sign')
 SUBJECTS = {'coco_1024': 'Adventurer-B', 'linear-vit-base': 'linear ViT-B'}
 KINDS = dict(fused='fused attention', materialised='materialised attention',
              windowed='14×14 windows')

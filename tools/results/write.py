@@ -1,5 +1,4 @@
-"""Write README.md of docs/results, the tables of its index.md, and the measured section of the
-project's README, from its files.
+"""Write README.md of docs/results and the tables of its index.md from its JSON files.
 
     python tools/results/write.py [--check] [--demo DIR]
 
@@ -17,7 +16,6 @@ import accuracy_tables as accuracy
 import evidence_tables as evidence
 import site_figures
 import speed_tables as speed
-import summary
 from gpu_table import counts as gpu_counts
 from PIL import Image
 from site_tables import page as site_page
@@ -56,12 +54,11 @@ WRITERS = {
 }
 
 
-def pages(files: dict[str, dict], readme: str) -> dict[Path, str]:
+def pages(files: dict[str, dict]) -> dict[Path, str]:
     """The pages, by file.
 
     Args:
         files: Name → content.
-        readme: The project's README as it is.
     """
     if unknown := sorted(files.keys() - {n for group in WRITERS.values() for n in group}):
         raise SystemExit(f'no table is made of {unknown}; add them to WRITERS')
@@ -76,13 +73,8 @@ def pages(files: dict[str, dict], readme: str) -> dict[Path, str]:
             at = re.findall(r'"date": "([0-9-]{10})', json.dumps(files[name]))  # one of each call
             lines += [heading, '', f"[{name}.json]({name}.json){', ' + max(at) if at else ''}",
                       *body]
-    text, count = re.subn(r'(<!-- results -->\n).*?(<!-- /results -->)',
-                          lambda m: m[1] + '\n'.join(summary.lines(files)) + m[2], readme,
-                          flags=re.S)
-    if not count:
-        raise SystemExit('README.md has no <!-- results --> … <!-- /results -->')
     index = RESULTS / 'index.md'
-    found = {RESULTS / 'README.md': '\n'.join(lines).rstrip() + '\n', ROOT / 'README.md': text,
+    found = {RESULTS / 'README.md': '\n'.join(lines).rstrip() + '\n',
              index: site_page(index.read_text(), lines_of)}
     for path, page in found.items():
         for picture in re.findall(r'!\[[^]]*\]\(([^)]+)\)', page):
@@ -119,14 +111,14 @@ def main() -> None:
         site_figures.draw(files, RESULTS)
         if 'speed_cpu' in files:
             draw(files['speed_cpu'])
-    for path, page in pages(files, (ROOT / 'README.md').read_text()).items():
+    for path, page in pages(files).items():
         if args.check:
             if not path.is_file() or path.read_text() != page:
                 raise SystemExit(f'{path.relative_to(ROOT)} is not what the files hold; run '
                                  'python tools/results/write.py')
         else:
             path.write_text(page)
-    print(f'README.md, docs/results/README.md and index.md: results of {len(files)} files')
+    print(f'docs/results/README.md and index.md: results of {len(files)} files')
 
 
 if __name__ == '__main__':

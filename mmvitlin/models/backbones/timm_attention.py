@@ -8,6 +8,7 @@ import torch.nn as nn
 from mmengine.logging import print_log
 
 from mmvitlin.models.layers import (
+    FocalAttention,
     LinearAttention,
     Mamba2Attention,
     QueryAttention,
@@ -15,9 +16,9 @@ from mmvitlin.models.layers import (
 )
 from mmvitlin.utils.errors import CheckpointError
 
-KINDS = ('softmax', 'linear', 'window', 'mamba2')
+KINDS = ('softmax', 'linear', 'focal', 'window', 'mamba2')
 # kinds whose weights start from those of softmax attention
-ALIGNED = {'linear': LinearAttention, 'mamba2': Mamba2Attention}
+ALIGNED = {'linear': LinearAttention, 'focal': FocalAttention, 'mamba2': Mamba2Attention}
 
 
 def kinds_of_layers(attention: str | Sequence[str], num_layers: int) -> list[str]:
@@ -36,7 +37,7 @@ def kinds_of_layers(attention: str | Sequence[str], num_layers: int) -> list[str
 
 
 def replace_attention(vit: nn.Module, kinds: Sequence[str], linear_cfg: dict, mamba2_cfg: dict,
-                      window: int, attend_padding: bool) -> None:
+                      focal_cfg: dict, window: int, attend_padding: bool) -> None:
     """Put the attention module of its kind into each block.
 
     Of Mamba-2 layers that scan in one direction, every other one scans in reverse.
@@ -45,6 +46,8 @@ def replace_attention(vit: nn.Module, kinds: Sequence[str], linear_cfg: dict, ma
     for block, kind in zip(vit.blocks, kinds, strict=True):
         if kind == 'linear':
             block.attn = LinearAttention(block.attn, **linear_cfg)
+        elif kind == 'focal':
+            block.attn = FocalAttention(block.attn, **focal_cfg)
         elif kind == 'window':
             block.attn = WindowAttention(block.attn, window, attend_padding)
         elif kind == 'mamba2':
@@ -62,7 +65,7 @@ def take_masks(blocks: nn.ModuleList, kinds: Sequence[str]) -> None:
 
 
 def options_of_kinds(blocks: nn.ModuleList) -> dict[str, dict]:
-    """'linear_cfg' and 'mamba2_cfg', for the kinds of layers that exist."""
+    """'linear_cfg', 'focal_cfg' and 'mamba2_cfg', for the kinds of layers that exist."""
     layers = {kind: next((b.attn for b in blocks if isinstance(b.attn, module)), None)
               for kind, module in ALIGNED.items()}
     return {f'{kind}_cfg': layer.options() for kind, layer in layers.items() if layer is not None}
@@ -71,10 +74,11 @@ def options_of_kinds(blocks: nn.ModuleList) -> dict[str, dict]:
 def refuse_other_attention(saved: dict, own: dict, source: str) -> None:
     """Refuse weights that were trained with another attention, by two networks' descriptions.
 
-    Softmax weights may start a linear or Mamba-2 layer; those of such a layer fit no other kind.
+    Softmax weights may start a linear, focal or Mamba-2 layer; those of such a layer fit no other
+    kind. Focal attention has no weights of its own, so that its blocks and cells may be changed.
 
     Raises:
-        CheckpointError: a linear or Mamba-2 layer of the file is none here, or of other options.
+        CheckpointError: such a layer of the file is of another kind here, or of other options.
     """
     kinds, own_kinds = saved.get('attention'), own['attention']
     if kinds is None or len(kinds) != len(own_kinds):
@@ -86,7 +90,12 @@ def refuse_other_attention(saved: dict, own: dict, source: str) -> None:
             raise CheckpointError(f'{source} was trained with {kind} attention in the layers '
                                   f'{lost}, which are not {kind} here; set attention={kinds}')
         options, key = saved.get(f'{kind}_cfg'), f'{kind}_cfg'
-        if kind in kinds and any(own[key].get(k) != v for k, v in (options or {}).items()):
+        if kind not in kinds or all(own[key].get(k) == v for k, v in (options or {}).items()):
+            continue
+        if kind == 'focal':
+            print_log(f'{source} was trained with {key}={options}, this network has {own[key]}',
+                      logger='current', level=logging.WARNING)
+        else:
             raise CheckpointError(f'{source} was trained with {key}={options}, this network has '
                                   f'{own.get(key)}; set {key} accordingly')
     fresh = [i for i, (a, b) in enumerate(zip(kinds, own_kinds, strict=True))

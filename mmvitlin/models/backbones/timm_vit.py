@@ -1,4 +1,4 @@
-"""Any timm Vision Transformer, softmax, linear, recurrent or in between, at any resolution."""
+"""Any timm Vision Transformer, with softmax or another attention, at any resolution."""
 from __future__ import annotations
 
 import math
@@ -50,20 +50,22 @@ class TimmViT(TokenBackbone):
     Works for timm's ``VisionTransformer`` and ``Eva`` models (AugReg, DeiT, CLIP, DINOv2 with
     or without registers, SigLIP, and the rotary EVA-02 and DINOv3), with their own prefix tokens
     and normalisations; sizes the patch does not divide are padded, positions interpolated.
-    Softmax attention runs through ``scaled_dot_product_attention``; linear attention or a Mamba-2
-    mixer takes its place layer by layer and keeps its weights, see
-    :class:`mmvitlin.models.layers.LinearAttention` and
+    Softmax attention runs through ``scaled_dot_product_attention``; linear attention,
+    focal attention or a Mamba-2 mixer takes its place layer by layer and keeps its weights, see
+    :class:`mmvitlin.models.layers.LinearAttention`,
+    :class:`mmvitlin.models.layers.FocalAttention` and
     :class:`mmvitlin.models.layers.Mamba2Attention`.
 
     Args:
         model_name: timm's name, such as 'vit_base_patch16_clip_quickgelu_224.openai'.
-        attention: 'softmax', 'linear', 'window' or 'mamba2' for all layers, or one of them for
-            each.
+        attention: 'softmax', 'linear', 'focal', 'window' or 'mamba2' for all layers, or one of
+            them for each.
         softmax_layers: Layers that stay softmax whatever ``attention`` is; negative numbers
             count from the last. ``attention='window'`` with (2, 5, 8, 11) is ViTDet's base.
         linear_cfg: Options of :class:`mmvitlin.models.layers.LinearAttention`.
         mamba2_cfg: Options of :class:`mmvitlin.models.layers.Mamba2Attention`. Of layers with
             ``directions='one'`` every other one scans in reverse.
+        focal_cfg: Options of :class:`mmvitlin.models.layers.FocalAttention`.
         window: Side of a window in patches, see
             :class:`mmvitlin.models.layers.WindowAttention`.
         attend_padding: See there.
@@ -96,6 +98,7 @@ class TimmViT(TokenBackbone):
                  softmax_layers: Sequence[int] = (),
                  linear_cfg: dict | None = None,
                  mamba2_cfg: dict | None = None,
+                 focal_cfg: dict | None = None,
                  window: int = 14,
                  attend_padding: bool = False,
                  pretrained: bool = False,
@@ -123,8 +126,8 @@ class TimmViT(TokenBackbone):
         for index in self.layer_indices(softmax_layers):
             kinds[index] = 'softmax'
         self.attention = tuple(kinds)
-        replace_attention(self.vit, kinds, linear_cfg or {}, mamba2_cfg or {}, window,
-                          attend_padding)
+        replace_attention(self.vit, kinds, linear_cfg or {}, mamba2_cfg or {}, focal_cfg or {},
+                          window, attend_padding)
         if self.first_query_layer is not None:
             take_masks(self.vit.blocks[self.first_query_layer:], kinds[self.first_query_layer:])
         if checkpoint is not None:
@@ -158,7 +161,7 @@ class TimmViT(TokenBackbone):
     def inherit(self, other: TimmViT) -> LoadReport:
         """Take over the weights of a network of the same family and size.
 
-        What linear attention or a Mamba-2 mixer adds keeps its start; a patch embedding or
+        What another attention adds keeps its start; a patch embedding or
         positions of another size are resampled.
 
         Raises:

@@ -9,6 +9,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from mmvitlin.models.backbones import TimmViT
+from mmvitlin.models.backbones.timm_attention import ALIGNED
 from mmvitlin.models.distillers.base import BaseDistiller
 from mmvitlin.models.distillers.step_draws import StepDraws
 from mmvitlin.models.layers import TokenLayout
@@ -27,7 +28,7 @@ class AttentionAlignment(BaseDistiller):
     other's error, and one backward pass serves all. The student starts from the teacher's weights.
 
     Args:
-        backbone: Config of a :class:`mmvitlin.models.TimmViT` with layers of 'linear' or
+        backbone: Config of a :class:`mmvitlin.models.TimmViT` with layers of 'linear', 'focal' or
             'mamba2' attention.
         teacher: See :class:`BaseDistiller`; a TimmViT of the same shape, softmax in those layers.
         objectives: Name → config of a loss that is called ``loss(student, teacher)`` with the
@@ -83,10 +84,10 @@ class AttentionAlignment(BaseDistiller):
                              f'{student.embed_dims} channels, the teacher {network.num_layers} of '
                              f'{network.embed_dims}; attention alignment needs the same network')
         self.replaced_layers = [i for i, block in enumerate(student.blocks())
-                                if getattr(block.attn, 'ADDED', ())]
+                                if isinstance(block.attn, tuple(ALIGNED.values()))]
         if not self.replaced_layers:
-            raise ValueError("no layer of the student is linear or recurrent; set backbone."
-                             "attention='linear' or 'mamba2'")
+            raise ValueError("no layer of the student is linear, focal or recurrent; set "
+                             "backbone.attention='linear', 'focal' or 'mamba2'")
         if other := [i for i in self.replaced_layers if network.attention[i] != 'softmax']:
             raise ValueError(f'layers {other} of the teacher are {network.attention[other[0]]} too'
                              '; it must be softmax where the student is not')

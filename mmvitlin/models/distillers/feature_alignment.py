@@ -6,6 +6,7 @@ import logging
 from mmengine.logging import print_log
 
 from mmvitlin.models.backbones import TimmViT
+from mmvitlin.models.backbones.timm_attention import ALIGNED
 from mmvitlin.models.distillers.distiller import Distiller
 from mmvitlin.registry import MODELS
 
@@ -37,7 +38,7 @@ class FeatureAlignment(Distiller):
             objectives = dict(feature=dict(type='mmvitlin.FeatureAlignmentLoss'))
         super().__init__(backbone, teacher, objectives, **kwargs)
         replaced = isinstance(self.backbone, TimmViT) and any(
-            kind in self.backbone.attention for kind in ('linear', 'mamba2'))
+            kind in self.backbone.attention for kind in ALIGNED)
         if replaced and not kwargs.get('inherit') and not any(
                 backbone.get(k) for k in ('init_cfg', 'checkpoint', 'pretrained')):
             print_log('feature alignment of a linear or recurrent ViT from random weights; give '

@@ -1,5 +1,6 @@
 """Building blocks of the backbones: one idea a file."""
 from mmvitlin.models.layers.bi_mamba import BiMamba
+from mmvitlin.models.layers.focal_attention import FocalAttention
 from mmvitlin.models.layers.inherited_attention import InheritedAttention, TokenLayout
 from mmvitlin.models.layers.linear_attention import HedgehogMap, LinearAttention
 from mmvitlin.models.layers.mamba2 import Mamba2
@@ -12,8 +13,8 @@ from mmvitlin.models.layers.swiglu import SwiGLU
 from mmvitlin.models.layers.window_attention import WindowAttention
 
 __all__ = [
-    'BiMamba', 'HedgehogMap', 'InheritedAttention', 'LinearAttention', 'Mamba2', 'Mamba2Attention',
-    'PatchEmbed', 'PlainMamba2', 'QueryAttention', 'SwiGLU', 'TokenLayout',
+    'BiMamba', 'FocalAttention', 'HedgehogMap', 'InheritedAttention', 'LinearAttention', 'Mamba2',
+    'Mamba2Attention', 'PatchEmbed', 'PlainMamba2', 'QueryAttention', 'SwiGLU', 'TokenLayout',
     'WindowAttention', 'fit_loaded_positions', 'pad_to_multiples', 'pad_to_patches',
     'resize_positions'
 ]

@@ -1,7 +1,6 @@
 """Linear attention in the place, and with the weights, of a timm attention module."""
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -16,7 +15,6 @@ from mmvitlin.ops.linear_attention import (
     LinearState,
     fused_problem,
     linear_attention,
-    local_linear_attention,
 )
 from mmvitlin.ops.query_attention import query_linear_attention
 
@@ -53,20 +51,14 @@ class LinearAttention(InheritedAttention):
         conv_kernel: Side of a depthwise convolution on the values over the patch grid, added
             to the output; starts at zero. 0 for none.
         output_gate: Multiply the output by ``2 sigmoid(G x)``, G starting at zero, so at one.
-        local: s, even: patches attend to the 2s × 2s patches around their block of s × s, and to
-            class and register tokens, with the inherited weights of softmax, and to all by the
-            feature map, times a learned factor of each head that starts at 0.01; see
-            :func:`mmvitlin.ops.local_linear_attention`. 0: to all by the feature map only.
 
     Raises:
         TypeError: a module without queries, keys and values in one of timm's forms.
-        ValueError: an unknown feature map, an even kernel, or an odd ``local`` or one without
-            the normaliser.
+        ValueError: an unknown feature map, or an even kernel.
 
-    Source: ViT-AdaLA (arXiv 2603.16063); the convolution as in FLatten and JetViT; softmax nearby
-    as in LoLCATs (arXiv 2410.10254), there over a run of tokens.
+    Source: ViT-AdaLA (arXiv 2603.16063); the convolution as in FLatten and JetViT.
     """
-    ADDED = ('map_q', 'map_k', 'conv', 'out_gate', 'far')
+    ADDED = ('map_q', 'map_k', 'conv', 'out_gate')
     MASKS = True
 
     def __init__(self,
@@ -74,18 +66,14 @@ class LinearAttention(InheritedAttention):
                  feature_map: str = 'elu',
                  normalize: bool = True,
                  conv_kernel: int = 0,
-                 output_gate: bool = False,
-                 local: int = 0):
+                 output_gate: bool = False):
         super().__init__(softmax)
         if feature_map not in (*FEATURE_MAPS, 'hedgehog'):
             raise ValueError(f"feature_map must be one of {[*FEATURE_MAPS, 'hedgehog']}, got "
                              f"'{feature_map}'")
         if conv_kernel and conv_kernel % 2 == 0:
             raise ValueError(f'conv_kernel must be odd, got {conv_kernel}')
-        if local < 0 or local % 2 or local and not normalize:
-            raise ValueError(f'local must be an even number, with normalize=True, got {local}')
-        self.normalize, self.feature_map, self.local = normalize, feature_map, local
-        self.MASKS = not local
+        self.normalize, self.feature_map = normalize, feature_map
         self.conv_kernel, self.output_gate = conv_kernel, output_gate
         inner = self.num_heads * self.head_dims
         if feature_map == 'hedgehog':
@@ -103,18 +91,16 @@ class LinearAttention(InheritedAttention):
             self.out_gate = nn.Linear(softmax.proj.out_features, inner)
             nn.init.zeros_(self.out_gate.weight)
             nn.init.zeros_(self.out_gate.bias)
-        if local:
-            self.far = nn.Parameter(torch.full((self.num_heads, ), math.log(0.01)))
 
     @property
     def streams(self) -> bool:
         """Whether :meth:`stream_` can run it."""
-        return self.conv is None and not self.local
+        return self.conv is None
 
     def options(self) -> dict:
         """What it was built with, beside the softmax module."""
         return dict(feature_map=self.feature_map, normalize=self.normalize,
-                    conv_kernel=self.conv_kernel, output_gate=self.output_gate, local=self.local)
+                    conv_kernel=self.conv_kernel, output_gate=self.output_gate)
 
     def forward(self, x: Tensor, rope: Tensor | None = None,
                 attn_mask: TokenLayout | Tensor | None = None, is_causal: bool = False) -> Tensor:
@@ -123,26 +109,26 @@ class LinearAttention(InheritedAttention):
         Args:
             x: Tokens.
             rope: Angles of all patches.
-            attn_mask: The tokens' layout; a convolution on V and ``local`` need its grid.
+            attn_mask: The tokens' layout; a convolution on V needs its grid.
             is_causal: Not taken.
 
         Raises:
             ValueError: causality is asked for.
-            RuntimeError: the convolution, or ``local``, gets no grid.
+            RuntimeError: the convolution gets no grid.
         """
         grid, mask = self.layout(attn_mask, is_causal)
-        if grid is None and (self.local or self.conv is not None):
-            raise RuntimeError('local linear attention and a convolution on V need the grid; run '
-                               'them inside a TimmViT, or give attn_mask=TokenLayout(grid)')
+        if grid is None and self.conv is not None:
+            raise RuntimeError('the convolution on V needs the grid; run it inside a TimmViT, or '
+                               'give attn_mask=TokenLayout(grid)')
         q, k, v = self.queries_keys_values(x, rope)
         mapped_outside = (v.device.type != 'cuda' or fused_problem(q, v) is not None
-                          or mask is not None or self.local)
+                          or mask is not None)
         if mapped_outside and torch.is_grad_enabled() and v.requires_grad:
             # mapped in float32, queries and keys are more than all else that a block would keep
-            y = checkpoint(self._attend, q, k, v, mask, grid, use_reentrant=False,
+            y = checkpoint(self._attend, q, k, v, mask, use_reentrant=False,
                            preserve_rng_state=False)
         else:
-            y = self._attend(q, k, v, mask, grid)
+            y = self._attend(q, k, v, mask)
         y = y.transpose(1, 2).flatten(2)
         if self.conv is not None:
             y = y + self._convolved(v, grid)
@@ -150,11 +136,7 @@ class LinearAttention(InheritedAttention):
             y = y * (2 * torch.sigmoid(self.out_gate(x)))
         return self.project(y, x)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None,
-                grid: tuple[int, int] | None) -> Tensor:
-        if self.local:
-            return local_linear_attention(q, k, v, self.map_q(q), self.map_k(k), grid, self.local,
-                                          self.scale, self.far.exp())
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None:
             return query_linear_attention(self.map_q(q), self.map_k(k), v, mask, self.normalize)
         if self.feature_map == 'hedgehog':
@@ -175,10 +157,10 @@ class LinearAttention(InheritedAttention):
             tile: Tokens of a tile.
 
         Raises:
-            RuntimeError: the convolution on V and ``local`` need all values at once.
+            RuntimeError: the convolution on V needs all values at once.
         """
         if not self.streams:
-            raise RuntimeError('linear attention with a convolution on V or local does not stream')
+            raise RuntimeError('linear attention with a convolution on V does not stream')
         state, queries = LinearState(self.normalize), []
         for a in range(0, x.shape[1], tile):
             q, k, v = self.queries_keys_values(norm(x[:, a:a + tile]), rope, a)

@@ -61,9 +61,8 @@ class WindowAttention(InheritedAttention):
         if self.attend_padding:
             return None
         (h, w), s = grid, self.window
-        rows, cols = -(-h // s), -(-w // s)
         symbolic = isinstance(h, torch.SymInt) or isinstance(w, torch.SymInt)
-        if not symbolic and (rows * s, cols * s) == (h, w):
+        if not symbolic and h % s == w % s == 0:
             return None
         valid = torch.ones(1, 1, h * w, 1, dtype=torch.bool, device=x.device)
         valid = blocks_of(valid, grid, s).flatten(0, 3).transpose(1, 2)[:, None]

@@ -7,16 +7,11 @@ from torch import Tensor
 
 from mmvitlin.ops.launch import warn_of_eager
 from mmvitlin.ops.linear_attention.fused import EPS, FUSED_MAPS, attend_fused, fused_problem
-from mmvitlin.ops.linear_attention.local import local_linear_attention
-from mmvitlin.ops.linear_attention.reference import (
-    linear_attention_reference,
-    local_linear_attention_reference,
-)
+from mmvitlin.ops.linear_attention.reference import linear_attention_reference
 from mmvitlin.ops.precision import no_autocast
 
 __all__ = ['FEATURE_MAPS', 'LinearState', 'fused_problem', 'linear_attention',
-           'linear_attention_reference', 'local_linear_attention',
-           'local_linear_attention_reference']
+           'linear_attention_reference']
 
 
 def elu_feature(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-# ViT-AdaLA, stage 2, from the pretrained ViT-S, on drawn streets
+# ViT-AdaLA, stage 2, from the pretrained ViT-S into focal attention, on drawn streets
 _base_ = [
     '../_base_/models/adala_vit-small.py', '../_base_/datasets/streets_images_140x280.py',
     '../_base_/schedules/adamw_small.py', '../_base_/runtime_distill.py'
@@ -6,10 +6,10 @@ _base_ = [
 model = dict(
     type='mmvitlin.FeatureAlignment',
     backbone=dict(
-        linear_cfg=dict(feature_map='hedgehog', local=4),
+        attention='focal',
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/adala-attention_vit-small_streets/student.pth',
+            checkpoint='work_dirs/adala-attention_focal-vit-small_streets/student.pth',
             prefix='backbone.')))
 optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.01))
 train_dataloader = dict(sampler=dict(salt=2))  # other batches than stage 1

@@ -1,9 +1,9 @@
-# ViT-AdaLA, stage 1, from the pretrained ViT-S, on drawn streets
+# ViT-AdaLA, stage 1, from the pretrained ViT-S into focal attention, on drawn streets
 _base_ = [
     '../_base_/models/adala_vit-small.py', '../_base_/datasets/streets_images_140x280.py',
     '../_base_/schedules/adamw_small.py', '../_base_/runtime_distill.py'
 ]
 model = dict(
-    backbone=dict(linear_cfg=dict(feature_map='hedgehog', local=4)),
+    backbone=dict(attention='focal'),
     objectives=dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss', relative=True)))
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.))

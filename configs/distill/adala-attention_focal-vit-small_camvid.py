@@ -1,0 +1,4 @@
+# ViT-AdaLA, stage 1, from the pretrained ViT-S into focal attention, on images of CamVid and of
+# anything
+_base_ = ['./adala-attention_vit-small_camvid.py']
+model = dict(backbone=dict(attention='focal'))
