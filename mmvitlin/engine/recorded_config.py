@@ -36,13 +36,13 @@ def literals(text: str) -> dict:
         >>> literals('a = dict(b=[1, 2])\\nc = open(a)')
         {'a': {'b': [1, 2]}}
     """
-    found = {}
+    values = {}
     with suppress(SyntaxError):
         for node in ast.parse(text).body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 with suppress(ValueError, TypeError):
-                    found[node.targets[0].id] = _value(node.value)
-    return found
+                    values[node.targets[0].id] = _value(node.value)
+    return values
 
 
 def _value(node: ast.expr) -> object:
