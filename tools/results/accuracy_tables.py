@@ -25,7 +25,7 @@ def comparison(results: dict) -> list[str]:
     lines = [
         f'### {report.title}', '',
         f'{metric} on held-out images in percent, {over(seeds)}; the last column is by how much '
-        f'the student (“{report.rows[report.student]}”) is ahead, each seed beside its own' +
+        f'the student (“{report.rows[report.student]}”) is ahead, compared seed by seed' +
         (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
         f'| | {metric} | iterations with labels | ahead by |', '| --- | --- | --- | --- |',
         *(f"| {text} | {score(stages[name])} | {stages[name]['iterations']} | "
@@ -34,9 +34,10 @@ def comparison(results: dict) -> list[str]:
         (f"“{report.rows[report.student]}” trained for "
          f"{sum(stages[n]['iterations'] for n in report.unlabelled):,} iterations without labels "
          'before. ' * bool(report.unlabelled) + report.note).strip(), '',
-        *([f'Intervals between distilled rows are by what all {len(spread.rows)} of them scatter '
-           f'beyond row and seed, {spread.deviation:.2f} ({spread.freedom} degrees of freedom); of '
-           'twenty such intervals one is expected to miss.', ''] if spread else []),
+        *([f'Intervals between distilled rows use the spread of all {len(spread.rows)} of them '
+           f'that row and seed do not explain, {spread.deviation:.2f} ({spread.freedom} degrees '
+           'of freedom); one of twenty such intervals is expected to miss the true value.', '']
+          if spread else []),
         *ending(results)]
     return lines
 
@@ -56,12 +57,13 @@ def students(results: dict) -> list[str]:
     timed = json.loads((ROOT / 'docs/results/students_speed.json').read_text())
     heads, cells = student_cells(timed)
     labels, without = (stages[n]['iterations'] for n in (report.student, *report.unlabelled))
-    columns = ['mIoU, distilled', f'labels for {labels}', 'gained beside it',
-               f'labels for {labels + without}', 'gained beside it', *heads]
+    columns = ['mIoU, distilled', f'labels for {labels}', 'gain over it',
+               f'labels for {labels + without}', 'gain over it', *heads]
     lines = [f'### {report.title}', '',
              f'mIoU on held-out images in percent, {over(results["seeds"])}, gains with their 95% '
              f'interval; distilled in {without} iterations without labels and {labels} with, '
-             f'beside the same network with labels for {labels} and for all {labels + without}; '
+             f'compared with the same network with labels for {labels} and for all '
+             f'{labels + without}; '
              f'backbones at batch 1, float32, {on(timed)}:', '',
              f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns),
              f"| {STUDENTS['vit']} | {score(stages[report.teacher])} |  |  |  |  | "
@@ -94,8 +96,8 @@ def few_labels(results: dict) -> list[str]:
     report, (names, columns) = load_report(ROOT / results['recipe']), by_labels(results)
     lines = [f'### {report.title}', '',
              f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
-             f"brackets the difference from “{names['scratch_long']}” with as many frames, each "
-             'seed beside its own, and its 95% interval, bold where that does not hold 0:', '',
+             f"brackets the difference from “{names['scratch_long']}” with as many frames, "
+             'compared seed by seed, and its 95% interval, bold where that does not contain 0:', '',
              '| | ' + ' | '.join(f'{n} frames' for n in columns) + ' |',
              '| --- |' + ' --- |' * len(columns)]
     for way, text in names.items():
@@ -131,7 +133,7 @@ def ablation(results: dict) -> list[str]:
         steps = [f'{report.rows[a]} − {report.rows[b]} {gap(stages[a], stages[b], spread)}'
                  for a, b in itertools.pairwise(order)]
         words.append(f"Of the {what} the paper's order is "
-                     f"{' > '.join(report.rows[name] for name in order)}; here, step by step: "
+                     f"{' > '.join(report.rows[name] for name in order)}; measured, step by step: "
                      f"{'; '.join(steps)}.")
     table = comparison(results)
     at = len(table) - len(ending(results))  # the words come before the command
@@ -184,7 +186,7 @@ def detection(results: dict) -> list[str]:
              f'Held-out scenes, {over(seeds)}, in percent; AP50 of objects of ordinary size (1/300 '
              "of the image and more, which is where COCO's medium objects begin); the last column "
              f'is by how much “{report.rows[report.student]}” is ahead in the AP50 of all classes, '
-             'each seed beside its own' +
+             'compared seed by seed' +
              (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
              f"| | {' | '.join(columns)} | ahead by |", '| --- |' + ' --- |' * (len(columns) + 1)]
     for name in of_all:
@@ -201,7 +203,7 @@ def detection(results: dict) -> list[str]:
 
 def resolution(results: dict) -> list[str]:
     """One checkpoint at several input sizes."""
-    lines = ['### What resolution buys, and costs', '',
+    lines = ['### Resolution: accuracy, time and memory', '',
              '| input | mIoU | large | small | thin | ms | peak MiB |',
              '| --- | --- | --- | --- | --- | --- | --- |']
     for row in (r for r in results['rows'] if 'miou' in r):
@@ -210,7 +212,7 @@ def resolution(results: dict) -> list[str]:
                      ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) +
                      f" | {row['ms']:.0f} | {whole_number(row['peak_mib'])} |")
     classes = gains([row for row in results['rows'] if 'miou' in row])
-    lines += ['', 'IoU of each class, those first that gain the most:', '',
+    lines += ['', 'IoU of each class, the largest gains first:', '',
               '| class | ' + ' | '.join(f"{row['scale']:g}×" for row in results['rows']
                                        if 'miou' in row) + ' |',
               '| --- |' + ' --- |' * len(next(iter(classes.values())))]

@@ -38,18 +38,17 @@ def robustness(results: dict, name: str = 'robustness') -> list[str]:
     kinds = [k for k in KINDS if any(k in row for row in results['summary'].values())]
     shifts = [n for n in results['conditions'] if n != 'clean' and not n.startswith('centre ')]
     lines = [f'### Under corruptions, at other resolutions, with less context: {SHIFTED[name]}', '',
-             'Mean score in percent, and what part of the score without the shift is lost, over '
-             f"{len(shifts)} conditions (mean ± deviation over seeds). What is "
-             'lost with less context is counted from the score of the same pixels of whole '
-             'images:', '',
-             f"| | as it is | {' | '.join(f'{KINDS[k]} | lost' for k in kinds)} |",
+             'Mean score in percent, and the part of the score without shift that is lost, over '
+             f"{len(shifts)} conditions (mean ± deviation over seeds). The loss "
+             'with less context is relative to the score of the same pixels of whole images:', '',
+             f"| | without shift | {' | '.join(f'{KINDS[k]} | lost' for k in kinds)} |",
              '| --- | --- |' + ' --- | --- |' * len(kinds)]
     for net, rows in _by_name(results['summary'].items()).items():
         cells = [cell for k in kinds for cell in (
             _cell([row[k] for row in rows]), f"{_cell([row[f'{k} drop'] for row in rows])}%")]
         lines.append(f"| {net} | {_cell([row['clean'] for row in rows])} | {' | '.join(cells)} |")
     return [*lines, '', *in_points(results['summary'], kinds),
-            f'![score against severity, and what each corruption costs]({name}.png)', '',
+            f'![score against severity, and the loss under each corruption]({name}.png)', '',
             *ending(results)]
 
 
@@ -69,9 +68,9 @@ def in_points(summary: dict[str, dict], kinds: list[str], student: str = 'distil
         ahead = [gap(*(dict(values=[of[seed][k] for seed in common])
                        for of in (seeds[student], rows))) for k in ('clean', *kinds)]
         gaps = ', '.join(f'{a} {w}' for a, w in zip(
-            ahead, ('as it is', *(f'under {KINDS[k]}' for k in kinds)), strict=True))
-        words.append(f'“{student}” less “{other}”: {gaps}')
-    return ['In points, each seed beside its own, with 95% intervals: '
+            ahead, ('without shift', *(f'under {KINDS[k]}' for k in kinds)), strict=True))
+        words.append(f'“{student}” − “{other}”: {gaps}')
+    return ['Differences in points, seed by seed, with 95% intervals: '
             f"{'; '.join(words)}.", ''] if words else []
 
 
@@ -107,6 +106,6 @@ def correlated(correlations: dict) -> list[str]:
                      f"{row['distance']['rho']:+.2f} (p = {row['distance']['p']:.2g}), CKA "
                      f"{row['cka']['rho']:+.2f} (p = {row['cka']['p']:.2g})")
     return ['Rank correlation of distance and of CKA with the score within a seed, mean over seeds '
-            '(p: share of random orders of the kinds, alike in every seed, that correlate as '
+            '(p: share of random orders of the kinds, the same in every seed, that correlate as '
             f"strongly): {'; '.join(words)}.", ''
             ] if words else []

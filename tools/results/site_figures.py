@@ -79,7 +79,7 @@ def _objectives(ablations: dict[str, dict]):
                 [mean - low for mean, (low, _) in zip(means, bounds, strict=True)],
                 [high - mean for mean, (_, high) in zip(means, bounds, strict=True)])
         ax.axvline(0, color='#888888', linewidth=1)
-        ax.set(title=title, xlabel='less ViT-Linearizer, points, 95% interval')
+        ax.set(title=title, xlabel='difference from ViT-Linearizer, points, 95% interval')
     return figure
 
 

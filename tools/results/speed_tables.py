@@ -60,7 +60,7 @@ def speed(results: dict) -> list[str]:
     kinds = {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
     lines = ['### Three widths, 224² to 2048×4096', '',
              f'Backbones at batch 1 on {on(results)}, medians of {rounds(rows)} rounds in turn, '
-             'but for what is marked *, which ran once, alone; seconds, and beside them how many '
+             'except those marked *, which ran once; seconds, and in brackets how many '
              'times faster than the ViT of that name with fused attention. '
              f'{parameters(rows)}', '',
              '| | image | ' + ' | '.join(f'{kind}, {words[p]}' for p in precisions
@@ -97,9 +97,9 @@ def speed(results: dict) -> list[str]:
     shares = ', '.join(f"{name} {100 * row['fraction']:.0f}%" for (name, size, precision), row in
                        rows.items() if size == largest and precision == precisions[0]
                        and 'fraction' in row and 'base' in name)
-    lines += ['', f'Of what the matrix products and the memory of this machine, measured in the '
-              f"same call, allow at {largest.replace('x', '×')} in {words[precisions[0]]}, the "
-              f'networks reach: {shares}.' if shares else '']
+    lines += ['', 'Share of the bound by matrix products and memory of this machine, measured in '
+              f"the same call, at {largest.replace('x', '×')} in {words[precisions[0]]}: "
+              f'{shares}.' if shares else '']
     return [*lines, '', *ending(results)]
 
 
@@ -168,8 +168,8 @@ def detector_times(results: dict) -> list[str]:
     rows = measured(results, 'features')
     sizes = by_area(s for _, s, _ in rows)
     lines = [f'Batch 1, float32, {on(results)}, in turn; the ViT in 14×14 windows with four '
-             'global blocks is what ViTDet takes at these sizes. Seconds, beside them the time '
-             'over that of the windows, and peak memory above the loaded network:', '',
+             'global blocks is what ViTDet uses at these sizes. Seconds, in brackets the time '
+             'relative to the windows, and peak memory above the loaded network:', '',
              f"| | {' | '.join(s.replace('x', '×') for s in sizes)} |",
              '| --- |' + ' --- |' * len(sizes)]
     for name in dict.fromkeys(n for n, _, _ in rows):
@@ -223,7 +223,7 @@ def ops(results: dict) -> list[str]:
     growths = {net: rows[n] for n, net in (('growth 4096 to 16384', 'Adventurer-B'),
                                            ('linear ViT growth', 'linear ViT-B')) if n in rows}
     if blocks:
-        lines += ['', "Of the time of an Adventurer-B block its matrix products alone take " +
+        lines += ['', "Share of matrix products in the time of an Adventurer-B block: " +
                   ', '.join(f"{100 * r['ratio']:.0f}% at {int(n.split()[2]):,} tokens"
                             for n, r in blocks.items()) + '.']
     if growths:
@@ -236,7 +236,7 @@ def ops(results: dict) -> list[str]:
 def highres(results: dict) -> list[str]:
     """Memory and time of the way from scores to labels."""
     lines = ['### Labels of whole images in bounded memory', '',
-             'Peak memory and time from the same held scores of the head to labels, and the peak '
+             'Peak memory and time from the same stored scores of the head to labels, and the peak '
              'of the whole call with a stand-in backbone:', '',
              '| | mmseg | mmvitlin | memory | time | whole call, mmseg | mmvitlin |',
              '| --- | --- | --- | --- | --- | --- | --- |']
@@ -258,11 +258,11 @@ def highres(results: dict) -> list[str]:
 def teachers(results: dict) -> list[str]:
     """Steps with a teacher computed in several ways."""
     base = results['rows']['student alone']['ms']['median']
-    lines = ['### What a teacher costs', '',
+    lines = ['### Cost of a teacher', '',
              f"One distillation step of `{results['teacher']}` into Adventurer-"
              f"{results['student'][0].upper()}, batch {results['batch']}, float32, in turn:", '',
-             "| the teacher's features | s a step | beside the student alone | peak of a step, MiB "
-             '| its weights, MiB |', '| --- | --- | --- | --- | --- |']
+             "| the teacher's features | s a step | relative to the student alone | peak of a "
+             'step, MiB | its weights, MiB |', '| --- | --- | --- | --- | --- |']
     for name, row in results['rows'].items():
         ms = row['ms']['median']
         lines.append(f'| {name} | {seconds(ms)} | {ms / base:.2f}× | {row["peak_mib"]:,.0f} | '

@@ -31,13 +31,13 @@ def survived(results: dict) -> list[str]:
         lines.append(f"- {tested['images']} images evaluated on two processes: {same} as on one.")
     if restarted := rows.get('worker killed under torchrun'):
         equal = 'the same weights' if restarted['bit_equal'] else 'OTHER weights'
-        lines.append(f'- One of two workers killed under torchrun: both were started anew, went on '
+        lines.append('- One of two workers killed under torchrun: both were started again, resumed '
                      f'from the last checkpoint and ended with {equal}.')
     if fuzzed := rows.get('mutated configs and checkpoints'):
         counts = {kind: sum(fuzzed[kind].values()) for kind in ('configs', 'checkpoints')}
         lines.append(f"- {counts['configs']} mutated configs, trained and validated for a step, "
                      f"and {counts['checkpoints']} mutated checkpoints: {len(fuzzed['unclear'])} "
-                     'ended in anything but a result or one clear error.')
+                     'ended neither in a result nor in one clear error.')
     if damaged := rows.get('damaged data'):
         outcomes: dict[str, int] = {}
         for counts in damaged.values():
@@ -46,7 +46,7 @@ def survived(results: dict) -> list[str]:
         words = {'named': 'named by `check_data.py` and by the data set that training reads',
                  'met only': 'named only by that data set (an image removed after it was listed)',
                  'checked only': 'named by '
-                 '`check_data.py`, where training can go on', 'harmless': 'decoded to the same '
+                 '`check_data.py`, where training can continue', 'harmless': 'decoded to the same '
                  'pixels'}
         lines.append(f'- {sum(outcomes.values())} data sets with one damaged PNG ({len(damaged)} '
                      'kinds of damage): ' + ', '.join(
