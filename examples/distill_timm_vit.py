@@ -25,8 +25,8 @@ parser.add_argument('--teacher', default='vit_base_patch16_clip_quickgelu_224.op
 parser.add_argument('--checkpoint',
                     help="the teacher's weights in a file; without it timm fetches them")
 parser.add_argument('--student', default='adventurer-small',
-                    help='adventurer-tiny, -small, -base, -large; or linear, mamba2: the teacher '
-                    'itself with another attention')
+                    help='adventurer-tiny, -small, -base, -large; or linear, focal, mamba2: the '
+                    'teacher itself with another attention')
 parser.add_argument('--size', type=int, default=224, help='of the crops, in whole patches')
 parser.add_argument('--iterations', type=int, default=10_000)
 parser.add_argument('--batch-size', type=int, default=32)

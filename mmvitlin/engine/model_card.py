@@ -89,7 +89,7 @@ def _header(task: str, model: Mapping, licence: str | None) -> str:
     kinds = str(backbone.get('type', '')) + str(backbone.get('attention', ''))
     tags = ['openmmlab', *['distillation'] * ('teacher' in model),
             *['mamba'] * bool(re.search('Adventurer|[Mm]amba', kinds)),
-            *['linear-attention'] * ('linear' in str(backbone.get('attention', '')))]
+            *(f'{kind}-attention' for kind in ('linear', 'focal', 'window') if kind in kinds)]
     return '\n'.join(['---', 'library_name: mmvitlin', f'pipeline_tag: {task}', 'tags:',
                       *(f'- {tag}' for tag in tags), f"license: {licence or 'other'}", '---'])
 
@@ -224,7 +224,7 @@ def _origin(settings: Mapping, load_from: object = None) -> tuple[str, str]:
         published = timm.models.get_pretrained_cfg(network.get('model_name', ''))
         licence = getattr(published, 'license', None)
         return (f"{name}, timm's published weights",
-                f'{licence}, as timm states it' if licence else NOT_KNOWN)
+                f"{licence} by timm's record; see what its makers say" if licence else NOT_KNOWN)
     return f'{name}, {RANDOM}' if network else NOT_KNOWN, NOT_KNOWN
 
 
@@ -243,12 +243,13 @@ def _loading(name: str, task: str, network: Mapping, config: Mapping) -> Iterato
         return
     scope = config.get('default_scope', 'mmengine')
     yield 'With `model` from above:'
-    yield ('```python\nimport torch\nfrom mmengine.registry import MODELS, init_default_scope\n'
-           f'init_default_scope({scope!r})\nnetwork = MODELS.build(model)\n'
+    yield ('```python\nimport torch\nfrom mmengine.config import ConfigDict\n'
+           'from mmengine.registry import MODELS, init_default_scope\n'
+           f'init_default_scope({scope!r})\nnetwork = MODELS.build(ConfigDict(model))\n'
            f"network.load_state_dict(torch.load('{name}', weights_only=True)['state_dict'])\n```")
-    inferencer = {'image-segmentation': 'SegInferencer', 'object-detection': 'DetInferencer'}
-    if task in inferencer:
+    inferencer = {'mmseg': 'SegInferencer', 'mmdet': 'DetInferencer'}
+    if scope in inferencer:
         yield 'On images, with the config of the training, which is not in the file:'
-        yield (f'```python\nfrom mmvitlin import {inferencer[task]}\n'
-               f"infer = {inferencer[task]}('CONFIG.py', '{name}')\nresult, = infer('photo.jpg')\n"
+        yield (f'```python\nfrom mmvitlin import {inferencer[scope]}\n'
+               f"infer = {inferencer[scope]}('CONFIG.py', '{name}')\nresult, = infer('photo.jpg')\n"
                '```')

@@ -154,7 +154,8 @@ def card_of(tmp_path, config):
     ("checkpoint='mmvitlin::vit-small-14_saliency', backbone=dict(type='mmvitlin.TimmViT', "
      "model_name='vit_small_patch14_dinov2')", "MIT, by the package's metadata"),
     ("backbone=dict(type='mmvitlin.TimmViT', pretrained=True, "
-     "model_name='vit_base_patch16_224.augreg_in1k')", 'apache-2.0, as timm states it'),
+     "model_name='vit_base_patch16_224.augreg_in1k')",
+     "apache-2.0 by timm's record; see what its makers say"),
     ("checkpoint='/home/me/x.pth', backbone=dict(type='mmpretrain.VisionTransformer', arch='b')",
      'not known'),
 ])

@@ -1,9 +1,6 @@
-"""What is in examples/: the script and the notebooks, run in one process, offline, made smaller."""
+"""What is in examples/: the script and the notebooks, offline and made smaller."""
 import ast
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import ROOT
+from tests.forked import python
 
 EXAMPLES = ROOT / 'examples'
 NOTEBOOKS = sorted(path.name for path in EXAMPLES.glob('*.ipynb'))
@@ -23,26 +21,13 @@ SMALLER = {  # text of a cell → what runs here
         'SIZES = (512, 1024), (1024, 2048), (2048, 4096)': 'SIZES = (256, 512), (192, 384)',
         "'model.backbone.model_kwargs.depth': 4": "'model.backbone.model_kwargs.depth': 1"}}
 RUN = '''
-import json, runpy, sys, time, traceback
-jobs = json.load(sys.stdin)
-for name, cells in jobs['notebooks'].items():
-    values, error, start = {'__name__': '__main__'}, None, time.perf_counter()
-    try:
-        for n, cell in enumerate(cells):
-            exec(compile(cell, f'{name}, code cell {n}', 'exec'), values)
-    except Exception:
-        error = traceback.format_exc()
-    left = {k: values.get(k) for k in ('agreement', 'rows')}
-    with open(name + '.json', 'w') as file:
-        json.dump(dict(left, error=error, seconds=time.perf_counter() - start), file, default=str)
-for script, arguments in jobs['scripts'].items():
-    sys.argv, error = [script, *arguments], None
-    try:
-        runpy.run_path(script, run_name='__main__')
-    except (Exception, SystemExit):
-        error = traceback.format_exc()
-    with open('script.json', 'w') as file:
-        json.dump(dict(error=error), file)
+import json, sys
+if __name__ == '__main__':  # processes that the cells start import this file
+    values = {'__name__': '__main__'}
+    for n, cell in enumerate(json.load(open('cells.json'))):
+        exec(compile(cell, f'code cell {n}', 'exec'), values)
+    left = {name: values.get(name) for name in ('agreement', 'rows')}
+    json.dump(left, open('left.json', 'w'), default=float)
 '''
 
 
@@ -59,52 +44,37 @@ def smaller(name):
     return cells
 
 
-@pytest.fixture(scope='module')
-def ran(streets, tmp_path_factory):
-    """The folder in which all examples ran; the result of each is a JSON file."""
-    pytest.importorskip('onnxscript', reason='a notebook exports to ONNX (mmvitlin[export])')
-    folder = tmp_path_factory.mktemp('examples')
-    torch.manual_seed(0)
-    torch.save(timm.create_model('test_vit').state_dict(), folder / 'teacher.pth')
-    jobs = dict(
-        notebooks={name: smaller(name) for name in NOTEBOOKS},
-        scripts={str(EXAMPLES / 'distill_timm_vit.py'): [
-            str(streets / 'leftImg8bit'), '--teacher', 'test_vit', '--checkpoint', 'teacher.pth',
-            '--student', 'linear', '--size', '32', '--iterations', '2', '--batch-size', '2',
-            '--workers', '0']})
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', RUN], input=json.dumps(jobs), cwd=folder,
-        capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT),
-                                                 HF_HUB_OFFLINE='1'))
+def run_notebook(name, folder):
+    """Its code cells in order, in one namespace; returns what they printed and left."""
+    (folder / 'cells.json').write_text(json.dumps(smaller(name)))
+    (folder / 'run.py').write_text(RUN)
+    done = python('run.py', cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder, done.stdout
-
-
-def result_of(folder, name):
-    result = json.loads((folder / f'{name}.json').read_text())
-    assert result['error'] is None, result['error']
-    return result
+    return done.stdout, json.loads((folder / 'left.json').read_text())
 
 
 @pytest.mark.slow
-def test_the_script_distils_a_vit_of_a_file(ran):
-    folder, printed = ran
-    result_of(folder, 'script')
-    work = folder / 'work_dirs/distill'
+def test_the_script_distils_a_vit_of_a_file(streets, tmp_path):
+    torch.save(timm.create_model('test_vit').state_dict(), tmp_path / 'teacher.pth')
+    done = python(EXAMPLES / 'distill_timm_vit.py', streets / 'leftImg8bit', '--teacher',
+                  'test_vit', '--checkpoint', 'teacher.pth', '--student', 'linear', '--size', '32',
+                  '--iterations', '2', '--batch-size', '2', '--workers', '0', cwd=tmp_path,
+                  env=dict(HF_HUB_OFFLINE='1'))
+    assert done.returncode == 0, done.stderr[-3000:]
+    work = tmp_path / 'work_dirs/distill'
     student = torch.load(work / 'align_features/student.pth', weights_only=True)
     assert student['meta']['backbone']['attention'] == ['linear'] * 6
     assert student['meta']['finished'] is True
     with Image.open(work / 'components.png') as picture:
         assert picture.size == (64, 64)
         assert len(set(picture.getdata())) == 16  # a colour for each of 4 × 4 patches
-    assert 'losses at the end: {' in printed
+    assert 'losses at the end: {' in done.stdout
 
 
 @pytest.mark.slow
-def test_the_notebook_that_distils(ran):
-    folder, printed = ran
-    result_of(folder, 'distil_and_segment.ipynb')
-    work = folder / 'work_dirs/distil_and_segment'
+def test_the_notebook_that_distils(tmp_path):
+    printed, _ = run_notebook('distil_and_segment.ipynb', tmp_path)
+    work = tmp_path / 'work_dirs/distil_and_segment'
     with Image.open(work / 'segmented.png') as picture:
         assert picture.size == (2 * 384, 192)
     student = torch.load(work / 'student/align_features/student.pth', weights_only=True)
@@ -115,15 +85,15 @@ def test_the_notebook_that_distils(ran):
 
 
 @pytest.mark.slow
-def test_the_notebook_on_large_images(ran):
-    folder, printed = ran
-    result = result_of(folder, 'large_images_and_export.ipynb')
-    assert result['agreement'] > 0.99
-    assert [row[:2] for row in result['rows']] == [
+def test_the_notebook_on_large_images(tmp_path):
+    pytest.importorskip('onnxscript', reason='it exports to ONNX (mmvitlin[export])')
+    printed, left = run_notebook('large_images_and_export.ipynb', tmp_path)
+    assert left['agreement'] > 0.99
+    assert [row[:2] for row in left['rows']] == [
         [size, mode] for size in ('256x512', '192x384') for mode in ('whole', 'windows')]
-    assert all(seconds > 0 for _, _, seconds, _ in result['rows'])
+    assert all(seconds > 0 for _, _, seconds, _ in left['rows'])
     assert '256x512 whole and windows agree on ' in printed
-    with Image.open(folder / 'work_dirs/large_images/overlay.png') as picture:
+    with Image.open(tmp_path / 'work_dirs/large_images/overlay.png') as picture:
         assert picture.size == (512, 256)
 
 
