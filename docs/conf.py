@@ -1,5 +1,7 @@
 """The documentation site; `make docs` builds it."""
 import importlib
+import os
+import re
 import sys
 from html import escape
 from pathlib import Path
@@ -75,6 +77,29 @@ def _block(writer, node) -> None:
     raise SkipNode
 
 
+def show_readme(app, page: str, source: list[str]) -> None:
+    """Pages of docs/configs show the README of their folder of configs, its links from there."""
+    folder, _, name = page.rpartition('/')
+    if folder != 'configs':
+        return
+    home = Path('configs') / ('' if name == 'index' else name)
+    pages = {f'configs/{n}/README.md': f'{n}.md'
+             for n in ('distill', 'seg', 'det', 'cls', 'recipes')}
+    pages['configs/README.md'] = 'index.md'
+
+    def link(match: re.Match) -> str:
+        target, _, anchor = match[1].partition('#')
+        if '://' in target or not target:
+            return match[0]
+        target = os.path.normpath(home / target)
+        target = pages.get(target) or os.path.relpath(target, 'docs/configs')
+        return f']({target}#{anchor})' if anchor else f']({target})'
+
+    text = (ROOT / home / 'README.md').read_text(encoding='utf-8')
+    source[0] = re.sub(r'\]\(([^)]+)\)', link, text) + '\n' + source[0]
+
+
 def setup(app) -> None:
     """Formulas become MathML while the site is built: no script, no network."""
     app.add_html_math_renderer('mathml', (_inline, None), (_block, None))
+    app.connect('source-read', show_readme)

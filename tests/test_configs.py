@@ -316,7 +316,8 @@ def test_a_name_is_in_the_order_of_the_readme(path):
     if name == 'cityscapes_1024':
         return
     network = (r'(linear-|focal-|mamba2-)?'
-               r'(vit|adventurer|convnext|mixer|mamba-reg|clip|siglip|dinov2)-(pico|nano|tiny|small|base|large)(-window)?')
+               r'(vit|adventurer|convnext|mixer|mamba-reg|clip|siglip|dinov2)'
+               r'-(pico|nano|tiny|small|base|large)(-window)?')
     what = {'cls': '', 'distill': rf'(linearizer|l2|logits|lolcats|adala-\w+)_({network}_)?'}
     data = r'(in1k|coco|cityscapes|ade20k|camvid|cifar10|streets|images)(-\d+(x\d+)?)?'
     order = what.get(room, r'[a-z0-9]+(-[a-z]+)?_') + network + '_' + data + r'(_[a-z0-9]+)?'

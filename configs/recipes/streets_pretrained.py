@@ -1,5 +1,5 @@
 # the demo: a pretrained ViT, many drawn street scenes without labels, eight with; ViT-AdaLA puts
-# linear-time focal attention into it, and it is fine-tuned on the eight beside the same network
+# linear-time focal attention into it, and it is fine-tuned on the eight, beside the same network
 # with labels only
 few = {'train_dataloader.dataset.indices': list(range(0, 240, 30))}
 start = 'model.backbone.init_cfg'

@@ -120,7 +120,7 @@ def parse_subject(text: str, options: dict | None = None) -> Subject:
 
 def _own(name: str) -> Subject:
     kind, _, size = name.rpartition('-')
-    attention = dict(vit='softmax') | {f'{k}-vit': k for k in ('linear', 'focal', 'mamba2')}
+    attention = {'vit': 'softmax', **{f'{a}-vit': a for a in ('linear', 'focal', 'mamba2')}}
     if size not in WIDTHS or kind not in ('adventurer', *attention):
         raise ConfigError(f"'mmvitlin:{name}' is not known; take adventurer-, "
                           f'{"-, ".join(attention)}-, with {", ".join(WIDTHS)}')

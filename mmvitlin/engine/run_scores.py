@@ -128,4 +128,6 @@ def _circumstances(result: Mapping) -> Iterator[str]:
     yield f"- Commit: {commit.rstrip('+')}{', files changed' * commit.endswith('+')}"
     yield (f"- Ran on: {result.get('device', 'not known')}, {result.get('threads', '?')} threads, "
            f"{result.get('precision', 'precision not known')}, seed {result.get('seed', '?')}")
-    yield f"- Command: `{public_command(str(result.get('command', ''))) or 'not known'}`"
+    command = public_command(str(result.get('command', '')))
+    yield '- Command: ' + {'': 'not known', 'python': 'a Python session'}.get(
+        command, f'`{command}`')

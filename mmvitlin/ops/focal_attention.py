@@ -8,7 +8,8 @@ from torch import Tensor
 from mmvitlin.ops.grid_blocks import blocks_in, blocks_of, join_blocks
 from mmvitlin.ops.query_attention import query_attention
 
-GATHERED = 2**23  # numbers of the keys that are gathered at a time
+GATHERED = 2**21  # numbers of the keys that are gathered at a time: 8 MiB in float32
+GATHERED_GPU = 2**26
 
 
 def focal_attention(q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int], block: int,
@@ -70,8 +71,8 @@ def _rows_of_blocks(keys: Tensor, where: Tensor, columns: int) -> int | None:
     row = keys.shape[0] * keys.shape[2] * where.shape[1] * columns
     if isinstance(row, torch.SymInt) or isinstance(where.shape[0], torch.SymInt):
         return None
-    return None if keys.shape[0] * keys.shape[2] * where.numel() <= GATHERED else max(
-        GATHERED // row, 1)
+    limit = GATHERED if keys.device.type == 'cpu' else GATHERED_GPU
+    return None if keys.shape[0] * keys.shape[2] * where.numel() <= limit else max(limit // row, 1)
 
 
 def _band(q: Tensor, keys: Tensor, values: Tensor, where: Tensor, bias: Tensor,

@@ -35,6 +35,17 @@ def test_linear_vit_base(size):
     assert actual.by_kind['attention'] == 0
 
 
+@pytest.mark.parametrize('size', [(512, 1024)])
+def test_focal_vit_base(size):
+    """24 L d² + 4 L d keys a layer, 64 patches, 64 cells and the class token, which sees all."""
+    n, d = tokens(size), 768
+    attention = 12 * 4 * d * (n * 129 + n + 1)
+    by_hand = 12 * 24 * (n + 1) * d**2 + attention + 2 * n * 3 * 256 * d
+    got = count(TimmViT('vit_base_patch16_224', attention='focal', img_size=size), (1, 3, *size))
+    assert got.flops == pytest.approx(by_hand, rel=0.01)
+    assert got.by_kind['attention'] == pytest.approx(attention, rel=0.01)
+
+
 @pytest.mark.parametrize('size', SIZES)
 def test_mamba2_vit_base(size):
     """24 L d² and the gate's 2 L d², steps of two directions, and two scans of 12 heads with B and

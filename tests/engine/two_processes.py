@@ -63,6 +63,7 @@ def launch(jobs, folder):
 def main():
     from mmvitlin.engine.strategies import distributed
     distributed.join('pytorch')
+    gc.freeze()  # mmengine collects garbage for every data set
     leave, distributed.leave = distributed.leave, torch.distributed.barrier  # one group for all
     for job in json.loads(Path(sys.argv[1]).read_text()):
         try:

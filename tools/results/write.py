@@ -34,6 +34,7 @@ WRITERS = {
         cifar10_ablation=accuracy.ablation,
         cifar10_longer=accuracy.comparison, cifar10_scopes=accuracy.ablation,
         streets_adala=accuracy.comparison, adala_camvid=accuracy.comparison,
+        alignment_rates=accuracy.alignment,
         rates_camvid=accuracy.rates, label_rates_camvid=accuracy.rates,
         cifar10_rates=accuracy.rates,
         students_camvid=accuracy.students,
