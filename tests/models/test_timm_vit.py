@@ -131,7 +131,7 @@ def test_bad_names_and_weights(tmp_path):
         TimmViT('vit_tiny_patch16_224', attention='flash')
     with pytest.raises(ValueError, match='attention names 3 layers, the network has 12'):
         TimmViT('vit_tiny_patch16_224', attention=['linear'] * 3)
-    with pytest.raises(IndexError, match='layer 12 asked'):
+    with pytest.raises(IndexError, match='there is no layer 12'):
         TimmViT('vit_tiny_patch16_224', attention='linear', softmax_layers=[12])
     with pytest.raises(ValueError, match="no class token; take out_type='avg_featmap'"):
         build('siglip', out_type='cls_token')
