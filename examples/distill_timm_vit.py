@@ -4,8 +4,8 @@
     python examples/distill_timm_vit.py FOLDER --teacher vit_small_patch14_dinov2 --student linear
     python examples/distill_timm_vit.py FOLDER --teacher vit_base_patch16_224 --checkpoint vit.pth
 
-Writes the student, the config that was run and its log into work_dirs/distill, and what the student
-makes of one image: its first three principal components as red, green and blue.
+Writes the student, the config that was run and its log into work_dirs/distill, and a picture of the
+student's features of one image: the first three principal components as red, green and blue.
 """
 import argparse
 from pathlib import Path
@@ -18,7 +18,7 @@ import mmvitlin
 
 parser = argparse.ArgumentParser(description=__doc__,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument('images', help='folder, read with all below it')
+parser.add_argument('images', help='folder, with its subfolders')
 parser.add_argument('--teacher', default='vit_base_patch16_clip_quickgelu_224.openai',
                     help="timm's name of a ViT with published weights, or mmvitlin::NAME of "
                     '`mmvitlin fetch_teacher`')

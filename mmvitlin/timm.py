@@ -6,8 +6,8 @@
     ...                         pretrained_cfg_overlay=dict(file='student.pth'), pretrained=True)
     >>> maps = timm.create_model('adventurer_base_patch16_224', features_only=True)
 
-The released weights classify by the class token, the default here. A student that was distilled
-by losses on patches has learnt none: take ``global_pool='avg'``.
+The released weights classify by the class token, the default here. A student that was distilled by
+losses on patches has not trained it: take ``global_pool='avg'``.
 
 Evaluation takes the middle 0.875 of an image's shorter side at 224 and 16-pixel patches, and all of
 it with larger images or smaller patches, as Adventurer's does (``resolve_data_config``).
@@ -127,7 +127,7 @@ class AdventurerClassifier(nn.Module):
             indices: Blocks; a number n for the last n; None for all.
             return_prefix_tokens: Also the class token of each, (B, 1, C).
             norm: Apply the final norm to each.
-            stop_early: Do not run blocks that are not asked for.
+            stop_early: Do not run blocks that are not needed.
             output_fmt: 'NCHW' or 'NLC'.
             intermediates_only: Leave out the final features.
 
@@ -138,11 +138,11 @@ class AdventurerClassifier(nn.Module):
             raise ValueError(f"output_fmt must be 'NCHW' or 'NLC', got '{output_fmt}'")
         net = self.backbone
         last = net.num_layers - 1
-        wanted, _ = feature_take_indices(net.num_layers, indices)
-        run = wanted if stop_early or intermediates_only else [*wanted, last]
+        taken, _ = feature_take_indices(net.num_layers, indices)
+        run = taken if stop_early or intermediates_only else [*taken, last]
         streams, grid = net.forward_blocks(x, run)
         maps = []
-        for i in wanted:
+        for i in taken:
             y = net.norm_f(streams[i]) if norm else streams[i]
             patches = y[:, :-1]
             if output_fmt == 'NCHW':
@@ -154,16 +154,17 @@ class AdventurerClassifier(nn.Module):
 
     def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
                                   prune_head: bool = True) -> list[int]:
-        """Drop the blocks behind the last asked one, and what follows them; the indices kept."""
+        """Drop the blocks behind the last chosen one, and what follows them; returns the
+        indices."""
         net = self.backbone
-        wanted, deepest = feature_take_indices(net.num_layers, indices)
+        taken, deepest = feature_take_indices(net.num_layers, indices)
         net.layers = net.layers[:deepest + 1]
         net.num_layers = deepest + 1
         if prune_norm:
             net.norm_f = nn.Identity()
         if prune_head:
             self.reset_classifier(0)
-        return wanted
+        return taken
 
 
 def _cfg() -> dict:
@@ -178,7 +179,7 @@ default_cfgs = generate_default_cfgs({name: _cfg() for name in _NAMES.values()})
 
 
 def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Our students' and OpenMMLab checkpoints, and the released files, to this layout.
+    """Converts mmvitlin's students, OpenMMLab checkpoints and the released files to this layout.
 
     Raises:
         CheckpointError: the file's blocks scan in other directions than the model's.
@@ -189,20 +190,20 @@ def _from_any(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     if not description and 'head.weight' in state and 'cls_token' in state:  # a released file
         description = dict(reversed_blocks=Adventurer.RELEASED_REVERSED)
     model.backbone.check_description(description, str(file or 'the state dict'))
-    found = {}
+    renamed = {}
     for key, value in state.items():
         if key.startswith(('backbone.', 'head.')):
-            found[key.replace('head.fc.', 'head.', 1)] = value
+            renamed[key.replace('head.fc.', 'head.', 1)] = value
         elif key.split('.')[0] in ('layers', 'patch_embed', 'cls_token', 'pos_embed', 'norm_f'):
-            found[f'backbone.{key}'] = value
+            renamed[f'backbone.{key}'] = value
     own = model.state_dict()
     if not model.num_classes:
-        found = {k: v for k, v in found.items() if not k.startswith('head.')}
-    else:  # a student has no classifier; the new one stays as it was drawn
+        renamed = {k: v for k, v in renamed.items() if not k.startswith('head.')}
+    else:  # a student has no classifier; the new one keeps its random weights
         for name in ('head.weight', 'head.bias'):
-            found.setdefault(name, own[name])
-    found.pop('backbone.mask_token', None)
-    return with_description(found, description, 'backbone')
+            renamed.setdefault(name, own[name])
+    renamed.pop('backbone.mask_token', None)
+    return with_description(renamed, description, 'backbone')
 
 
 def _create(size: str, pretrained: bool, kwargs: dict) -> nn.Module:

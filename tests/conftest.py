@@ -15,14 +15,14 @@ torch.set_num_threads(THREADS)  # for fixtures that come before the one below
 SHARED = ROOT.parent / 'shared' / 'data'
 
 
-LONGEST = ('integration/test_own_project', 'integration/test_command_lines', 'benchmark/test_lab',
-           'engine/test_sharding', 'integration/test_tools', 'experiments/test_sweep',
-           'integration/test_examples', 'engine/test_exact_resume', 'engine/test_accumulation',
-           'engine/test_any_runner')
+LONGEST = ('integration/test_own_project', 'integration/test_command_lines',
+           'benchmark/test_measuring', 'engine/test_sharding', 'integration/test_tools',
+           'experiments/test_sweep', 'integration/test_examples', 'engine/test_exact_resume',
+           'engine/test_accumulation', 'engine/test_any_runner')
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that one worker does not end with one of them alone."""
+    """The longest files first, so that one worker is not left with one of them at the end."""
     names = [f'tests/{name}.py' for name in LONGEST]
     order = {name: n for n, name in enumerate(names)}
     items.sort(key=lambda item: order.get(item.nodeid.split('::')[0], len(order)))

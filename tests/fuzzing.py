@@ -45,7 +45,7 @@ def places(node, path=()):
 
 
 def mutate_config(cfg, seed):
-    """One key of a config removed, or its value replaced; what was done in words."""
+    """One key of a config removed, or its value replaced; what was done, as text."""
     draw = random.Random(seed)
     cfg = copy.deepcopy(cfg)
     roots = ('model', 'train_dataloader', 'val_dataloader', 'optim_wrapper', 'param_scheduler',

@@ -111,7 +111,7 @@ def test_a_variant_is_a_few_lines(path):
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if '/distill/' in p])
 def test_a_distillation_has_batches_of_its_own(path, monkeypatch):
-    """Labels for the whole budget see new ones all the way: the comparison is with those."""
+    """The runs with labels only see new images in all their iterations."""
     monkeypatch.chdir(ROOT)
     sampler = load_config(path).train_dataloader.sampler
     assert sampler.get('salt', 0) > 0, sampler
@@ -129,7 +129,7 @@ def _teaches_class_tokens(path: str) -> bool:
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if p.startswith('configs/cls/')])
-def test_no_classifier_reads_a_class_token_that_nothing_taught(path, monkeypatch):
+def test_no_classifier_reads_an_untrained_class_token(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     cfg = load_config(path)
     backbone = cfg.model.backbone
@@ -140,13 +140,13 @@ def test_no_classifier_reads_a_class_token_that_nothing_taught(path, monkeypatch
     assert _teaches_class_tokens(f'configs/distill/{stage}.py'), stage
 
 
-def test_what_teaches_class_tokens_is_told_from_what_does_not(monkeypatch):
+def test_which_distillations_train_class_tokens(monkeypatch):
     monkeypatch.chdir(ROOT)
-    told = {name: _teaches_class_tokens(f'configs/distill/{name}.py') for name in (
+    teaches = {name: _teaches_class_tokens(f'configs/distill/{name}.py') for name in (
         'linearizer_adventurer-base_in1k-224', 'l2_adventurer-base_in1k-224',
         'adala-feature_dinov2-large_in1k-448', 'adala-feature_dinov2-large_in1k-448_cosine',
         'adala-attention_dinov2-large_coco-448')}
-    assert list(told.values()) == [False, True, True, True, False]
+    assert list(teaches.values()) == [False, True, True, True, False]
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if p.startswith(
@@ -198,22 +198,22 @@ class Model(torch.nn.Module):
 
 def _optimisers():
     """(a config, its wrapper, kind of its backbone), one config for each pair."""
-    found = {}
+    optimisers = {}
     for path in CONFIGS:
         cfg = load_config(str(ROOT / path))
         backbone = cfg.model.get('backbone') or {}
         wrapper = cfg.get('optim_wrapper')
         if wrapper and 'mmvitlin.' in str(backbone.get('type')):
             kind = backbone.type.removeprefix('mmvitlin.')
-            found.setdefault((repr(wrapper.to_dict()), kind), (path, wrapper, kind))
-    return list(found.values())
+            optimisers.setdefault((repr(wrapper.to_dict()), kind), (path, wrapper, kind))
+    return list(optimisers.values())
 
 
 def test_no_schedule_decays_norms_places_or_the_scan_s_own():
     from mmengine.optim import build_optim_wrapper
-    found = _optimisers()
-    assert {kind for *_, kind in found} == set(SMALL)
-    for path, wrapper, kind in found:
+    optimisers = _optimisers()
+    assert {kind for *_, kind in optimisers} == set(SMALL)
+    for path, wrapper, kind in optimisers:
         net = Model(kind)
         groups = build_optim_wrapper(net, wrapper).param_groups
         decay = {id(p): g['weight_decay'] for g in groups for p in g['params']}
@@ -235,12 +235,12 @@ def test_mask2former_trains_its_backbone_at_a_tenth():
     wrapper = load_config(str(path)).optim_wrapper
     net = Model('Adventurer')
     net.query_embed = torch.nn.Embedding(2, 2)
-    told = {n: (g['lr'], g['weight_decay'])
-            for g in build_optim_wrapper(net, wrapper).optimizer.param_groups for n in g['names']}
-    assert told['backbone.layers.0.mixer.in_proj.weight'] == (pytest.approx(1e-5), 0.05)
-    assert told['backbone.layers.1.norm.weight'] == (pytest.approx(1e-5), 0)
-    assert told['head.weight'] == (1e-4, 0.05)
-    assert told['query_embed.weight'] == (1e-4, 0)
+    rates = {n: (g['lr'], g['weight_decay'])
+             for g in build_optim_wrapper(net, wrapper).optimizer.param_groups for n in g['names']}
+    assert rates['backbone.layers.0.mixer.in_proj.weight'] == (pytest.approx(1e-5), 0.05)
+    assert rates['backbone.layers.1.norm.weight'] == (pytest.approx(1e-5), 0)
+    assert rates['head.weight'] == (1e-4, 0.05)
+    assert rates['query_embed.weight'] == (1e-4, 0)
 
 
 DETECTORS = [p for p in CONFIGS if p.startswith('configs/det/') and 'streets' not in p]
@@ -272,7 +272,7 @@ def test_detectors_drop_and_average_as_their_sizes_do(path):
         assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == (0.8 if large else 0.7)
 
 
-def test_every_linear_detector_has_a_softmax_twin():
+def test_every_linear_detector_has_a_softmax_baseline():
     """Which differs in nothing but the backbone and what its weights have seen."""
     pairs = [(p, p, {'switches': 'softmax'}) for p in DETECTORS if 'linear-vit-large' in p]
     pairs += [(p, p.replace('adventurer', 'vit'), {}) for p in DETECTORS
@@ -280,20 +280,21 @@ def test_every_linear_detector_has_a_softmax_twin():
     assert len(pairs) == 10
     for linear, softmax, options in pairs:
         assert softmax in DETECTORS
-        ours, twin = (load_config(str(ROOT / p), o).to_dict()
-                      for p, o in ((linear, {}), (softmax, options)))
-        assert twin['model']['backbone'].get('attention', 'softmax') == 'softmax'
-        for cfg in (ours, twin):
+        replaced, baseline = (load_config(str(ROOT / p), o).to_dict()
+                              for p, o in ((linear, {}), (softmax, options)))
+        assert baseline['model']['backbone'].get('attention', 'softmax') == 'softmax'
+        for cfg in (replaced, baseline):
             del cfg['work_dir'], cfg['model']['backbone'], cfg['model']['data_preprocessor']
             for variable in ('linear_vit_large', 'clip_vit_base', 'clip_normalization'):
                 cfg.pop(variable, None)
-        assert ours == twin, softmax
+        assert replaced == baseline, softmax
 
 
 def _bases(path: Path) -> list[Path]:
-    found = [node.value for node in ast.parse(path.read_text()).body
-             if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_']
-    return [(path.parent / base).resolve() for base in ast.literal_eval(found[0])] if found else []
+    values = [node.value for node in ast.parse(path.read_text()).body
+              if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_']
+    bases = ast.literal_eval(values[0]) if values else ()
+    return [(path.parent / base).resolve() for base in bases]
 
 
 def _depth(path: Path) -> int:

@@ -13,7 +13,7 @@ from tests.detecting import STREETS, needs_mmdet, tiny
 
 
 @pytest.mark.parametrize('missing', [['mmdet'], ["mmcv's compiled ops"]])
-def test_what_is_missing_is_told_in_one_line(monkeypatch, streets, missing):
+def test_what_is_missing_is_reported_in_one_line(monkeypatch, streets, missing):
     monkeypatch.setattr(detection, 'lacking', lambda: missing)
     for path in (STREETS, str(ROOT / 'configs/seg/mask2former_adventurer-base_cityscapes-1024.py')):
         with pytest.raises(ConfigError, match=r'py needs mmdet .*missing: run `make setup-full`'):
@@ -33,20 +33,20 @@ def crowded_corner() -> tuple[torch.Tensor, torch.Tensor]:
 @needs_mmdet
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_keeps_the_boxes_of_the_last_class(dtype):
-    """NMS moves class 79 by 79 images, where bfloat16 has one number for 512 pixels; a coder of
-    ours gives it boxes in float32, and the scores stay as they are."""
+    """NMS moves class 79 by 79 images, where bfloat16 has one number for 512 pixels; the
+    package's coder gives it boxes in float32, and the scores keep their type."""
     from mmdet.models.layers.bbox_nms import batched_nms
     from mmengine.registry import TASK_UTILS
     coder = TASK_UTILS.build(dict(type='mmvitlin.DeltaXYWHBBoxCoder', target_stds=[1.] * 4))
     boxes, scores = crowded_corner()
     labels, how = torch.full((100, ), 79), dict(type='nms', iou_threshold=0.5)
-    want = batched_nms(boxes, scores, labels, how)[1]
-    assert len(want) == 20
+    expected = batched_nms(boxes, scores, labels, how)[1]
+    assert len(expected) == 20
     decoded = coder.decode(boxes, torch.zeros(100, 4, dtype=dtype))
     torch.testing.assert_close(decoded, boxes)
-    assert batched_nms(decoded, scores, labels, how)[1].tolist() == want.tolist()
-    found, kept = batched_nms(decoded, scores.to(dtype), labels, how)
-    assert found.dtype == torch.float32
+    assert batched_nms(decoded, scores, labels, how)[1].tolist() == expected.tolist()
+    kept_boxes, kept = batched_nms(decoded, scores.to(dtype), labels, how)
+    assert kept_boxes.dtype == torch.float32
     assert len(kept) == 20
 
 
@@ -98,30 +98,30 @@ def test_layout_and_type_do_not_change_what_is_cut_from_maps(dtype):
     extractor = MODELS.build(dict(
         type='mmvitlin.SingleRoIExtractor', out_channels=8, featmap_strides=[4],
         roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0)))
-    weight, found = torch.randn(2, 8, 7, 7), []
+    weight, outputs = torch.randn(2, 8, 7, 7), []
     for x in (maps, maps.to(dtype).to(memory_format=torch.channels_last)):
         x = x.clone(memory_format=torch.preserve_format).requires_grad_()
         out = extractor([x], rois)
         assert out.dtype == x.dtype
         (out.float() * weight).sum().backward()
-        found.append((out.float(), x.grad.float()))
+        outputs.append((out.float(), x.grad.float()))
     tolerance = dict(rtol=1e-6, atol=1e-6) if dtype == torch.float32 else dict(rtol=0.02, atol=0.05)
-    torch.testing.assert_close(found[1], found[0], **tolerance)
+    torch.testing.assert_close(outputs[1], outputs[0], **tolerance)
 
 
 @needs_mmdet
 def test_parts_of_mmdet_in_another_layout_or_precision(streets, monkeypatch):
     from mmvitlin.engine.rules import boxes
-    said = []
-    monkeypatch.setattr(boxes, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(boxes, 'warn', messages.append)
     cfg = load_config(STREETS, {'data_root': str(streets)})
     check(cfg)
-    assert not said
+    assert not messages
     cfg.optim_wrapper.type = 'mmvitlin.CPUAmpOptimWrapper'
     cfg.model.rpn_head.anchor_generator.type = 'AnchorGenerator'
     cfg.model.roi_head.bbox_roi_extractor.type = 'mmdet.SingleRoIExtractor'
     check(cfg)
-    assert 'AnchorGenerator, SingleRoIExtractor of mmdet round boxes' in said[0]
+    assert 'AnchorGenerator, SingleRoIExtractor of mmdet round boxes' in messages[0]
     cfg.model.neck = dict(type='FPN', in_channels=[32], out_channels=32, num_outs=5)
     with pytest.raises(ConfigError, match=r'model.roi_head.bbox_roi_extractor is mmdet.s Single'):
         check(cfg)

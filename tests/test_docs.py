@@ -62,7 +62,7 @@ def test_every_public_name_is_in_the_reference():
     for name in documented():
         module, _, last = name.rpartition('.')
         try:
-            found = getattr(import_module(module), last)
+            item = getattr(import_module(module), last)
         except ModuleNotFoundError as error:
             if error.name.split('.')[0] not in ('mmcv', 'mmdet', 'pycocotools'):
                 raise
@@ -70,7 +70,7 @@ def test_every_public_name_is_in_the_reference():
         except AttributeError:  # a module that is empty without mmdet
             assert name in detectors, f'{name} is documented, and not there'
             continue
-        objects.add(id(found))
+        objects.add(id(item))
     missing = [f'{module}.{name}' for module in PUBLIC
                for name in import_module(module).__all__ if name != '__version__'
                if id(getattr(import_module(module), name)) not in objects]

@@ -26,8 +26,8 @@ DTYPES = st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.fl
 def test_mutated_configs(streets, tmp_path, seed, monkeypatch):
     from tests.conftest import ROOT
     monkeypatch.chdir(ROOT)
-    cfg, told = fuzzing.mutate_config(nano(streets, tmp_path, **fuzzing.ONE_STEP), seed)
-    print(told)
+    cfg, change = fuzzing.mutate_config(nano(streets, tmp_path, **fuzzing.ONE_STEP), seed)
+    print(change)
     assert fuzzing.outcome_of_config(cfg) in ('trained', 'refused')
 
 
@@ -51,12 +51,12 @@ def test_damaged_data(streets, tmp_path, seed, monkeypatch):
     monkeypatch.chdir(ROOT)
     shutil.copytree(streets, tmp_path / 'streets')
     kind, outcome = fuzzing.outcome_of_damage(nano(tmp_path / 'streets', tmp_path), seed)
-    wanted = dict.fromkeys(fuzzing.DAMAGE, {'named'}) | {
+    expected = dict.fromkeys(fuzzing.DAMAGE, {'named'}) | {
         'image gone after it was listed': {'met only'},
         'label that ignores everything': {'checked only'},
         'image with flipped bits': {'named', 'harmless'},
         'label with flipped bits': {'named', 'harmless'}}
-    assert outcome in wanted[kind], kind
+    assert outcome in expected[kind], kind
 
 
 @FEW
@@ -70,9 +70,9 @@ def test_scans_of_any_shape(length, chunk, heads, dtype, backend, step):
     y = ssd(*args, chunk_size=chunk, backend=backend)
     assert y.shape == x.shape
     assert torch.isfinite(y).all()
-    want = ssd_reference(*[a.double() for a in args])
+    expected = ssd_reference(*[a.double() for a in args])
     bound = 2e-2 if dtype in (torch.bfloat16, torch.float16) else 1e-4
-    assert (y.double() - want).norm() <= bound * want.norm() + 1e-6
+    assert (y.double() - expected).norm() <= bound * expected.norm() + 1e-6
 
 
 @FEW
@@ -94,7 +94,7 @@ def test_backbones_of_any_size(height, width, patch, layers, masked):
         grid = (math.ceil(height / patch), math.ceil(width / patch))
         mask = torch.rand(1, grid[0] * grid[1]) < 0.5 if masked else None
         try:
-            found = net.forward_tokens(torch.randn(1, 3, height, width), layers, mask)
+            tokens = net.forward_tokens(torch.randn(1, 3, height, width), layers, mask)
         except ValueError as error:
             assert min(height, width) < patch
             assert 'smaller than one patch' in str(error)
@@ -103,8 +103,8 @@ def test_backbones_of_any_size(height, width, patch, layers, masked):
             assert any(not -2 <= n < 2 for n in layers)
             assert 'layers (0 to 1)' in str(error)
             continue
-        assert [t.grid for t in found] == [grid] * len(layers)
-        assert all(torch.isfinite(t.patches).all() for t in found)
+        assert [t.grid for t in tokens] == [grid] * len(layers)
+        assert all(torch.isfinite(t.patches).all() for t in tokens)
 
 
 @FEW

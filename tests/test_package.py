@@ -29,9 +29,9 @@ def test_files_are_short_enough_to_be_read():
 
 
 def test_both_families_are_refused():
-    have = {'onedl-mmengine', 'mmengine', 'onedl-mmcv', 'mmcv'}
+    present = {'onedl-mmengine', 'mmengine', 'onedl-mmcv', 'mmcv'}
     with pytest.raises(RuntimeError, match='onedl-mmengine and mmengine.*pip uninstall -y'):
-        compat.check_distributions(have.__contains__)
+        compat.check_distributions(present.__contains__)
     compat.check_distributions({'onedl-mmengine', 'onedl-mmcv'}.__contains__)
     compat.check_distributions({'mmengine', 'mmcv'}.__contains__)
 
@@ -77,13 +77,13 @@ def test_public_names():
         assert getattr(models, name).__doc__
 
 
-STRANGER = """_base_ = ['mmvitlin::seg/cityscapes_1024.py']
+FOREIGN_CONFIG = """_base_ = ['mmvitlin::seg/cityscapes_1024.py']
 model = dict(decode_head=dict(num_classes=5), auxiliary_head=dict(num_classes=5))
 """
 
 
-def read_by_a_stranger(folder, **env):
-    (folder / 'mine.py').write_text(STRANGER)
+def read_from_another_folder(folder, **env):
+    (folder / 'mine.py').write_text(FOREIGN_CONFIG)
     code = ("from mmvitlin.engine.runner.config import load_config; import mmvitlin\n"
             "cfg = load_config('mine.py')\n"
             "assert cfg.default_scope == 'mmseg' and '_scope_' not in cfg.model.decode_head\n"
@@ -94,8 +94,8 @@ def read_by_a_stranger(folder, **env):
     return done.stdout.splitlines()[-1]
 
 
-def test_a_base_of_ours_resolves_from_a_strangers_folder(tmp_path):
-    assert read_by_a_stranger(tmp_path).endswith(' 5 (1024, 1024)')
+def test_a_shipped_base_resolves_from_another_folder(tmp_path):
+    assert read_from_another_folder(tmp_path).endswith(' 5 (1024, 1024)')
     from mmvitlin.engine.runner.config import load_config
     from mmvitlin.utils.errors import ConfigError
     (tmp_path / 'typo.py').write_text("_base_ = ['mmvitlin::seg/cityscape.py']")
@@ -122,9 +122,9 @@ def test_the_wheel_carries_configs_and_tools(tmp_path):
                    check=True, capture_output=True)
     assert (tmp_path / 'site/mmvitlin/.mim/tools/train.py').is_file()
     assert not (tmp_path / 'site/tests').exists()
-    told = read_by_a_stranger(tmp_path, PYTHONPATH=str(tmp_path / 'site'))
-    assert told.startswith(str(tmp_path / 'site'))
-    assert told.endswith(' 5 (1024, 1024)')
+    output = read_from_another_folder(tmp_path, PYTHONPATH=str(tmp_path / 'site'))
+    assert output.startswith(str(tmp_path / 'site'))
+    assert output.endswith(' 5 (1024, 1024)')
 
 
 def test_the_sdist_carries_what_its_tests_need(tmp_path):
@@ -136,8 +136,8 @@ def test_the_sdist_carries_what_its_tests_need(tmp_path):
         names = {name.partition('/')[2] for name in tar.getnames()}
     kinds = ('.py', '.sh', '.yml', '.md', '.json', '.txt', '.ipynb')
     for folder in ('mmvitlin', 'configs', 'tools', 'tests', 'docs', 'examples', 'requirements'):
-        wanted = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob('*')
+        needed = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob('*')
                   if path.is_file() and path.suffix in kinds and '_build' not in path.parts}
-        assert wanted - names == set()
+        assert needed - names == set()
     assert {'Makefile', 'LICENSE', 'README.md', 'model-index.yml', 'pyproject.toml'} <= names
     assert not any('__pycache__' in name for name in names)

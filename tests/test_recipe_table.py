@@ -18,7 +18,7 @@ def tool():
     return load('make_recipe_table')
 
 
-def test_each_folder_tells_what_its_configs_are(tmp_path):
+def test_each_folder_lists_its_configs(tmp_path):
     tool = load('make_config_readmes')
     for path, text in tool.pages().items():
         assert path.read_text() == text, 'run python tools/make_config_readmes.py'
@@ -50,12 +50,12 @@ def test_a_header_says_what_is_published_and_what_is_ours(tool, tmp_path):
 def test_settings_are_those_of_the_run(tool):
     from mmvitlin.engine.runner.config import load_config
 
-    def told(name):
+    def text(name):
         return tool.settings(load_config(str(ROOT / 'configs' / name)))
 
-    assert told('seg/cityscapes_1024.py') == (
+    assert text('seg/cityscapes_1024.py') == (
         '1024×1024, 80k steps of 8, AdamW 5e-05, decay 0.01, layers 0.9, drop path 0.1, '
         'tested in windows')
-    assert told('cls/adventurer-base_in1k-448.py').startswith('448×448, 100 epochs of 1024, AdamW ')
-    assert told('distill/adala-attention_siglip-large_coco-448.py') == (
+    assert text('cls/adventurer-base_in1k-448.py').startswith('448×448, 100 epochs of 1024, AdamW ')
+    assert text('distill/adala-attention_siglip-large_coco-448.py') == (
         '448×448, 10 epochs of 128, AdamW 0.0004, decay 0, clipped at 1')

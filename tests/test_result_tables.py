@@ -76,7 +76,7 @@ def test_points_under_shifts_are_compared_within_seeds(tables):
                                   'corruption drop': 50.}
                for name, base in (('distilled', 30.), ('scratch', 20.)) for seed in (2, 0, 1)}
     text, _ = tables.evidence.in_points(summary, ['corruption'])
-    assert ('“distilled” less “scratch”: +10.0 [+10.0, +10.0] as it is, +5.0 [+5.0, +5.0] under '
+    assert ('“distilled” − “scratch”: +10.0 [+10.0, +10.0] without shift, +5.0 [+5.0, +5.0] under '
             'corruptions') in text
     assert tables.evidence.in_points({'vit': summary['scratch/0']}, ['corruption']) == []
 
@@ -88,7 +88,7 @@ def test_students_without_a_control_have_empty_cells(tables):
     stages |= {'teacher': dict(row(30.), iterations=9), 'distill-both': dict(iterations=300)}
     lines = tables.accuracy.students(dict(recipe='configs/recipes/camvid_students.py',
                                           seeds=[0, 1, 2], stages=stages, command='python …'))
-    assert 'labels for 450 | gained beside it' in next(x for x in lines if x.startswith('| | mIoU'))
+    assert 'labels for 450 | gain over it' in next(x for x in lines if x.startswith('| | mIoU'))
     adventurer = next(x for x in lines if x.startswith('| Adventurer'))
     assert '26.0 ± 1.0 | -4.9 [' in adventurer
     mixer = next(x for x in lines if x.startswith('| MLP-Mixer'))

@@ -39,10 +39,10 @@ def counted():
 
 def test_the_rows_are_three_forward_passes():
     page = (ROOT / 'docs/scaling.md').read_text()
-    for name, want in counted():
+    for name, expected in counted():
         row, = re.findall(rf'^\| {name}.*$', page, re.M)
         _, _, images, teraflops, gpus, hours, _ = (cell.strip() for cell in row.split('|'))
-        assert float(teraflops) == pytest.approx(want, rel=0.06), name
+        assert float(teraflops) == pytest.approx(expected, rel=0.06), name
         seen = float(images.removesuffix(' M')) * 1e6
         slow, fast = (seen * float(teraflops) / int(gpus) / rate / 3600 for rate in (80, 200))
         low, high = (float(n) for n in hours.split('–'))

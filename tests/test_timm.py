@@ -130,8 +130,8 @@ def test_our_checkpoints_load(tmp_path, layout):
                                 file=str(tmp_path / 'a.pth'), num_classes=classes)).eval()
     images = torch.randn(1, 3, 96, 64)
     with torch.inference_mode():
-        want = source.eval().forward_tokens(images)[0].cls
-        torch.testing.assert_close(net.forward_head(net.forward_features(images), True), want)
+        expected = source.eval().forward_tokens(images)[0].cls
+        torch.testing.assert_close(net.forward_head(net.forward_features(images), True), expected)
     if layout == 'mmpretrain':
         torch.testing.assert_close(net.head.weight.data, state['head.fc.weight'])
 
@@ -141,12 +141,12 @@ def test_positions_of_a_wide_student(tmp_path):
     torch.nn.init.normal_(source.pos_embed)
     torch.save(dict(meta=dict(backbone=source.describe()), state_dict={
         f'backbone.{k}': v for k, v in source.state_dict().items()}), tmp_path / 'a.pth')
-    wanted = Adventurer('tiny', img_size=128)
-    wanted.load_weights(tmp_path / 'a.pth')
+    expected = Adventurer('tiny', img_size=128)
+    expected.load_weights(tmp_path / 'a.pth')
     net = timm.create_model(NAME, pretrained=True, num_classes=0, img_size=128,
                             pretrained_cfg_overlay=dict(file=str(tmp_path / 'a.pth'),
                                                         num_classes=0))
-    assert torch.equal(net.backbone.pos_embed, wanted.pos_embed)
+    assert torch.equal(net.backbone.pos_embed, expected.pos_embed)
 
 
 def test_grey_images_are_refused():

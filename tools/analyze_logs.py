@@ -38,9 +38,9 @@ def main() -> None:
         return
     table = Table('run', 'iterations', 's/iteration', 'slowest', 'waiting for data')
     for run in args.runs:
-        told = train_time(logged_rows(run))
-        table.add_row(run.name, f"{told['iterations']:,}", f"{told['seconds']:.3f}",
-                      f"{told['slowest']:.3f}", f"{told['data_share']:.0%}")
+        row = train_time(logged_rows(run))
+        table.add_row(run.name, f"{row['iterations']:,}", f"{row['seconds']:.3f}",
+                      f"{row['slowest']:.3f}", f"{row['data_share']:.0%}")
     Console().print(table)
 
 

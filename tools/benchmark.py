@@ -1,6 +1,6 @@
 """Time, memory and FLOPs of networks against image size, side by side.
 
-    python tools/benchmark.py configs/seg/cityscapes_1024.py --twins --shapes 512x512 1024x2048
+    python tools/benchmark.py configs/seg/cityscapes_1024.py --baselines --shapes 512x512 1024x2048
     python tools/benchmark.py configs/seg/cityscapes_1024.py --part whole --compare old.json
     python tools/benchmark.py configs/distill/linearizer_adventurer-nano_streets.py --part whole \\
         --mode train --shapes 192x384        (a distillation step; of any config a training step)
@@ -11,10 +11,10 @@ exported files (.onnx, .xml, .pt2), each with another name as NAME=SUBJECT. SUBJ
 file in onnxruntime, openvino, onnxruntime-cuda or tensorrt; of a config or an mmvitlin: backbone it
 is exported on the way, and its results are compared with torch's. --part labels goes from a plain
 image to the label of each pixel, in torch as in a file. A training step is a forward and a backward
-pass. Weights are random unless --cfg-options load_from=CHECKPOINT loads some: the whole of a
-detector wants them, or it finds nothing that masks and boxes would have to be made for. Writes
-results.json, results.csv and figures; the same command goes on where it was stopped, and measures
-anew what changed since.
+pass. Weights are random unless --cfg-options load_from=CHECKPOINT loads some: a whole detector
+needs them, or it finds no objects and its post-processing costs nothing. Writes results.json,
+results.csv and figures; the same command continues where it was stopped, and measures again what
+changed since.
 """
 import argparse
 import csv
@@ -31,9 +31,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmvitlin.benchmark.figures import lab_figures
-from mmvitlin.benchmark.lab import Grid, measure
-from mmvitlin.benchmark.subjects import DTYPES, MODES, PARTS, PEERS, Subject, parse_subject, twins
+from mmvitlin.benchmark.figures import speed_figures
+from mmvitlin.benchmark.measuring import Grid, measure
+from mmvitlin.benchmark.subjects import (
+    DTYPES,
+    MODES,
+    PARTS,
+    PEERS,
+    Subject,
+    parse_subject,
+    softmax_baselines,
+)
 from mmvitlin.benchmark.trends import changed, faster_from, growth, other_conditions, pairs, series
 from mmvitlin.engine.runner.cli import Parser, friendly
 from mmvitlin.engine.runner.options import ConfigOptions
@@ -54,8 +62,8 @@ def shape(text: str) -> tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument('subjects', nargs='+', help='see above')
-    parser.add_argument('--twins', action='store_true', help='add softmax twins of the first '
-                        "subject: fused, materialised, ViTDet's windows")
+    parser.add_argument('--baselines', action='store_true', help='add softmax baselines '
+                        "of the first subject: fused, materialised, ViTDet's windows")
     parser.add_argument('--peers', action='store_true', help=f"add {', '.join(PEERS)} of timm")
     parser.add_argument('--shapes', type=shape, nargs='+', metavar='HxW',
                         default=[(512, 512), (1024, 1024), (1024, 2048)], help='height and width '
@@ -73,7 +81,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seconds', type=float, default=10., help='of counting a cell')
     parser.add_argument('--time-limit', type=float, default=120., help='seconds; what takes '
                         'longer is run once, and given up after six times as long')
-    parser.add_argument('--again', action='store_true', help='measure what is there already')
+    parser.add_argument('--again', action='store_true', help='measure rows that exist already')
     parser.add_argument('--repeats', type=int, default=2, help='times that a cell is measured '
                         'again which other processes disturbed; then it is marked')
     parser.add_argument('--mend', action='store_true', help='measure again what is marked as '
@@ -83,7 +91,7 @@ def parse_args() -> argparse.Namespace:
                         'whose score is drawn against the time of the network NAME')
     parser.add_argument('--reference', metavar='NAME', help="network that the results of given "
                         'files are compared with: a config with the same weights (load_from)')
-    parser.add_argument('--no-memory', action='store_true', help='time alone')
+    parser.add_argument('--no-memory', action='store_true', help='only time')
     parser.add_argument('--compare', type=Path, metavar='OLD.json',
                         help='print what changed beyond the spread')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/benchmark'))
@@ -119,11 +127,11 @@ def table(results: dict) -> Table:
     return shown
 
 
-def agreement(found: dict | None) -> str:
+def agreement(result: dict | None) -> str:
     """Share of equal labels, or the largest relative error."""
-    if not found:
+    if not result:
         return ''
-    return f"{100 * found['labels']:.2f}%" if 'labels' in found else f"±{found['error']:.0e}"
+    return f"{100 * result['labels']:.2f}%" if 'labels' in result else f"±{result['error']:.0e}"
 
 
 def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
@@ -132,7 +140,7 @@ def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
     Raises:
         ConfigError: no such network, file or metric.
     """
-    found = {}
+    scores = {}
     for text in texts:
         name, _, file = text.partition('=')
         file, _, metric = file.partition(':')
@@ -144,8 +152,8 @@ def read_scores(texts: list[str], names: list[str]) -> dict[str, float]:
         if (metric or 'mIoU') not in metrics:
             raise ConfigError(f"--scores: {file} has no metric '{metric or 'mIoU'}'; it has "
                               f'{sorted(metrics)}')
-        found[name] = metrics[metric or 'mIoU']
-    return found
+        scores[name] = metrics[metric or 'mIoU']
+    return scores
 
 
 COLUMNS = {
@@ -185,7 +193,7 @@ def subjects_of(args: argparse.Namespace) -> list[Subject]:
         ConfigError: --reference names none of it.
     """
     subjects = [parse_subject(s, args.cfg_options) for s in args.subjects]
-    subjects += twins(subjects[0]) if args.twins else []
+    subjects += softmax_baselines(subjects[0]) if args.baselines else []
     subjects += [parse_subject(f'timm:{name}') for name in PEERS] if args.peers else []
     if args.reference is not None:
         references = [s for s in subjects if s.name == args.reference and not s.runtime]
@@ -260,7 +268,7 @@ def main() -> None:
     write_csv(results, args.out_dir / 'results.csv')
     limits = {f"{precision} on {call['machine']['gpu'] or call['machine']['processor']}": limit
               for call in results['calls'] for precision, limit in call['limits'].items()}
-    for path in lab_figures(lines, results['pairs'], limits, args.out_dir, scores):
+    for path in speed_figures(lines, results['pairs'], limits, args.out_dir, scores):
         tell(f'written: {path}')
     if old is not None:
         tell(differences(old, results, args.compare))

@@ -1,4 +1,4 @@
-"""Walk every sample of a config's splits before training does.
+"""Check every sample of a config's splits before training.
 
     python tools/check_data.py configs/seg/cityscapes_1024.py --cfg-options data_root=…
 

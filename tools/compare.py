@@ -28,9 +28,9 @@ from mmvitlin.visualization.side_by_side import (
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    for who in ('teacher', 'student'):
-        parser.add_argument(f'{who}_config', help='with the same test set')
-        parser.add_argument(f'{who}_checkpoint', help='what a run of it wrote')
+    for role in ('teacher', 'student'):
+        parser.add_argument(f'{role}_config', help='with the same test set')
+        parser.add_argument(f'{role}_checkpoint', help='what a run of it wrote')
     parser.add_argument('--images', type=int, default=4)
     parser.add_argument('--skip', type=int, default=0, help='images of the set to leave out first')
     parser.add_argument('--token', type=float, nargs=2, default=(0.6, 0.5), metavar=('Y', 'X'),
@@ -47,15 +47,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     plt.load()
-    nets = {who: SegInferencer(getattr(args, f'{who}_config'), getattr(args, f'{who}_checkpoint'),
-                               args.device, cfg_options=args.cfg_options)
-            for who in ('teacher', 'student')}
+    nets = {role: SegInferencer(getattr(args, f'{role}_config'),
+                                getattr(args, f'{role}_checkpoint'), args.device,
+                                cfg_options=args.cfg_options)
+            for role in ('teacher', 'student')}
     images = list(itertools.islice(labelled_images(nets['teacher'].cfg), args.skip,
                                    args.skip + args.images))
     rows, at, written = list(predictions(*nets.values(), images)), tuple(args.token), []
     for n, ((path, _), row) in enumerate(zip(images, rows, strict=True)):
-        maps = {who: token_map(infer, infer.read(path)[1], at, args.layer)
-                for who, infer in nets.items()}
+        maps = {role: token_map(infer, infer.read(path)[1], at, args.layer)
+                for role, infer in nets.items()}
         written.append(token_figure(row['image'], maps, at, args.out_dir / f'token_{n}.png'))
     written.append(difference_figure(rows, nets['teacher'].palette,
                                      nets['teacher'].classes, args.out_dir / 'differences.png'))

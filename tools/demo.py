@@ -1,7 +1,7 @@
 """The main job on drawn street scenes: teacher, distillation, fine-tuning, comparison, speed.
 
 The pretrained teacher is fetched once, by pip. Where it cannot be, the recipe's offline form runs,
-whose small teacher is trained on the drawn scenes first.
+with a small teacher that is trained on the drawn scenes first.
 """
 import itertools
 import json
@@ -44,17 +44,17 @@ def say(text: str) -> None:
 def runnable(recipe: Path, work_dir: Path) -> tuple[Path, Path]:
     """The recipe and its work directory, or those of its offline form where the pretrained teacher
     cannot be fetched."""
-    wanted = load_report(recipe)
-    if not wanted.pretrained:
+    report = load_report(recipe)
+    if not report.pretrained:
         return recipe, work_dir
-    say(f'the pretrained teacher {wanted.pretrained}')
+    say(f'the pretrained teacher {report.pretrained}')
     try:
-        print(fetch(wanted.pretrained))
+        print(fetch(report.pretrained))
     except UserError as error:
         print(error)
-        say(f'without it {wanted.offline} runs, whose teacher and student learn from drawings '
-            'alone: it shows the steps, not what distillation is worth')
-        return recipe.with_name(wanted.offline), work_dir.with_name(f'{work_dir.name}-offline')
+        say(f'without it {report.offline} runs, whose teacher and student learn only from '
+            'drawings: it shows the steps, not the benefit of distillation')
+        return recipe.with_name(report.offline), work_dir.with_name(f'{work_dir.name}-offline')
     return recipe, work_dir
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     plt.load()
     start = time.perf_counter()
     args.recipe, out = runnable(args.recipe, args.work_dir)
-    recipe, told = load_recipe(args.recipe), load_report(args.recipe)
+    recipe, layout = load_recipe(args.recipe), load_report(args.recipe)
 
     data = out / 'streets'
     if not (data / 'annotations' / 'instancesonly_filtered_gtFine_val.json').is_file():
@@ -87,22 +87,23 @@ def main() -> None:
 
     say('timing the backbones of teacher and student, batch 1, in turn')
     stages = out / f'seed{args.seed}'
-    trained = {who: SegInferencer.of_run(stages / stage)
-               for who, stage in (('teacher', told.teacher), ('student', told.student))}
-    nets = {who: infer.model.backbone for who, infer in trained.items()}
+    trained = {role: SegInferencer.of_run(stages / stage)
+               for role, stage in (('teacher', layout.teacher), ('student', layout.student))}
+    nets = {role: infer.model.backbone for role, infer in trained.items()}
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    latency = backbone_latency(nets, told.shapes, device, warmup=1, rounds=told.rounds, seconds=6)
-    peak = {who: backbone_memory(infer.cfg.model.backbone.to_dict(), told.shapes)
-            for who, infer in trained.items()}
+    latency = backbone_latency(nets, layout.shapes, device, warmup=1, rounds=layout.rounds,
+                               seconds=6)
+    peak = {role: backbone_memory(infer.cfg.model.backbone.to_dict(), layout.shapes)
+            for role, infer in trained.items()}
 
     say('figures and report')
     results = dict(
-        miou={name: round(runs[name]['metrics']['mIoU'], 2) for name in told.rows},
+        miou={name: round(runs[name]['metrics']['mIoU'], 2) for name in layout.rows},
         iterations={name: run['iterations'] for name, run in runs.items()},
         seconds={name: run['seconds'] for name, run in runs.items()},
-        params={who: sum(p.numel() for p in net.parameters()) for who, net in nets.items()},
+        params={role: sum(p.numel() for p in net.parameters()) for role, net in nets.items()},
         latency_ms=latency,
-        peak_mb={shape: {who: peak[who][shape] for who in peak} for shape in latency},
+        peak_mb={shape: {role: peak[role][shape] for role in peak} for shape in latency},
         seeds=[args.seed], machine=machine(), versions=versions(),
         date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         recipe=os.path.relpath(args.recipe), command=command_line(),
@@ -112,14 +113,14 @@ def main() -> None:
         labelled_images(trained['teacher'].cfg), 4)))
     palette = trained['teacher'].palette
     difference_figure(rows, palette, trained['teacher'].classes, out / 'predictions.png',
-                      {who: results['miou'][getattr(told, who)] for who in trained})
-    loss_curves({name: stages / name for name in runs}, told.unlabelled, out / 'losses.png')
+                      {role: results['miou'][getattr(layout, role)] for role in trained})
+    loss_curves({name: stages / name for name in runs}, layout.unlabelled, out / 'losses.png')
     latency_figure(latency, nets['student'].patch_size, out / 'latency.png')
-    write_page(Page(told.title, find_runs([stages]), {
+    write_page(Page(layout.title, find_runs([stages]), {
         'Time of the backbones against tokens, batch 1': out / 'latency.png',
         'Predictions on held-out scenes': out / 'predictions.png'
-    }, samples_of(rows, palette, told.student)), out / 'report.html')
-    text = report(results, told)
+    }, samples_of(rows, palette, layout.student)), out / 'report.html')
+    text = report(results, layout)
     (out / 'report.md').write_text(text)
     print('\n' + text)
     width = min(shutil.get_terminal_size().columns, 100)

@@ -7,9 +7,9 @@
     python tools/export.py CONFIG CHECKPOINT student.pt2 --to aot --size 1024 2048
 
 A file of lower precision is compared with torch: on the config's test set, where it is there, by
-mIoU and by the share of equal labels; or on --images, with --labels of the same names. What loses
-more than a point is written all the same, and a warning says so. python -m mmvitlin.deploy runs
-.onnx and .xml files, with nothing of torch installed.
+mIoU and by the share of equal labels; or on --images, with --labels of the same names. A file that
+loses more than a point is written too, with a warning. python -m mmvitlin.deploy runs .onnx and
+.xml files without torch.
 """
 import sys
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ from mmvitlin.utils.errors import ConfigError
 
 
 def chosen(folder: Path, count: int) -> list[Path]:
-    """Images of a folder, so many at most, evenly spread."""
+    """At most this many images of a folder, evenly spread."""
     files = list_images([folder])
     return [files[n] for n in evenly(len(files), count)]
 

@@ -1,10 +1,10 @@
-"""Check a GPU that can be had for a quarter of an hour: kernels, speed, a training step, a recipe.
+"""Check a GPU in a quarter of an hour: kernels, speed, a training step, a recipe.
 
     python tools/gpu_check.py --out work_dirs/gpu_check.json      15 minutes at most
     python tools/gpu_check.py --device cpu --tiny --out FILE      a rehearsal on a CPU
 
-Each part runs in a process of its own within a limit of time; what it has found is in the file when
-it fails or is stopped. Parts: kernels against references, values and gradients; operators, and
+Each part runs in a process of its own within a limit of time; its rows are in the file also when it
+fails or is stopped. Parts: kernels against references, values and gradients; operators, and
 backbones of base size, beside fused attention and mamba-ssm; the time of a step of distillation and
 the share of it that products of matrices have; the recipe of the pretrained teacher on CamVid,
 which needs data/camvid, data/images and the weights of `python -m mmvitlin fetch_teacher`.
@@ -31,9 +31,9 @@ def run_part(name: str, device: str, tiny: bool, out: Path) -> None:
     def tell(row: str, value: object) -> None:
         rows[row] = value
         print(f'{name}, {row}: {json.dumps(value)}', flush=True)
-        aside = out.with_suffix('.new')
-        aside.write_text(json.dumps(rows))
-        aside.replace(out)
+        temporary = out.with_suffix('.new')
+        temporary.write_text(json.dumps(rows))
+        temporary.replace(out)
 
     PARTS[name][0](device, TINY if tiny else Sizes(), tell)
 
@@ -47,9 +47,9 @@ def start_part(name: str, seconds: float, args: argparse.Namespace) -> dict:
     began = time.monotonic()
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        _, said = child.communicate(timeout=seconds)
+        _, errors = child.communicate(timeout=seconds)
         ended = 'done' if child.returncode == 0 else \
-            f'failed with status {child.returncode}: {" ".join(said.strip().splitlines()[-1:])}'
+            f'failed with status {child.returncode}: {" ".join(errors.strip().splitlines()[-1:])}'
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)  # and what it has started
         child.communicate()

@@ -1,4 +1,4 @@
-"""Count what a GPU run moves, launches and waits for, on a machine without a GPU.
+"""Count a GPU run's memory traffic, launches and waits on a machine without a GPU.
 
     python tools/gpu_counts.py --out docs/results/gpu_counts.json      two minutes
     ... --images FOLDER                                                with reading, of JPEG files
@@ -26,13 +26,13 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/gpu_counts.json'))
     parser.add_argument('--images', type=Path, help='folder of JPEG files, for reading')
     parser.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS),
-                        help='count these alone; the others stay as the file has them')
+                        help='count only these; the others stay as the file has them')
     args = parser.parse_args()
     files = sorted(args.images.rglob('*.jp*g')) if args.images else []
     if args.images and not files:
         parser.error(f'--images {args.images}: holds no .jpg or .jpeg file')
-    some = args.parts != list(PARTS)
-    result = json.loads(args.out.read_text()) if some and args.out.is_file() else {}
+    partial_run = args.parts != list(PARTS)
+    result = json.loads(args.out.read_text()) if partial_run and args.out.is_file() else {}
     result['note'] = 'bytes and kernels of one layer from shapes, not times; bfloat16'
     for name in args.parts:
         if name != 'reading' or files:

@@ -5,9 +5,8 @@
 A segmentor writes out/labels/*.png (class numbers) and out/overlay/*.png, a detector
 out/overlay/*.png and out/detections/*.json, with --save segments panoptic PNGs and their segments
 as JSON. Of several pages or animated images only the first is read. Images are turned as their EXIF
-orientation says, and what is written fits them as viewers show them. Files that cannot be read are
-reported at the end, also a video that breaks off, and the others finished; the exit status is then
-1.
+orientation says, and what is written fits them as viewers show them. Files that cannot be read, and
+truncated videos, are reported at the end and do not stop the others; the exit status is then 1.
 """
 import argparse
 import sys
@@ -61,7 +60,7 @@ def main() -> None:
     args = parse_args()
     kind = inferencer_for(args.config, args.cfg_options)
     if unknown := sorted(set(args.save or ()) - set(kind.result.KINDS)):
-        raise ConfigError(f'--save: {unknown} cannot be had of this network; choose from '
+        raise ConfigError(f'--save: {unknown} is not an output of this network; choose from '
                           f'{list(kind.result.KINDS)}')
     more = dict(score=args.score) if kind is DetInferencer else dict(
         probabilities='probabilities' in (args.save or ()))

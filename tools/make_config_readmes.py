@@ -1,10 +1,10 @@
-"""Write what tells of the configs: the tables in the README.md of each folder, metafile.yml, and
+"""Write the lists of the configs: the tables in the README.md of each folder, metafile.yml, and
 docs/config_names.md, the names that configs had before.
 
     python tools/make_config_readmes.py              writes them
     python tools/make_config_readmes.py --check      fails where one is not what it would write
 
-What stands above the marker in a README is written by hand. A row is a config's first sentence and
+The text above the marker in a README is written by hand. A row is a config's first sentence and
 the results in docs/results whose commands or recipe name it. Collections in a metafile.yml are
 written by hand, its models are made of the config's header and its results.
 """
@@ -34,16 +34,16 @@ Where the options are none, the two run the same. Asking for an old name gives t
 
 def old_names() -> dict[str, tuple[str, str]]:
     """Config by its old name → (its name now, the options that it takes today), as ``seg/x.py``."""
-    found = {}
+    names = {}
     for line in OLD_NAMES.read_text().splitlines():
         if not line.startswith('#'):
             old, now = line.split(': ', 1)
-            found[old] = now.partition(' ')[::2]
-    return found
+            names[old] = now.partition(' ')[::2]
+    return names
 
 
 def first_sentence(path: Path) -> str:
-    """What a config says it is.
+    """The first sentence of a config's header.
 
     Raises:
         ValueError: it begins with no comment.
@@ -66,7 +66,7 @@ def first_sentence(path: Path) -> str:
 
 def results() -> dict[str, list[str]]:
     """Config, as ``seg/x.py`` → names of the results files of recipes that run it."""
-    found: dict[str, list[str]] = {}
+    by_config: dict[str, list[str]] = {}
     renamed = old_names()
     for file in sorted((ROOT / 'docs/results').glob('*.json')):
         text = file.read_text()
@@ -81,8 +81,8 @@ def results() -> dict[str, list[str]]:
                         if not done or any(name == stage['name'] or name.startswith(
                             f"{stage['name']}-") for name in done)}
         for config in {renamed.get(config, (config, ''))[0] for config in configs}:
-            found.setdefault(config, []).append(file.name)
-    return found
+            by_config.setdefault(config, []).append(file.name)
+    return by_config
 
 
 def table(folder: str, measured: dict[str, list[str]]) -> str:
@@ -106,7 +106,7 @@ def data_of(name: str) -> str:
 
 
 def metafile(folder: str, measured: dict[str, list[str]]) -> str:
-    """Of a folder's configs, for mim: paper, data, and the results that tell of each."""
+    """Metafile of a folder's configs, for mim: paper, data, and results of each."""
     path = ROOT / 'configs' / folder / 'metafile.yml'
     above, _, _ = path.read_text().partition('Models:\n')
     collection = re.search(r'- Name: (.+)', above)[1]
@@ -132,7 +132,7 @@ def names_page() -> str:
 
 
 def pages() -> dict[Path, str]:
-    """All that is written, as it should be.
+    """Content of all files that are written.
 
     Raises:
         ValueError: a README without the marker.

@@ -1,4 +1,4 @@
-"""Write docs/recipes.md: every full-size config with its settings, and what of it is published.
+"""Write docs/recipes.md: every full-size config with its settings, and which of them are published.
 
     python tools/make_recipe_table.py              writes the page
     python tools/make_recipe_table.py --check      fails where the page is not what it would write
@@ -18,8 +18,8 @@ from mmvitlin.engine.runner.config import load_config
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs/recipes.md'
 SMALL = ('camvid', 'cifar10', 'streets', '_images')
-ROOMS = dict(distill='Distillation', cls='Classification', seg='Segmentation',
-             det='Detection, instances and panoptic segments')
+FOLDERS = dict(distill='Distillation', cls='Classification', seg='Segmentation',
+               det='Detection, instances and panoptic segments')
 INTRO = """# Recipes and their sources
 
 The full-size configs, what each runs with, and what of it is published. "Ours" is what the source
@@ -37,33 +37,33 @@ training.
 
 def full_size_configs() -> list[Path]:
     """All but those of small data sets."""
-    return [path for room in ROOMS for path in sorted((ROOT / 'configs' / room).glob('*.py'))
+    return [path for folder in FOLDERS for path in sorted((ROOT / 'configs' / folder).glob('*.py'))
             if not any(name in path.stem for name in SMALL)]
 
 
 def sources(path: Path) -> dict[str, str]:
-    """What a config's header says is published, and ours.
+    """The published and the own settings in a config's header.
 
     Raises:
         ValueError: one of the two is missing.
     """
-    found: dict[str, str] = {}
+    parts: dict[str, str] = {}
     word = None
     for line in path.read_text().splitlines():
         if not line.startswith('#'):
             break
         if match := re.match(r'# (Published|Ours): (.+)', line):
             word = match[1]
-            found[word] = match[2]
+            parts[word] = match[2]
         elif word and line.startswith('#   '):
-            found[word] += ' ' + line[1:].strip()
+            parts[word] += ' ' + line[1:].strip()
         else:
             word = None
     for word in ('Published', 'Ours'):
-        if word not in found:
+        if word not in parts:
             raise ValueError(f'{path}: the header has no "# {word}: …"; write what of the recipe '
                              'is published, and what is ours and why')
-    return found
+    return parts
 
 
 def _size(cfg: Config) -> str:
@@ -105,15 +105,15 @@ def settings(cfg: Config) -> str:
 def page() -> str:
     """The whole page."""
     lines = [INTRO.rstrip()]
-    for room, title in ROOMS.items():
+    for folder, title in FOLDERS.items():
         lines += ['', f'## {title}', '', '| config | settings | published | ours |',
                   '| --- | --- | --- | --- |']
         for path in full_size_configs():
-            if path.parent.name == room:
-                said = sources(path)
-                lines.append(f"| [`{path.stem}`](../configs/{room}/{path.name}) | "
-                             f"{settings(load_config(str(path)))} | {said['Published']} | "
-                             f"{said['Ours']} |")
+            if path.parent.name == folder:
+                parts = sources(path)
+                lines.append(f"| [`{path.stem}`](../configs/{folder}/{path.name}) | "
+                             f"{settings(load_config(str(path)))} | {parts['Published']} | "
+                             f"{parts['Ours']} |")
     return '\n'.join(lines) + '\n'
 
 

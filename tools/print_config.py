@@ -1,4 +1,4 @@
-"""Print a config with everything it inherits, and what the options of a run make of it.
+"""Print a config with everything it inherits, after the options of a run are applied.
 
 Configs are Python, and reading one executes it. --no-exec prints the files of the chain as they
 are, base by base, and runs nothing.

@@ -1,4 +1,4 @@
-"""Make a checkpoint fit for others: weights alone, the hash of the file in its name, a model card.
+"""Prepare a checkpoint for publication: only weights, the hash in the name, and a model card.
 
     python tools/publish_model.py work_dirs/cityscapes_1024/iter_80000.pth adventurer-base_city
 

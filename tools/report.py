@@ -4,7 +4,7 @@
         --student work_dirs/demo/seed0/distilled
 
 Shows the accuracy of every run below the folders (mean and spread over seeds), their training
-curves, what tools/benchmark.py left in the folders and the figures (*.png) there, and, with
+curves, results of tools/benchmark.py and the figures (*.png) in the folders, and, with
 --teacher and --student, their predictions under a slider. The page needs no network and no other
 file.
 """

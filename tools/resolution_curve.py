@@ -1,4 +1,4 @@
-"""What does twice the resolution buy, what does it cost, and are windows better than whole images?
+"""Gain and cost of more resolution, and whether windows are better than whole images.
 
     python tools/resolution_curve.py CONFIG CHECKPOINT --scales 0.5 1 2 --cfg-options data_root=…
 
@@ -93,7 +93,7 @@ def main() -> None:
     windows = None if args.no_windows else args.windows or training_crop(
         load_config(args.config, args.cfg_options))
     if windows is None and not args.no_windows:
-        print(f'{args.config} names no training crop, so only whole images are looked at; '
+        print(f'{args.config} names no training crop, so only whole images are evaluated; '
               '--windows HEIGHT WIDTH')
     args.out_dir.mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""How networks hold up under corruptions, other resolutions, and less context.
+"""Robustness of networks to corruptions, other resolutions, and less context.
 
     python tools/robustness.py teacher=TEACHER_RUN student=CONFIG,CHECKPOINT
     python tools/robustness.py teacher=work/shared/teacher 'student=work/seed{seed}/tuned' \\
@@ -7,11 +7,11 @@
 A network is the work directory of a run, or CONFIG,CHECKPOINT, either with a name before an equals
 sign. With --seeds every {seed} is each of them in turn; the figure shows their mean.
 
-Fifteen corruptions at five severities, four input scales, three cuts from the middle, held against
+Fifteen corruptions at five severities, four input scales, three cuts from the middle, compared with
 the same pixels of whole images; every network sees the same pictures. An image is corrupted as it
 is read, before it is resized. The severities are those of images of 224 pixels; on far smaller ones
-they are harsher, and not those of CIFAR-10-C. Goes on where it was stopped; scores that another
-checkpoint, config or number of images gave are refused.
+they are harsher, and not those of CIFAR-10-C. Continues where it was stopped; scores of another
+checkpoint, config or number of images are refused.
 """
 import json
 from datetime import datetime, timezone
@@ -56,7 +56,7 @@ def now() -> str:
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument('networks', nargs='+', metavar='[NAME=]NETWORK', help='see above')
-    parser.add_argument('--seeds', type=int, nargs='+', help='what {seed} stands for')
+    parser.add_argument('--seeds', type=int, nargs='+', help='values of {seed}')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS,
                         help='of shifts')
     parser.add_argument('--corruptions', nargs='+', help='default: the fifteen common ones')
@@ -72,10 +72,10 @@ def main() -> None:
     results = json.loads(args.out.read_text()) if args.out.is_file() else dict(nets={})
 
     nets = networks_of(args.networks, args.seeds)
-    for who, (config, checkpoint) in nets.items():  # all, before the first is evaluated
+    for net, (config, checkpoint) in nets.items():  # all, before the first is evaluated
         cfg = load_config(config, args.cfg_options)
         check_shifts(cfg, shifts)
-        scores_of(results, who, made_of(cfg, checkpoint, args.limit))
+        scores_of(results, net, made_of(cfg, checkpoint, args.limit))
     start = now()
 
     def keep() -> None:
@@ -84,19 +84,20 @@ def main() -> None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
 
-    def told(who: str, name: str, score: float) -> None:
-        results['nets'][who][name] = score
+    def record(net: str, name: str, score: float) -> None:
+        results['nets'][net][name] = score
         results.setdefault('commands', {})[start] = command_line()
-        print(f'{who}, {name}: {score:.2f}', flush=True)
+        print(f'{net}, {name}: {score:.2f}', flush=True)
         keep()
 
-    evaluate_shifts(nets, shifts, args.cfg_options, args.limit, args.device, results['nets'], told)
+    evaluate_shifts(nets, shifts, args.cfg_options, args.limit, args.device, results['nets'],
+                    record)
     keep()
     table = Table('network', 'clean', *(f'{k}: mean, lost' for k in ('corruption', 'scale',
                                                                      'share')),
                   title=f"means over the {len(results['conditions'])} conditions that all have")
-    for who, row in results['summary'].items():
-        table.add_row(who, f"{row['clean']:.1f}", *(
+    for net, row in results['summary'].items():
+        table.add_row(net, f"{row['clean']:.1f}", *(
             f"{row[k]:.1f}, {row[f'{k} drop']:.0f}%" if k in row else ''
             for k in ('corruption', 'scale', 'share')))
     Console().print(table)

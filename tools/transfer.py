@@ -111,21 +111,21 @@ def main() -> None:
         cells = [text for key in ('distance', 'cka') for text in (
             ' '.join(f'{v:.2f}' for v in row[key]), f'{sum(row[key]) / len(row[key]):.3f}')]
         table.add_row(row['name'], *cells, '' if row['score'] is None else f"{row['score']:.1f}")
-    found = correlations(rows)
+    rank_correlations = correlations(rows)
     args.out_dir.mkdir(parents=True, exist_ok=True)
     (args.out_dir / 'transfer.json').write_text(json.dumps(dict(
         teacher=args.teacher, seeds=args.seeds, images=rows[0]['images'], rows=rows,
-        correlations=found,
+        correlations=rank_correlations,
         command=command_line(), machine=machine(), versions=versions(),
         date=datetime.now(timezone.utc).isoformat(timespec='seconds')), indent=1) + '\n')
     transfer_figure(rows, args.out_dir / 'transfer.png', args.metric)
     Console().print(table)
-    for group, row in found.items():
-        told = ', '.join(f"{name} {row[key]['rho']:+.2f} (p {row[key]['p']:.2g})"
-                         for key, name in (('distance', 'distance'), ('cka', 'CKA')))
+    for group, row in rank_correlations.items():
+        values = ', '.join(f"{name} {row[key]['rho']:+.2f} (p {row[key]['p']:.2g})"
+                           for key, name in (('distance', 'distance'), ('cka', 'CKA')))
         print(f"rank correlation with {args.metric} within seeds, "
               f"{group.replace('not matched', 'without those trained on the distance')}, "
-              f"{row['runs']} runs: {told}")
+              f"{row['runs']} runs: {values}")
     print(f'written to {args.out_dir}')
 
 

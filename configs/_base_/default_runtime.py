@@ -1,4 +1,4 @@
-# hooks of every run, whatever its task; a schedule has it as its base. One of them is changed or
+# hooks of every run, for all tasks; a schedule has it as its base. One of them is changed or
 # left out by its key: default_hooks=dict(finite_loss=dict(action='skip'), tf32=None). For configs
 # of other libraries: --cfg-options switches=runtime
 default_hooks = dict(

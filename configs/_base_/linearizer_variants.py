@@ -43,6 +43,6 @@ report = dict(
         'logits': 'class probabilities of the teacher (T = 2), a new head',
         'logits_head': 'class probabilities of the teacher (T = 2), the head they trained',
         'supervised': 'no distillation',
-        'supervised_long': 'no distillation, labels for the whole budget',
+        'supervised_long': 'labels only, same total iterations',
         'teacher': 'the teacher itself',
     })

@@ -1,5 +1,5 @@
-# ImageNet-1K: adventurer-base_in1k-224.py goes on for 20 epochs at a small rate, Adventurer's third
-# stage
+# ImageNet-1K: adventurer-base_in1k-224.py continued for 20 epochs at a small rate, Adventurer's
+# third stage
 # Published: stage 3 of 3 of Adventurer (arXiv 2410.07599), training recipe: 20 epochs at 224, rate
 #   1e-5, decay 0.1, drop path 0.6, label smoothing 0.1, averaged weights.
 # Ours: the mean of patches; the batch of 1024 that the rate is meant for; clipping.

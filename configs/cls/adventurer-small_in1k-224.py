@@ -1,5 +1,5 @@
 # ImageNet-1K: the distilled Adventurer-S fine-tuned with labels
-# Published: Adventurer (arXiv 2410.07599) has Adventurer-S, trained with labels alone;
+# Published: Adventurer (arXiv 2410.07599) has Adventurer-S, trained with labels only;
 #   ViT-Linearizer (arXiv 2504.00037) reports the distilled one; as adventurer-base_in1k-224.py
 #   otherwise.
 # Ours: the drop path rate of this size; as there otherwise.

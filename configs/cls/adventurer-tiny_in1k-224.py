@@ -1,5 +1,5 @@
 # ImageNet-1K: the distilled Adventurer-T fine-tuned with labels
-# Published: Adventurer (arXiv 2410.07599) has Adventurer-T, trained with labels alone; as
+# Published: Adventurer (arXiv 2410.07599) has Adventurer-T, trained with labels only; as
 #   adventurer-base_in1k-224.py otherwise.
 # Ours: the drop path rate of this size; as there otherwise.
 _base_ = ['./adventurer-base_in1k-224.py']

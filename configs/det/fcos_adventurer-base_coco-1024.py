@@ -1,4 +1,4 @@
-# COCO: FCOS, boxes alone, on a distilled Adventurer-B, 12 epochs
+# COCO: FCOS, boxes only, on a distilled Adventurer-B, 12 epochs
 # Published: the head: FCOS (arXiv 1904.01355); the schedule is no published one.
 # Ours: 12 epochs with the rates and the jitter of ViTDet (arXiv 2203.16527), so that heads are
 #   compared; backbone and averaged weights.

@@ -3,7 +3,7 @@
 # train_dataloader.dataset.data_prefix=''
 # Published: stage 2 of ViT-AdaLA (arXiv 2603.16063), method section: squared error of the final
 #   features, all weights trained; its table of backbones has SigLIP-L.
-# Ours: ImageNet-1K in the place of ImageNet-22K, which fewer people have; rate and decay are
+# Ours: ImageNet-1K instead of ImageNet-22K, which fewer people have; rate and decay are
 #   IronViT's, which adopts the stage; 448x448, 20 epochs and batch 256.
 _base_ = [
     '../_base_/models/adala_siglip-large.py', '../_base_/datasets/imagenet_images_448.py',

@@ -22,7 +22,7 @@ what = {  # of each stage, in the table of results
     **{f'adamw_{lr}': f'AdamW at {lr}, no decay' for lr in (3e-4, 1e-3, 3e-3, 1e-2)},
     'adamw_0.001_decay': 'AdamW at 0.001, decay 0.05',
     **{f'muon_{lr}': f'Muon at {lr}' for lr in (3e-3, 1e-2)},
-    'elu': 'AdamW at 0.001, ELU + 1 in the place of Hedgehog',
+    'elu': 'AdamW at 0.001, ELU + 1 instead of Hedgehog',
     'conv': 'AdamW at 0.001, and a 5×5 convolution on the values',
     'gate': 'AdamW at 0.001, and a gate on the output',
     'proj': 'AdamW at 0.001, output projections train too',

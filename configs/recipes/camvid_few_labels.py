@@ -1,7 +1,7 @@
-# For whom distillation pays: CamVid with the labels of one frame in ten (37 of 367) and of one in
+# With few labels: CamVid with the labels of one frame in ten (37 of 367) and of one in
 # ninety-two (4; each seed has frames of its own), and all images without labels. Two teachers: one
 # that has seen all labels, as a published ViT has seen more than its user has labelled, and one
-# that has seen the few alone. Budgets and controls are those of camvid_ablation.py, whose stages
+# that has seen only these. Budgets and controls are those of camvid_ablation.py, whose stages
 # are used again: 300 iterations without labels and 150 with; labels for all 450, as the second
 # teacher has them.
 #   python tools/run_recipe.py configs/recipes/camvid_few_labels.py --seeds 0 1 2 --jobs 2 \
@@ -66,8 +66,8 @@ ways = dict(  # row → what it is, its stage with all labels
     logits=("the teacher's class probabilities on all images, their head kept", 'logits_head'),
     distilled_few=('ViT-Linearizer on all images, from a ViT that saw only these frames', None),
     scratch=('no distillation', 'supervised'),
-    scratch_long=('no distillation, labels for the whole budget', 'supervised_long'),
-    teacher=('softmax ViT with these frames alone; with all of them, the teacher', 'teacher'))
+    scratch_long=('labels only, same total iterations', 'supervised_long'),
+    teacher=('softmax ViT with only these frames; with all of them, the teacher', 'teacher'))
 report = dict(
     title='Few labels: CamVid, by the number of labelled frames',
     teacher='teacher',

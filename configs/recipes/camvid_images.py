@@ -41,6 +41,6 @@ report = dict(
         'distilled-plain_l2': 'plain L2 on final features, on frames of CamVid',
         'distilled_any-plain_l2': 'plain L2 on final features, on images of anything',
         'supervised': 'no distillation',
-        'supervised_long': 'no distillation, labels for the whole budget',
+        'supervised_long': 'labels only, same total iterations',
         'teacher': 'the teacher itself',
     })

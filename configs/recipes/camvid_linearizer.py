@@ -1,6 +1,6 @@
 # ViT-Linearizer on CamVid: the same fine-tuning budget from a distilled and from a random
-# start. Either objective alone, and controls: plain L2 on the final features in place of both, and
-# labels for the whole budget of distillation and fine-tuning.
+# start. Each objective by itself, and controls: plain L2 on the final features in place of both,
+# and labels only for as many iterations as distillation and fine-tuning together.
 #   python tools/run_recipe.py configs/recipes/camvid_linearizer.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/camvid
 # Recipes of networks of one size may share a work directory: what one has done, the others have.
@@ -51,8 +51,8 @@ report = dict(
     rows=dict(
         teacher='softmax ViT, trained with labels (the teacher)',
         distilled='Adventurer, distilled without labels, then fine-tuned',
-        distilled_activation='activation matching alone',
-        distilled_mask='masked prediction alone',
+        distilled_activation='only activation matching',
+        distilled_mask='only masked prediction',
         distilled_l2='Adventurer, plain L2 on final features without labels, then fine-tuned',
         scratch='Adventurer, the same fine-tuning from scratch',
-        scratch_long='Adventurer from scratch, labels for the whole budget'))
+        scratch_long='Adventurer from scratch, labels only, same total iterations'))

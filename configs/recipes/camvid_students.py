@@ -47,7 +47,7 @@ for kind, (what, name, options) in students.items():
     rows |= {
         f'distilled{suffix}': what,
         scratch: f'{what}, from scratch',
-        long: f'{what}, labels for the whole budget'
+        long: f'{what}, labels only, same total iterations'
     }
 report = dict(
     title='Which student? CamVid (96×128 crops, patch or stride 8, 0.2 to 0.3 M parameters)',

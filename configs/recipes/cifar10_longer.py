@@ -1,6 +1,6 @@
 # Is plain L2 still ahead of ViT-Linearizer, as in cifar10_ablation.py, when distillation is longer?
-# CIFAR-10, the stages of that recipe, and the same with 1,000 iterations without labels in the
-# place of 300: two thirds of the 50,000 images are seen, not a fifth.
+# CIFAR-10, the stages of that recipe, and the same with 1,000 iterations without labels instead
+# of 300: two thirds of the 50,000 images are seen, not a fifth.
 #   python tools/run_recipe.py configs/recipes/cifar10_longer.py --seeds 0 1 2 --jobs 2 \
 #       --work-dir work_dirs/cifar10 --metric accuracy/top1
 _base_ = ['../_base_/plain_l2.py']

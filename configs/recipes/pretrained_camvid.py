@@ -5,8 +5,8 @@
 # in ten (37) and of one in ninety-two (4; each seed has frames of its own).
 #   python tools/run_recipe.py configs/recipes/pretrained_camvid.py --seeds 0 1 2 --amp --jobs 2 \
 #       --out docs/results/pretrained_camvid.json
-# Many hours on two cores. --add docs/results/pretrained_camvid.json goes on from what is published;
-# --stages 'linear_*' picks rows.
+# Many hours on two cores. --add docs/results/pretrained_camvid.json continues from the published
+# results; --stages 'linear_*' picks rows.
 rate = 'optim_wrapper.optimizer.lr'
 start = 'model.backbone.init_cfg'
 checkpoint = 'model.backbone.init_cfg.checkpoint'

@@ -24,4 +24,4 @@ report = dict(
         teacher='softmax ViT, trained with labels (the teacher)',
         distilled='Adventurer, distilled without labels, then fine-tuned',
         scratch='Adventurer, the same fine-tuning from scratch',
-        scratch_long='Adventurer from scratch, labels for the whole budget'))
+        scratch_long='Adventurer from scratch, labels only, same total iterations'))

@@ -1,4 +1,4 @@
-# Cityscapes: the linear probe, what the features of a frozen Adventurer-B alone give
+# Cityscapes: the linear probe of the features of a frozen Adventurer-B
 # Published: a linear head on a frozen backbone is the probe of JetViT (CVPR 2026), Cityscapes
 #   table.
 # Ours: one rate of 1e-3; as conv1x1_adventurer-base_cityscapes-1024.py otherwise.

@@ -1,4 +1,4 @@
-"""What the test data set of a config tells an inferencer."""
+"""What inferencers read from the config of the test data set."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ def data_set_of(cfg: Config, path: str, scope: str) -> dict:
                           'chooses by the config')
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
     if dataset is None or 'pipeline' not in dataset:
-        found = f"a {dataset['type']}" if isinstance(dataset, dict) else 'nothing'
+        actual = f"a {dataset['type']}" if isinstance(dataset, dict) else 'nothing'
         raise ConfigError(f'{path}: test_dataloader.dataset must be one data set with a pipeline, '
-                          f'which says how images are read, not {found}')
+                          f'which says how images are read, not {actual}')
     return dataset
 
 
@@ -47,7 +47,7 @@ def pipelines(steps: Sequence[dict], scale: str | float | tuple[int, int] | None
     Args:
         steps: Of a test pipeline.
         scale: See :class:`mmvitlin.apis.inferencer.Inferencer`.
-        kept_size: Steps in the place of a resize to the original size.
+        kept_size: Steps instead of a resize to the original size.
 
     Raises:
         ConfigError: an unknown scale.
@@ -69,13 +69,14 @@ def pipelines(steps: Sequence[dict], scale: str | float | tuple[int, int] | None
 
 
 def names_and_colours(dataset: dict, num_classes: int) -> tuple[tuple, np.ndarray]:
-    """Classes and palette (C, 3) of a data set, which may have chosen some of its classes."""
+    """Classes and palette (C, 3) of a data set, of the chosen classes where ``metainfo`` names
+    some."""
     with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
         kind = registry.get(dataset['type']) if 'type' in dataset else None
         known = getattr(kind, 'METAINFO', None) or {}
-    told = dataset.get('metainfo') or {}
+    metainfo = dataset.get('metainfo') or {}
     chosen = BaseDataset._load_metainfo(  # either may be a file
-        {k: told[k] for k in ('classes', 'palette') if k in told})
+        {k: metainfo[k] for k in ('classes', 'palette') if k in metainfo})
     names, palette = known.get('classes') or (), known.get('palette') or ()
     classes = tuple(chosen.get('classes') or names or range(num_classes))
     if chosen.get('palette'):

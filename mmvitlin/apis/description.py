@@ -1,4 +1,4 @@
-"""What an exported file says of itself, so that whoever runs it needs no config."""
+"""Description that is stored in an exported file, so that running it needs no config."""
 from __future__ import annotations
 
 from mmengine.config import Config
@@ -51,17 +51,17 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
 
 def _resize(dataset: dict | Config) -> dict | None:
     """What the test pipeline does to an image's size; None for nothing."""
-    found: dict = {}
+    resize: dict = {}
     for step in dataset.get('pipeline') or ():
         kind = step['type'].split('.')[-1]
         if kind == 'Resize' and step.get('scale') is not None:
             scale = step['scale']
             scale = [scale, scale] if isinstance(scale, (int, float)) else list(scale)
-            found = dict(scale=scale, keep_ratio=bool(step.get('keep_ratio', False)))
+            resize = dict(scale=scale, keep_ratio=bool(step.get('keep_ratio', False)))
         elif kind == 'Resize' and isinstance(step.get('scale_factor'), (int, float)):
-            found = dict(factor=step['scale_factor'])
+            resize = dict(factor=step['scale_factor'])
         elif kind == 'ResizeEdge' and step.get('edge', 'short') == 'short':
-            found = dict(short_edge=step['scale'])
+            resize = dict(short_edge=step['scale'])
         elif kind == 'CenterCrop':
-            found['crop'] = step['crop_size']
-    return found or None
+            resize['crop'] = step['crop_size']
+    return resize or None

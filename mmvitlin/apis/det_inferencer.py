@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmvitlin.apis.inferencer import Found, Inferencer
+from mmvitlin.apis.inferencer import Inferencer, Result
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.visualization.instances import draw_instances
 
 
 @dataclass
-class Detections(Found):
-    """What became of one image; see :class:`mmvitlin.apis.inferencer.Found`.
+class Detections(Result):
+    """Result of one image; see :class:`mmvitlin.apis.inferencer.Result`.
 
     Attributes:
         boxes: (n, 4) float32, x₁ y₁ x₂ y₂ in pixels of the image, best scores first; None where
@@ -43,7 +43,7 @@ class Detections(Found):
     def as_list(self) -> list[dict]:
         """In COCO's forms: category, score, bbox (x, y, width, height), run-length mask."""
         from pycocotools.mask import encode
-        found = []
+        entries = []
         for n, (box, score, label) in enumerate(zip(self.boxes.tolist(), self.scores.tolist(),
                                                     self.labels.tolist(), strict=True)):
             x, y, right, bottom = box
@@ -52,8 +52,8 @@ class Detections(Found):
             if self.masks is not None:
                 mask = encode(np.asfortranarray(self.masks[n], np.uint8))
                 entry['segmentation'] = dict(mask, counts=mask['counts'].decode())
-            found.append(entry)
-        return found
+            entries.append(entry)
+        return entries
 
     def numbers(self) -> np.ndarray:
         """Number of the segment of each pixel, (H, W), from 1; 0 where there is none."""
@@ -61,14 +61,14 @@ class Detections(Found):
 
     def segments_info(self) -> list[dict]:
         """Of each segment id (its number), category, label, area and bbox (x, y, width, height)."""
-        found, numbers = [], self.numbers()
+        segments, numbers = [], self.numbers()
         for number in np.unique(numbers[numbers > 0]).tolist():
             rows, columns = np.nonzero(numbers == number)
             (x, y), label = (columns.min(), rows.min()), (number - 1) % 1000
-            found.append(dict(
+            segments.append(dict(
                 id=number, category=str(self.classes[label]), label=label, area=len(rows),
                 bbox=[int(v) for v in (x, y, columns.max() + 1 - x, rows.max() + 1 - y)]))
-        return found
+        return segments
 
     def _write(self, kind: str, path: Path) -> None:
         if kind == 'detections':
@@ -140,20 +140,20 @@ class DetInferencer(Inferencer):
         raise ConfigError(f'a {type(self.model).__name__} does not say its number of classes; give '
                           'the data set metainfo=dict(classes=(…))')
 
-    def _fill(self, found: Detections, output) -> None:
+    def _fill(self, result: Detections, output) -> None:
         if 'pred_panoptic_seg' in output:
-            found.segments = output.pred_panoptic_seg.sem_seg[0].cpu().numpy().astype(np.int32)
+            result.segments = output.pred_panoptic_seg.sem_seg[0].cpu().numpy().astype(np.int32)
         instances = output.get('pred_instances')
         if instances is None:
-            found.boxes = np.zeros((0, 4), np.float32)
-            found.scores, found.labels = np.zeros(0, np.float32), np.zeros(0, np.int64)
+            result.boxes = np.zeros((0, 4), np.float32)
+            result.scores, result.labels = np.zeros(0, np.float32), np.zeros(0, np.int64)
             return
         kept = instances[instances.scores >= self.score].cpu()
         kept = kept[kept.scores.argsort(descending=True)]
-        found.boxes = kept.bboxes.float().numpy()
-        found.scores, found.labels = kept.scores.float().numpy(), kept.labels.numpy()
+        result.boxes = kept.bboxes.float().numpy()
+        result.scores, result.labels = kept.scores.float().numpy(), kept.labels.numpy()
         if 'masks' in kept:
-            found.masks = kept.masks.numpy().astype(bool)
+            result.masks = kept.masks.numpy().astype(bool)
 
     def _bytes_of_results(self, pixels: int) -> int:
         # masks at the size of the original: one byte each and copies, or several floats each

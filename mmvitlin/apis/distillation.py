@@ -29,7 +29,7 @@ _base_ = ['mmvitlin::_base_/schedules/distill_80k.py', 'mmvitlin::_base_/runtime
 
 @dataclass(frozen=True)
 class Distilled:
-    """What :func:`distill` came to.
+    """Result of :func:`distill`.
 
     Attributes:
         student: The trained backbone in eval mode, on the CPU.
@@ -63,9 +63,8 @@ def distill(student: str | Mapping,
     Args:
         student: 'adventurer-tiny', '-small', '-base' or '-large': ViT-Linearizer into an
             Adventurer from random weights. 'linear', 'focal' or 'mamba2': ViT-AdaLA, the
-            teacher's own weights with linear attention, focal attention or Mamba-2 mixers in the
-            place of softmax attention. A
-            config of a backbone that gives tokens: ViT-Linearizer into that.
+            teacher's own weights with linear attention, focal attention or Mamba-2 mixers instead
+            of softmax attention. A config of a backbone that gives tokens: ViT-Linearizer into it.
         teacher: A name that timm has published weights for; ``mmvitlin::NAME`` of
             ``mmvitlin fetch_teacher``; or the config of a :class:`mmvitlin.models.FrozenTeacher`
             (``dict(backbone=…, checkpoint=…)``).
@@ -74,12 +73,12 @@ def distill(student: str | Mapping,
         iterations: Of each stage; ViT-AdaLA has two.
         batch_size: Images an iteration.
         lr: Learning rate of AdamW, of every stage. None: 5e-4 for ViT-Linearizer; 4e-4 and 1e-4
-            for the two of ViT-AdaLA. Ours, tuned for none of your data.
+            for the two of ViT-AdaLA. These are defaults of mmvitlin, not tuned for your data.
         work_dir: Gets configs, logs, checkpoints, ``student.pth``.
         amp: Mixed precision; None: on a GPU, which needs it to be fast, and not on a CPU.
         workers: Processes that load images.
         seed: Of everything random.
-        resume: Go on where the same call was interrupted.
+        resume: Resume the same call where it was interrupted.
         options: As ``--cfg-options``, for every stage: ``{'model.mask_ratio': 0.5}``.
 
     Returns:
@@ -87,10 +86,11 @@ def distill(student: str | Mapping,
 
     Raises:
         ConfigError: an unknown student or teacher, no images, a size that is no whole number of
-            patches, or a config that does not hold, as ``mmvitlin train`` says it.
+            patches, or a config that ``mmvitlin train`` would refuse.
         CheckpointError: the teacher's weights are not there or do not fit.
 
-    Source: ViT-Linearizer (arXiv 2504.00037), ViT-AdaLA (arXiv 2603.16063); schedules are ours.
+    Source: ViT-Linearizer (arXiv 2504.00037), ViT-AdaLA (arXiv 2603.16063); schedules are
+        mmvitlin's own.
     """
     work_dir = Path(work_dir)
     height, width = (size, size) if isinstance(size, int) else size
@@ -246,7 +246,7 @@ def _schedule(iterations: int) -> list[dict]:
 
 
 def _write(file: Path, values: dict) -> Path:
-    """A config as a person would read it."""
+    """A config as readable Python."""
     text = _HEAD.format(file=file.as_posix()) + ''.join(
         f'{key} = {pprint.pformat(value, width=95, sort_dicts=False)}\n'
         for key, value in values.items())

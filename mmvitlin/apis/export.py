@@ -1,4 +1,4 @@
-"""Trained networks as files that run elsewhere, each verified before it is left behind."""
+"""Export of trained networks to other runtimes; each file is verified before it gets its name."""
 from __future__ import annotations
 
 import json
@@ -89,7 +89,7 @@ class Deployed(nn.Module):
         x = pad_to_multiples(x, (getattr(self.net.backbone, 'patch_size', 1), ) * 2)
         scores = self.net.decode_head(self.net.extract_feat(x))
         if isinstance(scores, tuple):  # classes and masks of queries
-            classes, masks = (found[-1] for found in scores)
+            classes, masks = (layers[-1] for layers in scores)
             full = class_scores(classes, masks, x.shape[-2:])
             scores = class_scores(classes, masks)
         else:
@@ -190,7 +190,7 @@ def export(deployed: Deployed,
            label_tolerance: float = 1e-3) -> Exported:
     """Write a network in a format of another runtime, run what was written, and compare.
 
-    The file appears under its name only when it has passed.
+    The file gets its name only after it has passed the comparison.
 
     Args:
         deployed: From :func:`load_trained`.
@@ -206,7 +206,7 @@ def export(deployed: Deployed,
 
     Raises:
         ConfigError: an unknown kind, a target that is a folder, the checkpoint itself or of a name
-            that says another kind, or a size or tolerance that is none.
+            with the suffix of another kind, or an invalid size or tolerance.
         ExportError: it cannot be written so, or computes something else.
     """
     target = Path(target)
@@ -243,7 +243,7 @@ def export(deployed: Deployed,
 
 
 def move(written: Path, target: Path) -> None:
-    """Give a verified file its name; OpenVINO's weights, a file of their own, theirs first."""
+    """Give a verified file its name; OpenVINO's weights, which are a separate file, first."""
     if written.suffix == '.xml':
         written.with_suffix('.bin').replace(target.with_suffix('.bin'))
     written.replace(target)
@@ -286,7 +286,7 @@ def _run(net: nn.Module, shape: tuple[int, int, int]) -> list[Tensor]:
 
 @contextmanager
 def _in_plain_operators(deployed: Deployed) -> Iterator[None]:
-    """Scans in operators that every runtime has, for a while."""
+    """Within this context scans use only operators that every runtime has."""
     mixers = [m for m in deployed.modules() if isinstance(m, (Mamba2, Mamba2Attention))]
     before = [m.backend for m in mixers]
     places = [(parent, name, child) for parent in deployed.modules()
@@ -330,18 +330,18 @@ def _write_weights(deployed: Deployed, path: Path, kind: str) -> None:
 def _compare(names: Sequence[str], run: Callable,
              expected: dict[tuple[int, int, int], list[Tensor]], target: Path) -> Exported:
     report = Exported(target, tuple(names), tuple(expected))
-    for shape, wanted in expected.items():
+    for shape, references in expected.items():
         with torch.inference_mode():
-            got = list(run(sample_images(shape[1:], shape[0])))
-        for name, ours, theirs in zip(names, wanted, got, strict=True):
-            if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-                raise ExportError(f'{name} came out as {theirs.dtype} {tuple(theirs.shape)}, not '
-                                  f'{ours.dtype} {tuple(ours.shape)}')
+            outputs = list(run(sample_images(shape[1:], shape[0])))
+        for name, reference, output in zip(names, references, outputs, strict=True):
+            if reference.shape != output.shape or reference.dtype != output.dtype:
+                raise ExportError(f'{name} came out as {output.dtype} {tuple(output.shape)}, not '
+                                  f'{reference.dtype} {tuple(reference.shape)}')
             if name == 'labels':
-                wrong = (ours != theirs).float().mean().item()
+                wrong = (reference != output).float().mean().item()
                 report.label_error = max(report.label_error or 0., wrong)
             else:
-                scale = ours.abs().max().clamp_min(1e-12)
-                error = ((ours - theirs).abs().max() / scale).item()
+                scale = reference.abs().max().clamp_min(1e-12)
+                error = ((reference - output).abs().max() / scale).item()
                 report.error = max(report.error, error if math.isfinite(error) else math.inf)
     return report

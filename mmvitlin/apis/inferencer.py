@@ -1,4 +1,4 @@
-"""What running a trained network on anybody's images takes, whatever it finds in them."""
+"""Base of the inferencers: reading images, checking memory, batches and results."""
 from __future__ import annotations
 
 import logging
@@ -31,13 +31,13 @@ from mmvitlin.engine.runner.launch import without_initial_weights
 from mmvitlin.utils.device import usable_device, warn_of_imitation
 from mmvitlin.utils.errors import ConfigError, in_words
 
-_LARGE = 4 * 2**20  # pixels from which memory is looked at first
+_LARGE = 4 * 2**20  # pixels from which memory is checked first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 @dataclass
-class Found:
-    """What became of one image.
+class Result:
+    """Result of one image.
 
     Attributes:
         name: File name without suffix, relative to the folder that was given; longer where two
@@ -47,7 +47,7 @@ class Found:
         classes: Names of the classes.
         palette: (C, 3) colours, RGB.
         turned: How the file's pixels were turned, as its EXIF orientation says, before the network
-            saw them; '' for not at all. Everything found, and written, fits the image as viewers
+            saw them; '' for not at all. Results, and the files written, fit the image as viewers
             show it, and not the pixels as they are stored (for that the config's ``LoadImage``
             takes ``color_type='color_ignore_orientation'``).
         KINDS: What can be saved, with the suffix of its files; the first two are by default.
@@ -93,10 +93,10 @@ class Found:
 
 
 class Inferencer(metaclass=ABCMeta):
-    """Reads inputs, runs a trained network on them, and goes on where one of them fails.
+    """Reads inputs and runs a trained network on them; one that fails does not stop the others.
 
-    Subclasses say what they find (``result``), how the network is built, and how an output becomes
-    a result.
+    Subclasses define the type of a result (``result``), how the network is built, and how an output
+    becomes a result.
 
     Args:
         config: Config file of the model.
@@ -115,11 +115,11 @@ class Inferencer(metaclass=ABCMeta):
             or scale, or a device that is not there.
         CheckpointError: a checkpoint of another model.
     """
-    result: type[Found]
+    result: type[Result]
     default_scope: str
     other_remedy: str = ''
     measures_results: bool = False  # blank images give results as large as others
-    kept_size: tuple[dict, ...] = ()  # steps in the place of a resize to the original size
+    kept_size: tuple[dict, ...] = ()  # steps instead of a resize to the original size
 
     def __init__(self,
                  config: str,
@@ -160,7 +160,7 @@ class Inferencer(metaclass=ABCMeta):
         """Classes of the network, where the data set does not name them."""
 
     @abstractmethod
-    def _fill(self, found: Found, output) -> None:
+    def _fill(self, result: Result, output) -> None:
         """Put an output of the network, a data sample, into a result."""
 
     def _bytes_of_results(self, pixels: int) -> int:
@@ -177,23 +177,23 @@ class Inferencer(metaclass=ABCMeta):
         return cls(str(config_of_run(work_dir)), str(last_checkpoint(work_dir)), **kwargs)
 
     def __call__(self, inputs: Source | Iterable[Source], batch_size: int = 1
-                 ) -> list[Found]:
+                 ) -> list[Result]:
         """All results at once; :meth:`stream` holds one batch at a time."""
         return list(self.stream(inputs, batch_size))
 
     def stream(self, inputs: Source | Iterable[Source], batch_size: int = 1
-               ) -> Iterator[Found]:
+               ) -> Iterator[Result]:
         """Results in the order of the inputs.
 
         Images of a batch that have one size are run together, as far as memory allows. An image
-        that cannot be read, or for which memory does not suffice, gives a result with ``error``;
-        the others go on.
+        that cannot be read, or does not fit into memory, gives a result with ``error``; the others
+        are processed.
 
         Args:
             inputs: See :func:`mmvitlin.apis.sources.list_inputs`.
             batch_size: Images in a batch, at least 1.
         """
-        batch: list[tuple[Found, dict | None]] = []
+        batch: list[tuple[Result, dict | None]] = []
         for name, source in list_inputs(inputs):
             batch.append(self._read(name, source))
             if len(batch) >= batch_size:
@@ -203,8 +203,8 @@ class Inferencer(metaclass=ABCMeta):
             yield from self._run(batch)
 
     def _read(self, name: str, source: Path | np.ndarray | Exception
-              ) -> tuple[Found, dict | None]:
-        found = self.result(name, classes=self.classes, palette=self.palette)
+              ) -> tuple[Result, dict | None]:
+        result = self.result(name, classes=self.classes, palette=self.palette)
         try:
             if isinstance(source, Exception):
                 raise source
@@ -215,15 +215,15 @@ class Inferencer(metaclass=ABCMeta):
             else:
                 self._look_at_file(source)
                 results = self.load(dict(img_path=str(source)))
-            found.image = np.ascontiguousarray(results['img'][..., ::-1])
+            result.image = np.ascontiguousarray(results['img'][..., ::-1])
             if not results.get('ignores_orientation', True):
-                found.turned = results['image_header'].turn
+                result.turned = results['image_header'].turn
             data = self.prepare(dict(results, reduce_zero_label=False, seg_fields=[]))
             self._look_at_memory(name, data)
-            return found, data
+            return result, data
         except Exception as error:  # of OpenCV, Pillow, a transform: one image, not the others
-            found.error, found.image = error, None
-            return found, None
+            result.error, result.image = error, None
+            return result, None
 
     def read(self, source: str | Path | np.ndarray) -> tuple[np.ndarray, dict]:
         """The image, RGB, and what :meth:`predict` takes.
@@ -232,14 +232,14 @@ class Inferencer(metaclass=ABCMeta):
             UnreadableFileError: it cannot be decoded.
         """
         if isinstance(source, np.ndarray):
-            found, data = self._read('image', source)
+            result, data = self._read('image', source)
         else:
-            found, data = self._read(Path(source).stem, Path(source))
-        if found.error is not None:
-            raise found.error
-        return found.image, data
+            result, data = self._read(Path(source).stem, Path(source))
+        if result.error is not None:
+            raise result.error
+        return result.image, data
 
-    def _run(self, batch: list[tuple[Found, dict | None]]) -> Iterator[Found]:
+    def _run(self, batch: list[tuple[Result, dict | None]]) -> Iterator[Result]:
         groups: dict[tuple, list[int]] = {}
         for n, (_, data) in enumerate(batch):
             if data is not None:
@@ -262,8 +262,8 @@ class Inferencer(metaclass=ABCMeta):
                 continue
             for n, output in zip(group, outputs, strict=True):
                 self._fill(batch[n][0], output)
-        for found, _ in batch:
-            yield found
+        for result, _ in batch:
+            yield result
 
     @torch.inference_mode()
     def outputs(self, data: list[dict]) -> list:
@@ -272,7 +272,7 @@ class Inferencer(metaclass=ABCMeta):
             return self.model.test_step(pseudo_collate(data))
 
     def _look_at_file(self, path: Path) -> None:
-        """Refuse a file whose pixels alone memory will not hold, before it is decoded.
+        """Refuse a file whose pixels alone do not fit into memory, before it is decoded.
 
         Raises:
             ConfigError: says how much it needs and how much there is.
@@ -290,7 +290,7 @@ class Inferencer(metaclass=ABCMeta):
                             torch.device('cpu'))
 
     def _look_at_memory(self, name: str, data: dict) -> None:
-        """Refuse an image that memory will not hold, rather than be killed for it.
+        """Refuse an image that does not fit into memory, before the process is killed for it.
 
         Raises:
             ConfigError: says how much it needs and how much there is.
@@ -300,8 +300,8 @@ class Inferencer(metaclass=ABCMeta):
     def _needed(self, data: list[dict]) -> float:
         """MiB that images of one size take together; 0 of a few pixels and where it is unknown."""
         pixels, count = int(np.prod(data[0]['inputs'].shape[-2:])), len(data)
-        wanted = [int(np.prod(d['data_samples'].metainfo['ori_shape'][:2])) for d in data]
-        if not self._check_memory or max(count * pixels, sum(wanted)) < _LARGE:
+        originals = [int(np.prod(d['data_samples'].metainfo['ori_shape'][:2])) for d in data]
+        if not self._check_memory or max(count * pixels, sum(originals)) < _LARGE:
             return 0.
         if self._law is None:
             sides = probe_sides(getattr(self.model, 'test_cfg', None) or {})
@@ -318,7 +318,7 @@ class Inferencer(metaclass=ABCMeta):
             self._law = fit(*points)
         # what is given back has the size of the original
         extra = sum(max(w - pixels, 0) + self._bytes_of_results(
-            max(w - pixels, 0) if self.measures_results else w) for w in wanted)
+            max(w - pixels, 0) if self.measures_results else w) for w in originals)
         return self._law(pixels, count) + extra / 2**20
 
     def _run_blank(self, side: int) -> list:
@@ -329,9 +329,9 @@ class Inferencer(metaclass=ABCMeta):
 
     def _refuse_beyond(self, name: str, size: tuple[int, int], needed: float, device: torch.device
                        ) -> None:
-        there = free_mebibytes(device)
-        if needed > there:
+        available = free_mebibytes(device)
+        if needed > available:
             raise ConfigError(
                 f'{name}: {size[0]}x{size[1]} pixels need about {needed / 1024:.1f} GiB, and '
-                f'{there / 1024:.1f} GiB are free; let the network see less (scale=0.5, --scale '
-                f'0.5){self.other_remedy}')
+                f'{available / 1024:.1f} GiB are free; let the network see less (scale=0.5, '
+                f'--scale 0.5){self.other_remedy}')

@@ -15,7 +15,7 @@ import torch
 from mmvitlin.utils.machine import peak_memory
 from mmvitlin.utils.subprocess import is_out_of_memory
 
-_CURVED = 0.2  # share of the largest probe from which a quadratic term is believed
+_CURVED = 0.2  # share of the largest probe from which a quadratic term is used
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class MemoryLaw:
 
 
 def fit(pixels: list[int], mebibytes: list[float]) -> MemoryLaw:
-    """A law through measured points, smallest first; fewer than three make a line from nothing.
+    """A law fitted to measured points, smallest first; fewer than three give a line through 0.
 
     Heads that let all tokens attend to all need a quadratic term. A single reading is off by what
-    an allocator happens to keep, so one is believed only where every three neighbours bend upwards
+    an allocator happens to keep, so the term is used only where every three neighbours bend upwards
     by a good part of the largest reading; else a line through the three largest is taken.
     """
     n, mebibytes = np.asarray(pixels) / 1e6, np.asarray(mebibytes)
@@ -57,7 +57,7 @@ def probe_sides(test_cfg: dict) -> tuple[int, ...]:
 
 def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int, ...]
             ) -> tuple[list[int], list[float]]:
-    """Peak MiB above the loaded model at square sizes, with the network that is there.
+    """Peak MiB above the loaded model at square sizes, with the network itself.
 
     No second copy of it is made. A size that would not fit, by twice what the last one took for as
     many pixels, is not tried, nor any above it.
@@ -71,13 +71,13 @@ def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int
         Pixels of the sizes that were measured, and MiB for each.
     """
     run(64)  # what is loaded only once
-    pixels, found, held = [], [], 0.
+    pixels, peaks, resident = [], [], 0.
     start = psutil.Process().memory_info().rss
     for side in sides:
-        if found and 2 * found[-1] * side**2 / pixels[-1] > free_mebibytes(device):
+        if peaks and 2 * peaks[-1] * side**2 / pixels[-1] > free_mebibytes(device):
             break
         if device.type == 'cpu':
-            held = (psutil.Process().memory_info().rss - start) / 2**20
+            resident = (psutil.Process().memory_info().rss - start) / 2**20
         try:
             peak = peak_memory(partial(run, side), device)
         except Exception as error:
@@ -85,27 +85,27 @@ def measure(run: Callable[[int], object], device: torch.device, sides: tuple[int
                 raise
             break
         pixels.append(side**2)
-        found.append(max(held, 0.) + peak)
-    return pixels, found
+        peaks.append(max(resident, 0.) + peak)
+    return pixels, peaks
 
 
 def free_mebibytes(device: torch.device) -> float:
-    """What can still be had on a device; what torch keeps for reuse counts as free."""
+    """Free memory of a device; what torch keeps for reuse counts as free."""
     if device.type != 'cuda':
         return min(psutil.virtual_memory().available, _left_to_control_group()) / 2**20
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return (torch.cuda.mem_get_info(device)[0] + kept) / 2**20
 
 
-def _left_to_control_group(told: Path = Path('/proc/self/cgroup'),
+def _left_to_control_group(cgroup: Path = Path('/proc/self/cgroup'),
                            root: Path = Path('/sys/fs/cgroup')) -> float:
     """Bytes until a Linux control group of this process is full; cached files count as free.
 
-    Containers and job schedulers set such limits. They hold for groups above the own one too.
+    Containers and job schedulers set such limits. Limits of parent groups count too.
     """
     left = math.inf
     with suppress(OSError):  # no such file outside of Linux
-        for line in told.read_text().splitlines():
+        for line in cgroup.read_text().splitlines():
             _, controllers, path = line.split(':', 2)
             if not controllers:  # version 2
                 top, names = root, ('memory.max', 'memory.current', 'inactive_file')

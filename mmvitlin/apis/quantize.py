@@ -1,4 +1,4 @@
-"""Exported files of lower precision: calibrated on the user's images, and what it cost them."""
+"""Exported files of lower precision, calibrated on the user's images, and what they lose."""
 from __future__ import annotations
 
 import json
@@ -25,7 +25,7 @@ _PRODUCTS = ('MatMul', 'Gemm', 'Conv')
 
 
 class TorchRuntime(Runtime):
-    """The network itself in the place of a file, so that both are given the same images."""
+    """The network itself with a file's interface, so that both get the same images."""
     name, needs = 'torch', 'torch'
 
     def __init__(self, deployed: Deployed, size: tuple[int, int], dynamic: bool):
@@ -39,8 +39,8 @@ class TorchRuntime(Runtime):
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`mmvitlin.deploy.Runtime.run`."""
-        found = self.deployed(torch.from_numpy(images))
-        return {name: t.numpy() for name, t in zip(self.outputs, found, strict=True)}
+        outputs = self.deployed(torch.from_numpy(images))
+        return {name: t.numpy() for name, t in zip(self.outputs, outputs, strict=True)}
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Reduced:
 
     @property
     def lost(self) -> float | None:
-        """Points of mIoU that the file has less."""
+        """Points of mIoU that the file loses."""
         return None if self.miou is None else self.miou[0] - self.miou[1]
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Reduced:
         return text
 
     def warning(self) -> str | None:
-        """What must be said of it: that it loses more than :data:`MOST_LOST`, or may."""
+        """Warning that it loses more than :data:`MOST_LOST`, or may."""
         remedy = 'calibrate on more images of the kind it will see, or take another precision'
         if self.lost is not None:
             return None if self.lost <= MOST_LOST else (
@@ -95,8 +95,8 @@ def export_reduced(deployed: Deployed,
 
     fp16: weights of linear layers and convolutions and their products; everything between them,
     decays, sums and normalisations above all, stays float32, as do inputs and outputs. int8: the
-    same products, weights by channel and activations calibrated, in onnxruntime's QDQ form; it is
-    OpenVINO that runs it fast.
+    same products, weights by channel and activations calibrated, in onnxruntime's QDQ form, which
+    OpenVINO runs fast.
 
     Args:
         deployed: From :func:`mmvitlin.apis.export.load_trained`, a segmentor or a classifier.
@@ -157,8 +157,8 @@ def compare(torch_model: ExportedModel, file: ExportedModel,
             continue
         labelled += 1
         counted = truth < classes
-        for confusion, found in zip(confusions, (a, b), strict=True):
-            places = truth[counted].astype(np.int64) * classes + found[counted]
+        for confusion, labels in zip(confusions, (a, b), strict=True):
+            places = truth[counted].astype(np.int64) * classes + labels[counted]
             confusion += np.bincount(places, minlength=classes**2).reshape(classes, classes)
     if not images:
         raise ConfigError('there are no images to compare the file with torch on: give --images '
@@ -203,12 +203,12 @@ def _weighted(model) -> set[str]:
 
 def _to_fp16(source: Path, target: Path) -> None:
     """Products with a weight between two casts; onnxruntime's own converter writes names twice
-    where the graph's input is wanted in both types."""
+    where the graph's input is needed in both types."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
     model = onnx.load(source)
     graph, nodes = model.graph, []
-    wanted, weights = _weighted(model), {t.name: t for t in model.graph.initializer}
+    names, weights = _weighted(model), {t.name: t for t in model.graph.initializer}
     halves: dict[str, str] = {}  # weight → its half
 
     def half_of(name: str) -> str:
@@ -219,7 +219,7 @@ def _to_fp16(source: Path, target: Path) -> None:
         return halves[name]
 
     for node in graph.node:
-        if node.name not in wanted or any(i and i not in weights for i in node.input[1:]):
+        if node.name not in names or any(i and i not in weights for i in node.input[1:]):
             nodes.append(node)
             continue
         inside, outside = f'{node.name}_input_fp16', f'{node.name}_output_fp16'
@@ -280,7 +280,7 @@ def _to_int8(source: Path, target: Path, batches: Iterator[np.ndarray]) -> None:
 
 
 def _describe(path: Path, **more) -> None:
-    """Add to what a file says of itself."""
+    """Add to the description in a file."""
     import onnx
     model = onnx.load(path)
     props = {p.key: p.value for p in model.metadata_props}

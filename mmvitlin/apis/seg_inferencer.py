@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmvitlin.apis.inferencer import Found, Inferencer
+from mmvitlin.apis.inferencer import Inferencer, Result
 from mmvitlin.models.segmentors import HighResSegmentor
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.visualization.overlay import overlay
 
 
 @dataclass
-class Segmentation(Found):
-    """What became of one image; see :class:`mmvitlin.apis.inferencer.Found`.
+class Segmentation(Result):
+    """Result of one image; see :class:`mmvitlin.apis.inferencer.Result`.
 
     Attributes:
         labels: (H, W) class numbers at the image's own size; None where ``error`` is set.
@@ -98,7 +98,7 @@ class SegInferencer(Inferencer):
                                   compact_labels=True, **self._wanted)
         model = super()._build(cfg)
         if any(self._wanted.values()) and not isinstance(model, HighResSegmentor):
-            raise ConfigError(f'a {type(model).__name__} gives labels alone; probabilities and '
+            raise ConfigError(f'a {type(model).__name__} gives labels only; probabilities and '
                               'top_k need an EncoderDecoder')
         return model
 
@@ -111,12 +111,12 @@ class SegInferencer(Inferencer):
         """Labels (H, W) of one image that was read."""
         return _labels(self.outputs([data])[0])
 
-    def _fill(self, found: Segmentation, output) -> None:
-        found.labels = _labels(output)
+    def _fill(self, result: Segmentation, output) -> None:
+        result.labels = _labels(output)
         for name, key in (('probabilities', 'class_probs'), ('top_classes', 'top_classes'),
                           ('top_probs', 'top_probs')):
             if key in output:
-                setattr(found, name, output.get(key).data.cpu().numpy())
+                setattr(result, name, output.get(key).data.cpu().numpy())
 
     def _bytes_of_results(self, pixels: int) -> int:
         # probabilities and numbers of classes, as HighResSegmentor gives them

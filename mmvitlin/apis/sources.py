@@ -1,4 +1,4 @@
-"""Images out of whatever a user points at."""
+"""Images from files, folders, videos and arrays."""
 from __future__ import annotations
 
 import logging
@@ -25,7 +25,7 @@ def list_inputs(inputs: Source | Iterable[Source]
                 ) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     """(name, file or RGB array) of every image, one after another.
 
-    Of several inputs one that cannot be had is given as the error itself, and the others follow.
+    Of several inputs, one that cannot be read is given as its error, and the others follow.
     No name comes twice.
 
     Args:
@@ -52,7 +52,7 @@ def list_inputs(inputs: Source | Iterable[Source]
 
 
 def count_inputs(inputs: Iterable[str | Path]) -> int:
-    """How many images :func:`list_inputs` will give, by the word of the videos themselves."""
+    """How many images :func:`list_inputs` will give, with the frames that videos announce."""
     total = 0
     for path in map(Path, inputs):
         files = sorted(path.rglob('*')) if path.is_dir() else [path]
@@ -68,11 +68,11 @@ def _named(items: Iterable[tuple[str, Path | np.ndarray | Exception]], taken: se
            ) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     """The same with names that are all different: results are written under them."""
     for name, source in items:
-        wishes = [name]
+        candidates = [name]
         if isinstance(source, Path):
-            wishes += [f'{name}_{source.suffix[1:]}', f'{source.parent.name}_{Path(name).name}']
-        wishes += (f'{name}_{n}' for n in range(2, 10**6))
-        chosen = next(w for w in wishes if w not in taken)
+            candidates += [f'{name}_{source.suffix[1:]}', f'{source.parent.name}_{Path(name).name}']
+        candidates += (f'{name}_{n}' for n in range(2, 10**6))
+        chosen = next(w for w in candidates if w not in taken)
         taken.add(chosen)
         yield chosen, source
 
@@ -92,16 +92,16 @@ def _is_given(path: Path) -> bool:
 def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     if path.is_dir():
         everything = sorted(path.rglob('*'))
-        found = [p for p in everything if p.suffix.lower() in (*IMAGES, *VIDEOS) and _is_given(p)]
+        files = [p for p in everything if p.suffix.lower() in (*IMAGES, *VIDEOS) and _is_given(p)]
         others = Counter(p.suffix for p in everything if p.suffix.lower() in _UNREAD)
         left_out = ', '.join(f"{n} '{suffix}'" for suffix, n in sorted(others.items()))
-        if not found:
+        if not files:
             raise ConfigError(f'no images in the folder {path} (looked for {", ".join(IMAGES)}'
                               + (f'; there are {left_out}, convert them)' if left_out else ')'))
         if left_out:
             print_log(f'{path}: files of other formats are left out ({left_out}); convert them',
                       logger='current', level=logging.WARNING)
-        for file in found:
+        for file in files:
             name = str(file.relative_to(path).with_suffix(''))
             if file.suffix.lower() in VIDEOS:
                 try:

@@ -1,4 +1,4 @@
-"""Resizing and pooling, for graphs that are to serve every image size."""
+"""Resizing and pooling, for graphs that take any image size."""
 from __future__ import annotations
 
 import torch
@@ -10,10 +10,10 @@ from torch.overrides import TorchFunctionMode
 class SymbolicSizes(TorchFunctionMode):
     """Resizing and pooling in forms that hold for any size, where sizes are symbolic.
 
-    Bilinear resizing and adaptive average pooling become matrix products: torch takes its own
-    resizing apart into index arithmetic that a tracer chews on for minutes, and has no form of its
-    pooling for sizes that are not known. Largest values of tiles no longer ask whether the last
-    tile is a whole one. Calls with plain sizes pass.
+    Bilinear resizing and adaptive average pooling become matrix products: torch decomposes its own
+    resizing into index arithmetic that takes minutes to trace, and has no form of its pooling for
+    unknown sizes. Maxima of tiles do not depend on whether the last tile is whole. Calls with plain
+    sizes are left as they are.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):

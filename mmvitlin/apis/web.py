@@ -20,7 +20,7 @@ _MARK = (213, 94, 0)
 
 
 class SideBySide:
-    """What the page asks for, without the page.
+    """The functions behind the page, without gradio.
 
     Args:
         networks: Name → network.
@@ -38,8 +38,8 @@ class SideBySide:
     def resized(image: np.ndarray, width: int) -> np.ndarray:
         """The image, (H, W, 3) RGB, at a width in pixels."""
         height = max(round(image.shape[0] * width / image.shape[1]), 1)
-        how = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
-        return cv2.resize(image, (int(width), height), interpolation=how)
+        interpolation = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
+        return cv2.resize(image, (int(width), height), interpolation=interpolation)
 
     def segment(self, name: str, image: np.ndarray, width: int) -> tuple[np.ndarray, dict]:
         """The image with a network's classes over it, and what that took.
@@ -51,25 +51,25 @@ class SideBySide:
 
         Returns:
             (H, W, 3), at most 1,280 wide, and dict(ms, of one run after others that warm up;
-            peak_mib, above the loaded network, None where the system does not tell; size, what the
-            network saw; classes, name → share of the image in percent, largest first).
+            peak_mib, above the loaded network, None where the system does not report it; size, what
+            the network saw; classes, name → share of the image in percent, largest first).
         """
         infer = self.networks[name]
         image, data = infer.read(self.resized(image, width))
         run, peak = partial(infer.predict, data), None
-        run()  # libraries load what they load
+        run()  # warm-up: libraries load their code
         with suppress(OSError):  # no /proc outside of Linux
             peak = peak_memory(run, infer.device)
         start = time.perf_counter()
-        found = infer.result(name, image=image, labels=run(), classes=infer.classes,
-                             palette=infer.palette)
-        spent = time.perf_counter() - start
-        counts = np.bincount(found.labels.ravel(), minlength=len(infer.classes))
+        result = infer.result(name, image=image, labels=run(), classes=infer.classes,
+                              palette=infer.palette)
+        seconds = time.perf_counter() - start
+        counts = np.bincount(result.labels.ravel(), minlength=len(infer.classes))
         shares = {str(infer.classes[n]): 100 * counts[n] / counts.sum()
                   for n in np.argsort(-counts) if counts[n]}
         height, width = data['inputs'].shape[-2:]
-        return self.shown(found.overlay(0.6)), dict(
-            ms=1e3 * spent, peak_mib=peak, size=f'{height}×{width}', classes=shares)
+        return self.shown(result.overlay(0.6)), dict(
+            ms=1e3 * seconds, peak_mib=peak, size=f'{height}×{width}', classes=shares)
 
     def similarity(self, name: str, image: np.ndarray, width: int, at: tuple[float, float]
                    ) -> np.ndarray:
@@ -138,7 +138,7 @@ def build_page(pair: SideBySide, widths: tuple[int, int] = (256, 2048), start: i
         for name in (left, right):
             try:
                 picture, rows[name] = pair.segment(name, image, width)
-            except Exception as error:  # too large, say: the page tells, and stays
+            except Exception as error:  # too large, for example: show it
                 raise gr.Error(f'{name}: {error}') from error
             pictures.append(picture)
         return *pictures, table(rows)
@@ -165,14 +165,14 @@ def build_page(pair: SideBySide, widths: tuple[int, int] = (256, 2048), start: i
                 right = gr.Dropdown(names, value=names[-1], label='right')
                 width = gr.Slider(*widths, value=start, step=32, label='width in pixels')
                 button = gr.Button('Segment', variant='primary', elem_id='segment')
-                told = gr.Markdown(elem_id='told')
+                message = gr.Markdown(elem_id='message')
         with gr.Row():
             pictures = [gr.Image(label=side, interactive=False, elem_id=f'{side}-classes')
                         for side in ('left', 'right')]
         with gr.Row():
             maps = [gr.Image(label=f'{side}, similarity to the place clicked', interactive=False,
                              elem_id=f'{side}-similarity') for side in ('left', 'right')]
-        asked = [image, left, right, width]
-        button.click(segment, asked, [*pictures, told])
-        image.select(look, asked, maps)
+        inputs = [image, left, right, width]
+        button.click(segment, inputs, [*pictures, message])
+        image.select(look, inputs, maps)
     return page

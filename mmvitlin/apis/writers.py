@@ -1,4 +1,4 @@
-"""Files of other runtimes from a network, each with what it says of itself."""
+"""Files of other runtimes from a network, each with its description."""
 from __future__ import annotations
 
 import json
@@ -38,7 +38,7 @@ def _dynamic_shapes(dynamic: bool) -> dict | None:
 
 def _programme(net: nn.Module, size: tuple[int, int], dynamic: bool
                ) -> torch.export.ExportedProgram:
-    # what is one while it is traced, a batch or the chunks of a scan, is taken for a constant
+    # a dimension of size 1 while tracing, a batch or the chunks of a scan, becomes a constant
     traced, batch = ([max(n, 17 * 16) + 5 for n in size], 2) if dynamic else (size, 1)
     with torch.no_grad(), SymbolicSizes():
         return torch.export.export(net, (sample_images(traced, batch), ),

@@ -1,4 +1,4 @@
-"""Networks of the speed laboratory as they are exported: plain images in, results out."""
+"""Networks of the speed benchmark as they are exported: plain images in, results out."""
 from __future__ import annotations
 
 from mmvitlin.apis.export import Deployed, normalisation

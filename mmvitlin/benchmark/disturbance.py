@@ -21,7 +21,7 @@ class Counters:
     Attributes:
         wall: The clock.
         process: CPU time of this process, all its threads.
-        busy: CPU time of everybody on the cores that this process may use, steal included; None
+        busy: CPU time of all processes on the cores that this process may use, steal included; None
             where the system does not say.
         steal: Of that, what a hypervisor gave to other machines.
         waiting: Time that threads of this process could run and had no core; None where the kernel

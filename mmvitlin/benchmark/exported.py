@@ -1,4 +1,4 @@
-"""Exported files as subjects of the speed laboratory, beside the networks they came from."""
+"""Exported files as subjects of the speed benchmark, beside the networks they came from."""
 from __future__ import annotations
 
 import json
@@ -47,7 +47,7 @@ def write(subject: dict, shape: tuple[int, int], path: str) -> dict:
 
 
 class BuiltFile:
-    """An exported file in the place of :class:`mmvitlin.benchmark.subjects.Built`.
+    """An exported file with the interface of :class:`mmvitlin.benchmark.subjects.Built`.
 
     Args:
         subject: With ``file`` and ``runtime``.
@@ -68,7 +68,7 @@ class BuiltFile:
             return
         runtime = open_file(subject.file, subject.runtime, precision, threads)
         if runtime.size not in (None, self.shape):
-            raise ConfigError(f'{subject.file} takes images of {runtime.size} alone')
+            raise ConfigError(f'{subject.file} takes only images of {runtime.size}')
         self.meta, self.runtime = runtime.meta, runtime
         self._run = lambda images: list(runtime.run(images.numpy()).values())
 
@@ -79,11 +79,11 @@ class BuiltFile:
             ConfigError: the file holds another part of a network.
         """
         whole = self.meta.get('task') in ('segmentation', 'classification')
-        wanted = 'labels' if whole else 'backbone'
-        if self.meta and part != wanted:
+        expected = 'labels' if whole else 'backbone'
+        if self.meta and part != expected:
             raise ConfigError(f'{self.subject.name} holds a '
                               f"{'whole network' if whole else 'backbone'}: time it with --part "
-                              f'{wanted}')
+                              f'{expected}')
         images = images.float().contiguous()
 
         def run():
@@ -94,19 +94,19 @@ class BuiltFile:
     def agreement(self) -> dict | None:
         """How its result differs from that of torch in float32 on the same image: 'labels', the
         share that is equal, or 'error', the largest difference over the largest value."""
-        told = self.subject.reference or (
+        reference = self.subject.reference or (
             None if self.subject.source == 'exported' else self.subject.as_dict())
-        if told is None:
+        if reference is None:
             return None
         images = plain_images(1, self.shape)
-        net = network_of(Subject(**told), self.shape)
+        net = network_of(Subject(**reference), self.shape)
         with torch.inference_mode():
-            wanted, *_ = net(images)
-            found, *_ = self._run(images)
-        wanted, found = np.asarray(wanted), np.asarray(found)
+            expected, *_ = net(images)
+            actual, *_ = self._run(images)
+        expected, actual = np.asarray(expected), np.asarray(actual)
         if 'labels' in net.outputs:
-            return dict(labels=round(float((wanted == found).mean()), 5))
-        return dict(error=float(f'{np.abs(wanted - found).max() / np.abs(wanted).max():.2e}'))
+            return dict(labels=round(float((expected == actual).mean()), 5))
+        return dict(error=float(f'{np.abs(expected - actual).max() / np.abs(expected).max():.2e}'))
 
     def process_mib(self) -> float | None:
         """Peak memory of a process that runs the file on one image and has no torch."""

@@ -1,4 +1,4 @@
-"""Figures of the speed laboratory."""
+"""Figures of the speed benchmark."""
 from __future__ import annotations
 
 import re
@@ -20,7 +20,7 @@ _COLUMNS = 3
 
 
 class _Looks:
-    """A colour for each network; what all ways of measuring share, and what tells them apart."""
+    """A colour for each network; the settings that all lines share, and those that differ."""
 
     def __init__(self, lines: Sequence[str]):
         self.names = list(dict.fromkeys(line.split(' · ')[0] for line in lines))
@@ -58,7 +58,7 @@ class _Looks:
         figure.legend(handles=handles, fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
 
 
-def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
+def speed_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
                 limits: dict[str, dict[str, float]], folder: str | Path,
                 scores: dict[str, float] | None = None) -> list[Path]:
     """Latency, memory and throughput against tokens, a roofline, and scores against latency.
@@ -68,7 +68,7 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
     Args:
         lines: From :func:`mmvitlin.benchmark.trends.series`.
         pairs: From :func:`mmvitlin.benchmark.trends.pairs`; where one overtakes another is
-            marked and told, those of networks of one size (whose names end alike) first.
+            marked and listed, those of networks of one size (whose names end alike) first.
         limits: Name → 'flops' and 'bytes' a second.
         folder: Where latency.png, memory.png, throughput.png, roofline.png and, where there are
             scores, accuracy.png are written.
@@ -89,8 +89,8 @@ def lab_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
         for axis in axes.flat[len(looks.ways):]:
             axis.remove()
         for way, axis in zip(looks.ways, axes.flat, strict=False):
-            here = {n: rows for n, rows in lines.items() if looks.split(n)[1] == way}
-            _against_tokens(axis, here, key, looks)
+            shown = {n: rows for n, rows in lines.items() if looks.split(n)[1] == way}
+            _against_tokens(axis, shown, key, looks)
             if key == 'ms':
                 _mark_crossovers(axis, lines, [p for p in pairs if p['setting'] == way])
             axis.set(title=looks.short[way])
@@ -147,8 +147,8 @@ def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) 
     def of_one_size(pair: dict) -> bool:
         return len({re.split('[- ]', pair[k])[-1] for k in ('faster', 'slower')}) == 1
 
-    told = [p for p in pairs if not p['always']]
-    marked = sorted(told, key=lambda p: not of_one_size(p))
+    crossing = [p for p in pairs if not p['always']]
+    marked = sorted(crossing, key=lambda p: not of_one_size(p))
     if any(map(of_one_size, marked)):
         marked = [p for p in marked if of_one_size(p)]
     for number, pair in enumerate(marked[:_MOST_MARKS], 1):
@@ -163,7 +163,7 @@ def _mark_crossovers(axis, lines: dict[str, list[dict]], pairs: Sequence[dict]) 
         axis.annotate(str(number), (pair['tokens'], height), textcoords='offset points',
                       xytext=(5, -11), fontsize=8)
         axis.plot([], [], 'k*', label=f"{words}{pair['tokens']:,} tokens")
-    if left := len(told) - len(marked[:_MOST_MARKS]):
+    if left := len(crossing) - len(marked[:_MOST_MARKS]):
         axis.plot([], [], ' ', label=f"{left} more pair{'s' * (left > 1)} in the results file")
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.34))

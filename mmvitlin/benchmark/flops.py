@@ -94,7 +94,7 @@ def count(network: nn.Module, shape: tuple[int, ...], element_bytes: int = 4,
         The counts. Attention counts as 4 L² d a layer, whichever kernel would run it.
 
     Raises:
-        TypeError: a part of the network, such as a frozen teacher, lets nobody copy it.
+        TypeError: a part of the network, such as a frozen teacher, cannot be copied.
     """
     copied = copy.deepcopy(network)
     if shared := {id(m) for m in network.modules()} & {id(m) for m in copied.modules()}:
@@ -113,7 +113,7 @@ def count(network: nn.Module, shape: tuple[int, ...], element_bytes: int = 4,
 
 
 class _WholeOperators(torch.overrides.TorchFunctionMode):
-    """Attention and RMSNorm as one operator each: on meta they fall apart into many."""
+    """Attention and RMSNorm as one operator each: on meta they are split into many."""
 
     def __init__(self, moved: _Moved):
         super().__init__()

@@ -1,7 +1,7 @@
-"""What a GPU is asked once it can be had: are our kernels right, are they fast, does a run train.
+"""Checks for a GPU: are the kernels correct, are they fast, does a run train.
 
-Each part takes a device, sizes, and a function that it tells every row as soon as there is one, so
-that a part that is stopped leaves what it has.
+Each part takes a device, sizes, and a function that it calls with each finished row, so that a part
+that is stopped leaves the rows it has.
 """
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
     lengths: tuple[int, ...] = (64, 197, 1000)  # of tokens, kernels against references
     images: tuple[tuple[int, int], ...] = ((1024, 2048), (2048, 4096))
     batch: int = 128  # of the training step
-    network: dict | None = None  # in the place of base networks: width and depth
+    network: dict | None = None  # instead of the base networks: width and depth
     rounds: int = 20
     seconds: float = 15.
     stages: tuple[str, ...] = ('elu_attention', 'elu_both', 'elu_both_tuned', 'softmax_tuned')
@@ -61,22 +61,23 @@ def tried(call: Callable[[], object]) -> object:
         return f'{type(error).__name__}: {str(error)[:300]}'
 
 
-def _relative(got: Tensor, want: Tensor) -> float:
-    return ((got.double() - want.double()).norm() / want.double().norm().clamp_min(1e-30)).item()
+def _relative(actual: Tensor, expected: Tensor) -> float:
+    expected = expected.double()
+    return ((actual.double() - expected).norm() / expected.norm().clamp_min(1e-30)).item()
 
 
-def compare(ours: Callable[..., Tensor], reference: Callable[..., Tensor], leaves: list[Tensor],
+def compare(function: Callable[..., Tensor], reference: Callable[..., Tensor], leaves: list[Tensor],
             names: str) -> dict[str, float]:
     """Relative errors of an output and of every gradient against the reference in float64."""
-    mine = [t.clone().requires_grad_() for t in leaves]
+    inputs = [t.clone().requires_grad_() for t in leaves]
     exact = [t.double().requires_grad_() for t in leaves]
-    got, want = ours(*mine), reference(*exact)
-    weight = torch.randn_like(want)
-    got_grads = torch.autograd.grad((got.double() * weight).sum(), mine)
-    want_grads = torch.autograd.grad((want * weight).sum(), exact)
-    return dict(output=_relative(got, want), **{
+    actual, expected = function(*inputs), reference(*exact)
+    weight = torch.randn_like(expected)
+    actual_grads = torch.autograd.grad((actual.double() * weight).sum(), inputs)
+    expected_grads = torch.autograd.grad((expected * weight).sum(), exact)
+    return dict(output=_relative(actual, expected), **{
         name: _relative(a, b)
-        for name, a, b in zip(names.split(), got_grads, want_grads, strict=True)})
+        for name, a, b in zip(names.split(), actual_grads, expected_grads, strict=True)})
 
 
 def scan_inputs(device: str, length: int, dtype: torch.dtype, heads: int = 24, batch: int = 1
@@ -129,8 +130,8 @@ def kernels(device: str, sizes: Sizes, tell: Tell) -> None:
 def side_by_side(calls: dict[str, Callable[[], object]], device: str, sizes: Sizes) -> dict:
     """Medians in milliseconds of the calls that run, in turn, and the reasons of the others."""
     reasons = {n: r for n, c in calls.items() if isinstance(r := tried(c), str)}
-    able = {n: c for n, c in calls.items() if n not in reasons}
-    times = time_interleaved(able, device, 2, sizes.rounds, sizes.seconds)
+    runnable = {n: c for n, c in calls.items() if n not in reasons}
+    times = time_interleaved(runnable, device, 2, sizes.rounds, sizes.seconds)
     return {**{n: row['median'] for n, row in times.items()}, **reasons}
 
 
@@ -235,14 +236,14 @@ def training_step(device: str, sizes: Sizes, tell: Tell) -> None:
         if device == 'cuda':
             torch.cuda.synchronize()
     attribute = 'self_device_time_total' if device == 'cuda' else 'self_cpu_time_total'
-    spent = {e.key: getattr(e, attribute) for e in profiler.key_averages()
-             if device != 'cuda' or e.key.startswith(('aten::', 'mmvitlin::', 'Optimizer'))}
-    whole = sum(spent.values())
-    if device == 'cuda':  # kernels, whoever launched them
+    kernel_times = {e.key: getattr(e, attribute) for e in profiler.key_averages()
+                    if device != 'cuda' or e.key.startswith(('aten::', 'mmvitlin::', 'Optimizer'))}
+    whole = sum(kernel_times.values())
+    if device == 'cuda':  # all kernels
         whole = sum(e.self_device_time_total for e in profiler.key_averages()
                     if str(e.device_type).endswith('CUDA'))
-    share = sum(spent.get(name, 0) for name in PRODUCTS) / max(whole, 1e-9)
-    largest = dict(sorted(spent.items(), key=lambda item: -item[1])[:15])
+    share = sum(kernel_times.get(name, 0) for name in PRODUCTS) / max(whole, 1e-9)
+    largest = dict(sorted(kernel_times.items(), key=lambda item: -item[1])[:15])
     tell('share of products', dict(
         share=round(share, 3), target=SHARE, met=share >= SHARE,
         microseconds={name: round(value) for name, value in largest.items()}))

@@ -100,14 +100,14 @@ def layers() -> dict:
 
 def kernel_launches(dtype: torch.dtype, width: int, state: int) -> list[Launch]:
     """All launches of our kernels for heads of a width and state size, one of each kernel."""
-    found: dict[str, Launch] = {}
+    launches: dict[str, Launch] = {}
     parts = [scan('fused', 2, 8193, 24, width, state, dtype),
              attention('fused', 1, 4097, 16, width, dtype)]
     call, (x, *weights) = convolution('fused', 2, 8193)
     parts.append((call, (x.to(dtype), *weights)))
     for call, args in parts:
-        found |= {launch.kernel.fn.__name__: launch for launch in traffic(call, args).launches}
-    return list(found.values())
+        launches |= {launch.kernel.fn.__name__: launch for launch in traffic(call, args).launches}
+    return list(launches.values())
 
 
 def spills(shapes=((torch.bfloat16, 64, 64), (torch.float32, 64, 64)), targets=TARGETS) -> dict:
@@ -117,10 +117,10 @@ def spills(shapes=((torch.bfloat16, 64, 64), (torch.float32, 64, 64)), targets=T
     table = {}
     for dtype, width, state in shapes:
         for launch in kernel_launches(dtype, width, state):
-            found = {c: resources(launch, c) for c in targets}
+            by_target = {c: resources(launch, c) for c in targets}
             name = f"{launch.kernel.fn.__name__} {str(dtype).removeprefix('torch.')}"
             table[f'{name} P={width} N={state}'] = dict(
-                registers=max(r.registers for r in found.values()),
-                spilled=max(r.spilled for r in found.values()),
-                fits=all(r.shared <= SHARED_BYTES[c] for c, r in found.items()))
+                registers=max(r.registers for r in by_target.values()),
+                spilled=max(r.spilled for r in by_target.values()),
+                fits=all(r.shared <= SHARED_BYTES[c] for c, r in by_target.items()))
     return table

@@ -1,4 +1,4 @@
-"""What the speed laboratory is asked to measure."""
+"""Settings of the speed benchmark: networks, sizes, precisions."""
 from __future__ import annotations
 
 import itertools
@@ -35,7 +35,7 @@ class Grid:
         memory: Measure peak memory.
         again: Measure what the file already holds.
         repeats: Times that a cell which other processes disturbed is measured again, at most.
-        mend: Measure rows again that were disturbed when the file was written.
+        mend: Measure the rows again that other processes disturbed.
         files: Folder of the files that are exported on the way.
     """
     subjects: Sequence[Subject]

@@ -93,7 +93,7 @@ def backbone_latency(models: dict[str, nn.Module],
         models: Name → backbone; put in eval mode and moved to the device.
         shapes: (height, width) in pixels.
         device: Where to run.
-        progress: Told each result in a line.
+        progress: Called with a line for each result.
         repeats: Times that a disturbed size is measured again, at most.
         **timing: See :func:`time_interleaved`.
 
@@ -172,14 +172,15 @@ def _peak_of(cfg: dict, shapes: Sequence[tuple[int, int]]) -> dict[str, float]:
     from mmengine.registry import MODELS
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     net = MODELS.build(cfg).eval().to(device)
-    table, held = {}, 0.
+    table, resident = {}, 0.
     with torch.inference_mode():
         net(torch.randn(1, 3, 64, 64, device=device))
         loaded = resident_memory('VmRSS')
         for height, width in shapes:
             images = torch.randn(1, 3, height, width, device=device)
             if device == 'cpu':
-                held = resident_memory('VmRSS') - loaded  # freed by earlier shapes, not given back
+                # freed after earlier shapes, but not returned to the system
+                resident = resident_memory('VmRSS') - loaded
             peak = peak_memory(partial(net, images), device)
-            table[f'{height}x{width}'] = round(held + peak, 1)
+            table[f'{height}x{width}'] = round(resident + peak, 1)
     return table

@@ -27,20 +27,20 @@ def _digest_of(*patterns: str) -> str:
 @cache
 def libraries() -> dict[str, str]:
     """Versions of everything that runs networks."""
-    found = {}
+    versions = {}
     for name in ('torch', 'torchvision', 'timm', 'triton', 'mamba-ssm', 'fla-core', 'onedl-mmcv',
                  'onedl-mmengine', 'onedl-mmsegmentation', 'onedl-mmdetection',
                  'onedl-mmpretrain', 'mmcv', 'mmsegmentation', 'mmdet', 'mmpretrain',
                  'onnxruntime', 'openvino'):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _without_weights(node):
-    """A model's config less what it starts from, which no time depends on."""
+    """A model's config without its initial weights, which no time depends on."""
     if isinstance(node, dict):
         return {k: _without_weights(v) for k, v in node.items()
                 if k not in ('init_cfg', 'checkpoint', 'pretrained')}
@@ -49,33 +49,33 @@ def _without_weights(node):
 
 def made_of(subject: Subject, device: str, threads: int) -> str:
     """Digest of what a time depends on: network, code, libraries, machine."""
-    told = dict(libraries=libraries(), device=machine(device, threads),
-                measuring=_digest_of('benchmark/lab_process.py', 'benchmark/latency.py',
-                                     'benchmark/subjects.py', 'utils/machine.py',
-                                     'ops/cpu/fast_linear.py'),
-                materialised=subject.materialised, source=subject.source)
+    inputs = dict(libraries=libraries(), device=machine(device, threads),
+                  measuring=_digest_of('benchmark/measuring_process.py', 'benchmark/latency.py',
+                                       'benchmark/subjects.py', 'utils/machine.py',
+                                       'ops/cpu/fast_linear.py'),
+                  materialised=subject.materialised, source=subject.source)
     if subject.runtime:
-        told.update(runtime=subject.runtime, deploy=_digest_of(
+        inputs.update(runtime=subject.runtime, deploy=_digest_of(
             'deploy/*.py', 'apis/export.py', 'apis/writers.py', 'apis/symbolic.py',
             'benchmark/exported.py'))
     if subject.source == 'exported':
-        told['file'] = hashlib.blake2b(Path(subject.file).read_bytes()).hexdigest()
-        return _digest(told)
+        inputs['file'] = hashlib.blake2b(Path(subject.file).read_bytes()).hexdigest()
+        return _digest(inputs)
     if subject.source in ('timm', 'torchvision'):
-        told['what'] = subject.what
+        inputs['what'] = subject.what
     else:
-        told['code'] = _digest_of('models/**/*.py', 'ops/**/*.py', 'compat/*.py')
+        inputs['code'] = _digest_of('models/**/*.py', 'ops/**/*.py', 'compat/*.py')
     if subject.source == 'config':
         cfg = load_config(subject.what, subject.options)
-        told.update(config=_without_weights(cfg.model.to_dict()), weights=cfg.get('load_from'))
+        inputs.update(config=_without_weights(cfg.model.to_dict()), weights=cfg.get('load_from'))
     elif subject.source == 'backbone':
-        told['cfg'] = _without_weights(subject.cfg)
+        inputs['cfg'] = _without_weights(subject.cfg)
     elif subject.source == 'python':
         file = Path(find_spec(subject.what.split(':')[0]).origin)
-        told.update(what=subject.what, file=hashlib.blake2b(file.read_bytes()).hexdigest())
-    return _digest(told)
+        inputs.update(what=subject.what, file=hashlib.blake2b(file.read_bytes()).hexdigest())
+    return _digest(inputs)
 
 
-def _digest(told: dict) -> str:
-    return hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(),
+def _digest(inputs: dict) -> str:
+    return hashlib.blake2b(json.dumps(inputs, sort_keys=True, default=str).encode(),
                            digest_size=8).hexdigest()

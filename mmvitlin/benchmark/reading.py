@@ -1,4 +1,4 @@
-"""What reading costs: images a second on one core, operators a batch between loader and model."""
+"""Cost of reading: CPU seconds per image, and operators per batch between loader and model."""
 from __future__ import annotations
 
 import time
@@ -43,7 +43,7 @@ def seconds_an_image(pipelines: dict[str, Callable], files: Sequence[Path]) -> d
     torch.set_num_threads(1), cv2.setNumThreads(0)
     spent = dict.fromkeys(pipelines, 0.)
     try:
-        for call in pipelines.values():  # what the first call alone builds
+        for call in pipelines.values():  # what only the first call builds
             call(dict(img_path=str(files[0])))
         for first in range(0, len(files), _BLOCK):
             for name, call in pipelines.items():
@@ -86,7 +86,7 @@ def batch_operators(cfg: Config, samples: list[dict], collate: Callable = defaul
 
 
 def reading(files: Sequence[Path], batch: int = 128) -> dict:
-    """Both counts, for ImageNet's distillation, by the libraries' steps and by ours.
+    """Both counts, for ImageNet's distillation, by the libraries' steps and by mmvitlin's.
 
     Args:
         files: Images.

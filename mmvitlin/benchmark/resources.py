@@ -1,4 +1,4 @@
-"""Registers, spills and shared memory of Triton kernels, compiled for GPUs that are not here."""
+"""Registers, spills and shared memory of Triton kernels, compiled without a GPU."""
 from __future__ import annotations
 
 import re
@@ -20,11 +20,11 @@ _TYPES = {torch.float32: 'fp32', torch.bfloat16: 'bf16', torch.float16: 'fp16',
 
 
 class Resources(NamedTuple):
-    """What ptxas says of one kernel for one target.
+    """What ptxas reports about one kernel for one target.
 
     Attributes:
         registers: Of a thread.
-        spilled: Bytes of a thread that are stored to memory for want of registers.
+        spilled: Bytes of a thread that are spilled to memory because registers ran out.
         shared: Bytes of shared memory of a program.
     """
     registers: int

@@ -1,4 +1,4 @@
-"""What a network wants beside images to be timed: made-up labels, and one number of its output."""
+"""What timing a network needs beside images: random labels, and one number to differentiate."""
 from __future__ import annotations
 
 import torch
@@ -31,7 +31,7 @@ def is_detector(net: nn.Module) -> bool:
 
 
 def detection_sample(image: torch.Tensor):
-    """A data sample with a few boxes and masks; a detector wants it in inference too."""
+    """A data sample with a few boxes and masks; a detector needs it in inference too."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
     from mmengine.structures import InstanceData

@@ -47,7 +47,7 @@ class Subject:
         what: File or name.
         cfg: Of the backbone.
         options: ``--cfg-options`` of a config. With ``load_from`` its weights are loaded; a
-            detector without any finds little, and what follows on finding costs nothing.
+            detector without any finds few objects, so its post-processing costs little.
         materialised: Compute softmax attention as three steps with the L×L matrix in memory,
             as the papers' baselines did.
         runtime: What runs an exported file of it, see :data:`mmvitlin.deploy.RUNTIMES`, or 'torch'
@@ -71,7 +71,7 @@ class Subject:
 
 
 def parse_subject(text: str, options: dict | None = None) -> Subject:
-    """What a command line names as a subject.
+    """The subject that a command line names.
 
     Args:
         text: ``NAME=SUBJECT``, or a subject alone: a config file, ``timm:NAME``,
@@ -131,11 +131,11 @@ def _own(name: str) -> Subject:
         attention=attention[kind]))
 
 
-def twins(subject: Subject) -> list[Subject]:
-    """The opponents of a linear ViT or an Adventurer: the same shape with softmax attention,
-    fused, materialised, and in ViTDet's windows with four global blocks.
+def softmax_baselines(subject: Subject) -> list[Subject]:
+    """What a linear ViT or an Adventurer is compared with: a ViT of the same width and depth with
+    softmax attention that is fused, materialised, or in ViTDet's windows with four global blocks.
 
-    Twins of a config are that config with another backbone, so neck and heads are the same.
+    The baselines of a config are that config with another backbone, so neck and heads are the same.
 
     Raises:
         ConfigError: the backbone is neither.
@@ -149,21 +149,21 @@ def twins(subject: Subject) -> list[Subject]:
         arch = cfg.get('arch', 'base')
         arch = Adventurer.ARCHS[arch] if isinstance(arch, str) else arch
         width, depth = arch['embed_dims'], arch['num_layers']
-        twin = dict(type='mmvitlin.TimmViT', model_name='vit_base_patch16_224', **kept,
-                    model_kwargs=dict(patch_size=cfg.get('patch_size', 16), embed_dim=width,
-                                      depth=depth, num_heads=max(width // 64, 1)))
+        baseline = dict(type='mmvitlin.TimmViT', model_name='vit_base_patch16_224', **kept,
+                        model_kwargs=dict(patch_size=cfg.get('patch_size', 16), embed_dim=width,
+                                          depth=depth, num_heads=max(width // 64, 1)))
     elif cfg.get('type') == 'mmvitlin.TimmViT':
-        twin = dict(kept, type='mmvitlin.TimmViT', model_name=cfg['model_name'],
-                    model_kwargs=cfg.get('model_kwargs') or {})
-        depth = len(MODELS.build(twin).blocks())
+        baseline = dict(kept, type='mmvitlin.TimmViT', model_name=cfg['model_name'],
+                        model_kwargs=cfg.get('model_kwargs') or {})
+        depth = len(MODELS.build(baseline).blocks())
     else:
-        raise ConfigError(f'{subject.name} is no Adventurer and no TimmViT; it has no softmax twin')
+        raise ConfigError(f'no softmax baseline of {subject.name}: no Adventurer and no TimmViT')
     last_of_quarters = {max(round(depth * n / 4), 1) - 1 for n in (1, 2, 3, 4)}
-    windows = dict(twin, attention='window', attend_padding=True,
+    windows = dict(baseline, attention='window', attend_padding=True,
                    softmax_layers=sorted(last_of_quarters))
 
     def named(how: str, backbone: dict, **kwargs) -> Subject:
-        name = f'{how} ViT twin of {subject.name}'
+        name = f'{how} softmax baseline of {subject.name}'
         if subject.source != 'config':
             return Subject(name, 'backbone', cfg=backbone, **kwargs)
         options = {k: v for k, v in subject.options.items()
@@ -171,7 +171,7 @@ def twins(subject: Subject) -> list[Subject]:
         return Subject(name, 'config', subject.what, options=dict(
             options, **{'model.backbone': dict(backbone, _delete_=True)}), **kwargs)
 
-    return [named('fused', twin), named('materialised', twin, materialised=True),
+    return [named('fused', baseline), named('materialised', baseline, materialised=True),
             named('windowed', windows)]
 
 
@@ -218,7 +218,7 @@ class Built:
             part: One of :meth:`parts`.
             images: (B, 3, H, W).
             mode: 'inference' or 'train'.
-            precision: See :class:`mmvitlin.benchmark.lab.Grid`.
+            precision: See :class:`mmvitlin.benchmark.grid.Grid`.
             eager: Not compiled, whatever the network is.
 
         Raises:
@@ -285,7 +285,7 @@ class Built:
 
 
 def _post_processing(net: nn.Module, images: torch.Tensor, scores) -> Callable[[], object]:
-    """The way from the head's scores to labels: everything before gives what it gave once."""
+    """From the head's scores to labels; everything before returns its first result again."""
     shell = copy.copy(net)
     shell.__dict__ = dict(net.__dict__, _modules=dict(net._modules))
     head = copy.copy(net.decode_head)
@@ -306,9 +306,9 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
             _without_downloads(node or {})
         backbone = cfg.model.get('backbone') or {}
         trained = cfg.get('load_from')
-        ours = str(backbone.get('type')).startswith('mmvitlin.')
-        if 'img_size' in backbone and ours and not trained:
-            # made for the size that is timed, as its opponents are
+        own = str(backbone.get('type')).startswith('mmvitlin.')
+        if 'img_size' in backbone and own and not trained:
+            # built for the size that is timed, as the networks it is compared with are
             backbone.img_size = tuple(shape)
         net = MODELS.build(cfg.model)
         if trained:
@@ -321,8 +321,8 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
         module, _, function = subject.what.rpartition(':')
         return getattr(import_module(module), function)(tuple(shape))
     if subject.source == 'backbone':
-        ours = str(subject.cfg.get('type')).startswith('mmvitlin.')
-        return MODELS.build(dict(subject.cfg, **(dict(img_size=tuple(shape)) if ours else {})))
+        own = str(subject.cfg.get('type')).startswith('mmvitlin.')
+        return MODELS.build(dict(subject.cfg, **(dict(img_size=tuple(shape)) if own else {})))
     timm.layers.set_fused_attn(True, experimental=True)  # Swin's too; else it is materialised
     try:
         return timm.create_model(subject.what, num_classes=0, img_size=tuple(shape))
@@ -331,8 +331,8 @@ def _network(subject: Subject, shape: tuple[int, int]) -> nn.Module:
 
 
 def _without_downloads(node: dict) -> None:
-    """Weights do not matter to speed, and may not be had here."""
-    if node.get('pretrained'):  # a name, or ours: whether
+    """Weights do not matter to speed, and may not be available here."""
+    if node.get('pretrained'):  # timm's: a name; mmvitlin's: whether
         node['pretrained'] = False if node['pretrained'] is True else None
     if isinstance(node.get('backbone'), dict):
         _without_downloads(node['backbone'])

@@ -1,8 +1,8 @@
-"""Device memory that operators read and write, and kernels that they launch, from shapes alone.
+"""Device memory that operators read and write, and kernels that they launch, from shapes only.
 
 What is counted runs on torch's meta device. Every operator but a view reads its inputs and writes
-its outputs once, as eager execution does; an operator of ours is counted by what its body does,
-and a Triton kernel by the tensors that its launch is given.
+its outputs once, as eager execution does; an operator of mmvitlin is counted by the operators in
+its body, and a Triton kernel by the tensors that its launch is given.
 """
 from __future__ import annotations
 

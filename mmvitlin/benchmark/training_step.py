@@ -1,4 +1,4 @@
-"""What steps of training cost the host: waits for the device, parameter groups."""
+"""Cost of training steps on the host: waits for the device, parameter groups."""
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -43,7 +43,7 @@ class HostWaits(TorchDispatchMode):
 
 
 class _Lists(TorchFunctionMode):
-    """``tolist`` of more than one number, of which no operator of its own tells."""
+    """``tolist`` of more than one number, which is no operator of its own."""
 
     def __init__(self, waits: HostWaits):
         super().__init__()

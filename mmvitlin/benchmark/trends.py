@@ -1,4 +1,4 @@
-"""What measured rows say: growth, who overtakes whom, what changed since."""
+"""Trends in measured rows: growth, crossovers, changes since an earlier file."""
 from __future__ import annotations
 
 import itertools
@@ -11,13 +11,13 @@ from mmvitlin.utils.machine import undisturbed
 
 def series(results: dict) -> dict[str, list[dict]]:
     """Rows that ran, by everything but their size: name → rows, small to large."""
-    found: dict[str, list[dict]] = {}
+    lines: dict[str, list[dict]] = {}
     for key, row in results['rows'].items():
         name, part, mode, shape, *rest = key.split('|')
         if row['status'] == 'ok' and not row.get('stale'):
             label = ' · '.join([name, part, mode, *rest])
-            found.setdefault(label, []).append(dict(row, shape=shape))
-    return {k: sorted(v, key=lambda r: r['tokens']) for k, v in found.items()}
+            lines.setdefault(label, []).append(dict(row, shape=shape))
+    return {k: sorted(v, key=lambda r: r['tokens']) for k, v in lines.items()}
 
 
 def growth(rows: Sequence[dict]) -> float | None:
@@ -64,8 +64,8 @@ def crossover(a: Sequence[dict], b: Sequence[dict]) -> float | None:
 
 
 def pairs(lines: dict[str, list[dict]]) -> list[dict]:
-    """Who overtakes whom, once for every pair of networks measured alike of which one is faster at
-    the largest common size, see :func:`standing`. Rows that were disturbed do not count.
+    """Crossovers: one entry for every pair of networks measured with the same settings where one is
+    faster at the largest common size, see :func:`standing`. Rows that were disturbed do not count.
 
     Returns:
         dict(faster, slower, setting, always, since, level, tokens, side): ``since`` is the smallest
@@ -73,24 +73,24 @@ def pairs(lines: dict[str, list[dict]]) -> list[dict]:
         smallest one; ``level`` the image before, if they are level there, and otherwise ``tokens``
         where the medians cross, with the ``side`` of such a square image in pixels.
     """
-    found, lines = [], {name: undisturbed(rows) for name, rows in lines.items()}
+    faster, lines = [], {name: undisturbed(rows) for name, rows in lines.items()}
     for a, b in itertools.permutations(lines, 2):
         (first, *setting), (second, *other) = a.split(' · '), b.split(' · ')
-        there = {r['shape']: r['ms'] for r in lines[b]}
-        common = [r for r in lines[a] if r['shape'] in there]
+        by_shape = {r['shape']: r['ms'] for r in lines[b]}
+        common = [r for r in lines[a] if r['shape'] in by_shape]
         if setting != other or not common:
             continue
-        stands = [standing(r['ms'], there[r['shape']]) for r in common]
+        stands = [standing(r['ms'], by_shape[r['shape']]) for r in common]
         behind = max((n for n, stand in enumerate(stands) if stand != 1), default=-1)
         if behind == len(common) - 1:
             continue
         level = behind >= 0 and stands[behind] == 0
         tokens = crossover(lines[a], lines[b]) if behind >= 0 and not level else None
-        found.append(dict(faster=first, slower=second, setting=' · '.join(setting),
-                          always=behind < 0, since=common[behind + 1]['shape'],
-                          level=common[behind]['shape'] if level else None, tokens=tokens,
-                          side=round(16 * tokens**0.5) if tokens else None))
-    return found
+        faster.append(dict(faster=first, slower=second, setting=' · '.join(setting),
+                           always=behind < 0, since=common[behind + 1]['shape'],
+                           level=common[behind]['shape'] if level else None, tokens=tokens,
+                           side=round(16 * tokens**0.5) if tokens else None))
+    return faster
 
 
 def faster_from(pair: dict) -> str:
@@ -106,39 +106,39 @@ def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
     """Rows of both files that differ: key, old and new ms, ratio.
 
     Two times differ where their spreads (10–90%) stay apart by more than ``margin``, a fraction
-    of the old median: the spread within a run does not tell how runs vary; times that were
+    of the old median: the spread within a run does not show how runs vary; times that were
     disturbed are not compared. Peak memory differs by more than a tenth.
     """
-    found = []
+    changes = []
     for key, row in new['rows'].items():
         before = old['rows'].get(key)
         if before is None or row['status'] != 'ok' or before['status'] != 'ok':
             if before is not None and before['status'] != row['status']:
-                found.append(dict(key=key, old=before['status'], new=row['status'], ratio=None))
+                changes.append(dict(key=key, old=before['status'], new=row['status'], ratio=None))
             continue
         a, b = before['ms'], row['ms']
-        apart = max(b['p10'] - a['p90'], a['p10'] - b['p90']) > margin * a['median']
-        if apart and len(undisturbed([before, row])) == 2:
-            found.append(dict(key=key, old=a['median'], new=b['median'],
-                              ratio=round(b['median'] / a['median'], 3)))
-        held, holds = before.get('peak_mib'), row.get('peak_mib')
-        if held and holds and abs(holds - held) > 0.1 * held:
-            found.append(dict(key=f'{key}, peak MiB', old=held, new=holds,
-                              ratio=round(holds / held, 3)))
-    return found
+        differ = max(b['p10'] - a['p90'], a['p10'] - b['p90']) > margin * a['median']
+        if differ and len(undisturbed([before, row])) == 2:
+            changes.append(dict(key=key, old=a['median'], new=b['median'],
+                                ratio=round(b['median'] / a['median'], 3)))
+        old_peak, new_peak = before.get('peak_mib'), row.get('peak_mib')
+        if old_peak and new_peak and abs(new_peak - old_peak) > 0.1 * old_peak:
+            changes.append(dict(key=f'{key}, peak MiB', old=old_peak, new=new_peak,
+                                ratio=round(new_peak / old_peak, 3)))
+    return changes
 
 
 def other_conditions(old: dict, new: dict) -> list[str]:
-    """In words, what differs between the machines and versions of two files."""
-    def told(results: dict) -> dict[str, str]:
+    """What differs between the machines and versions of two files, as text."""
+    def conditions(results: dict) -> dict[str, str]:
         used = {row['call'] for row in results['rows'].values() if 'call' in row}
-        found: dict[str, set] = {}
+        values: dict[str, set] = {}
         for call in [results['calls'][n] for n in sorted(used)] or [results]:
             for part in ('machine', 'versions'):
                 for k, v in (call.get(part) or {}).items():
-                    found.setdefault(f'{part}.{k}', set()).add(str(v))
-        return {k: ' and '.join(sorted(v)) for k, v in found.items()}
+                    values.setdefault(f'{part}.{k}', set()).add(str(v))
+        return {k: ' and '.join(sorted(v)) for k, v in values.items()}
 
-    a, b = told(old), told(new)
+    a, b = conditions(old), conditions(new)
     return [f'{k}: {a.get(k)} then, {b.get(k)} now' for k in sorted({*a, *b})
             if a.get(k) != b.get(k)]

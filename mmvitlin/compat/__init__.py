@@ -1,14 +1,14 @@
-"""Work-arounds for the libraries mmvitlin stands on, one file a library.
+"""Work-arounds for the libraries that mmvitlin uses, one file per library.
 
 Importing this package changes nothing of any of them. These names of other libraries are patched,
-each for want of an extension point, and only by what needs it:
+each because there is no extension point, and only by the code that needs it:
 
 - ``mmengine.config.Config._get_cfg_path``, while a config is read (:mod:`mmvitlin.compat.mmengine`)
 - ``mmengine._strategy.deepspeed.register_deepspeed_optimizers``, while a DeepSpeed strategy is
   built (:mod:`mmvitlin.compat.mmengine`)
 - ``mmpretrain.utils.dependency.WITH_MULTIMODAL``, before mmpretrain is imported beside
   transformers 5 (:mod:`mmvitlin.compat.mmpretrain`)
-- ``mmcv.image.geometric.rescale_size``, when a loader of ours is built
+- ``mmcv.image.geometric.rescale_size``, when a loader of mmvitlin is built
   (:mod:`mmvitlin.compat.mmcv`)
 """
 from __future__ import annotations
@@ -43,12 +43,12 @@ def check_distributions(has=installed) -> None:
     Raises:
         RuntimeError: both families are installed; names them and the remedy.
     """
-    both = [(ours, theirs, name) for ours, theirs, name in _FAMILIES
-            if has(ours) and has(theirs)]
+    both = [(maintained, original, name) for maintained, original, name in _FAMILIES
+            if has(maintained) and has(original)]
     if both:
-        pairs = ', '.join(f'{ours} and {theirs} (both write {name}/)'
-                          for ours, theirs, name in both)
-        out = ' '.join(sorted({name for ours, theirs, _ in both for name in (ours, theirs)}))
+        pairs = ', '.join(f'{maintained} and {original} (both write {name}/)'
+                          for maintained, original, name in both)
+        out = ' '.join(sorted({name for *names, _ in both for name in names}))
         raise RuntimeError(
             f'Two distributions own the same import folder: {pairs}. Keep one family: '
             f"`pip uninstall -y {out}`, then `pip install 'mmvitlin[onedl]'` (or "

@@ -1,4 +1,4 @@
-"""What detection needs of mmdet and mmcv's compiled ops."""
+"""Requirements of detection: mmdet and mmcv's compiled ops."""
 from __future__ import annotations
 
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ def lacking() -> list[str]:
 
 
 def prepare(what: str) -> None:
-    """Make ready for a config of mmdet, or say in one line what it needs and how to get it.
+    """Prepare for a config of mmdet, or raise an error that says what it needs and how to get it.
 
     Raises:
         ConfigError: mmdet or mmcv's compiled ops are missing; starts with ``what``.

@@ -10,7 +10,7 @@ def keep_a_pixel() -> None:
     """Let images that are resized keep one pixel of height and of width.
 
     mmcv rounds the sides of an image that is 1x500 and becomes 128 pixels wide to 128 and 0, which
-    OpenCV refuses in words that name no file. mmcv up to 2.3.6. Cheap and repeatable.
+    OpenCV refuses with a message that names no file. mmcv up to 2.3.6. Cheap and repeatable.
     """
     usual = geometric.rescale_size
     if hasattr(usual, 'keeps_a_pixel'):

@@ -1,4 +1,4 @@
-"""What MMEngine has no extension point for, and readers of checkpoints that execute nothing."""
+"""Work-arounds for MMEngine, and readers of checkpoints that execute no code."""
 from __future__ import annotations
 
 import io
@@ -23,7 +23,7 @@ _PATHS = threading.RLock()
 def config_names() -> Iterator[None]:
     """Let ``'mmvitlin::…'`` and ``'mmseg::…'`` resolve inside.
 
-    mmengine knows the packages of OpenMMLab alone, and looks for mmseg under its original
+    mmengine knows only the packages of OpenMMLab, and looks for mmseg under its original
     distribution's name, which onedl-mmsegmentation 1.4 does not have. The configs of mmvitlin are
     read without a scope: they name other libraries' types by the default scope that they set.
     Patches ``mmengine.config.Config._get_cfg_path`` of mmengine up to 0.10.12, and puts it back.
@@ -85,7 +85,7 @@ def _config_of_mmseg(name: str) -> str:
 
 @contextmanager
 def without_deepspeed_optimizers() -> Iterator[None]:
-    """Let mmengine's DeepSpeedStrategy be built beside a DeepSpeed of today.
+    """Let mmengine's DeepSpeedStrategy be built with current DeepSpeed.
 
     It registers optimisers that newer DeepSpeeds do not have; of these none is used here. Patches
     ``mmengine._strategy.deepspeed.register_deepspeed_optimizers`` of mmengine up to 0.10.12 with
@@ -160,7 +160,7 @@ def load_from_openmmlab(filename: str, map_location='cpu') -> dict:
 
 
 def load_from_mmcls(filename: str, map_location='cpu') -> dict:
-    """``mmcls://NAME``: the backbone alone."""
+    """``mmcls://NAME``: only the backbone."""
     return loading._process_mmcls_checkpoint(
         load_from_http(_url(filename, loading.get_mmcls_models), map_location))
 

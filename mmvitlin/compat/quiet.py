@@ -1,4 +1,4 @@
-"""Imports of libraries without what they print of parts that are missing and not needed."""
+"""Imports of libraries, without their messages about missing parts that are not needed."""
 from __future__ import annotations
 
 import importlib
@@ -14,23 +14,23 @@ _WARNED = 'Fail to import ``MultiScaleDeformableAttention``'  # an mmcv without 
 
 @contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Leave out what libraries print when they are imported inside, of what nothing needs.
+    """Suppress what libraries print on import about parts that are not needed.
 
-    What needs a missing part says so when it is built.
+    Modules that need a missing part say so when they are built.
     """
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(said):
+        with warnings.catch_warnings(), redirect_stdout(output):
             warnings.filterwarnings('ignore', message=_WARNED)
             yield
     finally:
-        rest = [line for line in said.getvalue().splitlines() if _SAID not in line]
+        rest = [line for line in output.getvalue().splitlines() if _SAID not in line]
         if rest:
             print('\n'.join(rest), file=sys.stdout)
 
 
 def import_library(scope: str) -> None:
-    """Import what a default scope names; nothing where it is absent: what needs it says so."""
+    """Import the library of a default scope; do nothing where it is absent."""
     if scope not in ('mmseg', 'mmdet', 'mmpretrain'):
         return
     if scope in ('mmpretrain', 'mmdet'):  # mmdet imports mmpretrain where there is one

@@ -27,7 +27,8 @@ class CamVidDataset(BaseSegDataset):
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Images and labels; without ``img_suffix`` the images are what there is."""
+        """Images and labels; without ``img_suffix`` the suffix is that of the images in the
+        folder."""
         if self.img_suffix is None:
             folder = Path(self.data_prefix['img_path'])
             self.img_suffix = '.png' if next(folder.glob('*.png'), None) else '.jpg'

@@ -32,13 +32,13 @@ from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 _SHOWN = 5
 
 
-def some(found: Sequence) -> str:
+def some(items: Sequence) -> str:
     """The first few, for a message."""
-    return ', '.join(map(str, found[:_SHOWN])) + (' …' if len(found) > _SHOWN else '')
+    return ', '.join(map(str, items[:_SHOWN])) + (' …' if len(items) > _SHOWN else '')
 
 
 class CheckedFile:
-    """What data sets of mmdet share that look at their COCO file before they use it.
+    """Base of data sets of mmdet that check their COCO file before they use it.
 
     Subclasses give ``check``, which looks at the content of the file.
 
@@ -52,7 +52,7 @@ class CheckedFile:
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """See mmdet; a local file is read once, by us."""
+        """See mmdet; a local file is read once, here."""
         if '://' in self.ann_file:
             return super().load_data_list()
         content = self._read()
@@ -82,7 +82,7 @@ class CheckedFile:
                 raise UnreadableFileError(f'{path} is no COCO file: it holds a list, as files of '
                                           'predictions do; give the annotations')
             if self.test_mode and isinstance(content, dict):
-                content.setdefault('annotations', [])  # as of images that nobody may see
+                content.setdefault('annotations', [])  # as of test sets without labels
             missing = [k for k in ('images', 'annotations', 'categories')
                        if not isinstance(content.get(k), list)]
         except (ValueError, TypeError, AttributeError) as error:
@@ -126,7 +126,7 @@ class CheckedFile:
                         is_number(i[k]) and i[k] >= 1 and i[k] == int(i[k])
                         for k in ('height', 'width'))], 'images')
         names = Counter(i['file_name'] for i in images)
-        self.tell('have a file that others have too, and each has but its own annotations',
+        self.tell('share their file with others, and each has only its own annotations',
                   [i['id'] for i in images if names[i['file_name']] > 1], 'images')
         return {i['id']: i for i in images}
 
@@ -135,16 +135,16 @@ class CheckedFile:
         for n, entry in enumerate(content[kind]):
             if not isinstance(entry, dict):
                 raise ConfigError(f'{self.ann_file}: {kind} number {n} is no object but '
-                                  f'{entry!r:.40}; mend the file')
+                                  f'{entry!r:.40}; correct the file')
             if absent := [k for k in keys if k not in entry]:
                 raise ConfigError(f"{self.ann_file}: {kind} number {n} (id {entry.get('id')}) has "
-                                  f'no {absent}; mend the file')
+                                  f'no {absent}; correct the file')
 
     def refuse(self, what: str, ids: list, kind: str = 'annotations') -> None:
         """Stop if there are such ids."""
         if ids:
             raise ConfigError(f'{self.ann_file} has {len(ids)} {kind} {what} (ids '
-                              f'{some(ids)}); mend them or take them out')
+                              f'{some(ids)}); correct them or take them out')
 
     def refuse_doubles(self, kind: str, ids: Iterable) -> None:
         """Stop if an id occurs twice."""
@@ -152,7 +152,7 @@ class CheckedFile:
             doubled = [i for i, count in Counter(ids).items() if count > 1]
         except TypeError as error:  # a list, which nothing can refer to
             raise ConfigError(f'{self.ann_file}: the id of one of its {kind} is neither a number '
-                              f'nor a text ({error}); mend the file') from error
+                              f'nor a text ({error}); correct the file') from error
         self.refuse('whose id others have too', doubled, kind)
 
     def tell(self, what: str, ids: list, kind: str = 'annotations') -> None:
@@ -166,35 +166,34 @@ class CheckedFile:
         root = Path(folder or '.')
         if not self.check_files or '://' in str(root):
             return
-        there: dict[Path, set[str]] = {}
-        lost = []
+        listings: dict[Path, set[str]] = {}
+        absent = []
         for name, number in names:
             path = root / name
-            if path.parent not in there:
-                there[path.parent] = ({p.name for p in path.parent.iterdir()}
-                                      if path.parent.is_dir() else set())
-            if path.name not in there[path.parent]:
-                lost.append(f'{name} (id {number})')
-        if lost:
-            raise ConfigError(f'{self.ann_file} lists {len(names)} {what}, {len(lost)} of which '
-                              f'are not in {root}: {some(lost)}. Put them there, or take them out '
-                              'of the file')
+            if path.parent not in listings:
+                listings[path.parent] = ({p.name for p in path.parent.iterdir()}
+                                         if path.parent.is_dir() else set())
+            if path.name not in listings[path.parent]:
+                absent.append(f'{name} (id {number})')
+        if absent:
+            raise ConfigError(f'{self.ann_file} lists {len(names)} {what}, {len(absent)} of which '
+                              f'are not in {root}: {some(absent)}. Put them there, or take them '
+                              'out of the file')
 
 
 @DATASETS.register_module()
 class CocoInstances(CheckedFile, CocoDataset):
     """mmdet's ``CocoDataset`` that says what is wrong with an annotation file before training.
 
-    mmdet leaves out annotations that it cannot use without a word, takes labels in the order of
-    the file's categories whatever the order of the classes, lets the last of several images with
-    one id stand for all of them, and meets a missing image or a broken mask when its turn comes.
-    Here ids that occur twice, an annotation of a category or image that the file does not
-    describe, a box that is no box, an area that is no number, masks that cannot be read, classes
-    that the file does not have in that order, and missing image files stop the run; boxes without
-    area or beside their image, polygons of fewer than three points and annotations of categories
-    that are not among the classes are left out, and counted in the log. Images without
-    annotations, and with nothing but crowds, stay in, unless
-    ``filter_cfg=dict(filter_empty_gt=True)`` drops the former.
+    mmdet silently leaves out annotations that it cannot use, takes labels in the order of the
+    file's categories and not of the classes, lets the last of several images with one id replace
+    the others, and meets a missing image or a broken mask only when it is loaded. Here ids that
+    occur twice, an annotation of a category or image that the file does not describe, an invalid
+    box, an area that is not a number, masks that cannot be read, classes that the file does not
+    have in that order, and missing image files stop the run; boxes without area or beside their
+    image, polygons of fewer than three points and annotations of categories that are not among the
+    classes are left out, and counted in the log. Images without annotations, and with nothing but
+    crowds, stay in, unless ``filter_cfg=dict(filter_empty_gt=True)`` drops the former.
 
     Args:
         check_files: Look for every image file, one listing a folder.
@@ -209,9 +208,9 @@ class CocoInstances(CheckedFile, CocoDataset):
     def check(self, content: dict) -> None:
         """Look at the content of the file; see the class."""
         names, images = self.check_categories(content), self.check_images(content)
-        asked = ('id', 'image_id', 'category_id', 'bbox', 'area')
+        required = ('id', 'image_id', 'category_id', 'bbox', 'area')
         self.ask_for(content, 'annotations',  # evaluation asks for more than training
-                     (*asked, 'iscrowd') if self.test_mode else asked)
+                     (*required, 'iscrowd') if self.test_mode else required)
         annotations = content['annotations']
         self.refuse_doubles('annotations', [a['id'] for a in annotations])
         self.refuse('whose id is no whole number',
@@ -292,7 +291,7 @@ def _indexed(content: dict, api: type):
     number_from_one(content.get('annotations') or [])
     coco = api()
     coco.dataset = content
-    with redirect_stdout(None):  # pycocotools tells its steps
+    with redirect_stdout(None):  # pycocotools prints its steps
         coco.createIndex()
     coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
     return coco

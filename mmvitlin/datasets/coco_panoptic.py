@@ -13,8 +13,8 @@ from mmvitlin.utils.errors import ConfigError
 class CocoPanoptic(CheckedFile, CocoPanopticDataset):
     """mmdet's ``CocoPanopticDataset`` that says what is wrong with a file before training.
 
-    Looks at the file as :class:`mmvitlin.datasets.coco_instances.CocoInstances` does, and for the
-    label files too. Segments without area are left out, and counted in the log; ids are told as
+    Checks the file as :class:`mmvitlin.datasets.coco_instances.CocoInstances` does, and for the
+    label files too. Segments without area are left out, and counted in the log; ids are given as
     SEGMENT of IMAGE. Whether a label file has the segments that are listed is seen when it is read
     (:class:`mmvitlin.datasets.transforms.panoptic.LoadPanoptic`).
 
@@ -49,11 +49,11 @@ class CocoPanoptic(CheckedFile, CocoPanopticDataset):
 
     def _check_things(self, categories: list[dict]) -> None:
         classes = list(self.metainfo['classes'])
-        told = list(self.metainfo.get('thing_classes') or ())
+        named = list(self.metainfo.get('thing_classes') or ())
         things = [c['name'] for c in categories if c['name'] in classes and c['isthing']]
-        if told != things:
+        if named != things:
             raise ConfigError(f'{self.ann_file} has the things {things}, and the data set '
-                              f'{told}; give metainfo=dict(classes=(…), thing_classes=(…), '
+                              f'{named}; give metainfo=dict(classes=(…), thing_classes=(…), '
                               'stuff_classes=(…)) as the file has them')
         if classes[:len(things)] != things:
             raise ConfigError(f'{self.ann_file} has stuff before things, and the heads count '
@@ -65,7 +65,7 @@ class CocoPanoptic(CheckedFile, CocoPanopticDataset):
             listed, image = annotation['segments_info'], annotation['image_id']
             if not isinstance(listed, list):
                 raise ConfigError(f'{self.ann_file}: segments_info of image {image} is no list; '
-                                  'mend the file')
+                                  'correct the file')
             self.ask_for({f'segments of image {image},': listed}, f'segments of image {image},',
                          ('id', 'category_id', 'bbox', 'area'))
             self.refuse_doubles(f'segments of image {image}', [s['id'] for s in listed])

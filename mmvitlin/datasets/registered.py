@@ -1,4 +1,4 @@
-"""Everything of ours that a config can name in a data pipeline; scope ``mmvitlin``."""
+"""All classes of mmvitlin that a config can name in a data pipeline; scope ``mmvitlin``."""
 import warnings
 from importlib.util import find_spec
 

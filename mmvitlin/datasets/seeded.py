@@ -11,8 +11,8 @@ from mmvitlin.registry import DATASETS
 class SeededDataset:
     """A data set each of whose samples is drawn from the seed that the sampler gave it.
 
-    Around any data set of any library, and whatever concatenates, repeats, balances or mixes
-    data sets: all that is drawn for a sample follows from its seed. Data sets that read by
+    Wraps any data set of any library, including those that concatenate, repeat, balance or mix
+    others: all random numbers of a sample follow from its seed. Data sets that read by
     :class:`mmvitlin.datasets.transforms.loading.LoadImage` seed their samples there and need none.
 
     Args:

@@ -1,4 +1,4 @@
-"""Part of a data set that stands for the whole."""
+"""An evenly spread part of a data set."""
 
 
 def evenly(count: int, limit: int | None = None) -> list[int]:
@@ -14,7 +14,7 @@ def evenly(count: int, limit: int | None = None) -> list[int]:
         ValueError: the limit is below 1.
     """
     if limit is not None and limit < 1:
-        raise ValueError(f'at least one sample is wanted, got {limit}')
+        raise ValueError(f'needs at least one sample, got {limit}')
     if limit is None or limit >= count:
         return list(range(count))
     return [(2 * n + 1) * count // (2 * limit) for n in range(limit)]

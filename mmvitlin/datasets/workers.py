@@ -16,11 +16,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @FUNCTIONS.register_module()
 def patient_worker(worker_id: int) -> None:
-    """Start of a loader's worker that obeys its parent alone: a loader's ``worker_init_fn``.
+    """Start of a loader's worker that only its parent can end: a loader's ``worker_init_fn``.
 
-    Launchers and terminals signal the whole group of processes; a worker that died of it would take
-    the batch along that the last step is made of. Its random numbers follow from the loader's, the
-    worker's number and the process's rank, until a sampler gives a sample a seed of its own.
+    Launchers and terminals signal the whole group of processes; a worker that ended on it would
+    lose the batch of the last step. Its random numbers follow from the loader's, the worker's
+    number and the process's rank, until a sampler gives a sample a seed of its own.
 
     Args:
         worker_id: Number of the worker.
@@ -32,7 +32,7 @@ def patient_worker(worker_id: int) -> None:
 
 
 def _obey(parent: int) -> None:
-    """End when the parent says so, whoever else may."""
+    """End on SIGTERM from the parent, and only from it."""
     while True:
         received = signal.sigwaitinfo(SIGNALS)
         if received.si_signo == signal.SIGTERM and received.si_pid == parent:

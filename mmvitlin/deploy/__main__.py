@@ -1,4 +1,4 @@
-"""Run an exported file on images, with nothing of torch installed.
+"""Run an exported file on images, without torch.
 
     python -m mmvitlin.deploy student.onnx street.png more_images/ --out-dir found
     python -m mmvitlin.deploy student.xml street.png --runtime openvino --precision bf16
@@ -37,7 +37,7 @@ def parse_args(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--original-size', action='store_true',
                         help="leave out the resizing of the config's test pipeline")
     parser.add_argument('--describe', action='store_true',
-                        help='print what the file says of itself')
+                        help='print the description in the file')
     parser.add_argument('--memory', metavar='HxW', help='print the peak memory of this process, in '
                         'MiB, after one image of that size')
     return parser.parse_args(words)
@@ -62,7 +62,7 @@ def list_images(paths: list[Path]) -> list[Path]:
 
 
 def write(result: Prediction, name: str, folder: Path) -> str:
-    """Write labels and overlay; what was found, in words."""
+    """Write labels and overlay; the classes that were found, as text."""
     if result.labels is None:
         best = np.argsort(-result.scores)[:3]
         return ', '.join(f'{result.classes[n]} {100 * result.scores[n]:.0f}%' for n in best)

@@ -53,7 +53,7 @@ class Prediction:
 
 
 class ExportedModel:
-    """A file that ``tools/export.py`` wrote, with what it says of itself.
+    """A file that ``tools/export.py`` wrote, with its description.
 
     Args:
         path: ``.onnx``, or ``.xml`` of OpenVINO; or a runtime that has one open.
@@ -67,10 +67,10 @@ class ExportedModel:
     Attributes:
         classes: Names.
         palette: (classes, 3) uint8, RGB.
-        meta: What the file says of itself.
+        meta: The description in the file.
 
     Raises:
-        ConfigError: a runtime that is not there, or a file that holds neither a segmentor nor a
+        ConfigError: a runtime that is not installed, or a file that holds neither a segmentor nor a
             classifier of this toolkit.
         UnreadableFileError: the file cannot be read.
     """

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 
-META = 'mmvitlin'  # the key under which a file holds what it is
+META = 'mmvitlin'  # the key of the description in a file
 
 
 class Runtime(ABC):
@@ -58,7 +58,7 @@ class Runtime(ABC):
 class OnnxRuntime(Runtime):
     """onnxruntime on the CPU, or through another of its providers.
 
-    Its threads sleep while they wait: spinning they would take the cores from whatever runs beside.
+    Its threads sleep while they wait; if they spun they would take the cores from other processes.
     """
     name, needs = 'onnxruntime', 'onnxruntime'
     providers: tuple = ('CPUExecutionProvider', )
@@ -90,8 +90,8 @@ class OnnxRuntime(Runtime):
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Runtime.run`."""
-        found = self._session.run(None, {self._input: images})
-        return dict(zip(self.outputs, found, strict=True))
+        outputs = self._session.run(None, {self._input: images})
+        return dict(zip(self.outputs, outputs, strict=True))
 
 
 class OnnxRuntimeCuda(OnnxRuntime):
@@ -120,9 +120,9 @@ class _SignalStack(ctypes.Structure):
 def kept_signal_stack() -> Iterator[None]:
     """Restore the thread's alternate signal stack.
 
-    OpenVINO 2026.4 names memory that it gives back as this thread's alternate stack when it first
-    looks at the processor. Signals that Python handles are delivered there, so that Ctrl-C, or the
-    end of a loader's worker, would end the process with a segmentation fault.
+    OpenVINO 2026.4 registers memory that it frees as this thread's alternate signal stack when it
+    first queries the processor. Signals that Python handles are delivered there, so that Ctrl-C, or
+    the end of a loader's worker, would end the process with a segmentation fault.
     """
     call = getattr(ctypes.CDLL(None), 'sigaltstack', None) if os.name == 'posix' else None
     before = _SignalStack()
@@ -161,8 +161,8 @@ class OpenVino(Runtime):
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Runtime.run`."""
-        found = self._request.infer([images])
-        return {name: found[n].copy() for n, name in enumerate(self.outputs)}
+        outputs = self._request.infer([images])
+        return {name: outputs[n].copy() for n, name in enumerate(self.outputs)}
 
 
 #: Name → :class:`Runtime`, as ``--runtime`` takes them.

@@ -41,8 +41,8 @@ def in_windows(image: np.ndarray, size: tuple[int, int], run: Callable[[np.ndarr
             scores = run(window)[:, :part.shape[0], :part.shape[1]]
             if total is None:
                 total = np.zeros((len(scores), height, width), np.float32)
-            where = (slice(top, top + part.shape[0]), slice(left, left + part.shape[1]))
-            total[(slice(None), *where)] += scores
-            count[where] += 1
+            area = (slice(top, top + part.shape[0]), slice(left, left + part.shape[1]))
+            total[(slice(None), *area)] += scores
+            count[area] += 1
     total /= count
     return total

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and the newest one that can be read."""
+"""Checkpoints that are written atomically, and the newest one that can be read."""
 from __future__ import annotations
 
 import re
@@ -38,18 +38,19 @@ def last_checkpoint(folder: str | Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    told = Path(folder) / 'last_checkpoint'
-    found = Path(folder) / Path(told.read_text().strip()).name if told.is_file() else None
-    if found is None or not found.is_file():
-        raise ConfigError(f'no run left a checkpoint in {folder}')
-    return found
+    pointer = Path(folder) / 'last_checkpoint'
+    if pointer.is_file():
+        checkpoint = Path(folder) / Path(pointer.read_text().strip()).name
+        if checkpoint.is_file():
+            return checkpoint
+    raise ConfigError(f'no run left a checkpoint in {folder}')
 
 
 def newest_readable(work_dir: str | Path, since: Path | None = None) -> Path | None:
-    """The checkpoint of a work directory to go on from.
+    """The checkpoint of a work directory to resume from.
 
     Checkpoints that cannot be read (a machine that lost power, a copy that broke off) are passed
-    over, with a word about each.
+    over, with a warning for each.
 
     Args:
         work_dir: Of the run.
@@ -64,12 +65,12 @@ def newest_readable(work_dir: str | Path, since: Path | None = None) -> Path | N
     work_dir = Path(work_dir)
     start = since.stat().st_mtime if since is not None and since.is_file() else 0.
     pattern = re.compile(r'(?:iter|epoch)_(\d+)(?:_iter_(\d+))?')
-    found = [(int(m[1]), int(m[2] or 0), p.stat().st_mtime, p) for p in work_dir.glob('*.pth')
-             if p.stat().st_mtime >= start and (m := pattern.fullmatch(p.stem))]
-    if not found:
+    candidates = [(int(m[1]), int(m[2] or 0), p.stat().st_mtime, p) for p in work_dir.glob('*.pth')
+                  if p.stat().st_mtime >= start and (m := pattern.fullmatch(p.stem))]
+    if not candidates:
         return None
     problems = []
-    for *_, path in sorted(found, reverse=True):
+    for *_, path in sorted(candidates, reverse=True):
         try:
             if 'message_hub' not in safe_torch_load(path):
                 raise CheckpointError(f'{path} holds weights, but no state of a run')

@@ -1,4 +1,4 @@
-"""A model card: what a checkpoint and the files of its run say of published weights, in Markdown.
+"""A model card in Markdown, from a checkpoint and the files of its run.
 
 Only values go in. Folders, files and addresses that a config or a command names stay out.
 """
@@ -31,7 +31,7 @@ _LICENCE_WORD = re.compile(r'[A-Za-z0-9][A-Za-z0-9.+-]*')
 
 
 def check_licence(licence: str | None) -> None:
-    """Refuse what is no abbreviation, and would break the card's header.
+    """Refuse what is not an abbreviation, and would break the card's header.
 
     Raises:
         ConfigError: it is another text than letters, digits, '.', '+' and '-'.
@@ -50,7 +50,7 @@ def model_card(weights: Path, sha256: str, source: Path, meta: Mapping, state: M
         sha256: Of its content.
         source: The checkpoint that it was made of; its folder may hold the run's config and
             ``result.json``.
-        meta: What that says beside its weights.
+        meta: Its entries besides the weights.
         state: Its weights.
         licence: Abbreviation of their licence; None leaves a line to be filled in.
 
@@ -78,7 +78,7 @@ def model_card(weights: Path, sha256: str, source: Path, meta: Mapping, state: M
 
 
 def _task(state: Mapping[str, Tensor]) -> str:
-    """Hugging Face's name of what the weights do."""
+    """Hugging Face's name of the task."""
     parts = {key.split('.')[0] for key in state}
     return next((task for part, task in _TASKS.items() if part in parts),
                 'image-feature-extraction')
@@ -115,7 +115,7 @@ def _file(weights: Path, sha256: str, state: Mapping[str, Tensor]) -> Iterator[s
 
 
 def _network(network: Mapping, whole: bool, meta: Mapping) -> Iterator[str]:
-    """What it is, as a person reads it and as Python builds it."""
+    """The network, in words and as a config."""
     if network:
         backbone = network.get('backbone') or network if whole else network
         kinds = [f"`{network['type']}`"] * (whole and 'type' in network)

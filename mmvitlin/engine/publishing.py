@@ -1,4 +1,4 @@
-"""Weights for others: a file of them alone, and a card that says what they are."""
+"""Publication of weights: a file of only the weights, and a model card."""
 from __future__ import annotations
 
 import hashlib
@@ -17,13 +17,13 @@ _KEPT = ('mmvitlin_version', 'backbone', 'normalisation', 'finished', 'dataset_m
 
 
 def publish(checkpoint: str | Path, target: str | Path, licence: str | None = None) -> Path:
-    """Write a checkpoint's weights alone, ``<target>-<first eight digits of its SHA-256>.pth``, and
+    """Write only a checkpoint's weights, ``<target>-<first eight digits of its SHA-256>.pth``, and
     a model card of that name, ``.md``.
 
     Where an ``EMAHook`` ran these are the averaged weights. Of the rest, the names of the classes,
     what the backbone is, how images were normalised and the number of iterations stay; the config,
     which may name a machine's folders, goes. The card is :func:`mmvitlin.engine.model_card
-    .model_card`'s; one that is there already stays as it is, as somebody may have completed it.
+    .model_card`'s; an existing card is kept, as somebody may have completed it.
 
     Args:
         checkpoint: What training wrote.

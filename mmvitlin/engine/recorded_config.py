@@ -29,20 +29,20 @@ def recorded_config(meta: Mapping, folder: Path) -> dict:
 
 
 def literals(text: str) -> dict:
-    """Name → value of what Python text assigns at its top, ``dict(…)`` included; what is computed
-    is left out.
+    """Name → value of the top-level assignments of Python text, ``dict(…)`` included; computed
+    values are left out.
 
     Example:
         >>> literals('a = dict(b=[1, 2])\\nc = open(a)')
         {'a': {'b': [1, 2]}}
     """
-    found = {}
+    values = {}
     with suppress(SyntaxError):
         for node in ast.parse(text).body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 with suppress(ValueError, TypeError):
-                    found[node.targets[0].id] = _value(node.value)
-    return found
+                    values[node.targets[0].id] = _value(node.value)
+    return values
 
 
 def _value(node: ast.expr) -> object:

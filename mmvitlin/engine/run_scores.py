@@ -20,10 +20,10 @@ def run_scores(checkpoint: Path, meta: Mapping) -> str:
 
     Args:
         checkpoint: The file; ``result.json`` and ``test_result.json`` are looked for beside it.
-        meta: What it says beside its weights.
+        meta: Its entries besides the weights.
 
     Returns:
-        A table for each file that is of these weights; else why there is none.
+        A table for each file that belongs to these weights; else the reason why there is none.
     """
     parts, why = [], f'Not known: there is no `result.json` of the run of {_words_of(meta)}.'
     trained = _read(checkpoint.with_name('result.json'))
@@ -38,7 +38,7 @@ def run_scores(checkpoint: Path, meta: Mapping) -> str:
 
 
 def public_command(command: str) -> str:
-    """A command line in which what names a folder of one's own is PATH.
+    """A command line in which names of one's own folders are replaced by PATH.
 
     Configs and tools of the toolkit keep their names.
     """
@@ -60,7 +60,7 @@ def public_command(command: str) -> str:
 
 
 def _split(command: object) -> list[str]:
-    """Words of a command line; one that no shell takes is none."""
+    """Words of a command line; empty where no shell would accept it."""
     with suppress(ValueError):
         return shlex.split(str(command or ''))
     return []
@@ -100,11 +100,11 @@ def _words_of(meta: Mapping) -> str:
 
 def _differs(result: Mapping, meta: Mapping) -> str:
     """Why a result is not of these weights; '' where nothing says so."""
-    for key, theirs, ours in (('iterations', result.get('iterations'), meta.get('iter')),
-                              ('seed', result.get('seed'), meta.get('seed'))):
-        if None not in (theirs, ours) and theirs != ours:
-            return (f'Not known: the `result.json` beside the checkpoint has {key} {theirs}, the '
-                    f'checkpoint {ours}.')
+    for key, measured, saved in (('iterations', result.get('iterations'), meta.get('iter')),
+                                 ('seed', result.get('seed'), meta.get('seed'))):
+        if None not in (measured, saved) and measured != saved:
+            return (f'Not known: the `result.json` beside the checkpoint has {key} {measured}, the '
+                    f'checkpoint {saved}.')
     return ''
 
 

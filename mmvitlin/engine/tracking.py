@@ -1,4 +1,4 @@
-"""Where a run's curves go."""
+"""Backends for a run's curves."""
 from __future__ import annotations
 
 import os
@@ -12,8 +12,9 @@ from mmvitlin.registry import VISBACKENDS
 class MLflowVisBackend(MMEngineMLflowVisBackend):
     """mmengine's MLflow backend, which MLflow 3 lets write into the run's folder.
 
-    It refuses folders otherwise, and the folder is where mmengine sends it unless ``tracking_uri``
-    says else. Whoever sets the variable MLFLOW_ALLOW_FILE_STORE decides.
+    MLflow 3 refuses folders by default, and mmengine sends it to one unless ``tracking_uri``
+    says otherwise. A value of the environment variable MLFLOW_ALLOW_FILE_STORE that is set already
+    is kept.
 
     Args:
         **kwargs: As mmengine's.

@@ -1,4 +1,4 @@
-"""What more resolution buys, and what it costs."""
+"""Gain and cost of more resolution."""
 from __future__ import annotations
 
 import time
@@ -67,8 +67,8 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
         precision: Likewise.
         thin: See :class:`SizeIoU`.
         small: Likewise.
-        progress: Told each result in a line.
-        keep: Given all rows after each scale.
+        progress: Called with a line for each result.
+        keep: Called with all rows after each scale.
         windows: (height, width) of windows to compare whole images with, such as
             :func:`mmvitlin.evaluation.windows.training_crop`; None for images as the config's
             ``test_cfg`` takes them.
@@ -94,8 +94,8 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
         if windows is not None:
             modes = [(dict(mode='whole'), whole_options()),
                      (dict(mode='windows', crop=list(windows)), window_options(windows, overlap))]
-        for label, how in modes:
-            row = _row(made_of, dict(options or {}, **how), limit, (thin, small), progress)
+        for label, settings in modes:
+            row = _row(made_of, dict(options or {}, **settings), limit, (thin, small), progress)
             largest = row.pop('extent', None)
             rows.append(dict(scale=scale, **label, **row))
             progress(_described(rows[-1]))
@@ -108,7 +108,7 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
 
 def _row(made_of: tuple, options: dict, limit: int | None, thresholds: tuple[float, float],
          progress: Callable[[str], None]) -> dict:
-    """Scores, time and memory of one way to look at a test set, and 'extent', the greatest height
+    """Scores, time and memory of a test set in one mode, and 'extent', the greatest height
     and width of an image; or 'error'."""
     infer = SegInferencer(*made_of, cfg_options=options)
     counts = SizeIoU(len(infer.classes), *thresholds)
@@ -162,7 +162,7 @@ def _described(row: dict) -> str:
 def _peak(made_of: tuple, options: dict | None, path: str) -> float:
     """Peak MiB of one image, above the loaded model."""
     infer = SegInferencer(*made_of, cfg_options=options, check_memory=False)
-    infer.predict(infer.read(np.zeros((64, 64, 3), np.uint8))[1])  # libraries load what they load
+    infer.predict(infer.read(np.zeros((64, 64, 3), np.uint8))[1])  # warm-up
     _, data = infer.read(path)
     return round(peak_memory(partial(infer.predict, data), infer.device), 1)
 
@@ -194,8 +194,8 @@ def curve_figure(rows: Sequence[dict], path: str | Path, classes: int = 3) -> Pa
         line(axes[0], whole, [row[name] for row in whole], color=colour,
              label='all' if name == 'miou' else name)
     axes[0].set(ylabel='mIoU (%)', title='accuracy by size of object')
-    there = [(name, scores) for name, scores in gains(rows).items() if None not in scores]
-    shown = there if len(there) <= 2 * classes else there[:classes] + there[-classes:]
+    complete = [(name, scores) for name, scores in gains(rows).items() if None not in scores]
+    shown = complete if len(complete) <= 2 * classes else complete[:classes] + complete[-classes:]
     for n, (name, scores) in enumerate(shown):
         line(axes[1], whole, scores, color=f'C{n}', label=name)
     axes[1].set(ylabel='IoU (%)', title='classes that gain and lose the most')

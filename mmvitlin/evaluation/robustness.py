@@ -1,4 +1,4 @@
-"""Scores of trained networks on images they were not made for."""
+"""Scores of trained networks on images unlike those of their training."""
 from __future__ import annotations
 
 import copy
@@ -33,24 +33,24 @@ def conditions(kinds: Sequence[str] = ('corruption', 'resolution', 'context'),
                severities: Sequence[int] = SEVERITIES) -> dict[str, dict]:
     """Name → what is changed, 'clean' first.
 
-    Less context is 'share', the middle alone; the score it is held against is 'centre', that of
-    the same pixels where the whole image was seen.
+    Less context is 'share', only the middle of the image; it is compared with 'centre', the score
+    of the same pixels when the whole image was seen.
 
     Args:
         kinds: Of shifts.
         corruptions: Names; None for the fifteen common ones.
         severities: 1 to 5.
     """
-    found: dict[str, dict] = {'clean': {}}
+    result: dict[str, dict] = {'clean': {}}
     if 'corruption' in kinds:
         for name in corruptions or corruption_names():
-            found.update({f'{name} {n}': dict(corruption=name, severity=n) for n in severities})
+            result.update({f'{name} {n}': dict(corruption=name, severity=n) for n in severities})
     if 'resolution' in kinds:
-        found.update({f'scale {s:g}': dict(scale=s) for s in SCALES})
+        result.update({f'scale {s:g}': dict(scale=s) for s in SCALES})
     if 'context' in kinds:
         for share in SHARES:
-            found.update({f'{kind} {share:g}': {kind: share} for kind in ('centre', 'share')})
-    return found
+            result.update({f'{kind} {share:g}': {kind: share} for kind in ('centre', 'share')})
+    return result
 
 
 def shifted(pipeline: Sequence[dict], shift: dict) -> list[dict]:
@@ -97,8 +97,8 @@ def check_shifts(cfg: Config, shifts: dict[str, dict]) -> None:
 
 
 def made_of(cfg: Config, checkpoint: str, limit: int | None = None) -> dict:
-    """What scores follow from: digests of the config's part in them (not what its training started
-    from) and of the weights, and the number of images.
+    """What scores depend on: digests of the config (without the initial weights of training) and of
+    the weights, and the number of images.
 
     Raises:
         CheckpointError: there is no such file.
@@ -119,25 +119,25 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def scores_of(results: dict, who: str, made: dict) -> dict[str, float]:
+def scores_of(results: dict, net: str, made: dict) -> dict[str, float]:
     """The scores of a network in a file of results, to be added to.
 
     Args:
         results: 'nets': name → scores, and 'made_of': name → what :func:`made_of` said of them.
-        who: Name of the network.
+        net: Name of the network.
         made: What it is made of now.
 
     Raises:
         ConfigError: its scores are of another network, or of other images.
     """
-    scores = results['nets'].setdefault(who, {})
+    scores = results['nets'].setdefault(net, {})
     known = results.setdefault('made_of', {})
-    before = known.get(who, {}) if scores else made
+    before = known.get(net, {}) if scores else made
     if changed := [k for k in made if k not in before or before[k] != made[k]]:
-        raise ConfigError(f"the scores of '{who}' were made with another or an unknown "
+        raise ConfigError(f"the scores of '{net}' were made with another or an unknown "
                           f"{' and '.join(changed)}; take another name or another --out, or remove "
                           'the file')
-    known[who] = made
+    known[net] = made
     return scores
 
 
@@ -207,7 +207,7 @@ def evaluate_shifts(nets: Mapping[str, tuple[str, str]],
         limit: Images at most, evenly spread over the test set.
         device: See :func:`mmvitlin.utils.device.usable_device`.
         done: Scores that are there already, by network.
-        progress: Told network, condition and score.
+        progress: Called with network, condition and score.
 
     Returns:
         Network → condition → mIoU or top-1 accuracy, in percent.
@@ -215,34 +215,34 @@ def evaluate_shifts(nets: Mapping[str, tuple[str, str]],
     for config, _ in nets.values():
         check_shifts(load_config(config, options), shifts)
     place = usable_device(device)
-    scores = {who: dict((done or {}).get(who, {})) for who in nets}
-    built = {who: _Network(*made_of, options, place) for who, made_of in nets.items()
-             if shifts.keys() - scores[who].keys()}
-    for alike in _grouped(list(built), lambda who: str(built[who].data)):
-        first = built[alike[0]]
+    scores = {net: dict((done or {}).get(net, {})) for net in nets}
+    built = {net: _Network(*made_of, options, place) for net, made_of in nets.items()
+             if shifts.keys() - scores[net].keys()}
+    for group in _grouped(list(built), lambda net: str(built[net].data)):
+        first = built[group[0]]
         init_default_scope(first.cfg.get('default_scope', 'mmengine'))
         data, dataset = first.data, DATASETS.build(first.data)
         images = {name: str(shifted(data.pipeline, shift)) for name, shift in shifts.items()}
         for names in _grouped(list(shifts), images.get):  # 'clean' and 'centre' have the same
-            left = {who: [n for n in names if n not in scores[who]] for who in alike}
-            left = {who: missing for who, missing in left.items() if missing}
+            left = {net: [n for n in names if n not in scores[net]] for net in group}
+            left = {net: missing for net, missing in left.items() if missing}
             if not left:
                 continue
             init_default_scope(first.cfg.get('default_scope', 'mmengine'))
-            scored = _score({who: built[who] for who in left}, left, shifts,
+            scored = _score({net: built[net] for net in left}, left, shifts,
                             _through(dataset, shifted(data.pipeline, shifts[names[0]])), limit)
-            for (who, name), score in scored.items():
-                scores[who][name] = score
-                progress(who, name, score)
+            for (net, name), score in scored.items():
+                scores[net][name] = score
+                progress(net, name, score)
     return scores
 
 
 def _grouped(names: Sequence[str], key: Callable[[str], str]) -> list[list[str]]:
     """Names with one key together, in order."""
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(key(name), []).append(name)
-    return list(found.values())
+        groups.setdefault(key(name), []).append(name)
+    return list(groups.values())
 
 
 def _through(dataset: BaseDataset, pipeline: list[dict]) -> BaseDataset:
@@ -257,24 +257,24 @@ def _score(nets: Mapping[str, _Network], left: Mapping[str, list[str]], shifts: 
            dataset: BaseDataset, limit: int | None) -> dict[tuple[str, str], float]:
     """(network, condition) → score, of conditions that share their images."""
     classes = getattr(dataset, 'metainfo', None)
-    found = {(who, name): _Score(nets[who], shifts[name], classes)
-             for who, names in left.items() for name in names}
+    running = {(net, name): _Score(nets[net], shifts[name], classes)
+               for net, names in left.items() for name in names}
     numbers = evenly(len(dataset), limit)
-    size = min(net.batch for net in nets.values())
+    size = min(network.batch for network in nets.values())
     for start in range(0, len(numbers), size):
         batch = [dataset[number] for number in numbers[start:start + size]]
-        for who, names in left.items():
-            samples = nets[who].predict(batch)
+        for net, names in left.items():
+            samples = nets[net].predict(batch)
             for name in names:
-                found[who, name].add(samples, pseudo_collate(batch))
-    return {key: score.result(len(numbers)) for key, score in found.items()}
+                running[net, name].add(samples, pseudo_collate(batch))
+    return {key: score.result(len(numbers)) for key, score in running.items()}
 
 
 def _middle_of(sample: BaseDataElement, share: float) -> BaseDataElement:
     """The middle of prediction and labels; an image's class is that of the whole image."""
     sample = sample.clone()
     for key in ('pred_sem_seg', 'gt_sem_seg'):
-        if (found := getattr(sample, key, None)) is not None:
-            place = middle(*found.data.shape[-2:], share)
-            setattr(sample, key, PixelData(data=found.data[(..., *place)]))
+        if (labels := getattr(sample, key, None)) is not None:
+            place = middle(*labels.data.shape[-2:], share)
+            setattr(sample, key, PixelData(data=labels.data[(..., *place)]))
     return sample

@@ -13,7 +13,8 @@ _NO_CORRUPTION = ('', 'scale', 'centre', 'share')
 
 
 def shared_conditions(results: dict[str, dict[str, float]]) -> list[str]:
-    """Conditions under which every network was scored; one that has no clean score is not begun."""
+    """Conditions under which every network was scored; networks without a clean score are left
+    out."""
     begun = [scores for scores in results.values() if 'clean' in scores]
     return [n for n in begun[0] if all(n in scores for scores in begun)] if begun else []
 
@@ -30,7 +31,7 @@ def summarise(results: dict[str, dict[str, float]]) -> dict[str, dict[str, float
         too. For 'share' the score without it is 'centre', for all others 'clean'.
     """
     shared = shared_conditions(results)
-    return {who: _summary({n: scores[n] for n in shared}) for who, scores in results.items()
+    return {net: _summary({n: scores[n] for n in shared}) for net, scores in results.items()
             if 'clean' in scores}
 
 
@@ -66,18 +67,18 @@ def robustness_figure(results: dict[str, dict[str, float]], path: str | Path) ->
     the conditions that all of them have; the seeds of a network, called NAME/SEED, are averaged."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.2), width_ratios=(1, 2))
     shared, summary = shared_conditions(results), over_seeds(summarise(results))
-    results = over_seeds({who: {n: scores[n] for n in shared} for who, scores in results.items()
+    results = over_seeds({net: {n: scores[n] for n in shared} for net, scores in results.items()
                           if 'clean' in scores})
     kinds = sorted({n.rpartition(' ')[0] for n in shared} - {*_NO_CORRUPTION})
     levels = [n for n in SEVERITIES if any(f'{k} {n}' in shared for k in kinds)]
-    for column, (who, row) in enumerate(summary.items()):
-        colour, scores = COLOURS.get(who), results[who]
+    for column, (net, row) in enumerate(summary.items()):
+        colour, scores = COLOURS.get(net), results[net]
         means = [np.mean([scores[f'{k} {n}'] for k in kinds if f'{k} {n}' in shared])
                  for n in levels]
-        left.plot([0, *levels], [scores['clean'], *means], 'o-', label=who, color=colour)
+        left.plot([0, *levels], [scores['clean'], *means], 'o-', label=net, color=colour)
         places = np.arange(len(kinds)) + 0.8 * column / len(summary)
         right.bar(places, [row.get(f'{k} drop', np.nan) for k in kinds],
-                  width=0.8 / len(summary), label=who, color=colour, align='edge')
+                  width=0.8 / len(summary), label=net, color=colour, align='edge')
     left.set(xlabel='severity (0: clean)', ylabel='score (%)', title='mean over corruptions')
     left.grid(alpha=0.3)
     left.legend()

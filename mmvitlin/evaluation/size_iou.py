@@ -1,4 +1,4 @@
-"""IoU apart for large, small and thin objects."""
+"""IoU of large, small and thin objects separately."""
 from __future__ import annotations
 
 import cv2
@@ -106,6 +106,6 @@ def _widths(mask: np.ndarray) -> np.ndarray:
     depth = cv2.distanceTransform(quarters, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     depth[[0, -1]] = depth[:, [0, -1]] = 0  # or a line into a corner of the image were wider there
     depth = np.maximum(depth[::2], depth[1::2])
-    found = np.zeros(mask.shape, np.float32)
-    found[rows, columns] = np.maximum(depth[:, ::2], depth[:, 1::2])
-    return found
+    widths = np.zeros(mask.shape, np.float32)
+    widths[rows, columns] = np.maximum(depth[:, ::2], depth[:, 1::2])
+    return widths

@@ -53,8 +53,8 @@ def prepare_submission(cfg: Config, server: str, folder: str | Path) -> None:
 def _classes(dataset: dict) -> tuple[str, ...]:
     """Names of a data set's classes, its own or its library's."""
     init_default_scope('mmseg')
-    told = dataset.get('metainfo') or {}
-    own = BaseDataset._load_metainfo({k: told[k] for k in ('classes', ) if k in told})
+    metainfo = dataset.get('metainfo') or {}
+    own = BaseDataset._load_metainfo({k: metainfo[k] for k in ('classes', ) if k in metainfo})
     with DATASETS.switch_scope_and_registry(None) as registry:
         known = getattr(registry.get(dataset['type']), 'METAINFO', None) or {}
     return tuple(own.get('classes') or known.get('classes') or ())
@@ -67,12 +67,12 @@ def _take_test_images(dataset: dict, name: str, server: Server) -> None:
     places = _OTHERWISE[name].get(str(prefix.get('img_path', '')).strip('/'))
     if places:
         root = Path(dataset.get('data_root') or '.')
-        there = [place for place in places if (root / place).is_dir()]
-        if not there:
+        existing = [place for place in places if (root / place).is_dir()]
+        if not existing:
             raise ConfigError(f"--submit: {_KEY}.data_prefix.img_path='{prefix['img_path']}' holds "
                               f"validation images, and '{root}' has no {' nor '.join(places)}; "
                               f"give the folder of {server.title}'s test images there")
-        prefix['img_path'] = there[0]
+        prefix['img_path'] = existing[0]
         dataset.pop('ann_file', None)  # a list of validation images
     dataset.data_prefix = prefix
 

@@ -1,4 +1,4 @@
-"""What a student took over from its teacher: their token-similarity maps, layer by layer."""
+"""Similarity of a student to its teacher: their token-similarity maps, layer by layer."""
 from __future__ import annotations
 
 import json
@@ -90,9 +90,9 @@ class RunBackbone:
 
 
 def score_of(folder: str | Path, metric: str = 'mIoU') -> float | None:
-    """What ``result.json`` of a work directory says, None where it says nothing."""
-    told = Path(folder) / 'result.json'
-    metrics = json.loads(told.read_text()).get('metrics', {}) if told.is_file() else {}
+    """The metric in ``result.json`` of a work directory; None where there is none."""
+    file = Path(folder) / 'result.json'
+    metrics = json.loads(file.read_text()).get('metrics', {}) if file.is_file() else {}
     return metrics.get(metric)
 
 
@@ -115,7 +115,7 @@ def unseen_images(cfg: Config, limit: int | None = None) -> Iterator[Tensor]:
 def centred_alignment(student: Tensor, teacher: Tensor) -> Tensor:
     """Linear CKA of two token sets, 0 … 1 (1: the same but for a rotation and a scale).
 
-    Unlike the cosine maps it takes away what all tokens of an image share.
+    Unlike the cosine maps it subtracts the mean over the tokens of an image.
 
     Args:
         student: (B, L, C).
@@ -135,7 +135,7 @@ def centred_alignment(student: Tensor, teacher: Tensor) -> Tensor:
 
 def transferred(teacher: RunBackbone, student: RunBackbone, images: Iterable[Tensor],
                 stages: int | None = None) -> dict[str, list[float]]:
-    """How near a student's token similarities are to its teacher's, stage by stage.
+    """Distance of a student's token similarities from its teacher's, stage by stage.
 
     Args:
         teacher: One network.
@@ -187,26 +187,25 @@ def correlations(rows: Sequence[dict], draws: int = 10000) -> dict[str, dict]:
         'all' and 'not matched' (the runs that did not minimise the distance) → 'distance' and 'cka'
         → 'rho' (−1 … 1, mean over seeds) and 'p' (part of random orders of the students' scores
         whose mean is as far from 0), and 'runs', their number in each seed. An order is the same
-        for all seeds: what makes a kind of student good makes it good in each, so that seeds
-        repeat an accident. Seeds with less than three such runs are left out, and groups without a
-        seed.
+        for all seeds, because a kind of student is good or bad in each seed alike: seeds are not
+        independent. Seeds with less than three such runs are left out, and groups without a seed.
     """
     scored = [r for r in rows if r.get('score') is not None]
     if any(r.get('tuned') for r in scored):
         scored = [r for r in scored if r['tuned']]
-    found = {}
+    result = {}
     for group, members in (('all', scored),
                            ('not matched', [r for r in scored if not r.get('matched')])):
         seeds: dict[str, list[dict]] = {}
         for row in members:
             seeds.setdefault(row['name'].rpartition('/')[2] if '/' in row['name'] else '',
                              []).append(row)
-        alike = [runs for runs in seeds.values() if len(runs) >= 3]
-        if alike:
-            found[group] = dict(runs=[len(runs) for runs in alike],
-                                **{key: _rank(alike, key, draws) for key in ('distance', 'cka')})
-    return found if found.get('all') != found.get('not matched') else {'all': found['all']} \
-        if found else {}
+        groups = [runs for runs in seeds.values() if len(runs) >= 3]
+        if groups:
+            result[group] = dict(runs=[len(runs) for runs in groups],
+                                 **{key: _rank(groups, key, draws) for key in ('distance', 'cka')})
+    return result if result.get('all') != result.get('not matched') else {'all': result['all']} \
+        if result else {}
 
 
 def _rank(seeds: Sequence[Sequence[dict]], key: str, draws: int) -> dict[str, float]:

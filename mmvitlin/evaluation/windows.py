@@ -1,4 +1,4 @@
-"""Whole images or windows of the training crop: which does a network better with?"""
+"""Whole images or windows of the training crop: with which is a network better?"""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ def training_crop(cfg: Config) -> tuple[int, int] | None:
 
 
 def whole_options() -> dict[str, object]:
-    """Options by which a segmentor looks at whole images."""
+    """Options with which a segmentor runs on whole images."""
     return {'model.test_cfg': dict(mode='whole')}
 
 
 def window_options(crop: tuple[int, int], overlap: float = OVERLAP) -> dict[str, object]:
-    """Options by which a segmentor looks at overlapping windows.
+    """Options with which a segmentor runs on overlapping windows.
 
     Args:
         crop: (height, width) of a window.
@@ -41,7 +41,7 @@ def window_options(crop: tuple[int, int], overlap: float = OVERLAP) -> dict[str,
 
 
 def compare_modes(rows: Sequence[dict]) -> list[dict]:
-    """What whole images and windows came to at every scale.
+    """Results of whole images and windows at every scale.
 
     Args:
         rows: From :func:`mmvitlin.evaluation.resolution.resolution_curve`.
@@ -93,8 +93,8 @@ def _of_scale(part: dict) -> str:
     if part['better'] is None:
         return 'neither could be run'
     if part['whole'] is None or part['windows'] is None:
-        lacking = 'whole images' if part['whole'] is None else 'windows'
-        return f"only {_NAMES[part['better']]} could be run, {lacking} failed"
+        missing = 'whole images' if part['whole'] is None else 'windows'
+        return f"only {_NAMES[part['better']]} could be run, {missing} failed"
     numbers = f"{part['whole']:.1f} whole, {part['windows']:.1f} in windows"
     time = f"windows take {part['time']:.1f} times as long"
     if part['better'] == 'same':

@@ -5,26 +5,26 @@ from mmvitlin.benchmark.disturbance import in_words
 from mmvitlin.experiments.recipe import Report
 from mmvitlin.utils.machine import undisturbed
 
-_NOISE = 2.0  # mIoU that one seed is no evidence of
+_NOISE = 2.0  # mIoU: smaller differences of one seed are noise
 
 
-def report(results: dict, told: Report) -> str:
-    """The report as Markdown; what came out worse is said to be worse.
+def report(results: dict, layout: Report) -> str:
+    """The report as Markdown; differences below the noise are called so.
 
     Args:
         results: As ``tools/demo.py`` writes them.
-        told: How the recipe wants them told.
+        layout: Title, rows and names of the stages, from the recipe.
     """
     miou, seconds = results['miou'], results['seconds']
-    lines = [f'# {told.title}', '', '| model | mIoU | iterations with labels | seconds |',
+    lines = [f'# {layout.title}', '', '| model | mIoU | iterations with labels | seconds |',
              '| --- | --- | --- | --- |']
-    for name, text in told.rows.items():
+    for name, text in layout.rows.items():
         lines.append(f"| {text} | {miou[name]:.2f} | {results['iterations'][name]} | "
                      f'{seconds[name]:.0f} |')
-    free = sum(results['iterations'][n] for n in told.unlabelled)
-    spent = sum(seconds[n] for n in told.unlabelled)
-    lines += ['', *(_verdict(miou, told.student, other) for other in told.rows
-                    if other != told.student), '',
+    free = sum(results['iterations'][n] for n in layout.unlabelled)
+    spent = sum(seconds[n] for n in layout.unlabelled)
+    lines += ['', *(_verdict(miou, layout.student, other) for other in layout.rows
+                    if other != layout.student), '',
               f'Distillation took {free} iterations without labels, {spent:.0f} s. One seed: '
               'differences of a point or two are noise.', '',
               '![predictions](predictions.png)', '', '![losses](losses.png)', '',

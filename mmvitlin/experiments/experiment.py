@@ -1,4 +1,4 @@
-"""What every tool that trains many runs does: arguments, one results file, tables of it."""
+"""Shared parts of tools that train many runs: arguments, one results file, tables."""
 from __future__ import annotations
 
 import argparse
@@ -45,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_experiment(stages: Sequence[Stage], recipe: str, work_dir: Path, tables: str,
                    args: argparse.Namespace, only: Sequence[str] | None = None) -> dict:
-    """Run stages, and write what they came to: JSON, Markdown and CSV.
+    """Run stages, and write their results as JSON, Markdown and CSV.
 
-    What is done is written also where stages failed, before their error is raised.
+    Finished results are written also where stages failed, before the error is raised.
 
     Args:
         stages: To be run, as in :func:`mmvitlin.experiments.running.run_recipe`.
@@ -76,10 +76,10 @@ def run_experiment(stages: Sequence[Stage], recipe: str, work_dir: Path, tables:
     for other in others.values():
         for seed, run in other['runs'].items():
             known.setdefault(int(seed), set()).update(run)
-    told = dict(recipe=recipe, seeds=args.seeds, command=command_line(), versions=versions(),
+    meta = dict(recipe=recipe, seeds=args.seeds, command=command_line(), versions=versions(),
                 machine=machine())
     now = {s.name: made_of(settings_of(s, args.cfg_options, {}, args.amp)) for s in stages}
-    join(dict(told, made_of=now, runs={}), others)  # what does not fit is said before the work
+    join(dict(meta, made_of=now, runs={}), others)  # what does not fit is said before the work
     failure = None
     try:
         run_recipe(stages, work_dir, args.seeds, args.cfg_options, only, args.amp, args.jobs,
@@ -95,7 +95,7 @@ def run_experiment(stages: Sequence[Stage], recipe: str, work_dir: Path, tables:
         raise failure
     metric = args.metric or next((name for name in _USUAL if name in names), 'loss')
     records = {s.name: record_of(folder_of(s, work_dir, args.seeds[0])) for s in stages}
-    results = join(dict(told, metric=metric, stages={},
+    results = join(dict(meta, metric=metric, stages={},
                         made_of={name: made_of(r) for name, r in records.items() if r},
                         runs={str(seed): run for seed, run in runs.items()}), others)
     results['stages'] = summarise(results['runs'], metric, [s.name for s in stages if s.shared])

@@ -1,4 +1,4 @@
-"""Several configs as one experiment: what a recipe file says."""
+"""Recipe files: several configs as one experiment."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -16,12 +16,11 @@ _SHIPPED = own_folder('configs').parent
 
 
 def load_recipe(path: str | Path) -> list[Stage]:
-    """Stages of a recipe file, a config with a list ``stages``; ``mmvitlin::recipes/…`` is ours.
+    """Stages of a recipe file, a config with a list ``stages``; ``mmvitlin::recipes/…`` is one of
+    mmvitlin's. A stage's ``configs/…`` that does not exist is taken from this installation.
 
-    A stage's ``configs/…`` that is not there is the one of this installation.
-
-    With ``variants = dict(of=STAGE, options={NAME: {KEY: VALUE}})`` that stage, and all that
-    stands on it, is there once for each variant; see :func:`mmvitlin.experiments.sweep.expand`.
+    With ``variants = dict(of=STAGE, options={NAME: {KEY: VALUE}})`` that stage, and all stages that
+    depend on it, exist once for each variant; see :func:`mmvitlin.experiments.sweep.expand`.
 
     Raises:
         ConfigError: a key or an input that is not known, or a name used twice.
@@ -74,14 +73,14 @@ def _has(cfg: dict, key: str) -> bool:
 
 @dataclass
 class Report:
-    """What a recipe says of its own results.
+    """How a recipe reports its results.
 
     Attributes:
         title: Heading.
         teacher: Stage of the network that is distilled.
         student: Stage of the network it is for.
         unlabelled: Stages before the student's that read no labels.
-        rows: Stage → what it is, in words; the rows of the table, in order.
+        rows: Stage → what it is, as text; the rows of the table, in order.
         note: A sentence more.
         pretrained: Teacher that ``tools/fetch_teacher.py`` gets and the stages need.
         offline: Recipe beside this one that needs none.
@@ -101,10 +100,10 @@ class Report:
 
 
 def load_report(path: str | Path) -> Report:
-    """What a recipe says of its own results.
+    """The report settings of a recipe.
 
     Raises:
-        ConfigError: it does not say, or speaks of stages it does not have.
+        ConfigError: it has no report, or the report names stages that it does not have.
     """
     path = locate_config(str(path))
     names = [s.name for s in load_recipe(path)]
@@ -113,7 +112,7 @@ def load_report(path: str | Path) -> Report:
         report = Report(**(entries or {}))
     except TypeError as error:
         raise ConfigError(f'{path}: report: {error}') from error
-    spoken = {report.teacher, report.student, *report.unlabelled, *report.rows}
-    if unknown := sorted(spoken - set(names)):
-        raise ConfigError(f'{path}: report speaks of {unknown}, the stages are {names}')
+    named = {report.teacher, report.student, *report.unlabelled, *report.rows}
+    if unknown := sorted(named - set(names)):
+        raise ConfigError(f'{path}: report names {unknown}, the stages are {names}')
     return report

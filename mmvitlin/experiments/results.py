@@ -1,4 +1,4 @@
-"""What the stages of a recipe came to, over seeds: one file, and tables of it."""
+"""Results of the stages of a recipe over seeds: one file, and tables of it."""
 from __future__ import annotations
 
 import csv
@@ -20,7 +20,7 @@ def _scalars(result: dict) -> dict[str, float]:
 
 
 def metrics_of(runs: dict[int, dict[str, dict]]) -> list[str]:
-    """What :func:`summarise` can be asked for."""
+    """Metrics that :func:`summarise` can take."""
     return sorted({k for run in runs.values() for row in run.values() for k in _scalars(row)})
 
 
@@ -52,14 +52,14 @@ def summarise(runs: Mapping[int, Mapping[str, dict]], metric: str = 'mIoU',
         if name in shared:
             rows = {seed: row for n, (seed, row) in enumerate(rows.items())
                     if row not in list(rows.values())[:n]}
-        scores = {seed: found[metric] for seed, row in rows.items()
-                  if metric in (found := _scalars(row))}
+        scores = {seed: scalars[metric] for seed, row in rows.items()
+                  if metric in (scalars := _scalars(row))}
         values = list(scores.values())
         entry = dict(iterations=next(iter(rows.values()))['iterations'],
                      seconds=round(statistics.mean(row['seconds'] for row in rows.values()), 1))
-        found = {row['precision'] for row in rows.values() if row.get('precision')}
-        if found:
-            entry['precision'] = ', '.join(sorted(found))
+        precisions = {row['precision'] for row in rows.values() if row.get('precision')}
+        if precisions:
+            entry['precision'] = ', '.join(sorted(precisions))
         if values:
             digits = 2 if max(values) > 10 else 4  # percents, or losses, or fractions as COCO's
             entry.update(mean=round(statistics.mean(values), digits),
@@ -95,12 +95,11 @@ def join(results: dict, others: Mapping[str, dict]) -> dict:
 
     Args:
         results: 'recipe', 'made_of' (stage → digest of its settings), 'runs' (seed → stage →
-            result) and what a call says of itself (:data:`OF_THE_CALL`).
+            result) and the description of the call (:data:`OF_THE_CALL`).
         others: The same by the name of the file they were read from.
 
     Returns:
-        The file's content with the runs of all; 'added' holds what the other calls say of
-        themselves.
+        The file's content with the runs of all; 'added' holds the descriptions of the other calls.
 
     Raises:
         ConfigError: another recipe, other settings, a file that does not say its settings, or
@@ -114,7 +113,7 @@ def join(results: dict, others: Mapping[str, dict]) -> dict:
                               f"{results['recipe']}")
         if 'made_of' not in other:
             raise ConfigError(f'{name} does not say what its stages were made with; its seeds '
-                              'have to be run again to stand beside others')
+                              'have to be run again to be joined')
         changed = sorted(stage for stage, made in other['made_of'].items()
                          if made_of.setdefault(stage, made) != made)
         if changed:

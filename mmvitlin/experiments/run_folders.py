@@ -14,7 +14,7 @@ _SEED = '{seed}'
 
 
 def seeds_of(texts: Sequence[str], seeds: Sequence[int] | None) -> list[int | None]:
-    """Seeds, or None alone where there are none.
+    """Seeds, or only None where there are none.
 
     Raises:
         ConfigError: seeds and no ``{seed}`` in any of the texts, or the other way round.
@@ -25,7 +25,7 @@ def seeds_of(texts: Sequence[str], seeds: Sequence[int] | None) -> list[int | No
 
 
 def of_seed(text: str, seed: int | None) -> str:
-    """A text with a seed in the place of every ``{seed}``."""
+    """A text with every ``{seed}`` replaced by a seed."""
     return text if seed is None else text.replace(_SEED, str(seed))
 
 
@@ -34,25 +34,25 @@ def networks_of(texts: Sequence[str], seeds: Sequence[int] | None = None
     """Config and checkpoint of each [NAME=]NETWORK, by name.
 
     Args:
-        texts: A network is the work directory of a run, which stands for the newest config and the
-            last checkpoint there, or CONFIG,CHECKPOINT. Its name is that of the folder, or of the
+        texts: A network is the work directory of a run, which means the newest config and the last
+            checkpoint there, or CONFIG,CHECKPOINT. Its name is that of the folder, or of the
             config, where none is given. Where a text has ``{seed}``, its networks are called
             NAME/SEED; one without is one for all seeds.
-        seeds: What ``{seed}`` stands for.
+        seeds: Values of ``{seed}``.
 
     Raises:
-        ConfigError: neither the one nor the other, two networks with one name, seeds that nothing
-            asks for, or a run that left no config or checkpoint.
+        ConfigError: neither the one nor the other, two networks with one name, seeds that no text
+            uses, or a run that left no config or checkpoint.
     """
-    every, found = seeds_of(texts, seeds), {}
+    every, networks = seeds_of(texts, seeds), {}
     for text in texts:
         for seed in every if _SEED in text else [None]:
             name, made = _network(of_seed(text, seed))
             name += '' if seed is None else f'/{seed}'
-            if name in found:
+            if name in networks:
                 raise ConfigError(f"two networks are called '{name}'; name them: NAME=…")
-            found[name] = made
-    return found
+            networks[name] = made
+    return networks
 
 
 def _network(text: str) -> tuple[str, tuple[str, str]]:
@@ -69,18 +69,18 @@ def with_tuned(texts: Sequence[str]) -> list[tuple[str | None, str, str]]:
     """Name, run and fine-tuned run ('' for none) of each [NAME=]RUN[:TUNED_RUN].
 
     Args:
-        texts: A ``*`` in RUN stands for any text, for the same in TUNED_RUN, and for the name; of
+        texts: A ``*`` in RUN matches any text, for the same in TUNED_RUN, and for the name; of
             the runs that it finds, those that an earlier text names are left out.
 
     Raises:
         ConfigError: nothing is found, more than one ``*``, or a name beside it.
     """
-    found: list[tuple[str | None, str, str]] = []
+    runs: list[tuple[str | None, str, str]] = []
     for text in texts:
         name, places = split_name(text, lambda rest: Path(rest.partition(':')[0]).is_dir())
         run, _, tuned = places.partition(':')
         if '*' not in run:
-            found.append((name, run, tuned))
+            runs.append((name, run, tuned))
             continue
         if name or run.count('*') > 1:
             raise ConfigError(f'{text}: a run may have one *, which then is the name')
@@ -88,9 +88,9 @@ def with_tuned(texts: Sequence[str]) -> list[tuple[str | None, str, str]]:
         paths = sorted(glob.glob(f'{glob.escape(before)}*{glob.escape(after)}'))
         if not paths:
             raise ConfigError(f'no folder is called {run}')
-        known = {place for _, place, _ in found}
+        known = {place for _, place, _ in runs}
         for path in paths:
             part = path[len(before):len(path) - len(after)]
             if path not in known:
-                found.append((part, path, tuned.replace('*', part)))
-    return found
+                runs.append((part, path, tuned.replace('*', part)))
+    return runs

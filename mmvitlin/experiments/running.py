@@ -1,4 +1,4 @@
-"""Running a recipe: each stage in a process, as soon as the checkpoints it takes are there."""
+"""Running a recipe: each stage in a process, as soon as its input checkpoints exist."""
 from __future__ import annotations
 
 import itertools
@@ -21,11 +21,11 @@ from mmvitlin.utils.errors import CheckpointError, ConfigError
 from mmvitlin.utils.paths import folder as own_folder
 
 _TRAIN = own_folder('tools') / 'train.py'
-_POLL = 2.  # seconds between looks at what another process works at
+_POLL = 2.  # seconds between checks of what other processes run
 
 
 class StagesFailed(ConfigError):
-    """Stages ended with an error; all that does not stand on them has been run."""
+    """Stages ended with an error; all that does not depend on them has been run."""
 
 
 def checkpoint_of(stage: Stage, folder: Path) -> Path:
@@ -35,7 +35,7 @@ def checkpoint_of(stage: Stage, folder: Path) -> Path:
         ConfigError: the stage left none.
     """
     if not (folder / 'result.json').is_file():
-        raise ConfigError(f"stage '{stage.name}' has not come to its end in {folder}; run it first")
+        raise ConfigError(f"stage '{stage.name}' is not finished in {folder}; run it first")
     if not stage.output:
         return last_checkpoint(folder)
     if not (folder / stage.output).is_file():
@@ -63,8 +63,8 @@ class _Run:
     Attributes:
         waiting: Folder → stage and seed, of what is to be run and was not started.
         left: Folders of what is to be run and is not done.
-        failed: Folder → words on how its stage ended.
-        elsewhere: Folders that another process works at.
+        failed: Folder → message on how its stage ended.
+        elsewhere: Folders that another process runs.
     """
 
     def __init__(self, stages: Sequence[Stage], work_dir: Path, seeds: Sequence[int],
@@ -81,7 +81,7 @@ class _Run:
         return folder_of(stage, self.work_dir, seed)
 
     def inputs_of(self, stage: Stage, seed: int, missing: bool = False) -> set[Path]:
-        """Folders that a stage stands on, directly or not; of ``missing`` those without a result,
+        """Folders that a stage depends on, directly or not; of ``missing`` those without a result,
         which have to be run for it."""
         before = [self.by_name[source] for source in stage.inputs.values()]
         if missing:
@@ -90,29 +90,30 @@ class _Run:
             *(self.inputs_of(s, seed, missing) for s in before))
 
     def compare_done(self, after: Path | None = None) -> None:
-        """Refuse done stages that were run with something else, of ``after`` those on it."""
+        """Refuse finished stages that were run with other settings; with ``after`` those that
+        depend on it."""
         for stage, seed in itertools.product(self.stages, self.seeds):
             target = self.folder(stage, seed)
             if _is_done(target) and (after is None or after in self.inputs_of(stage, seed)):
                 compare(stage, target, self.options, self._files_of(stage, seed), self.amp, seed)
 
     def _files_of(self, stage: Stage, seed: int) -> dict[str, str]:
-        """What earlier stages left for this one, as far as it is still there."""
-        found = {}
+        """Checkpoints of earlier stages for this one, as far as they still exist."""
+        files = {}
         for key, source in stage.inputs.items():
             with suppress(ConfigError, CheckpointError):
                 before = self.by_name[source]
-                found[key] = str(checkpoint_of(before, self.folder(before, seed)))
-        return found
+                files[key] = str(checkpoint_of(before, self.folder(before, seed)))
+        return files
 
-    def choose(self, wanted: Sequence[Stage], known: Mapping[int, Collection[str]] | None) -> None:
-        """Fill what waits: of the wanted stages those that have no result."""
+    def choose(self, chosen: Sequence[Stage], known: Mapping[int, Collection[str]] | None) -> None:
+        """Fill ``waiting`` with the chosen stages that have no result."""
         runs = {self.folder(s, seed): (s, seed) for n, seed in enumerate(self.seeds)
-                for s in wanted if not s.seeds or n < s.seeds}
+                for s in chosen if not s.seeds or n < s.seeds}
         if known:
-            asked = {f for f, (s, seed) in runs.items() if s.name not in known.get(seed, ())}
-            asked = asked.union(*(self.inputs_of(*runs[f], missing=True) for f in asked))
-            runs = {f: run for f, run in runs.items() if f in asked}
+            needed = {f for f, (s, seed) in runs.items() if s.name not in known.get(seed, ())}
+            needed = needed.union(*(self.inputs_of(*runs[f], missing=True) for f in needed))
+            runs = {f: run for f, run in runs.items() if f in needed}
         self.waiting = {f: run for f, run in runs.items() if not _is_done(f)}
         self.left = set(self.waiting)
 
@@ -121,7 +122,7 @@ class _Run:
         return [f for f, run in self.waiting.items() if not self.left & self.inputs_of(*run)]
 
     def claim(self, target: Path, locks: Locks) -> tuple[Stage, int] | None:
-        """Take a stage out of what waits; None where another process runs it, or has done it."""
+        """Take a stage out of ``waiting``; None where another process runs it, or has done it."""
         if not locks.claim(target):
             if target not in self.elsewhere:
                 print(f'    {target} is being run by another process; waiting for it', flush=True)
@@ -151,7 +152,7 @@ class _Run:
         self.compare_done(target)
 
     def ended(self, target: Path, code: int, last: str) -> None:
-        """A stage's process is over; without a result, what stands on it waits no longer."""
+        """A stage's process has ended; without a result, stages that depend on it are dropped."""
         if not code and _is_done(target):
             self.done(target)
             return
@@ -163,8 +164,7 @@ class _Run:
                         if target not in self.inputs_of(*run)}
 
     def patience(self) -> float | None:
-        """Seconds until another look at what other processes do; None where nothing waits for
-        them."""
+        """Seconds until the next check of other processes; None where nothing waits for them."""
         return _POLL if self.elsewhere & self.waiting.keys() else None
 
 
@@ -185,9 +185,9 @@ def run_recipe(stages: Sequence[Stage],
     A stage is done when its folder holds ``result.json``; a stage that was interrupted goes
     on from its newest checkpoint. What a stage was run with is written beside it (``stage.json``:
     its config, its options, the files it was given; not where the data lies or how it is read);
-    a folder that says it was made with something else is refused: every done stage of the recipe
-    before anything starts, and those that stand on a stage that had to run as soon as it has.
-    Processes may share a work directory: what one runs, the others wait for.
+    a folder whose record differs is refused: every finished stage of the recipe before anything
+    starts, and those that depend on a stage that had to run as soon as it has. Processes may share
+    a work directory: what one runs, the others wait for.
 
     Args:
         stages: From :func:`mmvitlin.experiments.recipe.load_recipe`.
@@ -198,15 +198,15 @@ def run_recipe(stages: Sequence[Stage],
         amp: Train every stage in mixed precision.
         jobs: Stages that may run side by side, also of different seeds. Where there are several
             GPUs, each runs on the one that has the fewest of them; on a CPU they share its cores
-            evenly, and one that all others wait for has them all.
-        known: Seed → stages whose results are at hand: run only where a stage that is not needs
-            their checkpoints.
+            evenly, and a stage that runs alone has them all.
+        known: Seed → stages whose results are known: run only where another stage needs their
+            checkpoints.
 
     Returns:
         Seed → stage → its ``result.json``.
 
     Raises:
-        StagesFailed: names their logs, after everything that does not stand on them was run.
+        StagesFailed: names their logs, after everything that does not depend on them was run.
         ConfigError: a stage lies there that was run with other settings, or an option sets the
             seed.
     """
@@ -216,8 +216,8 @@ def run_recipe(stages: Sequence[Stage],
                               'overwrites; give the seeds there')
     run = _Run(stages, Path(work_dir), seeds, options or {}, amp)
     run.compare_done()
-    wanted = [s for s in stages if only is None or s.name in only]
-    run.choose(wanted, known)
+    chosen = [s for s in stages if only is None or s.name in only]
+    run.choose(chosen, known)
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
     with ThreadPoolExecutor(jobs) as pool, Children() as children, Locks() as locks:
         running: dict[Future, Path] = {}
@@ -244,8 +244,8 @@ def run_recipe(stages: Sequence[Stage],
                 run.ended(target, *future.result())
     if run.failed:
         raise StagesFailed('; '.join(run.failed.values()) + '. All else that could be run is done; '
-                           'the same command goes on from here.')
-    return finished(wanted, work_dir, seeds)
+                           'the same command continues from here.')
+    return finished(chosen, work_dir, seeds)
 
 
 def _command(stage: Stage, folder: Path, seed: int, settings: dict[str, object],

@@ -18,12 +18,12 @@ class Stage:
         options: More ``--cfg-options``.
         iterations: Train for as many instead of the config's; its schedule, warm-up included, is
             stretched or shortened in proportion.
-        by_seed: Config key → values, of which each seed takes its own: seed N that at N modulo
-            their number.
+        by_seed: Config key → list of values, one for each seed: seed N takes number N modulo the
+            length.
         output: File in the stage's folder that later stages take; '' for the last
             checkpoint.
         shared: Run once and used by every seed, as a downloaded teacher would be.
-        seeds: Run for the first so many of the seeds alone; 0 for all.
+        seeds: Run only for the first this many seeds; 0 for all.
     """
     name: str
     config: str

@@ -1,4 +1,4 @@
-"""Processes that run stages: what they say, who works where, and that none outlives its caller."""
+"""Processes that run stages: their output, locks on folders, GPUs, and ending with the caller."""
 from __future__ import annotations
 
 import os
@@ -33,10 +33,11 @@ class Children(set):
 
 
 class Locks(dict):
-    """Folders of stages that this process works at, also where several machines share them."""
+    """Locks on the folders of stages that this process runs, also across machines that share
+    them."""
 
     def claim(self, folder: Path) -> bool:
-        """Whether the folder is this process's now."""
+        """Lock the folder; whether this process has it now."""
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / '.lock')
         with suppress(filelock.Timeout):
@@ -45,7 +46,7 @@ class Locks(dict):
         return folder in self
 
     def free(self, folder: Path) -> None:
-        """Leave the folder to others."""
+        """Release the folder."""
         self.pop(folder).release()
 
     def __enter__(self) -> Locks:
@@ -57,14 +58,14 @@ class Locks(dict):
 
 
 class Gpus:
-    """Deals GPUs out to stages where there are several: each gets the one with the fewest."""
+    """Assigns GPUs to stages where there are several: each gets the one with the fewest stages."""
 
     def __init__(self):
         names = visible_gpus()
         self._stages: dict[str, set[Path]] = {n: set() for n in names} if len(names) > 1 else {}
 
     def take(self, folder: Path) -> str | None:
-        """What the stage's ``CUDA_VISIBLE_DEVICES`` is to be; None for what it is."""
+        """The stage's ``CUDA_VISIBLE_DEVICES``; None to leave it as it is."""
         name = min(self._stages, key=lambda n: len(self._stages[n]), default=None)
         if name is not None:
             self._stages[name].add(folder)
@@ -81,7 +82,7 @@ _PROGRESS = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\].*?eta: (\S+).*? loss: (
 
 def run_logged(command: list[str], log: Path, name: str = '', threads: int | None = None,
                children: set | None = None, gpu: str | None = None) -> tuple[int, str]:
-    """Run a stage: everything it says goes to the log, its progress to the terminal.
+    """Run a stage: its output goes to the log, its progress to the terminal.
 
     Args:
         command: What to run.
@@ -92,7 +93,7 @@ def run_logged(command: list[str], log: Path, name: str = '', threads: int | Non
         gpu: Its ``CUDA_VISIBLE_DEVICES``; the caller's if None.
 
     Returns:
-        Exit status and the last line it said.
+        Exit status and the last line of its output.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     last, env = '', dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
@@ -108,8 +109,8 @@ def run_logged(command: list[str], log: Path, name: str = '', threads: int | Non
         for line in process.stdout:
             file.write(line)
             last = line.strip() or last
-            if found := _PROGRESS.search(line):
-                done, total, eta, loss = found.groups()
+            if match := _PROGRESS.search(line):
+                done, total, eta, loss = match.groups()
                 print(f'    {name:14s} {done:>6}/{total} iterations, loss {loss}, {eta} left',
                       flush=True)
             elif any(name in line for name in ('mIoU:', 'accuracy/top1', 'bbox_mAP:')):

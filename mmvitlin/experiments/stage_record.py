@@ -1,4 +1,4 @@
-"""What a stage was run with, written beside it, so that no other run passes for it."""
+"""Record of the settings of a stage, written beside its results, to tell it from other runs."""
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +18,7 @@ _WITHOUT_INFLUENCE = ('work_dir', 'data_root', 'num_workers', 'persistent_worker
 
 def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool, seed: int = 0
                 ) -> dict:
-    """Everything that the outcome of a stage follows from, but its seed and the data's place.
+    """All settings that the result of a stage depends on, except the seed and the data's location.
 
     'config' has the options merged into it; 'amp' is the precision that ``--amp`` means on this
     machine, False where it means none.
@@ -53,12 +53,12 @@ def _differing(before: dict, now: dict) -> list[str]:
 
 def remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool,
              seed: int = 0) -> None:
-    """Write down what a stage is run with; one that goes on must be run with the same."""
+    """Write the settings of a stage; one that is resumed must have the same."""
     if any(folder.glob('*.pth')):
         compare(stage, folder, options, given, amp, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    told = json.dumps(settings_of(stage, options, given, amp, seed), indent=1)
-    write_whole(f'{told}\n'.encode(), folder / 'stage.json')
+    text = json.dumps(settings_of(stage, options, given, amp, seed), indent=1)
+    write_whole(f'{text}\n'.encode(), folder / 'stage.json')
 
 
 def made_of(settings: dict) -> str:
@@ -66,19 +66,19 @@ def made_of(settings: dict) -> str:
 
     The precision that ``--amp`` means on a machine is not part of it: each run's result says it.
     """
-    told = {k: v for k, v in settings.items() if k not in ('inputs', 'by_seed')} | dict(amp=False)
-    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
+    inputs = {k: v for k, v in settings.items() if k not in ('inputs', 'by_seed')} | dict(amp=False)
+    return hashlib.blake2b(json.dumps(inputs, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def record_of(folder: Path) -> dict | None:
-    """What the stage of a folder was run with; None where it does not say."""
+    """The recorded settings of a folder's stage; None where there is no record."""
     path = folder / 'stage.json'
     return json.loads(path.read_text()) if path.is_file() else None
 
 
 def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], amp: bool,
             seed: int = 0) -> None:
-    """Refuse a folder that was made with other settings; one that does not say is taken."""
+    """Refuse a folder that was made with other settings; one without a record is accepted."""
     before, now = record_of(folder), settings_of(stage, options, given, amp, seed)
     if before is None:
         return

@@ -12,7 +12,7 @@ from mmvitlin.utils.errors import ConfigError
 
 
 def expand(stages: Sequence[Stage], of: str, options: Mapping[str, dict]) -> list[Stage]:
-    """Repeat a stage, and all that stands on it, once for each variant.
+    """Repeat a stage, and all that depends on it, once for each variant.
 
     Args:
         stages: Of a recipe.
@@ -21,8 +21,8 @@ def expand(stages: Sequence[Stage], of: str, options: Mapping[str, dict]) -> lis
             as it is.
 
     Returns:
-        Stages; those that vary or stand on one that does are called ``stage-variant``, the others
-        are there once.
+        Stages; those that vary or depend on one that does are called ``stage-variant``, the others
+        occur once.
 
     Raises:
         ConfigError: there is no such stage, or no variant.
@@ -32,17 +32,17 @@ def expand(stages: Sequence[Stage], of: str, options: Mapping[str, dict]) -> lis
                           f'{[s.name for s in stages]}')
     if not options:
         raise ConfigError('variants: options are empty')
-    moved, found = {of}, []
+    moved, expanded = {of}, []
     for stage in stages:
         if stage.name != of and not moved & set(stage.inputs.values()):
-            found.append(stage)
+            expanded.append(stage)
             continue
         moved.add(stage.name)
         for variant, changes in options.items():
             inputs = {k: f'{v}-{variant}' if v in moved else v for k, v in stage.inputs.items()}
-            found.append(replace(stage, name=f'{stage.name}-{variant}', inputs=inputs, options={
+            expanded.append(replace(stage, name=f'{stage.name}-{variant}', inputs=inputs, options={
                 **stage.options, **(changes if stage.name == of else {})}))
-    return found
+    return expanded
 
 
 def configs_of(places: Sequence[str]) -> list[str]:
@@ -51,7 +51,7 @@ def configs_of(places: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: a file that is not there, or a folder without configs.
     """
-    found: list[str] = []
+    configs: list[str] = []
     for place in places:
         files = [place]
         if Path(place).is_dir():
@@ -61,8 +61,8 @@ def configs_of(places: Sequence[str]) -> list[str]:
                                   'begin with an underscore')
         elif not Path(locate_config(place)).is_file():
             raise ConfigError(f'no config at {place}')
-        found += files
-    return found
+        configs += files
+    return configs
 
 
 def sweep_stages(configs: Sequence[str], grid: Mapping[str, Sequence]) -> list[Stage]:
@@ -76,10 +76,11 @@ def sweep_stages(configs: Sequence[str], grid: Mapping[str, Sequence]) -> list[S
         ConfigError: two stages would have one name, that of the config followed by the values.
     """
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    told = ['-'.join(f'{k.rsplit(".", 1)[-1]}={v}' for k, v in point.items()) for point in points]
+    endings = ['-'.join(f'{k.rsplit(".", 1)[-1]}={v}' for k, v in point.items())
+               for point in points]
     stages = [Stage('-'.join(filter(None, (Path(config).stem, values))).replace('/', '_'), config,
                     options=point)
-              for config in configs for point, values in zip(points, told, strict=True)]
+              for config in configs for point, values in zip(points, endings, strict=True)]
     if len({s.name for s in stages}) < len(stages):
         raise ConfigError('two runs have one name; configs are called alike, or keys of the grid '
                           'end alike')

@@ -1,4 +1,4 @@
-"""Parts of mmdet's detectors that keep boxes in float32, whatever the maps are in.
+"""Parts of mmdet's detectors that keep boxes in float32, also for maps in half precision.
 
 mmdet gives priors, decoded boxes and regions the type of the maps, and bfloat16 counts pixels
 beyond 512 by fours. Empty where mmdet or mmcv's compiled ops are not installed.
@@ -84,8 +84,8 @@ if __all__:
         """mmdet's, for maps in any layout and precision.
 
         RoIAlign reads maps in channels-last layout, which timm's ``LayerNorm2d`` returns, as if
-        they were contiguous: what comes out is noise, without a word. It has no bfloat16 kernels,
-        and mmdet casts the regions to the type of the maps. Here it is given contiguous maps and
+        they were contiguous and so returns noise, without an error. It has no bfloat16 kernels, and
+        mmdet casts the regions to the type of the maps. Here it is given contiguous maps and
         regions in float32; the result has the type of the maps. mmcv up to 2.3.6, mmdet up to
         3.5.1.
         """
@@ -93,9 +93,9 @@ if __all__:
         def forward(self, feats: Sequence[Tensor], rois: Tensor,
                     roi_scale_factor: float | None = None) -> Tensor:
             """See mmdet."""
-            found = super().forward(tuple(_widened(f).contiguous() for f in feats), _widened(rois),
-                                    roi_scale_factor)
-            return found.to(feats[0].dtype)
+            out = super().forward(tuple(_widened(f).contiguous() for f in feats), _widened(rois),
+                                  roi_scale_factor)
+            return out.to(feats[0].dtype)
 
     @MODELS.register_module()
     class FCOSHead(MMDetFCOSHead):

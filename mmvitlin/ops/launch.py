@@ -32,7 +32,7 @@ class Launch(NamedTuple):
     options: dict
 
     def run(self) -> None:
-        """Launch it on the current device; within :func:`recorded` write it down."""
+        """Launch it on the current device; within :func:`recorded` record it."""
         record = _RECORD.get()
         if record is not None:
             record.append(self)
@@ -40,14 +40,14 @@ class Launch(NamedTuple):
             self.kernel[self.grid](*self.args, **self.options)
 
     def moved_bytes(self) -> int:
-        """Bytes that it reads and writes in device memory; what caches serve is not counted."""
+        """Bytes that it reads and writes in device memory; reads from caches are not counted."""
         tensors = {(id(t), t.data_ptr()): t for t in self.args if isinstance(t, Tensor)}
         return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
 @contextmanager
 def recorded() -> Iterator[list[Launch]]:
-    """Launches made within are written to the list that this gives, and not made."""
+    """Launches within the context are recorded in the list it returns, and not made."""
     record: list[Launch] = []
     token = _RECORD.set(record)
     try:
@@ -58,7 +58,7 @@ def recorded() -> Iterator[list[Launch]]:
 
 @torch.compiler.assume_constant_result  # torch.compile cannot trace imports
 def _surroundings() -> tuple[bool, bool]:
-    """Whether Triton is installed, and whether its interpreter is asked for."""
+    """Whether Triton is installed, and whether its interpreter is switched on."""
     return (importlib.util.find_spec('triton') is not None,
             os.environ.get('TRITON_INTERPRET') == '1')
 

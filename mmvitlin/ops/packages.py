@@ -1,4 +1,4 @@
-"""Kernels of other packages, imported only when they are asked for.
+"""Kernels of other packages, imported when they are first used.
 
 Source: the signatures are those of mamba-ssm 2.2.5 to 2.3.2, causal-conv1d 1.4 to 1.5 and fla-core
 0.4 to 0.6.
@@ -87,7 +87,8 @@ _LOADERS = {
 def _find_import_problem(package: str) -> str | None:
     """None if the package can be imported, else the reason and the remedy.
 
-    Warns of one that is installed and cannot: another backend would take its place unnoticed.
+    Warns of one that is installed and cannot be imported: another backend would silently take its
+    place.
     """
     module, load, remedy = _LOADERS[package]
     try:

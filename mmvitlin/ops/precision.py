@@ -1,4 +1,4 @@
-"""Leaving mixed precision for a while."""
+"""A context without mixed precision."""
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext

@@ -1,8 +1,8 @@
-"""Full-size score maps that are never there as a whole: rows on demand.
+"""Full-size score maps that are never held as a whole: rows are computed on demand.
 
 A row source has a size, channels and ``rows(a, b)``, which gives the scores of a strip. Sources
-wrap one another: a coarse map is resized, cropped, flipped, resized again, and only the strip that
-is asked for is computed on each level.
+wrap one another: a coarse map is resized, cropped, flipped, resized again, and only the requested
+strip is computed on each level.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RowSource(ABC):
 
     @property
     def are_probabilities(self) -> bool:
-        """Whether scores are sums of probabilities, not logits; known once rows were asked for."""
+        """Whether scores are sums of probabilities, not logits; known once rows were read."""
         source = getattr(self, 'source', None)
         return source is not None and source.are_probabilities
 
@@ -64,7 +64,7 @@ def _wide(x: Tensor) -> Tensor:
 
 
 class MapRows(RowSource):
-    """A map (C, H, W) that is there."""
+    """A map (C, H, W) in memory."""
 
     def __init__(self, scores: Tensor):
         self.scores = scores
@@ -97,7 +97,7 @@ class ResizedRows(RowSource):
         (height, width), (h, w) = self.size, self.source.size
         if (height, width) == (h, w):
             return self.source.cost()
-        per_row = max(h / height, 1 / height)  # source rows for one of ours
+        per_row = max(h / height, 1 / height)  # source rows for one row of this
         return self.channels * (width + 3 * w) + per_row * self.source.cost()
 
     def rows(self, a: int, b: int) -> Tensor:
@@ -206,7 +206,7 @@ class MaskClassRows(RowSource):
 class WindowRows(RowSource):
     """Mean of overlapping windows, computed row of windows by row of windows.
 
-    Windows are run when their first row is asked for, and forgotten when rows beyond them are.
+    Windows are run when their first row is read, and dropped when rows behind them are.
 
     Args:
         size: (H, W) of the image.
@@ -214,7 +214,7 @@ class WindowRows(RowSource):
         stride: (vertical, horizontal).
         channels: C.
         run: (y1, y2, x1, x2) to the source of that window's scores.
-        keep: Forget nothing, for callers that come back.
+        keep: Drop nothing, for callers that read rows again.
     """
 
     def __init__(self, size: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int],

@@ -1,4 +1,4 @@
-"""What a machine computes on, and in which half precision."""
+"""The device to compute on, and its half precision."""
 import os
 import platform
 
@@ -15,7 +15,7 @@ def usable_device(name: torch.device | str | None = None) -> torch.device:
         name: None for a GPU where there is one.
 
     Raises:
-        ConfigError: torch does not know it, or it is not there.
+        ConfigError: torch does not know it, or it does not exist.
     """
     name = str(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
     try:
@@ -29,14 +29,14 @@ def usable_device(name: torch.device | str | None = None) -> torch.device:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that torch sees, each as ``CUDA_VISIBLE_DEVICES`` names it for one process alone."""
-    count, told = torch.cuda.device_count(), os.environ.get('CUDA_VISIBLE_DEVICES', '')
-    return [name.strip() for name in told.split(',')][:count] if told else [
+    """The GPUs that torch sees, each as ``CUDA_VISIBLE_DEVICES`` names it for a single process."""
+    count, visible = torch.cuda.device_count(), os.environ.get('CUDA_VISIBLE_DEVICES', '')
+    return [name.strip() for name in visible.split(',')][:count] if visible else [
         str(n) for n in range(count)]
 
 
 def half_dtype(device: torch.device | str | None = None) -> torch.dtype | None:
-    """What mixed precision is made of on a device.
+    """The half precision of mixed precision on a device.
 
     Args:
         device: None for a GPU where there is one.
@@ -56,10 +56,10 @@ def half_dtype(device: torch.device | str | None = None) -> torch.dtype | None:
 
 
 def warn_of_imitation(what: str, dtype: torch.dtype | None, device: torch.device | str) -> None:
-    """Say where a half precision that was asked for costs time instead of saving it.
+    """Warn where a requested half precision costs time instead of saving it.
 
     Args:
-        what: Was asked for it, such as 'the teacher'.
+        what: What runs in it, such as 'the teacher'.
         dtype: None for float32, which is never imitated.
         device: That computes.
     """

@@ -1,4 +1,4 @@
-"""What command lines set in the environment before torch is imported, and what launchers do."""
+"""Environment variables: those set before torch is imported, and those of launchers."""
 from __future__ import annotations
 
 import os
@@ -10,11 +10,11 @@ _SHORT = {'GOMP_SPINCOUNT': '1000', 'KMP_BLOCKTIME': '1'}  # GNU's loops, Intel'
 
 
 def short_openmp_spin() -> None:
-    """Let OpenMP threads that wait sleep soon, unless the user has said how they shall wait.
+    """Let OpenMP threads that wait sleep soon, unless the user has set how they wait.
 
-    By default they spin for so long that, where another process holds one of the cores, they
-    keep one another from running. Both runtimes read their variables when they are loaded, which
-    torch does when it is imported: call this before. Afterwards it does nothing.
+    By default they spin for so long that they delay one another where another process uses one of
+    the cores. Both runtimes read their variables when they are loaded, which torch does when it is
+    imported: call this before. Afterwards it does nothing.
     """
     if 'torch' not in sys.modules and 'OMP_WAIT_POLICY' not in os.environ:
         for name, value in _SHORT.items():
@@ -32,8 +32,8 @@ def process() -> tuple[int, int]:
 
 
 def shared_file(name: str) -> Path | None:
-    """A path that all processes of this run on this machine have, and those of no other run; None
-    where this process runs alone, or nothing tells the run."""
+    """A path that all processes of this run on this machine share, and no other run; None where
+    this process runs alone, or the run is unknown."""
     if process()[1] < 2:
         return None
     if errors := os.environ.get('TORCHELASTIC_ERROR_FILE'):  # attempt/rank/error.json

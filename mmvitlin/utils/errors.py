@@ -1,4 +1,4 @@
-"""Errors that a user caused and can mend; command lines print them as one line."""
+"""Errors that a user caused and can correct; command lines print them in one line."""
 
 
 class UserError(RuntimeError):
@@ -6,7 +6,7 @@ class UserError(RuntimeError):
 
 
 class ConfigError(UserError):
-    """Something that a config names cannot be had or does not fit."""
+    """Something that a config names is not available or does not fit."""
 
 
 class UnreadableFileError(UserError):
@@ -14,11 +14,11 @@ class UnreadableFileError(UserError):
 
 
 class NonFiniteLossError(UserError):
-    """Training met a loss that is no number."""
+    """Training met a NaN or infinite loss."""
 
 
 class DiskFullError(OSError, UserError):
-    """A file could not be written for want of room."""
+    """A file could not be written because the disk is full."""
 
 
 class CheckpointError(UserError):
@@ -26,7 +26,7 @@ class CheckpointError(UserError):
 
 
 def in_words(error: Exception) -> str:
-    """What an error of one of the libraries says, without the traceback of a worker."""
+    """The message of an error of one of the libraries, without the traceback of a worker."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if 'Original Traceback' in text:
         text = text.rstrip().rsplit('\n', 1)[-1]

@@ -1,4 +1,4 @@
-"""Files that are written whole, and weights that are read without running anything."""
+"""Atomic writes, and reading weights without executing code."""
 from __future__ import annotations
 
 import argparse
@@ -14,12 +14,12 @@ from mmvitlin.utils.errors import CheckpointError, DiskFullError
 
 
 def write_whole(content: bytes, path: str | Path) -> None:
-    """Write a file to the side, sync it to the disk, and rename it into place.
+    """Write a file atomically: under another name, synced to the disk, and renamed.
 
-    Whatever happens, ``path`` holds the old content or the new one, never a part.
+    ``path`` always holds the old content or the new one, never a part.
 
     Raises:
-        DiskFullError: no room; says how much is missing. What was written to the side is removed.
+        DiskFullError: no room; says how much is missing. The partial file is removed.
         OSError: anything else.
     """
     path = Path(path)
@@ -78,7 +78,7 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f'{file} holds objects other than tensors and plain containers and was not '
-            f'unpickled ({_culprit(error)}). Save its state_dict alone, as '
+            f'unpickled ({_culprit(error)}). Save only its state_dict, as '
             '.safetensors or with torch.save, where you trust the file.') from error
     except FileNotFoundError:
         raise
@@ -98,8 +98,8 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
 
 
 def _culprit(error: Exception) -> str:
-    found = re.search(r'GLOBAL (\S+)|but got (<.+?>)|function (\S+)', str(error))
-    return next(filter(None, found.groups())) if found else str(error).splitlines()[0]
+    match = re.search(r'GLOBAL (\S+)|but got (<.+?>)|function (\S+)', str(error))
+    return next(filter(None, match.groups())) if match else str(error).splitlines()[0]
 
 
 def read_safetensors(path: str | Path) -> tuple[dict, dict[str, str]]:

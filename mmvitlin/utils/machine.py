@@ -1,4 +1,4 @@
-"""The machine that something is measured on, and the memory of this process."""
+"""The machine of a measurement, and the memory of this process."""
 from __future__ import annotations
 
 import ctypes
@@ -13,7 +13,7 @@ import torch
 
 def machine(device: torch.device | str | None = None, threads: int | None = None
             ) -> dict[str, object]:
-    """What a time was measured on.
+    """Description of the machine for a measurement.
 
     Args:
         device: The one that was used; None for the first GPU, where there is one.
@@ -46,8 +46,8 @@ def process_peak() -> float:
 def peak_memory(call: Callable[[], object], device: torch.device | str = 'cpu') -> float:
     """Highest memory while ``call`` runs, above what was held before, in MiB.
 
-    On CUDA the allocator's. On CPU the process's resident memory, whose peak the kernel is asked
-    to forget first, and freed memory is given back before, so that none of it serves again.
+    On CUDA the allocator's. On CPU the process's resident memory, whose peak is reset first; freed
+    memory is returned to the system before, so that it is not reused.
     """
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""How images are normalised, and whether two sides do it alike."""
+"""Normalisation of images, and comparing two of them."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -24,19 +24,19 @@ class Normalisation:
 
     @classmethod
     def of_config(cls, settings: Mapping) -> Normalisation | None:
-        """What the config of a data preprocessor, or of a step ``Normalize``, says; None where it
-        gives no mean and deviation."""
+        """From the config of a data preprocessor or of a step ``Normalize``; None where it gives no
+        mean and deviation."""
         return cls._of(settings, takes_rgb(settings))
 
     @classmethod
     def of_meta(cls, meta: Mapping) -> Normalisation | None:
-        """What a checkpoint's meta says; None where it says nothing."""
-        said = meta.get('normalisation') or {}
-        return cls._of(said, said.get('rgb'))
+        """From a checkpoint's meta; None where it has none."""
+        values = meta.get('normalisation') or {}
+        return cls._of(values, values.get('rgb'))
 
     @classmethod
     def of_preprocessor(cls, module: nn.Module | None) -> Normalisation | None:
-        """What an OpenMMLab data preprocessor does; None where it does not normalise, or has no
+        """From an OpenMMLab data preprocessor; None where it does not normalise, or has no
         values (it was built on the meta device)."""
         values = [getattr(module, name, None) for name in ('mean', 'std')]
         if not all(isinstance(value, Tensor) and not value.is_meta for value in values):
@@ -59,13 +59,13 @@ class Normalisation:
         return values if self.rgb is None else dict(values, rgb=self.rgb)
 
     def differences(self, other: Normalisation) -> list[str]:
-        """Which of 'mean', 'std' and 'rgb' differ, what is not known differing from nothing."""
-        found = [name for name in ('mean', 'std')
+        """Which of 'mean', 'std' and 'rgb' differ; an unknown value differs from none."""
+        names = [name for name in ('mean', 'std')
                  if not near(getattr(self, name), getattr(other, name))]
-        return found + ['rgb'] * (None not in (self.rgb, other.rgb) and self.rgb != other.rgb)
+        return names + ['rgb'] * (None not in (self.rgb, other.rgb) and self.rgb != other.rgb)
 
     def convert(self, images: Tensor, to: Normalisation) -> Tensor:
-        """Images (B, C, H, W) that were normalised so, as another normalises them."""
+        """Images (B, C, H, W) with this normalisation converted to another."""
         mean, std = _columns(self, images.device, images.dtype)
         new_mean, new_std = _columns(to, images.device, images.dtype)
         return (images * std + (mean - new_mean)) / new_std

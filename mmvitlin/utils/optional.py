@@ -22,7 +22,7 @@ class OptionalModule:
         self._module: ModuleType | None = None
 
     def load(self) -> ModuleType:
-        """Import it now, as what will need it after an hour's work does first.
+        """Import it now; for tools that need it only after long work.
 
         Raises:
             ConfigError: it cannot be imported; names the extra.

@@ -1,4 +1,4 @@
-"""Where things are: configs and tools of an installation or a checkout, files kept beside it."""
+"""Paths of configs and tools, in an installation or a checkout, and of the cache."""
 from __future__ import annotations
 
 import os
@@ -26,9 +26,9 @@ def folder(kind: str) -> Path:
 
 
 def renamed(path: str | Path) -> str | None:
-    """What a config below ``configs/`` is called now that had another name, in words.
+    """The present name, as text, of a config below ``configs/`` that had another name.
 
-    ``configs/old_names.yml`` has them all. None for a path that never was one of ours.
+    ``configs/old_names.yml`` has them all. None for other paths.
     """
     file = folder('configs') / 'old_names.yml'
     name = str(path).replace('\\', '/').split('configs/')[-1]
@@ -52,7 +52,7 @@ def cache() -> Path:
 
 
 def locate(path: str | Path) -> Path:
-    """The file that a checkpoint's name means, which need not be there.
+    """The file of a checkpoint's name, which need not exist.
 
     ``mmvitlin::NAME`` is NAME, NAME.pth, NAME.safetensors or the newest NAME-<hash>.pth, as
     ``publish_model.py`` names it, in ``checkpoints`` below :func:`cache` or in ~/.cache/mim, where
@@ -72,8 +72,8 @@ def locate(path: str | Path) -> Path:
         for whole in (name, f'{name}.pth', f'{name}.safetensors'):
             if whole in files:
                 return files[whole]
-        if found := [f for n, f in files.items() if hashed.fullmatch(n)]:
-            return max(found, key=lambda f: f.stat().st_mtime)
+        if matches := [f for n, f in files.items() if hashed.fullmatch(n)]:
+            return max(matches, key=lambda f: f.stat().st_mtime)
     if name in FETCHED:
         raise FileNotFoundError(f'no checkpoint at {path}: it is not in {folders[0]} yet. Fetch it '
                                 f'with `{FETCHED[name]}`.')
@@ -83,7 +83,7 @@ def locate(path: str | Path) -> Path:
 
 
 def why_absent(path: str | Path) -> str | None:
-    """In words, why no checkpoint can be read at a path; None where a file is there."""
+    """Why no checkpoint can be read at a path, as text; None where a file is there."""
     if not str(path):
         return "no checkpoint is named (the path is '')"
     try:

@@ -1,4 +1,4 @@
-"""What a network is shown in training, as pictures."""
+"""A network's training samples as pictures."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -61,11 +61,11 @@ def _labelled(image: np.ndarray, labels, meta: dict) -> tuple[str, np.ndarray]:
         return (', '.join(classes[n] for n in there),
                 np.concatenate([image, overlay(image, numbers, colours)], axis=1))
     if 'gt_instances' in labels and 'labels' in labels.gt_instances:
-        found = labels.gt_instances
-        numbers = found.labels.numpy()
-        masks = found.masks.to_ndarray() if 'masks' in found else None
+        instances = labels.gt_instances
+        numbers = instances.labels.numpy()
+        masks = instances.masks.to_ndarray() if 'masks' in instances else None
         drawn = draw_instances(image, classes, palette or _grey(len(classes)),
-                               found.bboxes.tensor.numpy(), numbers, masks=masks)
+                               instances.bboxes.tensor.numpy(), numbers, masks=masks)
         return (', '.join(f'{np.sum(numbers == n)} {classes[n]}' for n in np.unique(numbers)),
                 np.concatenate([image, drawn], axis=1))
     if 'gt_label' in labels:

@@ -28,7 +28,7 @@ def draw_instances(image: np.ndarray, classes: Sequence[str], palette: np.ndarra
         labels: (n, ) class numbers.
         scores: (n, ); None for labels, which have none.
         masks: (n, H, W) bool.
-        segments: (H, W) class + 1000 · number of the instance, drawn in the place of boxes.
+        segments: (H, W) class + 1000 · number of the instance, drawn instead of boxes.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -41,15 +41,15 @@ def draw_instances(image: np.ndarray, classes: Sequence[str], palette: np.ndarra
     if segments is not None:
         sample.pred_panoptic_seg = PixelData(sem_seg=torch.from_numpy(segments)[None])
     else:
-        found = InstanceData(bboxes=torch.from_numpy(np.asarray(boxes, np.float32)),
-                             labels=torch.from_numpy(np.asarray(labels)))
+        instances = InstanceData(bboxes=torch.from_numpy(np.asarray(boxes, np.float32)),
+                                 labels=torch.from_numpy(np.asarray(labels)))
         if masks is not None:
-            found.masks = torch.from_numpy(np.asarray(masks, bool))
+            instances.masks = torch.from_numpy(np.asarray(masks, bool))
         if scores is None:
-            sample.gt_instances = found
+            sample.gt_instances = instances
         else:
-            found.scores = torch.from_numpy(np.asarray(scores))
-            sample.pred_instances = found
+            instances.scores = torch.from_numpy(np.asarray(scores))
+            sample.pred_instances = instances
     drawer = _drawer()
     drawer.dataset_meta = dict(classes=list(classes),
                                palette=[tuple(int(v) for v in c) for c in palette])

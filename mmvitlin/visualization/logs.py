@@ -1,4 +1,4 @@
-"""What a run logged, and what that tells of its time."""
+"""Reading the logs of runs."""
 from __future__ import annotations
 
 import json
@@ -10,7 +10,7 @@ from mmvitlin.utils.errors import ConfigError
 
 
 def logged_rows(folder: str | Path) -> list[dict]:
-    """What the runs in a work directory logged, a dict a time, oldest first."""
+    """Logged values of the runs in a work directory, one dict for each entry, oldest first."""
     files = sorted(Path(folder).glob('*/vis_data/scalars.json'))
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a set of runs: opens from disk, asks no network for anything."""
+"""One self-contained HTML page of a set of runs: it opens from disk and needs no network."""
 from __future__ import annotations
 
 import base64
@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass
 class Page:
-    """What the page shows.
+    """Content of the page.
 
     Attributes:
         title: Heading.
@@ -67,10 +67,10 @@ class Page:
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:
-    """Every run with a result.json in the folders and below.
+    """All runs with a result.json in the folders and below.
 
     Raises:
-        FileNotFoundError: a folder that is not there.
+        FileNotFoundError: a folder does not exist.
     """
     runs, seen = [], set()
     folders = list(map(Path, folders))
@@ -92,13 +92,13 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
 
 def find_speeds(folders: Iterable[str | Path]) -> list[dict]:
     """Content of every results.json of ``tools/benchmark.py`` that lies in the folders."""
-    found = []
+    contents = []
     for folder in map(Path, folders):
         path = folder / 'results.json'
         content = json.loads(path.read_text()) if path.is_file() else {}
         if 'rows' in content and 'calls' in content:
-            found.append(content)
-    return found
+            contents.append(content)
+    return contents
 
 
 def samples_of(rows: Iterable[dict], palette: np.ndarray, student: str) -> list[Sample]:
@@ -109,8 +109,8 @@ def samples_of(rows: Iterable[dict], palette: np.ndarray, student: str) -> list[
         palette: (C, 3) colours.
         student: Its name.
     """
-    return [Sample(*(overlay(row['image'], row[who], palette, 0.6)
-                     for who in ('teacher', 'student')), 'teacher', f'student: {student}')
+    return [Sample(*(overlay(row['image'], row[role], palette, 0.6)
+                     for role in ('teacher', 'student')), 'teacher', f'student: {student}')
             for row in rows]
 
 

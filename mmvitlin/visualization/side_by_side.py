@@ -21,7 +21,7 @@ VERDICTS = {'both right': (235, 235, 235), 'only the student': (0, 158, 115),
 
 
 class Segmenter(Protocol):
-    """What is asked of a network: a :class:`mmvitlin.apis.SegInferencer` has it."""
+    """Interface of the networks; :class:`mmvitlin.apis.SegInferencer` has it."""
     model: nn.Module
     device: torch.device
 
@@ -106,8 +106,8 @@ def difference_figure(rows: Sequence[dict], palette: np.ndarray, classes: Sequen
         path: Where to write.
         miou: Of 'teacher' and 'student' on the whole set, in percent.
     """
-    scores = {who: f', mIoU {score:.1f}' for who, score in (miou or {}).items()}
-    titles = ('image', 'label', *(who + scores.get(who, '') for who in ('teacher', 'student')))
+    scores = {role: f', mIoU {score:.1f}' for role, score in (miou or {}).items()}
+    titles = ('image', 'label', *(role + scores.get(role, '') for role in ('teacher', 'student')))
     height, width = rows[0]['image'].shape[:2]
     figure, axes = plt.subplots(len(rows), 5, squeeze=False,
                                 figsize=(15, (3 * height / width + 0.25) * len(rows) + 0.8))

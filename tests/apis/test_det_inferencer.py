@@ -16,9 +16,9 @@ def test_panoptic_segments_as_coco_codes_them(tmp_path):
     segments[2:] = 0
     segments[:2, :2] = 1 + 1000
     segments[1:3, 4:] = 1 + 2000
-    found = Detections('a', image=np.zeros((4, 6, 3), np.uint8), classes=('road', 'car', 'sky'),
-                       segments=segments)
-    path, = found.save(tmp_path, ['segments'])
+    detections = Detections('a', image=np.zeros((4, 6, 3), np.uint8),
+                            classes=('road', 'car', 'sky'), segments=segments)
+    path, = detections.save(tmp_path, ['segments'])
     red, green, blue = np.moveaxis(np.asarray(Image.open(path)).astype(int), 2, 0)
     coded = red + 256 * green + 65536 * blue
     assert coded[:2].tolist() == [[1002, 1002, 0, 0, 0, 0], [1002, 1002, 0, 0, 2002, 2002]]

@@ -79,26 +79,26 @@ def test_a_backbone_as_onnx_at_sizes_it_was_not_traced_at(student, tmp_path):
     net = load_trained(*student)
     images = [(255 * torch.rand(2, 3, *size)).round() for size in SIZES]
     with torch.inference_mode():
-        wanted = [net(i) for i in images]
-    told = export(net, tmp_path / 'net.onnx', 'onnx', (64, 96))
-    assert told.outputs == ('features_1', 'features_2')
-    assert told.error < 1e-4
+        expected_grads = [net(i) for i in images]
+    report = export(net, tmp_path / 'net.onnx', 'onnx', (64, 96))
+    assert report.outputs == ('features_1', 'features_2')
+    assert report.error < 1e-4
     run = onnx(tmp_path / 'net.onnx')
-    for image, want in zip(images, wanted, strict=True):
-        for theirs, ours in zip(run(image), want, strict=True):
-            assert theirs.shape == tuple(ours.shape)
-            assert np.abs(theirs - ours.numpy()).max() < 1e-4 * ours.abs().max()
+    for image, expected in zip(images, expected_grads, strict=True):
+        for reference, actual in zip(run(image), expected, strict=True):
+            assert reference.shape == tuple(actual.shape)
+            assert np.abs(reference - actual.numpy()).max() < 1e-4 * actual.abs().max()
 
 
 def test_a_segmentor_as_onnx_gives_labels(segmentor, exported):
     net = load_trained(*segmentor)
     image = (255 * torch.rand(1, 3, 150, 210)).round()
     with torch.inference_mode():
-        want = net(image)[0]
-    got = onnx(exported['any'])(image)[0]
-    assert got.dtype == np.uint8
-    assert got.shape == (1, 150, 210)
-    assert np.mean(got != want.numpy()) < 1e-3
+        expected = net(image)[0]
+    actual = onnx(exported['any'])(image)[0]
+    assert actual.dtype == np.uint8
+    assert actual.shape == (1, 150, 210)
+    assert np.mean(actual != expected.numpy()) < 1e-3
 
 
 def test_a_pyramid_and_its_pooling_at_any_size(tmp_path):
@@ -114,31 +114,31 @@ def test_a_pyramid_and_its_pooling_at_any_size(tmp_path):
     init_default_scope('mmseg')
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'a.pth')
     net = load_trained(str(tmp_path / 'config.py'), str(tmp_path / 'a.pth'))
-    told = export(net, tmp_path / 'a.pt2', 'torch', (64, 96))
-    assert told.error < 1e-4
-    assert told.label_error < 1e-3
+    report = export(net, tmp_path / 'a.pt2', 'torch', (64, 96))
+    assert report.error < 1e-4
+    assert report.label_error < 1e-3
 
 
 def test_its_labels_are_the_segmentors(segmentor):
     from mmvitlin.apis import SegInferencer
     image = np.random.RandomState(0).randint(0, 255, (64, 128, 3)).astype(np.uint8)
-    want = SegInferencer(*segmentor, scale='original')([image])[0].labels
+    expected = SegInferencer(*segmentor, scale='original')([image])[0].labels
     with torch.inference_mode():
-        got = load_trained(*segmentor)(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0]
-    assert np.mean(got[0].numpy() != want) < 1e-3
+        actual = load_trained(*segmentor)(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0]
+    assert np.mean(actual[0].numpy() != expected) < 1e-3
 
 
 def test_as_a_torch_programme(student, tmp_path):
     net = load_trained(*student)
     image = (255 * torch.rand(1, 3, 97, 50)).round()
     with torch.inference_mode():
-        want = net(image)
+        expected = net(image)
     export(net, tmp_path / 'net.pt2', 'torch', (64, 96))
-    got = torch.export.load(tmp_path / 'net.pt2').module()(image)
-    torch.testing.assert_close(list(got), list(want), atol=1e-4, rtol=1e-3)
+    actual = torch.export.load(tmp_path / 'net.pt2').module()(image)
+    torch.testing.assert_close(list(actual), list(expected), atol=1e-4, rtol=1e-3)
 
 
-def test_the_programme_needs_no_operator_of_ours(student, tmp_path):
+def test_the_program_needs_no_custom_operator(student, tmp_path):
     export(load_trained(*student), tmp_path / 'net.pt2', 'torch', (64, 96), dynamic=False)
     graph = torch.export.load(tmp_path / 'net.pt2').graph
     used = {str(node.target) for node in graph.nodes if node.op == 'call_function'}
@@ -156,25 +156,25 @@ def test_the_network_is_as_it_was(student, tmp_path):
 
 @LONG
 def test_as_a_compiled_package(student, tmp_path):
-    told = export(load_trained(*student), tmp_path / 'net.pt2', 'aot', (64, 96))
-    assert told.error < 1e-4
+    report = export(load_trained(*student), tmp_path / 'net.pt2', 'aot', (64, 96))
+    assert report.error < 1e-4
     assert (tmp_path / 'net.pt2').is_file()
 
 
 @LONG
 def test_a_segmentor_as_a_compiled_package(segmentor, tmp_path):
-    told = export(load_trained(*segmentor), tmp_path / 'seg.pt2', 'aot', (64, 128))
-    assert told.error < 1e-4
-    assert told.label_error < 1e-3
+    report = export(load_trained(*segmentor), tmp_path / 'seg.pt2', 'aot', (64, 128))
+    assert report.error < 1e-4
+    assert report.label_error < 1e-3
 
 
 @pytest.mark.parametrize(('kind', 'name'), [('checkpoint', 'a.pth'),
                                             ('safetensors', 'a.safetensors')])
 def test_weights_come_back(student, tmp_path, kind, name):
     export(load_trained(*student), tmp_path / name, kind)
-    ours, theirs = (read_state_dict(p) for p in (student[1], tmp_path / name))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    original, written = (read_state_dict(p) for p in (student[1], tmp_path / name))
+    assert original.keys() == written.keys()
+    assert all(torch.equal(original[k], written[k]) for k in original)
     net = Adventurer(dict(embed_dims=32, num_layers=3), img_size=(192, 384))
     assert net.load_weights(str(tmp_path / name)).matched
     other = Adventurer(dict(embed_dims=32, num_layers=3), img_size=(192, 384), flip_schedule=[0])
@@ -204,7 +204,7 @@ def test_a_vit_is_exported_too(written, attention, mamba2_cfg, tmp_path):
         assert not [node for node in graph.nodes if 'mmvitlin' in str(node.target)]
 
 
-def test_what_computes_something_else_is_not_left_behind(student, tmp_path, monkeypatch):
+def test_a_file_that_computes_something_else_is_not_written(student, tmp_path, monkeypatch):
     from mmvitlin.apis import export as module
     wrong = torch.export.load
 
@@ -221,7 +221,7 @@ def test_what_computes_something_else_is_not_left_behind(student, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_shape_is_told():
+def test_another_shape_is_reported():
     with pytest.raises(ExportError, match='came out as'):
         _compare(('a', ), lambda images: [torch.zeros(2)], {(1, 8, 8): [torch.zeros(3)]}, 'x')
     assert 'every tensor equal' in str(Exported('x'))
@@ -259,17 +259,17 @@ def test_a_network_that_gives_no_numbers_is_not_taken_for_equal(student, tmp_pat
 @pytest.mark.parametrize(('old', 'new'), [(5, 17), (17, 5), (4, 4), (1, 9)])
 def test_bilinear_interpolation_as_products(old, new, align_corners):
     scores = torch.randn(1, 2, old, 3)
-    want = torch.nn.functional.interpolate(scores, size=(new, 3), mode='bilinear',
-                                           align_corners=align_corners)
-    got = bilinear_weights(old, new, scores, align_corners) @ scores
-    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+    expected = torch.nn.functional.interpolate(scores, size=(new, 3), mode='bilinear',
+                                               align_corners=align_corners)
+    actual = bilinear_weights(old, new, scores, align_corners) @ scores
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(('old', 'bins'), [(7, 3), (6, 6), (2, 3), (13, 1), (5, 6)])
 def test_adaptive_pooling_as_products(old, bins):
     scores = torch.randn(1, 2, old, 4)
-    want = torch.nn.functional.adaptive_avg_pool2d(scores, (bins, 4))
-    torch.testing.assert_close(pooling_weights(old, bins, scores) @ scores, want)
+    expected = torch.nn.functional.adaptive_avg_pool2d(scores, (bins, 4))
+    torch.testing.assert_close(pooling_weights(old, bins, scores) @ scores, expected)
 
 
 class Resizing(torch.nn.Module):
@@ -289,15 +289,15 @@ def test_resizing_and_pooling_at_symbolic_sizes():
                                   dynamic_shapes=dict(x={0: sizes, 2: sizes, 3: sizes})).module()
     for shape in ((1, 3, 7, 6), (2, 3, 22, 31), (3, 3, 9, 40)):
         x = torch.randn(shape)
-        for ours, want in zip(run(x), Resizing()(x), strict=True):
-            torch.testing.assert_close(ours, want, atol=1e-5, rtol=1e-5)
+        for actual, expected in zip(run(x), Resizing()(x), strict=True):
+            torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_segmentor_of_one_size_as_onnx(segmentor, exported):
     net = load_trained(*segmentor)
     image = (255 * torch.rand(1, 3, 64, 96)).round()
     with torch.inference_mode():
-        want = net(image)[0]
-    got = onnx(exported['fixed'])(image)[0]
-    assert got.dtype == np.uint8
-    assert np.mean(got != want.numpy()) < 1e-3
+        expected = net(image)[0]
+    actual = onnx(exported['fixed'])(image)[0]
+    assert actual.dtype == np.uint8
+    assert np.mean(actual != expected.numpy()) < 1e-3

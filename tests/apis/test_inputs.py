@@ -30,15 +30,15 @@ def test_images_of_every_kind(infer, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 8  # to be shown turned by 90 degrees to the left
     turned.save(tmp_path / 'turned.jpg', exif=exif, quality=100)
-    found = {r.name: r for r in infer(tmp_path)}
-    assert all(r.error is None for r in found.values())
-    assert all(r.labels.shape == (60, 100) for r in found.values())
+    by_name = {r.name: r for r in infer(tmp_path)}
+    assert all(r.error is None for r in by_name.values())
+    assert all(r.labels.shape == (60, 100) for r in by_name.values())
     grey = np.asarray(rgb.convert('L'))
-    np.testing.assert_array_equal(found['grey'].image[..., 0], grey)
-    np.testing.assert_array_equal(found['wide'].image[..., 1], grey)
-    np.testing.assert_array_equal(found['rgba'].image, array)
+    np.testing.assert_array_equal(by_name['grey'].image[..., 0], grey)
+    np.testing.assert_array_equal(by_name['wide'].image[..., 1], grey)
+    np.testing.assert_array_equal(by_name['rgba'].image, array)
     for name, bound in (('turned', 15), ('palette', 25), ('cmyk', 25)):
-        gap = np.abs(found[name].image.astype(int) - array).mean()
+        gap = np.abs(by_name[name].image.astype(int) - array).mean()
         assert gap < bound, (name, gap)
 
 
@@ -49,11 +49,11 @@ def test_sizes(infer, segmentor, tmp_path):
         assert result.error is None
         assert result.labels.shape == shape
     seen = []
-    for scale, want in (('original', (60, 100)), (0.5, (30, 50)), ((50, 50), (30, 50))):
+    for scale, expected in (('original', (60, 100)), (0.5, (30, 50)), ((50, 50), (30, 50))):
         net = SegInferencer(*segmentor, scale=scale)
         net.model.backbone.register_forward_pre_hook(lambda m, a: seen.append(a[0].shape[-2:]))
         assert net(picture())[0].labels.shape == (60, 100)
-        assert tuple(seen[-1]) == tuple(-(-n // 16) * 16 for n in want)  # padded to patches
+        assert tuple(seen[-1]) == tuple(-(-n // 16) * 16 for n in expected)  # padded to patches
     with pytest.raises(ConfigError, match='scale must be'):
         SegInferencer(*segmentor, scale='large')
 
@@ -131,7 +131,7 @@ def test_a_truncated_video_says_so(infer, tmp_path):
     assert [r.error is None for r in results] == [True] * len(frames) + [False]
 
 
-def test_a_video_is_closed_when_nobody_asks_for_the_rest(tmp_path, monkeypatch):
+def test_a_video_is_closed_when_iteration_stops(tmp_path, monkeypatch):
     from mmvitlin.apis.sources import list_inputs
     video(tmp_path / 'a.avi', 3)
     usual, closed = cv2.VideoCapture, []
@@ -203,7 +203,7 @@ def test_files_that_mmcvs_reader_would_take_are_refused_like_ours(segmentor, tmp
     assert 'cut.jpg' in str(result.error)
 
 
-def test_empty_files_broken_links_and_formats_that_nobody_reads(infer, tmp_path):
+def test_empty_files_broken_links_and_unsupported_formats(infer, tmp_path):
     Image.fromarray(picture()).save(tmp_path / 'good.PNG')
     (tmp_path / 'empty.jpg').write_bytes(b'')
     (tmp_path / 'lost.png').symlink_to(tmp_path / 'gone.png')

@@ -38,12 +38,12 @@ def test_a_batch_is_no_larger_than_memory(infer, segmentor, monkeypatch):
     each = wide * high / 1000  # MiB
     usual, sizes = infer.outputs, []
     monkeypatch.setattr(infer, 'outputs', lambda data: sizes.append(len(data)) or usual(data))
-    for count, want in ((1.5, [1] * 4), (2.5, [2, 2]), (4.5, [4])):
+    for count, expected in ((1.5, [1] * 4), (2.5, [2, 2]), (4.5, [4])):
         monkeypatch.setattr('mmvitlin.apis.inferencer.free_mebibytes',
                             lambda device, n=count: 100 + n * each)
         sizes.clear()
         assert all(r.error is None for r in infer([picture(120, 200)] * 4, batch_size=4))
-        assert sizes == want
+        assert sizes == expected
 
 
 def test_out_of_memory_together_is_run_one_by_one(infer, monkeypatch):
@@ -58,10 +58,10 @@ def test_out_of_memory_together_is_run_one_by_one(infer, monkeypatch):
     assert [r.error for r in infer([picture(), picture()], batch_size=2)] == [None, None]
 
 
-@pytest.mark.parametrize(('wanted', 'each'), [
+@pytest.mark.parametrize(('expected', 'each'), [
     (dict(), 0), (dict(probabilities=True), 38), (dict(top_k=4), 12), (dict(top_k=50), 57)])
-def test_bytes_of_results(segmentor, wanted, each):
-    net = SegInferencer(*segmentor, scale='original', **wanted)
+def test_bytes_of_results(segmentor, expected, each):
+    net = SegInferencer(*segmentor, scale='original', **expected)
     assert net._bytes_of_results(1000) == 1000 * each
     result, = net(picture())
     arrays = (result.probabilities, result.top_classes, result.top_probs)
@@ -74,16 +74,16 @@ def test_bytes_of_results(segmentor, wanted, each):
      'total_inactive_file')])
 def test_the_limit_of_a_control_group(tmp_path, line, names, cached):
     from mmvitlin.apis.memory import _left_to_control_group
-    (tmp_path / 'told').write_text(f'9:name=systemd:/\n{line}\n')
+    (tmp_path / 'cgroup').write_text(f'9:name=systemd:/\n{line}\n')
     root = tmp_path / 'root'
     job = root / ('memory/job' if 'cpu' in line else 'job')
     (job / 'step').mkdir(parents=True)
-    assert _left_to_control_group(tmp_path / 'told', root) == float('inf')
+    assert _left_to_control_group(tmp_path / 'cgroup', root) == float('inf')
     for group, limit, used in ((job, 900, 500), (job / 'step', 'max', 400)):
         (group / names[0]).write_text(f'{limit}\n')
         (group / names[1]).write_text(f'{used}\n')
         (group / 'memory.stat').write_text(f'anon 1\n{cached} 70\n')
-    left = _left_to_control_group(tmp_path / 'told', root)
+    left = _left_to_control_group(tmp_path / 'cgroup', root)
     assert left == 900 - 500 + 70  # of the group above
 
 
@@ -100,7 +100,7 @@ def test_a_panorama_is_refused_before_it_is_decoded(infer, tmp_path, monkeypatch
         str(wide.error)
 
 
-@pytest.mark.parametrize(('measured', 'at', 'want'), [
+@pytest.mark.parametrize(('measured', 'at', 'expected'), [
     ([110., 210., 310., 410.], 10., 1010.),  # a line
     ([110., 212., 309., 411.], 10., 1011.),  # noise is no curve
     ([110., 210., 350., 410.], 10., 1023.),  # nor is one reading that is too high
@@ -108,10 +108,10 @@ def test_a_panorama_is_refused_before_it_is_decoded(infer, tmp_path, monkeypatch
     ([110., 410., 910., 1610.], 10., 10010.),  # a curve
     ([300., 300., 300., 300.], 10., 300.),
 ])
-def test_the_law_of_memory(measured, at, want):
+def test_the_law_of_memory(measured, at, expected):
     from mmvitlin.apis.memory import fit
     law = fit([n * 10**6 for n in (1, 2, 3, 4)], measured)
-    assert law(round(at * 1e6)) == pytest.approx(want, rel=0.01)
+    assert law(round(at * 1e6)) == pytest.approx(expected, rel=0.01)
 
 
 def test_sizes_that_would_not_fit_are_not_tried(monkeypatch):
@@ -121,11 +121,11 @@ def test_sizes_that_would_not_fit_are_not_tried(monkeypatch):
     monkeypatch.setattr(memory, 'peak_memory', lambda call, device: call() / 1000)
     monkeypatch.setattr(memory, 'free_mebibytes', lambda device: 1000.)
     ran = []
-    pixels, found = memory.measure(lambda side: ran.append(side) or side**2,
+    pixels, peaks = memory.measure(lambda side: ran.append(side) or side**2,
                                    torch.device('cuda'), (512, 640, 768, 1024))
     assert ran == [64, 512, 640]  # 768² pixels take 590 MiB if all goes on so, and may take twice
     assert pixels == [512**2, 640**2]
-    assert memory.fit(pixels, found)(10**6) == pytest.approx(1000.)
+    assert memory.fit(pixels, peaks)(10**6) == pytest.approx(1000.)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def test_mean_iou_by_hand():
         100 * (2 / 4 + 3 / 5) / 2)
 
 
-def test_what_is_said_of_what_is_lost():
+def test_the_warning_about_lost_accuracy():
     lost = Reduced('a.onnx', 'int8', 9, 0.97, (60., 58.5))
     assert lost.warning().startswith('int8 loses 1.50 mIoU, more than 1;')
     assert 'mIoU 60.00 in torch and 58.50 in the file' in str(lost)

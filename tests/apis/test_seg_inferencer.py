@@ -54,7 +54,7 @@ def test_half_precision_changes_little(infer, segmentor):
     assert np.mean(a.labels != b.labels) < 0.1
 
 
-def test_images_of_one_size_run_together_whatever_lies_between(infer, monkeypatch):
+def test_images_of_one_size_run_together_in_any_order(infer, monkeypatch):
     usual, sizes = infer.outputs, []
     monkeypatch.setattr(infer, 'outputs', lambda data: sizes.append(len(data)) or usual(data))
     results = infer([picture(), picture(80, 50), picture()], batch_size=3)
@@ -73,11 +73,11 @@ def test_the_palette_is_that_of_the_chosen_classes(segmentor):
     classes, colours = (CityscapesDataset.METAINFO[k][::-1] for k in ('classes', 'palette'))
     assert [classes[5], colours[5]] == ['car', [0, 0, 142]]
     own = [(n, n, n) for n in range(19)]
-    for metainfo, want in ((dict(classes=classes), colours),
-                           (dict(classes=classes, palette=own), own)):
+    for metainfo, expected in ((dict(classes=classes), colours),
+                               (dict(classes=classes, palette=own), own)):
         net = SegInferencer(*segmentor, cfg_options={key: metainfo})
         assert net.classes == classes
-        np.testing.assert_array_equal(net.palette, want)
+        np.testing.assert_array_equal(net.palette, expected)
     things = tuple(f'thing {n}' for n in range(19))
     unknown = SegInferencer(*segmentor, cfg_options={key: dict(classes=things)})
     assert unknown.palette.shape == (19, 3)
@@ -127,9 +127,9 @@ def test_a_run_s_newest_config(segmentor, tmp_path):
     'abacus', 'cuda:99', pytest.param('cuda', marks=pytest.mark.skipif(
         torch.cuda.is_available(), reason='there is a GPU'))])
 def test_a_device_that_is_not_there(segmentor, device):
-    with pytest.raises(ConfigError, match=f"the device '{device}' cannot be used") as told:
+    with pytest.raises(ConfigError, match=f"the device '{device}' cannot be used") as error:
         SegInferencer(*segmentor, device=device)
-    assert '\n' not in str(told.value)
+    assert '\n' not in str(error.value)
 
 
 def test_segmentors_of_mmsegs_own(segmentor, tmp_path):

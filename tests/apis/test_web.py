@@ -18,14 +18,14 @@ def pair(segmentor):
 
 def test_maps_times_and_memory(pair):
     image = picture(60, 120)
-    shown, told = pair.segment('student', image, 240)
+    shown, info = pair.segment('student', image, 240)
     assert shown.shape == (120, 240, 3)
-    assert told['size'] == '120×240'
-    assert told['ms'] > 0
-    assert sum(told['classes'].values()) == pytest.approx(100)
-    assert list(told['classes'].values()) == sorted(told['classes'].values(), reverse=True)
+    assert info['size'] == '120×240'
+    assert info['ms'] > 0
+    assert sum(info['classes'].values()) == pytest.approx(100)
+    assert list(info['classes'].values()) == sorted(info['classes'].values(), reverse=True)
     assert pair.segment('student', picture(30, 2000), 1600)[0].shape[1] == 1280
-    text = table(dict(teacher=dict(told, ms=20., peak_mib=None), student=dict(told, ms=10.)))
+    text = table(dict(teacher=dict(info, ms=20., peak_mib=None), student=dict(info, ms=10.)))
     assert 'student takes 1/2.0 of the time of teacher' in text
     assert '| – |' in text
 

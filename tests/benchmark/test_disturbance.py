@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mmvitlin.benchmark.disturbance import Counters, Watch, cores, in_words, load_between
-from mmvitlin.benchmark.lab import Grid, measure
 from mmvitlin.benchmark.latency import backbone_latency, least_disturbed
+from mmvitlin.benchmark.measuring import Grid, measure
 from mmvitlin.benchmark.trends import changed, growth, pairs
 from mmvitlin.experiments.comparison import report
 from mmvitlin.experiments.recipe import Report
@@ -78,8 +78,8 @@ def rows(*points):
 def test_nothing_is_concluded_from_a_disturbed_row():
     quiet = rows((100, 10., False), (400, 40., False), (1600, 160., False))
     fast = rows((100, 5., False), (400, 20., False), (1600, 900., True))
-    found, = pairs({'fast · b': fast, 'slow · b': quiet})
-    assert (found['faster'], found['always']) == ('fast', True)
+    pair, = pairs({'fast · b': fast, 'slow · b': quiet})
+    assert (pair['faster'], pair['always']) == ('fast', True)
     busy = rows((100, 5., True), (400, 20., True), (1600, 90., True))
     assert pairs({'fast · b': busy, 'slow · b': quiet}) == []
     assert growth(busy) is None
@@ -170,7 +170,7 @@ def test_beside_a_competing_process(request):
     assert shared['ms']['median'] < 5 * quiet['ms']['median'], (quiet, shared)
 
 
-def test_rows_of_a_busy_machine_are_marked_and_can_be_mended(tmp_path, monkeypatch):
+def test_rows_of_a_busy_machine_are_marked_and_can_be_measured_again(tmp_path, monkeypatch):
     """The measuring process is injected: three disturbed measurements, then quiet ones."""
     from mmvitlin.benchmark import lab, latency
     from mmvitlin.benchmark.subjects import Subject
@@ -190,8 +190,8 @@ def test_rows_of_a_busy_machine_are_marked_and_can_be_mended(tmp_path, monkeypat
     lines = []
 
     def row():
-        got, = measure(grid, tmp_path / 'r.json', lines.append)['rows'].values()
-        return got['ms']['median'], got['load']['disturbed']
+        actual, = measure(grid, tmp_path / 'r.json', lines.append)['rows'].values()
+        return actual['ms']['median'], actual['load']['disturbed']
 
     grid = Grid([Subject('a', 'timm', 'resnet18')], [(32, 32)], repeats=2)
     assert row() == (201., True)
@@ -216,12 +216,12 @@ def test_backbones_say_what_they_got():
     assert {'share', 'waiting', 'others', 'disturbed'} <= table['32x32']['a']['load'].keys()
 
 
-@pytest.mark.parametrize(('given', 'wanted'), [
+@pytest.mark.parametrize(('given', 'expected'), [
     ({}, ('1000', '1')),
     (dict(GOMP_SPINCOUNT='5'), ('5', '1')),
     (dict(OMP_WAIT_POLICY='active'), (None, None)),
 ])
-def test_the_spin_of_openmp(given, wanted):
+def test_the_spin_of_openmp(given, expected):
     code = ('from mmvitlin.utils.environment import short_openmp_spin; import sys, os\n'
             'assert "torch" not in sys.modules and "GOMP_SPINCOUNT" not in set(os.environ) - '
             f'{set(given)}\n'
@@ -231,7 +231,7 @@ def test_the_spin_of_openmp(given, wanted):
            if k not in ('GOMP_SPINCOUNT', 'KMP_BLOCKTIME', 'OMP_WAIT_POLICY')}
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT,
                           env=dict(env, PYTHONPATH=str(ROOT), **given))
-    assert done.stdout.split() == [str(w) for w in wanted], done.stderr
+    assert done.stdout.split() == [str(w) for w in expected], done.stderr
 
 
 @pytest.mark.parametrize('name', ['benchmark.py', 'demo.py', 'train.py', 'test.py', 'infer.py',

@@ -1,4 +1,4 @@
-"""Exported files in the speed laboratory."""
+"""Exported files in the speed benchmark."""
 import json
 
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from mmvitlin.apis.writers import to_openvino
 from mmvitlin.benchmark.exported import BuiltFile, network_of, plain_images
 from mmvitlin.benchmark.grid import Grid
-from mmvitlin.benchmark.lab import measure
+from mmvitlin.benchmark.measuring import measure
 from mmvitlin.benchmark.subjects import Built, Subject, parse_subject
 from mmvitlin.utils.errors import ConfigError
 from tests.forked import python

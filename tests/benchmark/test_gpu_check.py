@@ -11,11 +11,11 @@ from tests.forked import python
 
 @pytest.fixture(scope='module')
 def rows():
-    found = {}
+    tables = {}
     for name in ('kernels', 'operators', 'training_step'):
-        told = found[name] = {}
-        gpu_check.PARTS[name][0]('cpu', gpu_check.TINY, told.__setitem__)
-    return found
+        table = tables[name] = {}
+        gpu_check.PARTS[name][0]('cpu', gpu_check.TINY, table.__setitem__)
+    return tables
 
 
 def test_kernels_are_compared_with_their_references(rows):

@@ -22,7 +22,7 @@ def test_the_table_holds_what_is_counted(name):
         assert cost.share <= 1 / 3
 
 
-def test_every_front_door_is_in_the_table():
+def test_every_full_size_config_is_in_the_table():
     front = [f'upernet_{net}_{data}' for net in ('adventurer-base', 'linear-vit-large')
              for data in ('cityscapes-1024', 'ade20k-512')]
     front[0] = 'cityscapes_1024'

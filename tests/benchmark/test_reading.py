@@ -39,10 +39,10 @@ def test_a_batch_of_distillation_is_one_tensor(config):
 def test_values_are_those_of_mmengine(options, collate):
     batch = collate([dict(inputs=torch.randint(0, 256, (3, 32, 40), dtype=torch.uint8))
                      for _ in range(3)])
-    ours, theirs = (MODELS.build(dict(NORM, type=kind, **options))(batch, True)['inputs']
-                    for kind in ('mmvitlin.ImagePreprocessor', 'mmengine.ImgDataPreprocessor'))
-    assert ours.dtype == torch.float32
-    assert torch.equal(ours, theirs)
+    actual, expected = (MODELS.build(dict(NORM, type=kind, **options))(batch, True)['inputs']
+                        for kind in ('mmvitlin.ImagePreprocessor', 'mmengine.ImgDataPreprocessor'))
+    assert actual.dtype == torch.float32
+    assert torch.equal(actual, expected)
 
 
 def test_a_batch_of_floats_is_not_written_to():

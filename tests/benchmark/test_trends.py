@@ -14,13 +14,14 @@ def test_crossovers():
     assert crossover(fast, slow) == pytest.approx(252, abs=2)  # where 4 → 1/2 meets 1
     assert crossover(slow, fast) is None
     assert crossover(fake([(100, 1), (400, 2)]), slow) == 0
-    found = pairs({'fast · b': fast, 'slow · b': slow, 'first · b': fake([(100, 1), (400, 2)]),
-                   'slow · c': fast})
+    crossings = pairs({'fast · b': fast, 'slow · b': slow, 'first · b': fake([(100, 1), (400, 2)]),
+                       'slow · c': fast})
     assert [(p['faster'], p['slower'], p['tokens'], p['side'], p['always'], p['since'])
-            for p in found] == [('fast', 'slow', 252, 254, False, '400'),
-                                ('first', 'fast', None, None, True, '100'),
-                                ('first', 'slow', None, None, True, '100')]
-    assert [faster_from(p) for p in found] == ['about 254×254 (252 tokens)'] + 2 * ['every size']
+            for p in crossings] == [('fast', 'slow', 252, 254, False, '400'),
+                                    ('first', 'fast', None, None, True, '100'),
+                                    ('first', 'slow', None, None, True, '100')]
+    assert [faster_from(p) for p in crossings] == ['about 254×254 (252 tokens)', 'every size',
+                                                   'every size']
     assert pairs({'fast · b': fast, 'other · c': slow}) == []
 
 
@@ -31,17 +32,17 @@ def test_networks_that_are_level_do_not_overtake():
                 for t, m in zip((100, 400, 1600), times, strict=True)]
 
     slow = rows(10., 20., 40.)
-    found, = pairs({'a · b': rows(9.5, 10., 20.), 'slow · b': slow})
-    assert faster_from(found) == '400×1 (level at 100×1)'
-    assert found['tokens'] is None
-    found, = pairs({'a · b': rows(30., 20.5, 20.), 'slow · b': slow})
-    assert faster_from(found) == '1600×1 (level at 400×1)'
+    pair, = pairs({'a · b': rows(9.5, 10., 20.), 'slow · b': slow})
+    assert faster_from(pair) == '400×1 (level at 100×1)'
+    assert pair['tokens'] is None
+    pair, = pairs({'a · b': rows(30., 20.5, 20.), 'slow · b': slow})
+    assert faster_from(pair) == '1600×1 (level at 400×1)'
     assert pairs({'a · b': rows(5., 10., 39.), 'slow · b': slow}) == []
-    found, = pairs({'a · b': rows(5., 10., 30.), 'slow · b': slow})
-    assert faster_from(found) == 'every size'
+    pair, = pairs({'a · b': rows(5., 10., 30.), 'slow · b': slow})
+    assert faster_from(pair) == 'every size'
 
 
-def test_other_conditions_are_told():
+def test_other_conditions_are_reported():
     call = dict(machine=dict(threads=2), versions=dict(torch='2.11'))
     other = dict(call, machine=dict(threads=1))
     rows = dict(a=dict(call=0))

@@ -83,7 +83,7 @@ def test_no_other_library_is_overwritten():
 
 
 def test_the_names_that_are_patched_still_need_it():
-    """Fails when upstream has mended one: take its patch out."""
+    """Fails when upstream has fixed one: then remove its patch."""
     from mmengine.config import Config
 
     from mmvitlin.compat import installed
@@ -98,17 +98,17 @@ def test_the_names_that_are_patched_still_need_it():
             register_deepspeed_optimizers()
 
 
-def test_mmcv_still_needs_to_be_told_of_one_pixel():
+def test_mmcv_still_needs_the_work_around_for_one_pixel():
     from mmcv.image import geometric
 
     from mmvitlin.compat.mmcv import keep_a_pixel
     keep_a_pixel()
-    ours = geometric.rescale_size
-    assert ours((500, 1), (128, 128)) == (128, 1)
-    assert ours((500, 1), (128, 128), return_scale=True) == ((128, 1), 0.256)
-    assert 0 in ours.__wrapped__((500, 1), (128, 128)), 'take mmvitlin/compat/mmcv.py out'
+    patched = geometric.rescale_size
+    assert patched((500, 1), (128, 128)) == (128, 1)
+    assert patched((500, 1), (128, 128), return_scale=True) == ((128, 1), 0.256)
+    assert 0 in patched.__wrapped__((500, 1), (128, 128)), 'take mmvitlin/compat/mmcv.py out'
     keep_a_pixel()
-    assert geometric.rescale_size is ours
+    assert geometric.rescale_size is patched
 
 
 def test_mmpretrain_still_needs_its_multimodal_models_left_out():

@@ -34,7 +34,7 @@ def seg_config(root, classes, splits=('train', ), reader=None, steps=None, **set
 
 
 def survey_of(cfg):
-    """All samples of a config looked at."""
+    """Reads all samples of a config."""
     survey = Survey(open_splits(cfg))
     for sample in check(survey.parts, workers=1):
         survey.add(sample)
@@ -43,7 +43,7 @@ def survey_of(cfg):
 
 def problems_of(cfg):
     """{kind: [(level, detail)]} of what is wrong."""
-    found = {}
+    problems = {}
     for problem in survey_of(cfg).all_problems():
-        found.setdefault(problem.kind, []).append((problem.level, problem.detail))
-    return found
+        problems.setdefault(problem.kind, []).append((problem.level, problem.detail))
+    return problems

@@ -41,7 +41,7 @@ def test_a_sound_data_set(streets):
 
 
 @pytest.mark.slow
-def test_a_list_tells_what_belongs_to_a_split(streets, tmp_path):
+def test_a_list_defines_a_split(streets, tmp_path):
     """Labels of the others lie in the same folder."""
     cfg = load_config(str(ROOT / CONFIG), {'data_root': str(streets)})
     dataset = cfg.train_dataloader.dataset
@@ -104,9 +104,9 @@ def test_every_kind_of_problem(streets, tmp_path):
     kinds = sorted(p['kind'] for p in problems if p['level'] == 'error')
     assert kinds == ['all ignored', 'duplicate', 'label without image', 'missing', 'unreadable',
                      'unreadable', 'unreadable']
-    told = ' '.join(p['detail'] for p in problems)
+    details = ' '.join(p['detail'] for p in problems)
     for words in ('truncated', 'holds the labels [77]', 'is 10x10', 'the same picture as'):
-        assert words in told
+        assert words in details
     assert 'more; --out FILE writes all' in done.stdout
 
 
@@ -137,7 +137,7 @@ def test_boxes_and_masks(streets, tmp_path):
     boxes = sorted(p['kind'] for p in problems if 'annotation' in p['detail'])
     assert boxes == ['annotated twice', 'box outside', 'box without area', 'mask beside box',
                      'other size']
-    told = '\n'.join(p['detail'] for p in problems)
+    details = '\n'.join(p['detail'] for p in problems)
     for words in (f'annotation {flat} is 0x', f'annotation {outside}, ', f'annotation {moved} ends',
                   f'annotations {twice} and 999', f'is {height // 2}x{width} pixels'):
-        assert words in told
+        assert words in details

@@ -177,8 +177,8 @@ def test_a_bad_annotation_file_is_refused_by_name_and_id(annotations, change, wo
 
 def test_what_is_left_out_is_counted(annotations, monkeypatch):
     from mmvitlin.datasets import coco_instances
-    told = []
-    monkeypatch.setattr(coco_instances, 'print_log', lambda text, **_: told.append(text))
+    messages = []
+    monkeypatch.setattr(coco_instances, 'print_log', lambda text, **_: messages.append(text))
 
     def change(content):
         first, second, third = content['annotations'][:3]
@@ -187,7 +187,7 @@ def test_what_is_left_out_is_counted(annotations, monkeypatch):
         third['segmentation'] = [[1, 1, 5, 5], [1, 1, 9, 1, 9, 9]]
 
     whole, data = annotations(lambda _: None), annotations(change)
-    log = ' '.join(told)
+    log = ' '.join(messages)
     for words in (r'1 annotations have boxes outside of their image and are left out \(ids 1\)',
                   r'1 annotations have no polygon of three points or more .* \(ids 2\)',
                   r'1 annotations have polygons of fewer than three points beside .* \(ids 3\)'):
@@ -246,10 +246,10 @@ def test_a_file_that_is_no_coco_file(annotations, text):
     assert ('holds a list, as files of predictions do' in str(raised.value)) == (text == '[]')
 
 
-def test_boxes_of_another_image_size_are_told(annotations, monkeypatch):
+def test_boxes_of_another_image_size_are_reported(annotations, monkeypatch):
     from mmvitlin.datasets import coco_instances
-    said = []
-    monkeypatch.setattr(coco_instances, 'print_log', lambda words, **kwargs: said.append(words))
+    messages = []
+    monkeypatch.setattr(coco_instances, 'print_log', lambda words, **kwargs: messages.append(words))
 
     def halved(content):
         for a in content['annotations']:
@@ -259,12 +259,12 @@ def test_boxes_of_another_image_size_are_told(annotations, monkeypatch):
                 a['bbox'] = [v / 2 + 2 for v in a['bbox']]
 
     annotations(halved)
-    words, = (text for text in said if 'lies beside their polygons' in text)
+    words, = (text for text in messages if 'lies beside their polygons' in text)
     assert '(ids 1,' not in words  # the first one is as it was
     assert ' another image size' in words
 
 
-def test_masks_that_are_missing_are_told_by_their_annotation(annotations):
+def test_masks_that_are_missing_are_reported_by_their_annotation(annotations):
     from mmengine.dataset import Compose
 
     from mmvitlin.datasets.checks.checking import Part, check

@@ -14,11 +14,11 @@ from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 def test_the_middle_of_image_and_labels():
     image = np.arange(8 * 12 * 3).reshape(8, 12, 3)
     labels = np.arange(16 * 24).reshape(16, 24)
-    got = CentreShare(0.5)(dict(img=image, gt_seg_map=labels, seg_fields=['gt_seg_map']))
-    np.testing.assert_array_equal(got['img'], image[2:6, 3:9])
-    np.testing.assert_array_equal(got['gt_seg_map'], labels[4:12, 6:18])
-    assert got['img_shape'] == (4, 6)
-    assert got['ori_shape'] == (8, 12)
+    actual = CentreShare(0.5)(dict(img=image, gt_seg_map=labels, seg_fields=['gt_seg_map']))
+    np.testing.assert_array_equal(actual['img'], image[2:6, 3:9])
+    np.testing.assert_array_equal(actual['gt_seg_map'], labels[4:12, 6:18])
+    assert actual['img_shape'] == (4, 6)
+    assert actual['ori_shape'] == (8, 12)
     with pytest.raises(ConfigError, match='share must be'):
         CentreShare(0)
 
@@ -66,7 +66,7 @@ def test_unreadable_files_may_be_left_out(tmp_path, streets):
         load(dict(sample))
 
 
-def test_training_goes_on_without_them(tmp_path, streets):
+def test_training_continues_without_them(tmp_path, streets):
     import shutil
 
     from mmengine.registry import DATASETS

@@ -28,9 +28,9 @@ def with_orientation(path, pixels, orientation, **kwargs):
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_pixels_are_turned_as_pillow_turns_them(orientation, tmp_path):
     path = with_orientation(tmp_path / 'x.png', NOISE, orientation)
-    want = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     turned = oriented(NOISE, orientation)
-    assert (turned == want).all()
+    assert (turned == expected).all()
     assert (oriented(turned, orientation, back=True) == NOISE).all()
 
 
@@ -59,8 +59,8 @@ def test_16_bit_files_of_a_camera_with_fewer_bits(bits, name, tmp_path):
                        rf'{white - 3}, .*max_value={white}\)'):
         load(tmp_path / name)
     image = load(tmp_path / name, max_value=white)['img']
-    want = pixels.astype(float) * 256 / 2**bits
-    assert np.abs(image - (want if want.ndim == 3 else want[..., None])).max() < 1
+    expected = pixels.astype(float) * 256 / 2**bits
+    assert np.abs(image - (expected if expected.ndim == 3 else expected[..., None])).max() < 1
     dark = load(tmp_path / name, max_value=65535)['img']
     assert dark.max() == (white - 3) >> 8
 
@@ -131,9 +131,9 @@ def test_links_that_lead_nowhere_or_to_themselves_and_folders(tmp_path):
 
 def test_boxes_for_the_stored_pixels_of_a_photo_on_its_side(tmp_path, monkeypatch):
     """COCO's height and width say which pixels boxes are for, unless the turn keeps the size."""
-    said = []
+    messages = []
     monkeypatch.setattr('mmvitlin.datasets.transforms.loading.print_log',
-                        lambda m, **_: said.append(m))
+                        lambda m, **_: messages.append(m))
     path = with_orientation(tmp_path / 'x.jpg', NOISE, 6)
     usual = TRANSFORMS.build(dict(type='mmvitlin.LoadImage'))
     with pytest.raises(UnreadableFileError, match=r'x.jpg \(id 7\) is 9x6 pixels, and its '
@@ -143,10 +143,10 @@ def test_boxes_for_the_stored_pixels_of_a_photo_on_its_side(tmp_path, monkeypatc
     stored = TRANSFORMS.build(dict(type='mmvitlin.LoadImage',
                                    color_type='color_ignore_orientation'))
     assert stored(dict(img_path=str(path), height=6, width=9))['img'].shape == (6, 9, 3)
-    assert not said
+    assert not messages
     with_orientation(path, NOISE, 4)
     usual(dict(img_path=str(path), height=6, width=9))
     usual(dict(img_path=str(path), height=6, width=9))
-    assert len(said) == 1
+    assert len(messages) == 1
     assert 'x.jpg has EXIF orientation 4 (mirrored upside down), and its annotation file does' in \
-        said[0]
+        messages[0]

@@ -50,8 +50,8 @@ def small_png(path, bits, rows):
 def test_labels_of_few_bits_are_what_was_stored(bits, most, tmp_path):
     """Pillow and OpenCV scale them to 255, which is ignored."""
     labels = np.arange(48).reshape(6, 8) % (most + 1)
-    got = load(small_png(tmp_path / 'l.png', bits, labels), num_classes=most + 1)
-    assert (got == labels).all()
+    actual = load(small_png(tmp_path / 'l.png', bits, labels), num_classes=most + 1)
+    assert (actual == labels).all()
 
 
 def test_a_palette_is_not_applied(tmp_path):
@@ -80,16 +80,16 @@ def test_labels_of_another_encoding(values, num_classes, advice, tmp_path):
         load(tmp_path / 'l.png', num_classes)
 
 
-@pytest.mark.parametrize(('label_map', 'values', 'want'), [
+@pytest.mark.parametrize(('label_map', 'values', 'expected'), [
     ({255: 1}, [0, 255], [0, 1]),
     ({0: 'ignore', 128: 0, 255: 1}, [0, 128, 255], [255, 0, 1]),
     ({'0': 1, '200': None}, [0, 200, 4], [1, 255, 4]),
     ({0: 1, 1: 0}, [0, 1, 255], [1, 0, 255]),
     ('cityscapes_ids', [0, 7, 11, 33, 29], [255, 0, 2, 18, 255]),
 ])
-def test_a_map_of_values(label_map, values, want, tmp_path):
+def test_a_map_of_values(label_map, values, expected, tmp_path):
     save(tmp_path / 'l.png', [values] * 3)
-    assert load(tmp_path / 'l.png', 19, label_map=label_map)[1].tolist() == want
+    assert load(tmp_path / 'l.png', 19, label_map=label_map)[1].tolist() == expected
 
 
 def test_a_map_of_values_of_16_bits(tmp_path):
@@ -163,16 +163,16 @@ def test_a_label_file_with_an_orientation_of_its_own(name, tmp_path):
 
 
 @pytest.mark.parametrize(('orientation', 'shape'), [(3, (6, 9)), (2, (6, 9)), (6, (9, 9))])
-def test_a_turn_that_the_size_does_not_show_is_said(orientation, shape, tmp_path, monkeypatch):
-    said = []
+def test_a_turn_that_the_size_does_not_show_is_reported(orientation, shape, tmp_path, monkeypatch):
+    messages = []
     monkeypatch.setattr('mmvitlin.datasets.transforms.loading.print_log',
-                        lambda m, **_: said.append(m))
+                        lambda m, **_: messages.append(m))
     labels = np.resize(CLASSES, shape)
     image = with_orientation(tmp_path / 'x.jpg', np.resize(NOISE, (*shape, 3)), orientation)
     label = save(tmp_path / 'l.png', labels)
     assert (both(image, label) == labels).all()
-    message, = said
+    message, = messages
     assert f'x.jpg has EXIF orientation {orientation}' in message
     assert 'color_ignore_orientation' in message
     both(image, label, dict(color_type='color_ignore_orientation'))
-    assert len(said) == 1
+    assert len(messages) == 1

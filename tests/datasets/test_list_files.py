@@ -63,7 +63,7 @@ def test_an_image_of_the_list_whose_label_is_missing_or_of_another_suffix(tmp_pa
         check(cfg, 'data', loaders=('train_dataloader', ))
 
 
-def test_a_name_that_is_listed_twice_is_told_but_trains(tmp_path):
+def test_a_name_that_is_listed_twice_is_a_warning(tmp_path):
     cfg = listed(tmp_path, b'a\nb\na\n')
     check(cfg, 'data', loaders=('train_dataloader', ))
     (level, detail), = problems_of(cfg)['list']

@@ -102,8 +102,8 @@ def test_half_of_the_results_are_mirrored(tmp_path):
     flips = 0
     for seed in range(20):
         plain, result = load(path, seed), load(path, seed, flip_prob=0.5)
-        wanted = plain['img'][:, ::-1] if result['flip'] else plain['img']
-        assert (result['img'] == wanted).all()
+        expected = plain['img'][:, ::-1] if result['flip'] else plain['img']
+        assert (result['img'] == expected).all()
         flips += result['flip']
     assert 4 < flips < 16
 
@@ -125,11 +125,11 @@ def test_boxes_are_not_left_behind(tmp_path):
 def test_the_color_matrix_is_ColorJitter_where_nothing_is_clipped():
     image = (80 + smooth(32, 32) // 4)
     options = dict(brightness=0.3, contrast=0.3, saturation=0.3)
-    ours = TRANSFORMS.build(dict(type='mmvitlin.MatrixColorJitter', **options))
-    theirs = ColorJitter(**options)
+    fast = TRANSFORMS.build(dict(type='mmvitlin.MatrixColorJitter', **options))
+    reference = ColorJitter(**options)
     for seed in range(12):
         results = []
-        for step in (ours, theirs):
+        for step in (fast, reference):
             np.random.seed(seed)
             results.append(step(dict(img=image.copy()))['img'].astype(int))
         assert np.abs(results[0] - results[1]).max() <= 4  # Pillow cuts off after every step

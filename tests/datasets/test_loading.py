@@ -26,16 +26,16 @@ def test_a_whole_image_and_a_truncated_one(tmp_path, load, name):
     picture = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
     path = tmp_path / name
     cv2.imwrite(str(path), picture)
-    found = load(dict(img_path=str(path)))['img']
-    assert found.shape == (40, 60, 3)
+    image = load(dict(img_path=str(path)))['img']
+    assert image.shape == (40, 60, 3)
     if name.endswith('png'):
-        assert (found == picture).all()  # BGR, as OpenCV writes it
+        assert (image == picture).all()  # BGR, as OpenCV writes it
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(UnreadableFileError, match=rf'{name} cannot be decoded.*truncated'):
         load(dict(img_path=str(path)))
 
 
-def test_what_is_kept_in_memory_is_read_once_and_nobody_writes_to_it(tmp_path):
+def test_images_kept_in_memory_are_read_once_and_not_modified(tmp_path):
     image, label = tmp_path / 'x.png', tmp_path / 'y.png'
     picture = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
     classes = np.random.default_rng(0).integers(0, 5, (4, 6), np.uint8)
@@ -57,8 +57,8 @@ def test_what_is_kept_in_memory_is_read_once_and_nobody_writes_to_it(tmp_path):
         array[:] = 0
     image.unlink()
     label.unlink()
-    for got, want in zip(read(), (picture, classes), strict=True):
-        assert (got == want).all()
+    for actual, expected in zip(read(), (picture, classes), strict=True):
+        assert (actual == expected).all()
     with pytest.raises(FileNotFoundError):
         TRANSFORMS.build(dict(type='mmvitlin.LoadImage'))(dict(img_path=str(image)))
 
@@ -171,9 +171,9 @@ def test_camvid_images_of_either_kind(suffix, tmp_path):
     for folder, name in (('images', f'a{suffix}'), ('labels', 'a.png')):
         (tmp_path / folder / 'train').mkdir(parents=True)
         cv2.imwrite(str(tmp_path / folder / 'train' / name), np.zeros((4, 6, 3), np.uint8))
-    told = dict(type='mmvitlin.CamVidDataset', data_root=str(tmp_path), pipeline=[],
-                data_prefix=dict(img_path='images/train', seg_map_path='labels/train'))
-    (info, ) = DATASETS.build(told).load_data_list()
+    cfg = dict(type='mmvitlin.CamVidDataset', data_root=str(tmp_path), pipeline=[],
+               data_prefix=dict(img_path='images/train', seg_map_path='labels/train'))
+    (info, ) = DATASETS.build(cfg).load_data_list()
     assert info['img_path'].endswith(f'images/train/a{suffix}')
 
 

@@ -12,12 +12,12 @@ from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.detecting import needs_mmdet
 
 # a row of ten pixels: two things of class 0 and one stuff of class 1
-TOLD = {7: (0, False), 8: (0, False), 9: (1, False)}
+TRUTH = {7: (0, False), 8: (0, False), 9: (1, False)}
 LABELLED = np.array([[7, 7, 7, 7, 8, 8, 9, 9, 9, 0]])
 
 
-def rows(predicted, found, labelled=LABELLED, told=TOLD):
-    return match_segments(np.array([predicted]), found, labelled, told, 2).tolist()
+def rows(predicted, segments, labelled=LABELLED, truth=TRUTH):
+    return match_segments(np.array([predicted]), segments, labelled, truth, 2).tolist()
 
 
 def test_the_same_segments():
@@ -32,10 +32,10 @@ def test_unlabelled_pixels_do_not_count():
 
 def test_half_a_union_is_no_match():
     # the second thing is missed by half and found one pixel too large: 2 / (2 + 4 - 2) = 0.5
-    got = rows([1000, 1000, 3000, 3000, 3000, 3000, 1, 1, 1, 2], {1000: 0, 3000: 0, 1: 1})
-    assert got[0] == [0., 0., 2., 2.]
-    got = rows([1000, 1000, 1000, 3000, 3000, 3000, 1, 1, 1, 2], {1000: 0, 3000: 0, 1: 1})
-    assert got[0] == [3 / 4 + 2 / 3, 2., 0., 0.]
+    actual = rows([1000, 1000, 3000, 3000, 3000, 3000, 1, 1, 1, 2], {1000: 0, 3000: 0, 1: 1})
+    assert actual[0] == [0., 0., 2., 2.]
+    actual = rows([1000, 1000, 1000, 3000, 3000, 3000, 1, 1, 1, 2], {1000: 0, 3000: 0, 1: 1})
+    assert actual[0] == [3 / 4 + 2 / 3, 2., 0., 0.]
 
 
 def test_another_class_is_no_match():
@@ -45,10 +45,10 @@ def test_another_class_is_no_match():
 
 @pytest.mark.parametrize(('crowd', 'surplus'), [(True, 0.), (False, 1.)])
 def test_a_segment_in_a_crowd_is_no_surplus(crowd, surplus):
-    told = {7: (0, crowd), 9: (1, False)}
+    truth = {7: (0, crowd), 9: (1, False)}
     labelled = np.array([[7, 7, 7, 7, 7, 7, 9, 9, 9, 0]])
-    got = rows([1000, 1000, 2, 2, 2, 2, 1, 1, 1, 2], {1000: 0, 1: 1}, labelled, told)
-    assert got[0] == [0., 0., surplus, 0. if crowd else 1.]
+    actual = rows([1000, 1000, 2, 2, 2, 2, 1, 1, 1, 2], {1000: 0, 1: 1}, labelled, truth)
+    assert actual[0] == [0., 0., surplus, 0. if crowd else 1.]
 
 
 def test_a_segment_where_nothing_is_labelled_is_no_surplus():
@@ -68,9 +68,9 @@ def test_quality_by_hand():
 def test_things_and_stuff_apart():
     metric = PanopticQuality()
     metric.dataset_meta = dict(classes=('car', 'road'), thing_classes=('car', ))
-    got = metric.compute_metrics([np.array([[1., 1, 0, 0], [0., 0, 0, 0]]),
-                                  np.array([[0., 0, 0, 0], [0., 0, 1, 1]])])
-    assert (got['PQ'], got['PQ_things'], got['PQ_stuff']) == (50., 100., 0.)
+    actual = metric.compute_metrics([np.array([[1., 1, 0, 0], [0., 0, 0, 0]]),
+                                     np.array([[0., 0, 0, 0], [0., 0, 1, 1]])])
+    assert (actual['PQ'], actual['PQ_things'], actual['PQ_stuff']) == (50., 100., 0.)
 
 
 def test_panoptic_pngs(tmp_path):
@@ -83,14 +83,14 @@ def test_panoptic_pngs(tmp_path):
     cv2.imwrite(path, np.stack([numbers // 65536, numbers // 256 % 256, numbers % 256],
                                axis=-1).astype(np.uint8))
     assert (read_segments(path) == numbers).all()
-    found = LoadPanoptic().transform(dict(
+    results = LoadPanoptic().transform(dict(
         ori_shape=(2, 3), seg_map_path=path,
         instances=[dict(bbox=[1, 0, 3, 2], bbox_label=0, ignore_flag=0)],
         segments_info=[dict(id=5, category=0, is_thing=True),
                        dict(id=70_000, category=4, is_thing=False)]))
-    assert (found['gt_seg_map'] == [[255, 0, 255], [4, 0, 0]]).all()
-    assert (found['gt_masks'].masks == [[[0, 1, 0], [0, 1, 1]]]).all()
-    assert found['gt_bboxes'].tensor.tolist() == [[1, 0, 3, 2]]
+    assert (results['gt_seg_map'] == [[255, 0, 255], [4, 0, 0]]).all()
+    assert (results['gt_masks'].masks == [[[0, 1, 0], [0, 1, 1]]]).all()
+    assert results['gt_bboxes'].tensor.tolist() == [[1, 0, 3, 2]]
     with pytest.raises(UnreadableFileError, match=r'a.png are \(2, 3\) pixels, their image'):
         read_segments(path, (4, 3))
     content = bytearray((tmp_path / 'a.png').read_bytes())
@@ -111,7 +111,7 @@ def test_a_segment_that_the_png_lacks(tmp_path):
 
 
 @needs_mmdet
-def test_evaluation_asks_for_every_listed_segment(tmp_path):
+def test_evaluation_needs_every_listed_segment(tmp_path):
     import torch
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, np.zeros((2, 3, 3), np.uint8) + np.array([0, 0, 5], np.uint8))

@@ -22,7 +22,7 @@ def decode(rle):
     return flat.reshape(rle['size'], order='F').astype(bool)
 
 
-def test_same_seed_same_bytes_whatever_the_workers(tmp_path):
+def test_same_seed_same_bytes_with_any_number_of_workers(tmp_path):
     for name, workers in (('a', 1), ('b', 2)):
         write_streets(tmp_path / name, dict(train=3), (48, 96), dict(val=1), 32, seed=5,
                       workers=workers)
@@ -131,7 +131,7 @@ def test_thin_things_suffer_from_low_resolution():
 
 
 def test_colour_does_not_tell_the_class():
-    """A nearest-mean-colour classifier, fitted to these very pixels, is a poor one."""
+    """A nearest-mean-colour classifier, fitted to the same pixels, is a poor one."""
     scenes = [render_scene((2, i), 64, 128) for i in range(16)]
     pixels = np.concatenate([s.image.reshape(-1, 3) for s in scenes]).astype(float)
     labels = np.concatenate([s.labels.ravel() for s in scenes])

@@ -67,11 +67,11 @@ def test_cityscapes_ids_hidden_by_void_labels(tmp_path):
     (dict(type='mmseg.LoadAnnotations', imdecode_backend='cv2'), 'holds the labels [30]'),
     (dict(type='mmvitlin.LoadSegLabels', num_classes=2, ignore_index=30),
      'gives the labels [30], but the head has 2 classes (0 to 1) and ignores 255')])
-def test_labels_above_the_classes_whatever_reads_them(step, words, tmp_path):
+def test_labels_above_the_classes_with_any_reader(step, words, tmp_path):
     seg_folder(tmp_path, maps(0, 1, 30))
-    found = problems_of(seg_config(tmp_path, TWO, reader=step))
+    problems = problems_of(seg_config(tmp_path, TWO, reader=step))
     details = [detail for kind in ('unreadable', 'label above the classes')
-               for _, detail in found.get(kind, [])]
+               for _, detail in problems.get(kind, [])]
     assert len(details) == 3
     assert all(words in detail and '.png' in detail for detail in details)
 
@@ -91,11 +91,11 @@ def test_files_that_are_nearly_or_wholly_ignored_and_images_of_one_colour(tmp_pa
     labels['n2'] = np.full((10, 10), 255)
     labels['n2'][0, :3] = 1
     seg_folder(tmp_path, labels, images=dict(n0=np.full((10, 10, 3), 7, np.uint8)))
-    found = problems_of(seg_config(tmp_path, TWO))
-    assert found['all ignored'][0][0] == 'error'
-    (level, detail), = found['nearly all ignored']
+    problems = problems_of(seg_config(tmp_path, TWO))
+    assert problems['all ignored'][0][0] == 'error'
+    (level, detail), = problems['nearly all ignored']
     assert (level, detail.split(' of ')[0]) == ('warning', '97.0%')
-    assert found['blank image'][0][0] == 'warning'
+    assert problems['blank image'][0][0] == 'warning'
     assert survey_of(seg_config(tmp_path, TWO)).tallies[0].ignored_share == pytest.approx(197 / 300)
 
 
@@ -150,8 +150,8 @@ def test_the_same_picture_in_two_splits_and_in_another_file_format(tmp_path):
     image.save(tmp_path / 'images/val/v0.png', compress_level=0)  # other bytes
     shutil.copy(tmp_path / 'images/train/n1.png', tmp_path / 'images/train/copy.png')
     shutil.copy(tmp_path / 'labels/train/n1.png', tmp_path / 'labels/train/copy.png')
-    found = problems_of(seg_config(tmp_path, TWO, ('train', 'val')))
-    details = sorted(detail for _, detail in found['duplicate'])
+    problems = problems_of(seg_config(tmp_path, TWO, ('train', 'val')))
+    details = sorted(detail for _, detail in problems['duplicate'])
     assert len(details) == 2
     assert 'n1.png: the same picture as' in details[0]
     assert 'v0.png: the same picture as' in details[1]
@@ -163,8 +163,8 @@ def test_images_of_another_suffix_and_links_that_loop(tmp_path):
     folder = tmp_path / 'images/train'
     for name in ('x.PNG', 'y.PNG', 'z.jpeg'):
         Image.new('RGB', (8, 6)).save(folder / name)
-    found = problems_of(seg_config(tmp_path, TWO))
-    details = sorted(detail for _, detail in found['other suffix'])
+    problems = problems_of(seg_config(tmp_path, TWO))
+    details = sorted(detail for _, detail in problems['other suffix'])
     assert [d.split(' of ')[0] for d in details] == ['1 images', '2 images']
     assert "end in '.PNG' and are left out: img_suffix is '.png'" in details[1]
     os.symlink(tmp_path / 'images', folder / 'again')
@@ -172,14 +172,14 @@ def test_images_of_another_suffix_and_links_that_loop(tmp_path):
         open_splits(seg_config(tmp_path, TWO))
 
 
-def test_several_pages_and_transparency_are_told(tmp_path):
+def test_several_pages_and_transparency_are_reported(tmp_path):
     seg_folder(tmp_path, maps(0, 1))
     frames = [Image.fromarray(np.random.default_rng(n).integers(0, 255, (6, 8, 4), np.uint8))
               for n in range(2)]
     frames[0].save(tmp_path / 'images/train/n0.png', save_all=True, append_images=frames[1:])
-    found = problems_of(seg_config(tmp_path, TWO))
-    assert found['several frames'][0][0] == 'warning'
-    assert found['transparency'][0][0] == 'note'
+    problems = problems_of(seg_config(tmp_path, TWO))
+    assert problems['several frames'][0][0] == 'warning'
+    assert problems['transparency'][0][0] == 'note'
 
 
 def test_class_folders_that_differ_between_splits(tmp_path):
@@ -194,9 +194,9 @@ def test_class_folders_that_differ_between_splits(tmp_path):
         type='CustomDataset', data_root=str(tmp_path), data_prefix=split,
         pipeline=[dict(type='LoadImageFromFile')])) for split in ('train', 'val')}
     cfg = Config(dict(default_scope='mmpretrain', model=dict(head=dict(num_classes=2)), **loaders))
-    found = problems_of(cfg)
-    assert '(b)' in found['other classes'][0][1]
-    assert 'is of class 2, but there are 2 classes' in found['label above the classes'][0][1]
+    problems = problems_of(cfg)
+    assert '(b)' in problems['other classes'][0][1]
+    assert 'is of class 2, but there are 2 classes' in problems['label above the classes'][0][1]
 
 
 def test_memory_does_not_grow_with_the_samples(tmp_path):
@@ -254,7 +254,7 @@ def test_objects_of_a_data_set_of_boxes(tmp_path):
         [dict(type='mmvitlin.LoadImage')]), 2, 255)])
     for seen in check(survey.parts, 1):
         survey.add(seen)
-    found = {p.kind: (p.level, p.detail) for p in survey.all_problems()}
-    assert found['no objects'] == ('note', '2 images have no objects')
-    assert found['class never occurs'] == ('warning', 'no label is of dog')
+    problems = {p.kind: (p.level, p.detail) for p in survey.all_problems()}
+    assert problems['no objects'] == ('note', '2 images have no objects')
+    assert problems['class never occurs'] == ('warning', 'no label is of dog')
     assert survey.class_shares() == []

@@ -33,9 +33,9 @@ def test_the_stack_of_signals_is_put_back():
     call, memory = ctypes.CDLL(None).sigaltstack, ctypes.create_string_buffer(2**16)
 
     def stack():
-        found = _SignalStack()
-        assert call(None, ctypes.byref(found)) == 0
-        return found.base, found.flags, found.size
+        current = _SignalStack()
+        assert call(None, ctypes.byref(current)) == 0
+        return current.base, current.flags, current.size
 
     before = stack()
     with kept_signal_stack():
@@ -49,9 +49,9 @@ def test_the_stack_of_signals_is_put_back():
 @pytest.mark.parametrize(('old', 'new'), [((5, 3), (17, 9)), ((17, 8), (5, 8)), ((1, 4), (9, 1))])
 def test_resizing_is_torchs(old, new, align_corners):
     maps = torch.randn(2, *old)
-    want = torch.nn.functional.interpolate(maps[None], new, mode='bilinear',
-                                           align_corners=align_corners)[0]
-    np.testing.assert_allclose(resize(maps.numpy(), new, align_corners), want, atol=1e-5)
+    expected = torch.nn.functional.interpolate(maps[None], new, mode='bilinear',
+                                               align_corners=align_corners)[0]
+    np.testing.assert_allclose(resize(maps.numpy(), new, align_corners), expected, atol=1e-5)
 
 
 def test_windows_cover_everything_once_or_more():
@@ -60,9 +60,9 @@ def test_windows_cover_everything_once_or_more():
     assert starts(128, 64, 0.) == [0, 64]
     assert starts(150, 64, 1 / 3) == [0, 29, 57, 86]
     image = np.random.RandomState(0).randint(0, 255, (70, 150, 3)).astype(np.uint8)
-    got = in_windows(image, (64, 64), lambda w: w.transpose(2, 0, 1).astype(np.float32), 1 / 3,
-                     (0, 0, 0))
-    np.testing.assert_allclose(got, image.transpose(2, 0, 1), atol=1e-3)
+    actual = in_windows(image, (64, 64), lambda w: w.transpose(2, 0, 1).astype(np.float32), 1 / 3,
+                        (0, 0, 0))
+    np.testing.assert_allclose(actual, image.transpose(2, 0, 1), atol=1e-3)
 
 
 def test_labels_are_those_of_torch_at_the_original_size(exported, segmentor):
@@ -71,21 +71,21 @@ def test_labels_are_those_of_torch_at_the_original_size(exported, segmentor):
     assert model.classes == tuple(infer.classes)
     assert (model.palette == infer.palette).all()
     for size in ((64, 128), (97, 50), (150, 210)):
-        want = infer([picture(*size)])[0].labels
-        found = model(picture(*size))
-        assert found.labels.shape == size
-        assert np.mean(found.labels != want) < 2e-3
-    assert found.overlay().size == (210, 150)
-    assert sum(found.shares().values()) == pytest.approx(1)
-    assert set(found.shares()) <= set(infer.classes)
+        expected = infer([picture(*size)])[0].labels
+        labels = model(picture(*size))
+        assert labels.labels.shape == size
+        assert np.mean(labels.labels != expected) < 2e-3
+    assert labels.overlay().size == (210, 150)
+    assert sum(labels.shares().values()) == pytest.approx(1)
+    assert set(labels.shares()) <= set(infer.classes)
 
 
 def test_the_test_pipelines_resize(exported, segmentor):
     model = ExportedModel(exported['any'])
     model.resize = dict(scale=[192, 96], keep_ratio=True)
-    want = SegInferencer(*segmentor, scale=(192, 96))([picture(64, 128)])[0].labels
+    expected = SegInferencer(*segmentor, scale=(192, 96))([picture(64, 128)])[0].labels
     assert model.as_shown(picture(64, 128)).shape == (96, 192, 3)
-    assert np.mean(model(picture(64, 128)).labels != want) < 0.01
+    assert np.mean(model(picture(64, 128)).labels != expected) < 0.01
     model.resize = dict(scale=[128, 128], keep_ratio=False)
     assert model.as_shown(picture(64, 96)).shape == (128, 128, 3)
     model.resize = dict(short_edge=32, crop=32)
@@ -101,8 +101,8 @@ def test_windows_of_a_file_of_one_size(exported, segmentor):
     with torch.inference_mode():
         parts = [net(torch.from_numpy(image[:, n:n + 96].copy()).permute(2, 0, 1)[None].float())
                  for n in (0, 96)]
-    want = np.concatenate([p[0][0].numpy() for p in parts], 1)
-    assert np.mean(model(image).labels != want) < 2e-3
+    expected = np.concatenate([p[0][0].numpy() for p in parts], 1)
+    assert np.mean(model(image).labels != expected) < 2e-3
     assert model(picture(40, 50)).labels.shape == (40, 50)
     assert ExportedModel(exported['fixed'])(picture(130, 100)).labels.shape == (130, 100)
 
@@ -110,11 +110,11 @@ def test_windows_of_a_file_of_one_size(exported, segmentor):
 def test_openvino_runs_onnx_and_its_own_files(exported, tmp_path):
     openvino()
     to_openvino(exported['any'], tmp_path / 'a.xml')
-    want = ExportedModel(exported['any'])
+    expected = ExportedModel(exported['any'])
     for model in (ExportedModel(exported['any'], 'openvino'), ExportedModel(tmp_path / 'a.xml')):
-        assert model.meta == want.meta
-        got = model(picture(97, 130)).labels
-        assert np.mean(got != want(picture(97, 130)).labels) < 2e-3
+        assert model.meta == expected.meta
+        actual = model(picture(97, 130)).labels
+        assert np.mean(actual != expected(picture(97, 130)).labels) < 2e-3
 
 
 def test_what_the_file_says_of_itself(exported):
@@ -173,9 +173,9 @@ def test_the_command_line_without_torch(exported, tmp_path):
     assert (labels == ExportedModel(exported['any'])(picture(70, 100)).labels).all()
     assert Image.open(tmp_path / 'out/overlay/a.png').size == (100, 70)
     done = deploy(exported['any'], '--memory', '64x128')
-    found = json.loads(done.stdout)
-    assert 10 < found['loaded_mib'] <= found['peak_mib'] < 1000
-    assert found['torch'] is False
+    output = json.loads(done.stdout)
+    assert 10 < output['loaded_mib'] <= output['peak_mib'] < 1000
+    assert output['torch'] is False
     done = deploy(tmp_path / 'none.onnx', tmp_path / 'in')
     assert (done.returncode, done.stderr) == (2, f'error: no file {tmp_path}/none.onnx\n')
 
@@ -189,7 +189,7 @@ def test_in_an_environment_without_torch(exported, tmp_path):
     installed = subprocess.run([python, '-m', 'pip', 'install', '-q', 'numpy', 'pillow',
                                 'onnxruntime'], capture_output=True, text=True)
     if installed.returncode:
-        pytest.skip('packages cannot be had here: ' + installed.stderr[-200:])
+        pytest.skip('packages cannot be installed: ' + installed.stderr[-200:])
     Image.fromarray(picture(70, 100)).save(tmp_path / 'a.png')
     done = deploy(exported['any'], tmp_path / 'a.png', '--out-dir', tmp_path / 'out',
                   python=python, code='from mmvitlin.deploy.__main__ import main; main()')

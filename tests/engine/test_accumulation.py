@@ -1,4 +1,4 @@
-"""A run cut in the middle of a gradient accumulation ends with the very weights of a whole one."""
+"""A run cut in the middle of a gradient accumulation ends with the same weights as an uncut one."""
 from types import SimpleNamespace
 
 import pytest
@@ -95,7 +95,7 @@ def test_an_epoch_that_ends_between_two_updates_in_mixed_precision(streets, tmp_
 
 
 def test_steps_that_were_skipped_move_the_update(streets, tmp_path, monkeypatch):
-    """A loss that is no number at step 2: the update comes after step 5, resumed or not."""
+    """A NaN or infinite loss at step 2: the update comes after step 5, resumed or not."""
     finite, step = FiniteLossHook._finite, iter([])
 
     def poisoned(hook, *losses):
@@ -138,7 +138,7 @@ def deepspeed(steps, iteration=0, max_iters=8, length=None, val_interval=8, **sa
     (dict(interval=4, iteration=6), '--resume: the iteration of the checkpoint is 6'),
     (dict(interval=4, val_interval=2, save_best='mIoU'), 'val_interval, with save_best, is 2'),
 ])
-def test_deepspeed_is_cut_at_updates_alone(run, words):
+def test_deepspeed_stops_only_at_updates(run, words):
     """It keeps the gradients in between to itself."""
     with pytest.raises(ConfigError, match=words):
         AccumulationHook().before_train(deepspeed(4, **run))
@@ -158,14 +158,14 @@ def test_a_signal_waits_for_the_update_of_deepspeed():
     assert ended == [4]
 
 
-def test_gradients_of_parameters_that_were_dealt_out_otherwise():
-    hook, network, said = AccumulationHook(), torch.nn.Linear(2, 2), []
+def test_gradients_of_parameters_that_were_sharded_differently():
+    hook, network, messages = AccumulationHook(), torch.nn.Linear(2, 2), []
     record = dict(counts=[], gradients=[dict(weight=torch.ones(1, 2))])
     hook.after_load_checkpoint(None, dict(meta=dict(iter=6), gradient_accumulation=record))
     hook.before_train(SimpleNamespace(iter=6, model=network,
-                                      logger=SimpleNamespace(warning=said.append)))
+                                      logger=SimpleNamespace(warning=messages.append)))
     assert network.weight.grad is None
-    assert 'dealt its parameters out to the processes otherwise' in said[0]
+    assert 'sharded its parameters differently' in messages[0]
 
 
 @pytest.mark.slow

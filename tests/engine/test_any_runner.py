@@ -1,4 +1,4 @@
-"""A shipped config means the same under MMEngine's Runner and mmseg's script as under ours."""
+"""A shipped config means the same under MMEngine's Runner, mmseg's script and this package."""
 import json
 import os
 import subprocess
@@ -48,7 +48,7 @@ KINDS = {'seg/fcn_adventurer-nano_streets': SEG,
          'distill/linearizer_adventurer-nano_streets': DISTILL,
          'det/mask-rcnn_adventurer-nano_streets-512': DET, 'cls/adventurer-pico_cifar10': CLS}
 
-STRANGER = '''
+FOREIGN_RUNNER = '''
 import json, os, runpy, sys
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -60,18 +60,18 @@ for name, options in json.load(open('options.json')).items():
     options = {k: eval(v) for k, v in options.items()}
     if name.startswith('seg/'):
         import mmseg
-        sys.argv = ['train.py', 'seg.py', '--work-dir', 'theirs/' + name]
+        sys.argv = ['train.py', 'seg.py', '--work-dir', 'library/' + name]
         runpy.run_path(os.path.dirname(mmseg.__file__) + '/.mim/tools/train.py',
                        run_name='__main__')
     else:
         cfg = Config.fromfile(f'%s/configs/{name}.py')
         cfg.merge_from_dict(options)
-        cfg.work_dir = 'theirs/' + name
+        cfg.work_dir = 'library/' + name
         Runner.from_cfg(cfg).train()
 json.dump([[[type(h).__name__ for h in run.hooks],
             [float(x) for x in run.message_hub.get_scalar('train/loss').data[0]],
             sorted(os.path.basename(p) for p in replaced if p.startswith(run.work_dir))]
-           for run in runs], open('theirs.json', 'w'))
+           for run in runs], open('library.json', 'w'))
 '''
 
 
@@ -92,7 +92,7 @@ def thumbnails(tmp_path):
 @pytest.mark.slow  # a process with all libraries, and eight runs of five steps
 def test_a_shipped_config_is_the_same_under_every_runner(streets, thumbnails, tmp_path):
     """Hooks, losses of five iterations, and files that are renamed into place."""
-    ours, given = [], {}
+    own, given = [], {}
     for name, options in KINDS.items():
         if name.startswith('det/') and detection.lacking():
             continue
@@ -103,25 +103,25 @@ def test_a_shipped_config_is_the_same_under_every_runner(streets, thumbnails, tm
             options['val_evaluator.ann_file'] = str(
                 streets / 'annotations/instancesonly_filtered_gtFine_val.json')
         given[name] = {k: repr(v) for k, v in options.items()}
-        cfg = load_config(str(ROOT / f'configs/{name}.py'), options, str(tmp_path / 'ours' / name))
+        cfg = load_config(str(ROOT / f'configs/{name}.py'), options, str(tmp_path / 'own' / name))
         if name.startswith('seg/'):
             cfg.dump(tmp_path / 'seg.py')
         run = train(cfg)
-        ours.append([[type(h).__name__ for h in run.hooks],
-                     [float(x) for x in run.message_hub.get_scalar('train/loss').data[0]]])
+        own.append([[type(h).__name__ for h in run.hooks],
+                    [float(x) for x in run.message_hub.get_scalar('train/loss').data[0]]])
     (tmp_path / 'options.json').write_text(json.dumps(given))
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', STRANGER % ROOT], cwd=tmp_path, text=True,
+        [sys.executable, '-W', 'ignore', '-c', FOREIGN_RUNNER % ROOT], cwd=tmp_path, text=True,
         capture_output=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
     assert done.returncode == 0, done.stderr[-3000:]
-    theirs = json.loads((tmp_path / 'theirs.json').read_text())
-    assert len(theirs) == len(ours) == len(given)
+    mmsegs = json.loads((tmp_path / 'library.json').read_text())
+    assert len(mmsegs) == len(own) == len(given)
     for name, (hooks, losses), (their_hooks, their_losses, replaced) in zip(
-            given, ours, theirs, strict=True):
+            given, own, mmsegs, strict=True):
         assert sorted(their_hooks) == sorted(hooks), name  # dumped configs sort their keys
         assert len(losses) == STEPS
         assert their_losses == losses, name
         assert f'iter_{STEPS}.pth' in replaced, name
         assert 'result.json' in replaced, name
         assert ('student.pth' in replaced) == name.startswith('distill/')
-        assert (Path(tmp_path) / 'theirs' / name / f'iter_{STEPS}.pth').is_file()
+        assert (Path(tmp_path) / 'library' / name / f'iter_{STEPS}.pth').is_file()

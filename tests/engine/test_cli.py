@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 TOOLS = sorted((ROOT / 'tools').glob('*.py'))
 
 
-def test_help_tells_defaults_and_what_tools_share():
+def test_help_shows_defaults_and_shared_options():
     parser = Parser(description='First line.\n\n    an example kept as it is')
     parser.add_argument('config')
     parser.add_argument('--device')
@@ -21,13 +21,13 @@ def test_help_tells_defaults_and_what_tools_share():
     parser.add_argument('--out', type=Path, default=Path('a') / 'b')
     parser.add_argument('--amp', action='store_true', help='half precision')
     parser.add_argument('--size', default=3, help='pixels (default: three)')
-    told = ' '.join(parser.format_help().split())
+    shown = ' '.join(parser.format_help().split())
     for text in ('an example kept as it is', 'config file, or mmvitlin::',
                  '--device DEVICE such as cpu or cuda:1; a GPU where there is one --rounds',
                  '100% of them (default: 20)', 'factors (default: 0.5 1.0)', 'write (default: a/b)',
                  '--amp half precision --size', 'pixels (default: three)'):
-        assert text in told
-    assert told.count('default') == 4
+        assert text in shown
+    assert shown.count('default') == 4
 
 
 @pytest.mark.parametrize('tool', TOOLS, ids=lambda t: t.stem)
@@ -46,7 +46,7 @@ def test_every_argument_of_every_tool_is_explained(tool, monkeypatch, capsys):
         runpy.run_path(str(tool), run_name='__main__')
     assert end.value.code == 0
     assert 'usage:' in capsys.readouterr().out
-    assert [name for name, told in seen if not told] == []
+    assert [name for name, help_text in seen if not help_text] == []
 
 
 @pytest.mark.parametrize('act', ['read', 'write', 'make'])
@@ -104,7 +104,7 @@ def test_of_several_processes_one_prints_an_error(tmp_path, capsys, monkeypatch)
         failing(RuntimeError('a fault'))()
 
 
-def test_slurm_tells_its_steps_apart(tmp_path, monkeypatch):
+def test_slurm_steps_are_distinguished(tmp_path, monkeypatch):
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     for name in ('RANK', 'WORLD_SIZE', 'TORCHELASTIC_ERROR_FILE'):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""A run that is cut and resumed ends with the very weights of one that was not."""
+"""A run that is cut and resumed ends with the same weights as one that was not."""
 import copy
 import os
 import signal
@@ -136,12 +136,12 @@ def test_killed_at_some_moment(streets, tmp_path, undisturbed, number):
     child = start(streets, tmp_path)
     wait_for(tmp_path, child)
     child.send_signal(number)
-    told = child.communicate(timeout=300)[1]
+    output = child.communicate(timeout=300)[1]
     if number == signal.SIGKILL:
         assert child.returncode == -number
     else:
-        assert child.returncode == 128 + number, told
-        assert 'ending after this step' in told
+        assert child.returncode == 128 + number, output
+        assert 'ending after this step' in output
         assert (tmp_path / 'iter_4.pth').is_file()
     assert not (tmp_path / 'iter_6.pth').exists()
     run(streets, tmp_path, resume=True)
@@ -155,8 +155,8 @@ def test_the_whole_group_is_signalled(streets, tmp_path, undisturbed, number):
     child = start(streets, tmp_path, **{'train_dataloader.num_workers': 2})
     wait_for(tmp_path, child)
     os.killpg(child.pid, number)
-    told = child.communicate(timeout=300)[1]
-    assert child.returncode == 128 + number, told
+    output = child.communicate(timeout=300)[1]
+    assert child.returncode == 128 + number, output
     assert (tmp_path / 'iter_4.pth').is_file()
     run(streets, tmp_path, resume=True)
     assert_equal(weights(tmp_path), undisturbed)
@@ -231,7 +231,7 @@ def test_resuming_with_nothing_there_keeps_what_the_config_starts_from(streets, 
         assert torch.equal(a, b)
 
 
-def test_a_worker_started_anew_goes_on(streets, tmp_path, monkeypatch):
+def test_a_restarted_worker_resumes(streets, tmp_path, monkeypatch):
     run(streets, tmp_path / 'given', upto=2)
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
     given = str(tmp_path / 'given' / 'iter_2.pth')
@@ -260,18 +260,18 @@ def test_seeds_survive_repeating_and_concatenating(streets):
             return index
 
     whole = ConcatDataset([Seen([1, 2, 3]), Seen([4, 5])])
-    got = whole[SeededIndex(4, 77)]
-    assert (got, got.seed) == (1, 77)
+    actual = whole[SeededIndex(4, 77)]
+    assert (actual, actual.seed) == (1, 77)
     assert (SeededIndex(7, 5) % 3, (SeededIndex(7, 5) % 3).seed) == (1, 5)
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'fsync', lambda handle: (_ for _ in ()).throw(
         OSError(28, 'No space left on device')))
-    with pytest.raises(DiskFullError, match=r'iter_1.pth needs 3.0 MiB, .* MiB are free') as told:
+    with pytest.raises(DiskFullError, match=r'iter_1.pth needs 3.0 MiB, .* MiB are free') as error:
         checkpoints.write_whole(bytes(3 * 2**20), tmp_path / 'iter_1.pth')
-    assert told.value.errno == 28
-    assert isinstance(told.value, UserError)
+    assert error.value.errno == 28
+    assert isinstance(error.value, UserError)
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):

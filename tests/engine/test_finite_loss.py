@@ -1,4 +1,4 @@
-"""A loss that is no number stops the run or is skipped, with the culprit named."""
+"""A NaN or infinite loss stops the run or is skipped, with the culprit named."""
 from types import SimpleNamespace
 
 import pytest
@@ -52,14 +52,14 @@ def test_the_step_is_skipped(streets, tmp_path, poisoned):
     assert all(torch.isfinite(p).all() for p in runner.model.state_dict().values())
     counts = {n: int(v) for n, v in runner.model.state_dict().items() if 'num_batches' in n}
     assert counts
-    assert set(counts.values()) == {3}  # the skipped step left no trace in batch norm
+    assert set(counts.values()) == {3}  # the skipped step did not change batch norm
     state = runner.optim_wrapper.optimizer.state_dict()['state']
     steps = {s['step'].item() for s in state.values()}
     assert steps == {3}
 
 
 @pytest.mark.parametrize('action', ['stop', 'skip'])
-def test_a_gradient_that_is_no_number(streets, tmp_path, monkeypatch, action):
+def test_a_nan_gradient(streets, tmp_path, monkeypatch, action):
     """The loss is finite, its gradient is not: sqrt at zero."""
     forward, count = Adventurer.forward_tokens, [0]
 

@@ -72,7 +72,7 @@ def test_what_a_distillation_leaves(streets, tmp_path, ema):
 
 
 @pytest.mark.slow
-def test_the_student_is_there_while_the_run_goes_on(streets, tmp_path):
+def test_the_student_is_written_during_the_run(streets, tmp_path):
     from mmengine.hooks import Hook
     from mmengine.registry import HOOKS
 

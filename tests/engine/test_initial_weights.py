@@ -56,12 +56,12 @@ def given(path, **more):
      'HighResSegmentor: .*give a checkpoint of the same network, or the prefix'),
     ('model.decode_head.init_cfg', 'bare.pth', 'model.decode_head.init_cfg: nothing of .*bare.pth'),
 ])
-def test_a_named_checkpoint_of_which_nothing_fits(streets, tmp_path, resnet, key, file, words):
+def test_a_named_checkpoint_that_matches_no_parameter(streets, tmp_path, resnet, key, file, words):
     with pytest.raises(CheckpointError, match=words):
         train(segmentor(streets, tmp_path, **{key: given(resnet / file)}))
 
 
-def test_checkpoints_that_are_used_are_told(streets, tmp_path, resnet):
+def test_checkpoints_that_are_used_are_logged(streets, tmp_path, resnet):
     for name, init in (('bare', given(resnet / 'bare.pth')),
                        ('prefix', [dict(type='Kaiming', layer='Conv2d'),
                                    given(resnet / 'whole.pth', prefix='encoder.')])):
@@ -111,8 +111,8 @@ def test_a_teacher_of_mmpretrain_has_the_weights_of_its_init_cfg(tmp_path):
     torch.save({f'backbone.{k}': v for k, v in state.items()}, tmp_path / 'a.pth')
     torch.manual_seed(3)
     teacher = FrozenTeacher(dict(network, init_cfg=given(tmp_path / 'a.pth', prefix='backbone.')))
-    found = teacher.network.network.state_dict()
-    assert all(torch.equal(found[k], v) for k, v in state.items())
+    result = teacher.network.network.state_dict()
+    assert all(torch.equal(result[k], v) for k, v in state.items())
     with pytest.raises((CheckpointError, ConfigError), match='model.teacher.backbone.init_cfg: '
                        r"nothing of .*set model.teacher.backbone.init_cfg.prefix='backbone.'"):
         FrozenTeacher(dict(network, init_cfg=given(tmp_path / 'a.pth')))

@@ -76,7 +76,7 @@ def test_samples_of_augmented_views_are_looked_at():
 
 
 @pytest.mark.parametrize('split', ['val', 'test'])
-def test_an_evaluation_of_ignored_pixels_alone_has_no_score(split):
+def test_an_evaluation_of_only_ignored_pixels_has_no_score(split):
     def evaluated(*samples, **metric):
         hook = LabelRangeHook()
         hook._ranges = dict(pixels=(2, 255))
@@ -95,10 +95,10 @@ def test_an_evaluation_of_ignored_pixels_alone_has_no_score(split):
     evaluated(SegDataSample(metainfo=dict(img_path='i.png')))
 
 
-def test_images_of_one_class_alone_are_told(monkeypatch):
-    said = []
+def test_images_of_only_one_class_are_reported(monkeypatch):
+    messages = []
     monkeypatch.setattr('mmvitlin.engine.hooks.label_range.print_log',
-                        lambda words, **kwargs: said.append(words))
+                        lambda words, **kwargs: messages.append(words))
     for labels in ((3, 3), (3, 4)):
         hook = LabelRangeHook()
         hook._ranges = dict(images=(10, 255))
@@ -107,14 +107,15 @@ def test_images_of_one_class_alone_are_told(monkeypatch):
             sample.set_data(dict(gt_label=torch.tensor([label])))
             hook.before_train_iter(None, 0, dict(data_samples=[sample]))
         hook.after_train(None)
-    assert len(said) == 1
-    assert said[0].startswith('the labels of the first 2 batches, such as i.png, show class 3 ')
+    assert len(messages) == 1
+    assert messages[0].startswith(
+        'the labels of the first 2 batches, such as i.png, show only class 3 of')
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_mmsegs_reader_in_training_and_validation(split, streets, tmp_path):
-    """In validation mmseg's metric leaves such labels out without a word."""
+    """In validation mmseg's metric leaves such labels out silently."""
     root = tmp_path / 'streets'
     shutil.copytree(streets, root)
     for path in (root / f'gtFine/{split}').rglob('*_labelTrainIds.png'):

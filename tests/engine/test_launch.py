@@ -40,7 +40,7 @@ def test_what_a_config_cannot_do_is_one_line(streets, tmp_path, options, words):
 
 
 @pytest.mark.slow
-def test_an_unknown_config_key_of_ours_is_named(streets, tmp_path):
+def test_an_unknown_config_key_of_mmvitlin_is_named(streets, tmp_path):
     cfg = nano(streets, tmp_path)
     cfg.model.backbone.patchsize = 8
     with pytest.raises(ConfigError, match='cannot be built.*patchsize'):

@@ -41,7 +41,7 @@ def steps(net, wrapper, count, start=0):
 
 
 def test_it_updates_as_the_two_by_themselves_and_resumes_to_the_bit():
-    net, twin = Net(), Net()
+    net, reference = Net(), Net()
     wrapper = wrapper_of(net)
     kinds = {g['matrices']: (g['lr'], g['weight_decay'], len(g['params']))
              for g in wrapper.optimizer.param_groups if g['weight_decay'] or g['matrices']}
@@ -49,18 +49,18 @@ def test_it_updates_as_the_two_by_themselves_and_resumes_to_the_bit():
     assert all(g['weight_decay'] == 0 and g['lr'] == 4e-4
                for g in wrapper.optimizer.param_groups if not g['matrices'])
     assert sum(len(g['params']) for g in wrapper.optimizer.param_groups) == 8
-    matrices = [p for p in twin.parameters() if p.ndim == 2]
+    matrices = [p for p in reference.parameters() if p.ndim == 2]
     both = (torch.optim.Muon(matrices, lr=1e-2, weight_decay=0.05),
-            torch.optim.AdamW([p for p in twin.parameters() if p.ndim != 2], lr=4e-4,
+            torch.optim.AdamW([p for p in reference.parameters() if p.ndim != 2], lr=4e-4,
                               weight_decay=0.))
     steps(net, wrapper, 3)
     for n in range(3):
         torch.manual_seed(n)
-        twin(torch.randn(4, 3, 6, 6)).square().mean().backward()
+        reference(torch.randn(4, 3, 6, 6)).square().mean().backward()
         for optimizer in both:
             optimizer.step()
             optimizer.zero_grad()
-    for one, other in zip(net.parameters(), twin.parameters(), strict=True):
+    for one, other in zip(net.parameters(), reference.parameters(), strict=True):
         assert torch.equal(one, other)
 
     again = copy.deepcopy(net)

@@ -76,22 +76,22 @@ def value_at(config, pair):
     ('classes=car,side walk', ('car', 'side walk')), ('scales=1,2.5', [1, 2.5]),
     ('scales=(1,2.5)', (1, 2.5)), ('classes=car,', ('car', )), ('classes=water', 'water'),
     ('nothing=1,2', (1, 2)), ("nothing='a','b'", ('a', 'b')),
-    # in the place of a number
+    # instead of a number
     ('count=007', 7.0), ('lr=inf', float('inf')), ('lr=auto', 'auto'), ('count=(3,4)', (3, 4)),
     ('count=None', None),
 ])
 def test_a_value_as_it_is_meant(config, pair, value):
-    got = value_at(config, pair)
-    got = got.to_dict() if hasattr(got, 'to_dict') else got
-    assert got == value
-    assert type(got) is type(value)
+    actual = value_at(config, pair)
+    actual = actual.to_dict() if hasattr(actual, 'to_dict') else actual
+    assert actual == value
+    assert type(actual) is type(value)
 
 
 @pytest.mark.parametrize(('pair', 'message'), [
-    ('lr=1/3000', "lr wants a number, got '1/3000'"), ('count=8x', "wants a number, got '8x'"),
-    ('lr=1,000', "lr wants a number, got '1,000'"), ('count=50%', 'count wants a number'),
-    ('flag=yes', "flag wants True or False, got 'yes'"), ('flag=Flase', 'wants True or False'),
-    ('init_cfg=b.pth', r"init_cfg wants a dict\(type=…\), got 'b.pth'; set a key of it"),
+    ('lr=1/3000', "lr must be a number, got '1/3000'"), ('count=8x', "must be a number, got '8x'"),
+    ('lr=1,000', "lr must be a number, got '1,000'"), ('count=50%', 'count must be a number'),
+    ('flag=yes', "flag must be True or False, got 'yes'"), ('flag=Flase', 'must be True or False'),
+    ('init_cfg=b.pth', r"init_cfg must be a dict\(type=…\), got 'b.pth'; set a key of it"),
 ])
 def test_a_value_that_cannot_be_meant(config, pair, message):
     with pytest.raises(ConfigError, match=message):
@@ -101,7 +101,7 @@ def test_a_value_that_cannot_be_meant(config, pair, message):
 def test_a_number_inside_a_dict_is_checked_too(tmp_path):
     path = tmp_path / 'c.py'
     path.write_text('optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-3))')
-    with pytest.raises(ConfigError, match="optim_wrapper.optimizer.lr wants a number, got '1/2'"):
+    with pytest.raises(ConfigError, match="optim_wrapper.optimizer.lr must be a number, got '1/2'"):
         load_config(str(path), parse('optim_wrapper=dict(optimizer=dict(lr=1/2))'))
 
 
@@ -110,8 +110,8 @@ def test_an_option_that_is_no_dict_or_has_no_value(capsys):
                         ('data_root', 'give it as data_root=VALUE')):
         with pytest.raises(SystemExit):
             parse('a=1', pair)
-        assert f'--cfg-options {pair}: ' in (told := capsys.readouterr().err)
-        assert words in told
+        assert f'--cfg-options {pair}: ' in (message := capsys.readouterr().err)
+        assert words in message
 
 
 def test_options_given_in_two_places_all_count():
@@ -140,9 +140,9 @@ def test_what_a_recipe_hands_to_its_stages_comes_back(config, key, value):
     if key == 'scales' and isinstance(value, dict):
         pytest.skip('a dict names places of a list')
     cfg = load_config(config, parse(format_option(key, value)))
-    got = cfg[key].to_dict() if hasattr(cfg[key], 'to_dict') else cfg[key]
-    assert got == value
-    assert type(got) is type(value)
+    actual = cfg[key].to_dict() if hasattr(cfg[key], 'to_dict') else cfg[key]
+    assert actual == value
+    assert type(actual) is type(value)
 
 
 @pytest.mark.parametrize('tool', ['print_config', 'check_data', 'train', 'test', 'infer', 'export',

@@ -63,13 +63,14 @@ def test_layer_decay_is_mmpretrains(more):
     net = Net()
     net.get_layer_depth = lambda name: net.backbone.get_layer_depth(name, 'backbone.')
     net.backbone.cls_token.requires_grad = False
-    theirs = part('engine.optimizers').LearningRateDecayOptimWrapperConstructor
+    reference = part('engine.optimizers').LearningRateDecayOptimWrapperConstructor
     cfg = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.05))
     options = dict(layer_decay_rate=0.7, **more)
-    ours = wrapper_of_cfg(net, cfg, dict(options, merge_groups=False))
-    want, got = theirs(dict(cfg), options)(net).optimizer.param_groups, ours.optimizer.param_groups
-    assert len(want) == len(got)
-    for one, other in zip(want, got, strict=True):
+    wrapper = wrapper_of_cfg(net, cfg, dict(options, merge_groups=False))
+    expected = reference(dict(cfg), options)(net).optimizer.param_groups
+    actual = wrapper.optimizer.param_groups
+    assert len(expected) == len(actual)
+    for one, other in zip(expected, actual, strict=True):
         assert all(p is q for p, q in zip(one.pop('params'), other.pop('params'), strict=True))
         assert one == other
 

@@ -18,12 +18,12 @@ def test_mixed_precision_on_the_cpu(has_bfloat16, streets, tmp_path, monkeypatch
     """A processor that would imitate bfloat16 trains in float32, and says so."""
     monkeypatch.setattr('mmvitlin.engine.runner.run_options.half_dtype',
                         lambda: torch.bfloat16 if has_bfloat16 else None)
-    said = []
+    messages = []
     monkeypatch.setattr('mmvitlin.engine.runner.run_options.print_log',
-                        lambda text, **_: said.append(text))
+                        lambda text, **_: messages.append(text))
     runner = train(nano(streets, tmp_path), amp=True)
     assert isinstance(runner.optim_wrapper, CPUAmpOptimWrapper) == has_bfloat16
-    assert ['has no bfloat16' in text for text in said] == ([] if has_bfloat16 else [True])
+    assert ['has no bfloat16' in text for text in messages] == ([] if has_bfloat16 else [True])
     assert json.loads((tmp_path / 'result.json').read_text())['precision'] == (
         'bfloat16' if has_bfloat16 else 'float32')
     assert all(p.dtype == torch.float32 for p in runner.model.parameters())
@@ -38,23 +38,23 @@ def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch)
     for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
         monkeypatch.setattr(torch.cpu, name, lambda name=name: name == cpu)
     assert half_dtype() == half_dtype('cpu') == (torch.bfloat16 if has else None)
-    said = []
-    monkeypatch.setattr('mmvitlin.utils.device.print_log', lambda text, **_: said.append(text))
+    messages = []
+    monkeypatch.setattr('mmvitlin.utils.device.print_log', lambda text, **_: messages.append(text))
     warn_of_imitation('the teacher', None, 'cpu')
     warn_of_imitation('the teacher', torch.bfloat16, 'cuda')
     warn_of_imitation('the teacher', torch.bfloat16, 'cpu')
-    assert said == ([] if has else [
+    assert messages == ([] if has else [
         'the teacher: this processor has no bfloat16 instructions; bfloat16 is imitated and '
         'slower than float32'])
 
 
-@pytest.mark.parametrize(('dtype', 'told'), [
+@pytest.mark.parametrize(('dtype', 'expected'), [
     (torch.bfloat16, dict(dtype='bfloat16', loss_scale=dict(enabled=False))),
     (torch.float16, dict(dtype='float16'))])
-def test_only_float16_scales_its_loss(dtype, told, monkeypatch):
-    """bfloat16 has float32's range, and a scaler leaves out steps without a word."""
+def test_only_float16_scales_its_loss(dtype, expected, monkeypatch):
+    """bfloat16 has float32's range, and a scaler leaves out steps silently."""
     monkeypatch.setattr('mmvitlin.engine.runner.run_options.half_dtype', lambda: dtype)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
     _set_amp(cfg)
-    assert cfg.optim_wrapper.to_dict() == dict(type='mmvitlin.AmpOptimWrapper', **told)
+    assert cfg.optim_wrapper.to_dict() == dict(type='mmvitlin.AmpOptimWrapper', **expected)

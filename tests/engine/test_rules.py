@@ -37,7 +37,7 @@ def test_missing_checkpoints_are_found_before_anything_is_built(streets):
     ('run', "no checkpoint at '.*run', which is a folder; give /data/run/iter_9.pth"),
     ('run/last_checkpoint', "no .*_checkpoint', which is the name of one; give /data/run/ite"),
     ('.', r"no checkpoint at '.*', which is a folder$"), ('gone.pth', "no checkpoint at '.*gone.")])
-def test_something_else_in_the_place_of_a_checkpoint(tmp_path, given, words):
+def test_something_else_instead_of_a_checkpoint(tmp_path, given, words):
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run/last_checkpoint').write_text('/data/run/iter_9.pth')
     path = str(tmp_path / given)
@@ -57,7 +57,7 @@ def test_something_else_in_the_place_of_a_checkpoint(tmp_path, given, words):
 @pytest.mark.parametrize(('given', 'words'), [
     ('run', 'run, which is a folder, in which a run left .*run/a_config.py'),
     ('.', 'which is a folder$'), ('iter_9.pth', 'given as the config, and is a checkpoint')])
-def test_something_else_in_the_place_of_a_config(tmp_path, given, words):
+def test_something_else_instead_of_a_config(tmp_path, given, words):
     (tmp_path / 'run').mkdir()
     for name in ('run/a_config.py', 'iter_9.pth'):
         (tmp_path / name).write_text('')
@@ -65,15 +65,15 @@ def test_something_else_in_the_place_of_a_config(tmp_path, given, words):
         load_config(str(tmp_path / given))
 
 
-def test_a_student_goes_on_with_the_images_it_knows(streets, tmp_path, caplog):
+def test_a_student_sees_images_normalised_as_in_its_training(streets, tmp_path, caplog):
     path = tmp_path / 'student.pth'
     cfg = load_config('configs/seg/fcn_adventurer-nano_streets_distilled.py', {
         'data_root': str(streets), 'model.backbone.init_cfg.checkpoint': str(path)})
     mean, std = list(cfg.model.data_preprocessor.mean), list(cfg.model.data_preprocessor.std)
-    for told, words in ((dict(mean=mean, std=std), None), (dict(mean=mean), None), ({}, None),
+    for meta, words in ((dict(mean=mean, std=std), None), (dict(mean=mean), None), ({}, None),
                         (dict(mean=[127.5] * 3, std=std), r'preprocessor.mean is .*123.6.*127.5'),
                         (dict(mean=mean, std=[1., 1., 1.]), r'preprocessor.std is .*1.0, 1.0')):
-        torch.save(dict(meta=dict(normalisation=told), state_dict={}), path)
+        torch.save(dict(meta=dict(normalisation=meta), state_dict={}), path)
         if words is None:
             check(cfg)
         else:
@@ -96,10 +96,10 @@ def test_classes_that_do_not_agree_are_found_first(streets, options, words):
 
 def test_a_pyramid_that_counts_from_another_stride_than_its_map_has(streets):
     options = {'data_root': str(streets), 'model.backbone.init_cfg': None}
-    told = {'model.neck.in_stride': 8}
+    stride = {'model.neck.in_stride': 8}
     with pytest.raises(ConfigError, match=r'backbone.patch_size is 16, but model.neck.in_stride is '
                                           '8'):
-        check(load_config('configs/seg/cityscapes_1024.py', {**options, **told}))
+        check(load_config('configs/seg/cityscapes_1024.py', {**options, **stride}))
     vit = 'configs/seg/upernet_vit-large_cityscapes-1024.py'
     with pytest.raises(ConfigError, match=r'model_kwargs.patch_size is 14, but model.neck.in_stri'):
         check(load_config(vit, {**options, 'model.backbone.model_kwargs.patch_size': 14}))
@@ -113,9 +113,9 @@ def test_a_pyramid_that_counts_from_another_stride_than_its_map_has(streets):
     ({}, None),
     ({'train_cfg.max_iters': 1000}, 'planned for 80000 iterations, the run has 1000 (train_cfg'),
     ({'param_scheduler': []}, None)])
-def test_a_schedule_that_does_not_end_with_the_run_is_told(options, words, monkeypatch):
-    said = []
-    monkeypatch.setattr(loops, 'warn', said.append)
+def test_a_schedule_that_does_not_end_with_the_run_is_reported(options, words, monkeypatch):
+    messages = []
+    monkeypatch.setattr(loops, 'warn', messages.append)
     loops.schedule(Context(load_config(CITYSCAPES, options), 'train', ()))
-    assert len(said) == (words is not None)
-    assert not words or words in said[0]
+    assert len(messages) == (words is not None)
+    assert not words or words in messages[0]

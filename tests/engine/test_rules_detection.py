@@ -58,8 +58,8 @@ def test_boxes_of_things_beside_panoptic_labels(tmp_path):
     (('a', 'b'), '1 of its 3 images are not there'),
     (('a', 'b', 'c', 'd'), None), (('a', 'b', 'c'), None)])
 def test_a_metric_with_a_file_of_other_images(tmp_path, images, words, monkeypatch):
-    said = []
-    monkeypatch.setattr(files, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(files, 'warn', messages.append)
     write(tmp_path, 'val.json')
     metric = dict(type='CocoMetric', ann_file=write(tmp_path, 'other.json', images=images))
     if words is not None:
@@ -67,21 +67,21 @@ def test_a_metric_with_a_file_of_other_images(tmp_path, images, words, monkeypat
             apply(files.annotations_of_metrics, config(tmp_path, metric))
         return
     apply(files.annotations_of_metrics, config(tmp_path, metric))
-    assert ['counts as missed' in message for message in said] == [True] * (len(images) - 3)
+    assert ['counts as missed' in message for message in messages] == [True] * (len(images) - 3)
 
 
 def test_annotations_that_mmdets_metric_would_count_as_missed(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(files, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(files, 'warn', messages.append)
     path = write(tmp_path, 'val.json')
-    for number, kind, told in ((0, 'CocoMetric', True), (1, 'CocoMetric', False),
-                               (0, 'mmvitlin.CocoScores', False)):
+    for number, kind, warned in ((0, 'CocoMetric', True), (1, 'CocoMetric', False),
+                                 (0, 'mmvitlin.CocoScores', False)):
         content = json.loads((tmp_path / 'val.json').read_text())
         content['annotations'] = [dict(id=number, image_id=0, category_id=0)]
         (tmp_path / 'val.json').write_text(json.dumps(content))
-        said.clear()
+        messages.clear()
         apply(files.annotations_of_metrics, config(tmp_path, dict(type=kind, ann_file=path)))
-        assert any("numbers its annotations from 0" in words for words in said) == told
+        assert any("numbers its annotations from 0" in words for words in messages) == warned
 
 
 def test_a_metric_that_counts_all_images_where_some_are_read(tmp_path):
@@ -103,7 +103,7 @@ SEGM = dict(type='CocoMetric', metric=['bbox', 'segm'])
     (dict(type='CondInst', bbox_head=dict(type='CondInstBboxHead'), mask_head={}), True, None),
     (dict(type='RTMDet', bbox_head=dict(type='RTMDetInsSepBNHead')), True, None),
     (dict(type='Mask2Former', panoptic_head=dict(type='Mask2FormerHead')), True, None)])
-def test_masks_that_nobody_reads_or_gives(model, with_mask, words):
+def test_masks_that_are_not_read_or_not_predicted(model, with_mask, words):
     cfg = Config(dict(
         default_scope='mmdet', model=model, val_evaluator=SEGM, val_dataloader=dict(dataset={}),
         train_dataloader=dict(dataset=dict(pipeline=[

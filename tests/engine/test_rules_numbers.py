@@ -1,4 +1,4 @@
-"""Numbers with which nothing is trained, and files in the place of others."""
+"""Numbers that train nothing, and files in the wrong place."""
 import numpy as np
 import pytest
 import torch
@@ -45,15 +45,15 @@ def test_numbers_with_which_nothing_is_trained(key, value, words):
         numbers.whole(context), numbers.learning(context)
 
 
-def test_a_learning_rate_of_0_is_told(monkeypatch):
-    said = []
-    monkeypatch.setattr(numbers, 'warn', said.append)
+def test_a_learning_rate_of_0_is_reported(monkeypatch):
+    messages = []
+    monkeypatch.setattr(numbers, 'warn', messages.append)
     numbers.learning(Context(config(optim_wrapper=dict(optimizer=dict(lr=0.))), 'train', ()))
-    assert said == ['optim_wrapper.optimizer.lr is 0: the run changes no weight']
+    assert messages == ['optim_wrapper.optimizer.lr is 0: the run changes no weight']
 
 
 @pytest.mark.parametrize(('dataset', 'words'), [
-    (dict(ann_file='splits'), "dataset.ann_file: '.*splits' is a folder, where a file that lists"),
+    (dict(ann_file='splits'), "dataset.ann_file: '.*splits' is a folder; give a file that lists"),
     (dict(img_suffix=('.png', '.jpg')), r"dataset.img_suffix is \('.png', '.jpg'\), and a data"),
 ])
 def test_a_folder_for_a_list_and_several_suffixes(tmp_path, dataset, words):

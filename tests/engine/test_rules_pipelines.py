@@ -124,7 +124,7 @@ class HalfTheImage(BaseTransform):
     (2, 'HalfTheImage', r'pipeline.2 \(HalfTheImage\) leaves an image of 32x128 beside labels of '
                         r'64x128 pixels \(.*leftImg8bit'),
 ])
-def test_a_step_of_the_user_s_own_moves_the_image_alone(streets, tmp_path, place, kind, words):
+def test_a_users_step_moves_only_the_image(streets, tmp_path, place, kind, words):
     cfg = nano(streets, tmp_path)
     cfg.train_dataloader.dataset.pipeline.insert(place, dict(type=f'mmengine.{kind}'))
     with pytest.raises(ConfigError, match=words):
@@ -149,7 +149,7 @@ IMAGENET = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 @pytest.mark.parametrize(('mean', 'std', 'words'), [
     ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 'from 0 to 1.*times 255'),
     ([0.5] * 3, [0.5] * 3, 'from 0 to 1.*times 255'),
-    (*IMAGENET[::-1], 'have changed places'),
+    (*IMAGENET[::-1], 'are exchanged'),
     (IMAGENET[0], [58.395, 0, 57.375], 'holds 0'),
 ])
 def test_mean_and_deviation_that_are_not_of_the_images(mean, std, words):
@@ -166,13 +166,13 @@ def test_mean_and_deviation_that_are_not_of_the_images(mean, std, words):
     ([127.5] * 3, [127.5] * 3, False, False),
     (IMAGENET[0][::-1], IMAGENET[1][::-1], True, True), (*IMAGENET, False, True),
 ])
-def test_means_in_the_order_of_other_channels_are_told(mean, std, rgb, warned, monkeypatch):
-    said = []
-    monkeypatch.setattr(normalisation, 'warn', said.append)
+def test_means_in_the_order_of_other_channels_are_reported(mean, std, rgb, warned, monkeypatch):
+    messages = []
+    monkeypatch.setattr(normalisation, 'warn', messages.append)
     cfg = config('train_dataloader', [READ])
     cfg.model.data_preprocessor = dict(mean=mean, std=std, bgr_to_rgb=rgb)
     normalisation.plausible(Context(cfg, 'train', ()))
-    assert len(said) == warned
+    assert len(messages) == warned
 
 
 def test_a_step_of_the_user_s_own_may_scale_the_images():

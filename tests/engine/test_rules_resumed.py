@@ -1,4 +1,4 @@
-"""A run goes on only from a state that fits its config."""
+"""A run resumes only from a state that fits its config."""
 import re
 
 import pytest
@@ -25,11 +25,11 @@ def going_on(tmp_path, content=None, **more):
         'train', ())
 
 
-def test_weights_alone_are_no_run(tmp_path):
+def test_resuming_needs_more_than_weights(tmp_path):
     torch.save(dict(meta={}, state_dict={}), tmp_path / 'plain.pth')
     for name in ('plain.pth', 'net.safetensors'):
         cfg = Config(dict(resume=True, load_from=str(tmp_path / name)))
-        with pytest.raises(CheckpointError, match=f'--resume: .*{name} holds weights alone.*load_'):
+        with pytest.raises(CheckpointError, match=f'--resume: .*{name} holds only weights.*load_'):
             resumed.goes_on(Context(cfg, 'train', ()))
 
 
@@ -45,17 +45,17 @@ def test_the_state_of_another_optimiser_or_schedule(tmp_path, more, words):
 
 @pytest.mark.parametrize(('more', 'words'), [
     ({}, None),
-    (dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=2e-3))), 'lr is 0.002, .*own, 0.001'),
+    (dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=2e-3))), 'lr is 0.002, .* with 0.001'),
     (dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=2e-3), paramwise_cfg=dict(
-        bias_lr_mult=2.))), 'lr is 0.002, .* goes on with its own, 0.001'),
+        bias_lr_mult=2.))), 'lr is 0.002, .* resumes with 0.001'),
     (dict(param_scheduler=[dict(type='PolyLR', end=200, power=0.9, by_epoch=False)]),
-     'param_scheduler.0.end is 200, and .*iter_7.pth goes on with 100'),
+     'param_scheduler.0.end is 200, and .*iter_7.pth resumes with 100'),
     (dict(param_scheduler=[dict(type='PolyLR', end=9, convert_to_iter_based=True)]), None),
     (dict(resume=False, param_scheduler=[]), None)])
 def test_what_was_changed_since_has_no_effect(tmp_path, more, words, monkeypatch):
-    said = []
-    monkeypatch.setattr(resumed, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(resumed, 'warn', messages.append)
     resumed.goes_on(going_on(tmp_path, **more))
-    assert len(said) == (words is not None)
+    assert len(messages) == (words is not None)
     if words:
-        assert re.search(words, said[0])
+        assert re.search(words, messages[0])

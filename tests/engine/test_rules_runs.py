@@ -52,16 +52,16 @@ def test_samplers_that_never_end(more, words):
         apply(loops.samplers, config(**more))
 
 
-@pytest.mark.parametrize(('loop', 'sampler', 'said'), [
+@pytest.mark.parametrize(('loop', 'sampler', 'message'), [
     (ITERATIONS, 'DefaultSampler', 1), (ITERATIONS, 'InfiniteSampler', 0),
     (EPOCHS, 'DefaultSampler', 0)])
-def test_iterations_with_a_sampler_of_epochs_are_told(loop, sampler, said, monkeypatch):
-    heard = []
-    monkeypatch.setattr(loops, 'warn', heard.append)
+def test_iterations_with_a_sampler_of_epochs_are_reported(loop, sampler, message, monkeypatch):
+    messages = []
+    monkeypatch.setattr(loops, 'warn', messages.append)
     apply(loops.samplers, config(train_cfg=loop, train_dataloader=dict(
         sampler=dict(type=sampler))))
-    assert len(heard) == said
-    assert not said or 'mmvitlin.SeededInfiniteSampler' in heard[0]
+    assert len(messages) == message
+    assert not message or 'mmvitlin.SeededInfiniteSampler' in messages[0]
 
 
 def test_an_evaluation_that_leaves_samples_out():
@@ -135,7 +135,7 @@ def test_heads_that_take_one_image(head):
     (dict(val_evaluator=dict(type='IoUMetric', prefix='city'), param_scheduler=[dict(
         type='ReduceOnPlateauLR', monitor='mIoU')]), "param_scheduler.0.monitor.*'city/mIoU'"),
 ])
-def test_something_waits_for_a_metric_that_nobody_computes(more, words):
+def test_a_followed_metric_that_is_not_computed(more, words):
     with pytest.raises(ConfigError, match=words):
         apply(metrics.awaited, config(val_dataloader=dict(dataset={}), **more))
 
@@ -304,8 +304,8 @@ def test_a_key_of_its_own_allows_random_weights():
 
 
 def test_a_metric_compares_with_another_file(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(files, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(files, 'warn', messages.append)
     for name in ('val.json', 'train.json'):
         (tmp_path / name).write_text('{}')
     cfg = config(val_dataloader=dict(dataset=dict(
@@ -314,7 +314,7 @@ def test_a_metric_compares_with_another_file(tmp_path, monkeypatch):
         (tmp_path / 'sub').mkdir(exist_ok=True)
         cfg.val_evaluator = dict(type='CocoMetric', ann_file=str(tmp_path / file))
         apply(files.annotations_of_metrics, cfg)
-        assert bool(said) == bool(words)
+        assert bool(messages) == bool(words)
     cfg.val_evaluator = [dict(type='VOCMetric'), dict(type='CocoMetric', ann_file='gone.json')]
     with pytest.raises(ConfigError, match=r"val_evaluator.1.ann_file: no file 'gone.json'; that of "
                                           'val_dataloader is .*val.json'):
@@ -324,16 +324,16 @@ def test_a_metric_compares_with_another_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(('size', 'words'), [
     ((64, 32), r'\(height, width\)'), ((64, 64), 'crops are padded'), ((32, 64), None)])
 def test_crops_of_another_size_than_the_preprocessor_pads_to(size, words, monkeypatch):
-    said = []
-    monkeypatch.setattr(loops, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(loops, 'warn', messages.append)
     cfg = config(train_dataloader=dict(dataset=dict(pipeline=[
         dict(type='RandomCrop', crop_size=(32, 64))])))
     cfg.model.data_preprocessor = dict(type='SegDataPreProcessor', size=size)
     apply(loops.sizes, cfg)
-    assert len(said) == (words is not None)
+    assert len(messages) == (words is not None)
 
 
-def test_a_start_from_which_nothing_fits(tmp_path):
+def test_an_initial_checkpoint_that_matches_no_parameter(tmp_path):
     class Plain(torch.nn.Module):
         """Without a backbone."""
 

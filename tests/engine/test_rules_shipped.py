@@ -21,7 +21,7 @@ ON_DISK = {'data_folders', 'annotations_of_metrics', 'suffixes', 'of_annotations
 
 def refused(cfg: Config) -> list[str]:
     """What any rule that looks at the config alone says against it."""
-    found = []
+    problems = []
     for purpose in ('train', 'test', 'data', 'export'):
         DefaultScope._instance_dict.clear()
         context = Context(cfg, purpose, PURPOSES[purpose])
@@ -30,22 +30,22 @@ def refused(cfg: Config) -> list[str]:
                 try:
                     rule(context)
                 except ConfigError as error:
-                    found.append(f'{purpose}, {rule.__name__}: {error}')
-    return found
+                    problems.append(f'{purpose}, {rule.__name__}: {error}')
+    return problems
 
 
 @pytest.mark.slow
 def test_shipped_configs(monkeypatch):
     """And their learning rates end with their runs."""
-    said = []
-    monkeypatch.setattr(loops, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(loops, 'warn', messages.append)
     for path in sorted((ROOT / 'configs').glob('[dsc]*/*.py')):
         assert refused(load_config(str(path))) == [], path.name
-        assert said == [], path.name
+        assert messages == [], path.name
 
 
 def of_library(name: str, *words: str, every: int) -> list[str]:
-    """Some of the configs of a library that speak of one of these data sets, of many folders."""
+    """Some of a library's configs that use one of these data sets, from many folders."""
     spec = find_spec(name)
     root = Path(spec.origin).parent / '.mim/configs' if spec else Path('nowhere')
     chosen = {}

@@ -48,8 +48,8 @@ def test_a_hook_is_named_once(streets, tmp_path):
 @pytest.mark.slow
 def test_a_run_without_our_hooks_trains_and_says_what_is_missing(streets, tmp_path, monkeypatch):
     """As a config of mmseg has it, and goes on from what it left."""
-    said = []
-    monkeypatch.setattr(missing_hooks, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(missing_hooks, 'warn', messages.append)
 
     def bare(iterations: int):
         cfg = nano(streets, tmp_path, **{'train_cfg.max_iters': iterations})
@@ -63,8 +63,8 @@ def test_a_run_without_our_hooks_trains_and_says_what_is_missing(streets, tmp_pa
     assert not any(type(h).__module__.startswith('mmvitlin') for h in runner.hooks)
     assert (tmp_path / 'iter_2.pth').is_file()
     assert not (tmp_path / 'result.json').exists()
-    assert 'without mmvitlin.FiniteLossHook a loss that is no number is not caught' in said[0]
-    assert 'switches=runtime adds them' in said[0]
+    assert 'without mmvitlin.FiniteLossHook a NaN or infinite loss is not caught' in messages[0]
+    assert 'switches=runtime adds them' in messages[0]
     assert train(bare(4), resume=True).iter == 4
 
 

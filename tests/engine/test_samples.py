@@ -30,16 +30,16 @@ def dataset(tmp_path):
 
 
 def test_images_without_labels_and_the_other_way_round(dataset, tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(samples, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(samples, 'warn', messages.append)
     samples._refuse_absent('train_dataloader', built(dataset))
     labels = tmp_path / 'labels/train'
     for n in (5, 6):
         shutil.copy(labels / 'n0.png', labels / f'n{n}.png')
     samples._refuse_absent('train_dataloader', built(dataset))
-    assert len(said) == 1
-    assert said[0].startswith('train_dataloader.dataset: 2 label files of ')
-    assert said[0].endswith('n6.png')
+    assert len(messages) == 1
+    assert messages[0].startswith('train_dataloader.dataset: 2 label files of ')
+    assert messages[0].endswith('n6.png')
     for n in (1, 3):
         os.remove(labels / f'n{n}.png')
     for n in range(7, 10):
@@ -119,8 +119,8 @@ def test_the_steps_of_training_are_followed_before_all_files_are_read(tmp_path, 
 
 def test_images_that_are_trained_and_validated_on(dataset, tmp_path, monkeypatch):
     """Whatever names them: two lists, or one folder."""
-    said = []
-    monkeypatch.setattr(samples, 'warn', said.append)
+    messages = []
+    monkeypatch.setattr(samples, 'warn', messages.append)
     for name, images in (('train', 'n0 n1 n2'), ('val', 'n3 n4'), ('mixed', 'n2 n3')):
         (tmp_path / f'{name}.txt').write_text(images.replace(' ', '\n'))
 
@@ -129,9 +129,10 @@ def test_images_that_are_trained_and_validated_on(dataset, tmp_path, monkeypatch
             dataset, ann_file=file))) for key, file in (('train', train), ('val', val))})
 
     tell('train.txt', 'val.txt')
-    assert said == []
+    assert messages == []
     tell('train.txt', 'mixed.txt')
-    assert said[0].startswith('1 of the 2 images that val_dataloader reads are trained on, such as')
-    assert 'n2.png: their scores' in said[0]
+    assert messages[0].startswith('1 of the 2 images that val_dataloader reads are trained on, '
+                                  'such as')
+    assert 'n2.png: their scores' in messages[0]
     tell('', '')
-    assert said[1].startswith('5 of the 5 images')
+    assert messages[1].startswith('5 of the 5 images')

@@ -15,16 +15,16 @@ from tests.engine.nano import nano
 def test_the_sampler_keeps_the_order_and_adds_seeds():
     data = list(range(7))
     plain, seeded = InfiniteSampler(data, seed=3), SeededInfiniteSampler(data, seed=3)
-    want, got = list(islice(plain, 20)), list(islice(seeded, 20))
-    assert want == got
-    assert len({i.seed for i in got}) == 20
+    expected, actual = list(islice(plain, 20)), list(islice(seeded, 20))
+    assert expected == actual
+    assert len({i.seed for i in actual}) == 20
     again = SeededInfiniteSampler(data, seed=3)
     again.skip(9)
-    assert [i.seed for i in islice(again, 11)] == [i.seed for i in got[9:]]
+    assert [i.seed for i in islice(again, 11)] == [i.seed for i in actual[9:]]
     other = list(islice(SeededInfiniteSampler(data, seed=4), 20))
-    assert not {i.seed for i in other} & {i.seed for i in got}
-    copied = pickle.loads(pickle.dumps(got[5]))
-    assert (copied, copied.seed) == (got[5], got[5].seed)
+    assert not {i.seed for i in other} & {i.seed for i in actual}
+    copied = pickle.loads(pickle.dumps(actual[5]))
+    assert (copied, copied.seed) == (actual[5], actual[5].seed)
 
 
 def test_stages_of_one_seed_see_batches_of_their_own():
@@ -41,11 +41,11 @@ def test_views_come_again():
     """Each sample has so many seeds, all are used, and two samples share none."""
     endless = list(islice(SeededInfiniteSampler(range(10), seed=3, views=2), 60))
     epochs = SeededSampler(range(10), seed=3, views=2)
-    told = []
+    views = []
     for epoch in range(6):
         epochs.set_epoch(epoch)
-        told += list(epochs)
-    for drawn in (endless, told):
+        views += list(epochs)
+    for drawn in (endless, views):
         seeds = {n: [i.seed for i in drawn if i == n] for n in range(10)}
         for of_one in seeds.values():
             assert of_one[:2] * 3 == of_one

@@ -131,14 +131,14 @@ def gap(one, other):
 
 
 @pytest.mark.slow
-def test_sharded_distillation_is_the_unsharded_one_and_goes_on_from_it(fsdp):
+def test_sharded_distillation_equals_the_unsharded_one_and_resumes_from_it(fsdp):
     """Clipping by the norm of all gradients and weight decay by shape among it, half way through
     in either direction; the student is whole."""
-    alone, dealt = fsdp['alone'], fsdp['distilled']
-    assert max(gap(alone, dealt)) < 2e-6
+    alone, sharded = fsdp['alone'], fsdp['distilled']
+    assert max(gap(alone, sharded)) < 2e-6
     student = torch.load(fsdp.folder / 'distilled/student.pth', weights_only=True)['state_dict']
-    assert all(torch.equal(v, dealt['state_dict'][k]) for k, v in student.items())
-    assert len(student) == sum(k.startswith('backbone.') for k in dealt['state_dict']) - 1
+    assert all(torch.equal(v, sharded['state_dict'][k]) for k, v in student.items())
+    assert len(student) == sum(k.startswith('backbone.') for k in sharded['state_dict']) - 1
     assert max(gap(alone, fsdp['there'])) < 2e-6
     back = fsdp.alone('back', DISTILL, resume=fsdp.folder / 'distilled/iter_2.pth', **FREE)
     assert max(gap(alone, back)) < 2e-6
@@ -165,7 +165,7 @@ def test_sharded_segmentation_validates_and_is_tested_as_any_other(fsdp, tmp_pat
 
 @pytest.mark.slow
 @SWITCHES
-def test_what_does_not_fit_is_left_out_and_said(request, switch):
+def test_what_does_not_fit_is_left_out_and_reported(request, switch):
     """Weights of another number of classes, positions of another grid, keys of nobody."""
     runs = request.getfixturevalue(switch)
     assert (runs['misfit']['state_dict']['backbone.pos_embed'] - 1).abs().max() < 0.01
@@ -190,7 +190,7 @@ def test_windows_are_no_rounds_of_talk_between_processes():
 
 
 @pytest.mark.slow
-def test_alignment_of_attention_alone_is_sharded_as_one(fsdp):
+def test_attention_alignment_is_sharded_as_one_unit(fsdp):
     """It runs attention out of its blocks, whose parameters would be in pieces."""
     assert max(gap(fsdp['aligned'], fsdp['aligned-unsharded'])) < 2e-6
 
@@ -207,10 +207,10 @@ def test_a_sharded_run_cut_between_two_updates_ends_with_the_same_weights(fsdp):
 @pytest.mark.slow
 @needs_deepspeed
 def test_deepspeed_in_bfloat16_is_near_and_its_checkpoints_are_plain(deepspeed):
-    alone, dealt = deepspeed['alone'], deepspeed['distilled']
-    assert {v.dtype for v in dealt['state_dict'].values()} == {torch.float32}
-    assert max(gap(alone, dealt)) < 2e-3
-    assert gap(dealt, deepspeed['again']) == (0., 0.)
+    alone, sharded = deepspeed['alone'], deepspeed['distilled']
+    assert {v.dtype for v in sharded['state_dict'].values()} == {torch.float32}
+    assert max(gap(alone, sharded)) < 2e-3
+    assert gap(sharded, deepspeed['again']) == (0., 0.)
     back = deepspeed.alone('back', DISTILL, resume=deepspeed.folder / 'distilled/iter_2.pth',
                            **FREE)
     assert {float(v['step']) for v in back['optimizer']['state'].values()} == {4.}
@@ -221,12 +221,12 @@ def test_deepspeed_in_bfloat16_is_near_and_its_checkpoints_are_plain(deepspeed):
 
 @pytest.mark.slow
 @SWITCHES
-def test_a_gradient_that_is_no_number_reaches_no_weight(request, switch):
+def test_a_nan_gradient_changes_no_weight(request, switch):
     """It is met by one process, and the step skipped by all."""
     runs = request.getfixturevalue(switch)
-    found = runs['steep']
-    assert all(v.isfinite().all() for v in found['state_dict'].values())
-    assert {float(v['step']) for v in found['optimizer']['state'].values()} == {3.}
+    run = runs['steep']
+    assert all(v.isfinite().all() for v in run['state_dict'].values())
+    assert {float(v['step']) for v in run['optimizer']['state'].values()} == {3.}
     assert 'step skipped (1 in a row): process 0: the norm of the gradient is nan at iter' \
         in runs.log('steep')
 
@@ -260,11 +260,11 @@ def test_a_signal_while_the_loader_is_waited_for(streets, tmp_path, switch):
         assert time.time() < deadline
         time.sleep(0.2)
     os.killpg(child.pid, signal.SIGTERM)
-    told = child.communicate(timeout=120)[0]
+    output = child.communicate(timeout=120)[0]
     saved, = (tmp_path / 'work').glob('iter_*.pth')
     done = int(saved.stem.removeprefix('iter_'))
     assert done < 4
-    assert f'ended by SIGTERM after iteration {done}' in told
+    assert f'ended by SIGTERM after iteration {done}' in output
     content = torch.load(saved, weights_only=False)
     assert content['meta']['iter'] == done
     assert {float(v['step']) for v in content['optimizer']['state'].values()} == {float(done)}

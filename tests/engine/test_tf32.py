@@ -11,17 +11,17 @@ from mmvitlin.engine.hooks import TF32Hook
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize(('gpu', 'cfg', 'wanted'), [
+@pytest.mark.parametrize(('gpu', 'cfg', 'expected'), [
     (True, dict(tf32=True), True), (True, dict(tf32=False), False),
     (True, {}, False), (False, dict(tf32=True), False)])
-def test_it_is_on_where_the_config_says_so_and_there_is_a_gpu(monkeypatch, gpu, cfg, wanted):
+def test_it_is_on_where_the_config_says_so_and_there_is_a_gpu(monkeypatch, gpu, cfg, expected):
     MMLogger.get_current_instance()  # asks for the number of the GPU when it is made
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     matmul = SimpleNamespace(allow_tf32=False)
     monkeypatch.setattr(torch.backends.cuda, 'matmul', matmul)
     hook, runner = TF32Hook(), SimpleNamespace(cfg=Config(cfg))
     hook.before_train(runner)
-    assert matmul.allow_tf32 == wanted
+    assert matmul.allow_tf32 == expected
     hook.after_train(runner)
     assert not matmul.allow_tf32
 

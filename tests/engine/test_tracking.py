@@ -36,9 +36,9 @@ def test_tensorboard(followed):
 def test_weights_and_biases(followed):
     pytest.importorskip('wandb', reason='needs wandb')
     runner, folder = followed(type='WandbVisBackend', init_kwargs=dict(mode='offline'))
-    told = runner.visualizer.get_backend('WandbVisBackend').experiment
-    if told.run is not None:  # not yet finished
-        assert told.run.summary['loss'] > 0
+    run = runner.visualizer.get_backend('WandbVisBackend').experiment
+    if run.run is not None:  # not yet finished
+        assert run.run.summary['loss'] > 0
     kept, = folder.rglob('*.wandb')
     assert b'decode.loss_ce' in kept.read_bytes()
 
@@ -52,7 +52,7 @@ def test_mlflow(followed):
     assert [m.step for m in client.get_metric_history(run.info.run_id, 'loss')] == [1, 2, 3, 4]
 
 
-def test_mlflow_may_write_files_unless_told_otherwise(monkeypatch, tmp_path):
+def test_mlflow_may_write_files_by_default(monkeypatch, tmp_path):
     from mmengine.visualization import MLflowVisBackend as Usual
 
     from mmvitlin.engine.tracking import MLflowVisBackend

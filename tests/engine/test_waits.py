@@ -38,12 +38,12 @@ def test_the_log_is_that_of_mmengine(streets, tmp_path):
         runner = train(cfg)
         hubs[kind] = [runner.message_hub.state_dict(),
                       safe_torch_load(tmp_path / kind / 'iter_2.pth')['message_hub']]
-    for ours, theirs in zip(*hubs.values(), strict=True):
-        ours, theirs = ours['log_scalars'], theirs['log_scalars']
-        assert set(ours) == set(theirs) >= {'train/loss', 'train/grad_norm', 'train/lr'}
-        for key, values in theirs.items():
+    for hub, reference in zip(*hubs.values(), strict=True):
+        hub, reference = hub['log_scalars'], reference['log_scalars']
+        assert set(hub) == set(reference) >= {'train/loss', 'train/grad_norm', 'train/lr'}
+        for key, values in reference.items():
             if 'time' not in key:
-                assert [v.tolist() for v in values.data] == [v.tolist() for v in ours[key].data]
+                assert [v.tolist() for v in values.data] == [v.tolist() for v in hub[key].data]
     assert len(hubs['RuntimeInfoHook'][1]['log_scalars']['train/loss'].data[0]) == 2
 
 

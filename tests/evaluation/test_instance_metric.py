@@ -37,10 +37,10 @@ def metric(tmp_path):
     return build
 
 
-def see(metric, found):
+def see(metric, detections):
     """Let it see boxes (x, y, w, h) with labels and scores, by image."""
     for number, side in ((0, 100), (1, 400)):
-        boxes, labels, scores = (zip(*found[number], strict=True) if found[number]
+        boxes, labels, scores = (zip(*detections[number], strict=True) if detections[number]
                                  else ((), (), ()))
         masks = np.zeros((len(boxes), side, side), bool)
         for mask, (x, y, w, h) in zip(masks, boxes, strict=True):
@@ -108,7 +108,8 @@ def test_annotations_numbered_from_zero_count_like_others(kind, tmp_path):
     built = METRICS.build(dict(type=kind, metric=['bbox', 'segm'],
                                ann_file=str(tmp_path / 'truth.json')))
     built.dataset_meta = dict(classes=('car', ))
-    values = see(built, {n: [(box, 0, 0.9) for box in found] for n, found in enumerate(boxes)})
+    values = see(built, {n: [(box, 0, 0.9) for box in of_image]
+                         for n, of_image in enumerate(boxes)})
     for name in ('bbox', 'segm'):
         assert values[f'coco/{name}_mAP'] == 1.
         if kind != 'mmvitlin.CocoScores':
@@ -146,42 +147,43 @@ def test_a_network_that_finds_nothing_scores_nothing(metric, kind):
     assert {values[f'c/{k}_{item}'] for k in ('bbox', 'segm') for item in ('mAP', 'mAP_50')} == {0.}
 
 
-def heard(monkeypatch):
+def log_messages(monkeypatch):
     from mmvitlin.evaluation.metrics import instance_metric
-    said = []
-    monkeypatch.setattr(instance_metric, 'print_log', lambda words, **kwargs: said.append(words))
-    return said
+    messages = []
+    monkeypatch.setattr(instance_metric, 'print_log',
+                        lambda words, **kwargs: messages.append(words))
+    return messages
 
 
 @pytest.mark.parametrize('kind', ['mmvitlin.CocoScores', 'mmvitlin.InstanceMetric'])
-@pytest.mark.parametrize('found', [[], [([10, 10, 20, 20], 0, 0.9)]])
-def test_annotations_without_an_object_have_no_score(tmp_path, kind, found, monkeypatch):
+@pytest.mark.parametrize('detections', [[], [([10, 10, 20, 20], 0, 0.9)]])
+def test_annotations_without_an_object_have_no_score(tmp_path, kind, detections, monkeypatch):
     from mmvitlin.registry import METRICS
-    said = heard(monkeypatch)
+    messages = log_messages(monkeypatch)
     (tmp_path / 'truth.json').write_text(json.dumps(dict(
         images=[dict(id=n, file_name=str(n), height=100, width=100) for n in (0, 1)],
         categories=[dict(id=1, name='car')], annotations=[])))
     metric = METRICS.build(dict(type=kind, ann_file=str(tmp_path / 'truth.json')))
     metric.dataset_meta = dict(classes=('car', ))
-    values = see(metric, {0: found, 1: []})
+    values = see(metric, {0: detections, 1: []})
     assert values['coco/bbox_mAP'] == -1
-    assert 'bbox_mAP, bbox_mAP_50' in said[0]
-    assert 'the annotations of the 2 images have no object of the classes' in said[0]
+    assert 'bbox_mAP, bbox_mAP_50' in messages[0]
+    assert 'the annotations of the 2 images have no object of the classes' in messages[0]
 
 
-def test_scores_of_sizes_that_do_not_occur_are_told(metric, monkeypatch):
-    said = heard(monkeypatch)
+def test_scores_of_sizes_that_do_not_occur_are_reported(metric, monkeypatch):
+    messages = log_messages(monkeypatch)
     values = see(metric(metric='bbox'), {0: [([10, 10, 20, 20], 0, 0.9)], 1: []})
     assert values['coco/bbox_mAP_l'] == -1
-    assert said == ['no score (-1 or NaN) for bbox_mAP_l, bbox_mAP_m: the annotations have objects '
-                    'of other sizes or categories alone']
+    assert messages == ['no score (-1 or NaN) for bbox_mAP_l, bbox_mAP_m: the annotations have '
+                        'only objects of other sizes or categories']
 
 
 def test_no_image_at_all(metric, monkeypatch):
     from mmvitlin.evaluation.metrics import PanopticQuality
-    said = heard(monkeypatch)
+    messages = log_messages(monkeypatch)
     assert metric().compute_metrics([])['bbox_mAP'] == -1
-    assert 'no image was evaluated' in said[0]
+    assert 'no image was evaluated' in messages[0]
     quality = PanopticQuality()
     quality.dataset_meta = dict(classes=('car', 'road'), thing_classes=('car', ))
     assert quality.compute_metrics([])['PQ'] == 0

@@ -60,8 +60,8 @@ def test_misses_and_false_objects_count_for_their_own_size():
     predicted[100:105, 100:105] = 1  # a small object that is not there
     iou = SizeIoU(2)
     iou.add(predicted, labels)
-    got = iou.by_size()[1]
-    np.testing.assert_allclose(got, [100., 50., 50.], atol=0.01)
+    actual = iou.by_size()[1]
+    np.testing.assert_allclose(actual, [100., 50., 50.], atol=0.01)
     union = 1600 + 25 + 110 + 25
     assert iou.classes()[1] == pytest.approx(100 * (1600 + 25 + 55) / union, abs=0.01)
     result = iou.result()
@@ -116,11 +116,11 @@ def test_a_label_of_its_own_is_left_out(segmentor, streets):
     present = np.unique(plain[0])
     first, second = (int(n) for n in present[present < 19][:2])
     cfg.test_dataloader.dataset.ignore_index = first
-    for told in (first, second):  # the evaluator's word goes before the data set's
-        found = [labels for _, labels in labelled_images(cfg)]
-        for labels, before in zip(found, plain, strict=True):
-            np.testing.assert_array_equal(labels, np.where(before == told, 255, before))
-        assert not np.array_equal(found[0], plain[0])
+    for target in (first, second):  # the evaluator's word goes before the data set's
+        result = [labels for _, labels in labelled_images(cfg)]
+        for labels, before in zip(result, plain, strict=True):
+            np.testing.assert_array_equal(labels, np.where(before == target, 255, before))
+        assert not np.array_equal(result[0], plain[0])
         cfg.test_evaluator = [dict(type='IoUMetric', ignore_index=second)]
 
 
@@ -130,13 +130,13 @@ def test_a_failed_measurement_of_memory_leaves_the_rest(
     def fail(*args):
         raise MeasurementError('failed: too bad')
 
-    told = []
+    messages = []
     monkeypatch.setattr('mmvitlin.evaluation.resolution.in_fresh_process', fail)
     row, = resolution_curve(*segmentor, [1.], dict(data_root=str(streets)), limit=1,
-                            progress=told.append)
+                            progress=messages.append)
     assert row['peak_mib'] is None
     assert 0 <= row['miou'] <= 100
-    assert 'memory was not measured: failed: too bad' in told[0]
+    assert 'memory was not measured: failed: too bad' in messages[0]
     curve_figure([row], tmp_path / 'curve.png')
 
 
@@ -163,8 +163,8 @@ def test_the_tool(tmp_path, monkeypatch, capsys, failed):
     with pytest.raises(SystemExit) as ended:
         tool.main()
     assert int(ended.value.code) == failed
-    told = [line.replace('│', ' ').split() for line in capsys.readouterr().out.splitlines()]
-    assert ['1.00', '0.00', '50.0', '50.0', '–', '50.0', '1', '–'] in told
-    assert (['2.00', 'failed'] in told) == failed
-    classes = [line for line in told if line and line[0] in row['classes']]
+    result = [line.replace('│', ' ').split() for line in capsys.readouterr().out.splitlines()]
+    assert ['1.00', '0.00', '50.0', '50.0', '–', '50.0', '1', '–'] in result
+    assert (['2.00', 'failed'] in result) == failed
+    classes = [line for line in result if line and line[0] in row['classes']]
     assert classes == [['pole', '10.0', '20.5'], ['road', '60.0', '62.0'], ['train', '–', '–']]

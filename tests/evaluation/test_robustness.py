@@ -43,11 +43,11 @@ def test_pipelines_under_a_shift():
 @pytest.mark.slow
 def test_scores_under_each_shift(segmentor, streets):
     names = conditions(('resolution', 'context'))
-    told = []
+    calls = []
     options = dict(data_root=str(streets))
     scores = evaluate_shifts(dict(net=segmentor), names, options, limit=2,
-                             progress=lambda *call: told.append(call))['net']
-    assert sorted(told) == sorted(('net', *item) for item in scores.items())
+                             progress=lambda *call: calls.append(call))['net']
+    assert sorted(calls) == sorted(('net', *item) for item in scores.items())
     assert scores.keys() == {
         'clean', 'scale 0.5', 'scale 0.75', 'scale 1.5', 'scale 2', 'centre 0.75', 'share 0.75',
         'centre 0.5', 'share 0.5', 'centre 0.25', 'share 0.25'}
@@ -60,7 +60,7 @@ def test_scores_under_each_shift(segmentor, streets):
 
 
 @pytest.mark.slow
-def test_networks_side_by_side_score_as_each_alone(segmentor, streets, tmp_path, monkeypatch):
+def test_networks_side_by_side_score_as_each_by_itself(segmentor, streets, tmp_path, monkeypatch):
     """And an image that they share is drawn once."""
     config, checkpoint = segmentor
     weights = torch.load(checkpoint, weights_only=True)['state_dict']
@@ -79,8 +79,8 @@ def test_networks_side_by_side_score_as_each_alone(segmentor, streets, tmp_path,
     together = evaluate_shifts(nets, shifts, options)
     assert len(drawn) == 2 * 2 * 3  # shares, test sets, images
     assert together['one'] != together['two']
-    for who, net in nets.items():
-        assert evaluate_shifts({who: net}, shifts, options)[who] == together[who]
+    for name, net in nets.items():
+        assert evaluate_shifts({name: net}, shifts, options)[name] == together[name]
 
 
 @pytest.mark.slow
@@ -94,18 +94,18 @@ def test_batches_score_as_single_images_and_the_set_is_listed_once(segmentor, st
     monkeypatch.setattr(BaseSegDataset, 'load_data_list',
                         lambda self, f=BaseSegDataset.load_data_list: (
                             listed.append(1), f(self))[1])
-    found = {}
+    result = {}
     for size in (1, 2):
         sizes.clear(), listed.clear()
-        found[size] = evaluate_shifts({'net': segmentor}, shifts, dict(
+        result[size] = evaluate_shifts({'net': segmentor}, shifts, dict(
             options, **{'test_dataloader.batch_size': size}))['net']
         assert len(listed) == 1
         assert max(sizes) == size
         assert sum(sizes) == 3 * len(shifts)  # images, conditions
-    assert found[1] == pytest.approx(found[2], abs=0.01)
+    assert result[1] == pytest.approx(result[2], abs=0.01)
 
 
-def test_a_part_stands_for_the_whole():
+def test_a_subset_is_evenly_spread():
     assert evenly(6) == evenly(6, 6) == evenly(6, 9) == list(range(6))
     assert evenly(100, 4) == [12, 37, 62, 87]
     assert [len({n // 1000 for n in evenly(10000, limit)}) for limit in (10, 1000)] == [10, 10]
@@ -115,8 +115,8 @@ def test_a_part_stands_for_the_whole():
 
 def test_means_are_of_what_all_networks_have():
     whole = {'clean': 40., **{f'fog {n}': 40. - 6 * n for n in range(1, 6)}}
-    told = summarise(dict(one=whole, other={'clean': 40., 'fog 1': 34.}, begun={}))
-    assert told['one'] == told['other'] == {
+    summary = summarise(dict(one=whole, other={'clean': 40., 'fog 1': 34.}, begun={}))
+    assert summary['one'] == summary['other'] == {
         'clean': 40., 'fog': 34., 'fog drop': 15., 'corruption': 34., 'corruption drop': 15.}
 
 
@@ -136,8 +136,8 @@ def test_seeds_are_one_line_of_the_figure(tmp_path, monkeypatch):
 
 
 def test_less_context_is_held_against_the_same_pixels():
-    told = summarise(dict(net={'clean': 40., 'centre 0.5': 20., 'share 0.5': 15.}))['net']
-    assert told == {'clean': 40., 'share': 15., 'share drop': 25.}
+    summary = summarise(dict(net={'clean': 40., 'centre 0.5': 20., 'share 0.5': 15.}))['net']
+    assert summary == {'clean': 40., 'share': 15., 'share drop': 25.}
     assert conditions(('context', ))['centre 0.5'] == dict(centre=0.5)
 
     sample = SegDataSample(**{key: PixelData(data=torch.arange(48).view(1, 6, 8))
@@ -148,7 +148,7 @@ def test_less_context_is_held_against_the_same_pixels():
         assert field.data.tolist() == [[[10, 11, 12, 13], [18, 19, 20, 21], [26, 27, 28, 29]]]
 
 
-def test_what_cannot_be_shifted_is_told_before_anything_is_scored(monkeypatch):
+def test_unsupported_shifts_are_reported_before_anything_is_scored(monkeypatch):
     monkeypatch.chdir(ROOT)
     config = 'configs/cls/vit-pico_cifar10.py'
     options = {'test_dataloader.dataset.pipeline': [
@@ -193,7 +193,7 @@ def test_scores_of_another_network_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_line_goes_on_where_it_was_stopped(segmentor, streets, tmp_path):
+def test_the_command_line_continues_where_it_was_stopped(segmentor, streets, tmp_path):
     """Two seeds of a run and a network that is none; one condition at first, three then."""
     for seed in (0, 1):
         folder = tmp_path / f'seed{seed}' / 'tuned'
@@ -212,15 +212,15 @@ def test_the_command_line_goes_on_where_it_was_stopped(segmentor, streets, tmp_p
 
     first = call('--kinds', 'corruption', '--severities', '2')
     assert first.returncode == 0, first.stderr[-2000:]
-    told = json.loads((tmp_path / 'r.json').read_text())
-    assert list(told['nets']) == ['tuned/0', 'tuned/1', 'other']
-    assert told['conditions'] == ['clean', 'fog 2']
-    assert told['nets']['tuned/0'] == told['nets']['other'] != told['nets']['tuned/1']
+    results = json.loads((tmp_path / 'r.json').read_text())
+    assert list(results['nets']) == ['tuned/0', 'tuned/1', 'other']
+    assert results['conditions'] == ['clean', 'fog 2']
+    assert results['nets']['tuned/0'] == results['nets']['other'] != results['nets']['tuned/1']
     assert (tmp_path / 'r.png').stat().st_size > 5000
     second = call('--kinds', 'corruption', '--severities', '2', '5')
     assert second.returncode == 0, second.stderr[-2000:]
     scored = re.findall(r'^(\S+, \w+ \d): ', second.stdout, re.M)
-    assert scored == [f'{who}, fog 5' for who in told['nets']]
+    assert scored == [f'{name}, fog 5' for name in results['nets']]
     assert len(json.loads((tmp_path / 'r.json').read_text())['commands']) == 2
     refused = call('--limit', '2')
     assert refused.returncode == 2

@@ -113,8 +113,8 @@ def test_numbers_from_one_for_ade20k(tmp_path):
     folder = tmp_path / 'out'
     checkpoint = checkpoint_of(cfg, tmp_path)
     prepare_submission(cfg, 'ade20k', folder)
-    found = evaluate(cfg, checkpoint)
-    assert found == {'submission/files': 2}
+    result = evaluate(cfg, checkpoint)
+    assert result == {'submission/files': 2}
     sizes = {p.name: np.asarray(Image.open(p)) for p in folder.iterdir()}
     assert {k: (v.shape, v.dtype) for k, v in sizes.items()} == {
         'ADE_test_00000003.png': ((40, 64), np.uint8), 'ADE_test_00000012.png': ((41, 64),
@@ -144,10 +144,10 @@ def test_what_a_server_would_not_take(test_set, streets, tmp_path):
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full' / 'old.png').touch()
     refused('full is there and not empty', folder=tmp_path / 'full')
-    refused('has 19 classes, ADE20K has 150; unknown there: traffic sign', 'ade20k')
-    refused('has 18 classes, Cityscapes has 19; lacking here: train',
+    refused('has 19 classes, ADE20K has 150; unknown to the server: traffic sign', 'ade20k')
+    refused('has 18 classes, Cityscapes has 19; missing here: train',
             metainfo=dict(classes=[n for n in names if n != 'train']))
-    refused('19 classes, .* unknown there: lorry; lacking here: truck',
+    refused('19 classes, .* unknown to the server: lorry; missing here: truck',
             metainfo=dict(classes=['lorry' if n == 'truck' else n for n in names]))
     refused("img_path='leftImg8bit/val' holds validation images, and .* has no leftImg8bit/test",
             root=streets)

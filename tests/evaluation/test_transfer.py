@@ -66,11 +66,11 @@ def row(name, distance, cka, score, tuned=False, matched=False):
 
 def test_rank_correlation_over_the_runs_with_a_score():
     rows = [row('a', 0.3, 0.5, 20.), row('b', 0.2, 0.7, 30.), row('c', 0.1, 0.6, 40.)]
-    got = correlations([*rows, row('untrained', 9., 9., None)])
-    assert list(got) == ['all']
-    assert got['all']['runs'] == [3]
-    assert got['all']['distance'] == dict(rho=-1., p=pytest.approx(1 / 3, abs=0.02))  # 2 of 6
-    assert got['all']['cka']['rho'] == 0.5
+    actual = correlations([*rows, row('untrained', 9., 9., None)])
+    assert list(actual) == ['all']
+    assert actual['all']['runs'] == [3]
+    assert actual['all']['distance'] == dict(rho=-1., p=pytest.approx(1 / 3, abs=0.02))  # 2 of 6
+    assert actual['all']['cka']['rho'] == 0.5
     assert correlations(rows[:2]) == {}
     assert correlations([]) == {}
 
@@ -80,12 +80,13 @@ def test_runs_are_ranked_within_their_seed():
     rng = np.random.default_rng(0)
     rows = [row(f'{n}/{seed}', d, 1 - d, 10 * seed - 5 * d, tuned=True, matched=n < 3)
             for seed in range(3) for n, d in enumerate(rng.random(6) + seed)]
-    got = correlations([*rows, row('scratch/0', 0., 1., 0.)])  # its maps are those after training
-    assert got['all']['runs'] == [6] * 3
-    assert got['not matched']['runs'] == [3] * 3
+    # the maps of 'scratch' are those after training
+    actual = correlations([*rows, row('scratch/0', 0., 1., 0.)])
+    assert actual['all']['runs'] == [6] * 3
+    assert actual['not matched']['runs'] == [3] * 3
     # one order for all seeds: 2 of 720, however many seeds repeat it
-    assert got['all']['distance'] == dict(rho=-1., p=pytest.approx(2 / 720, abs=2e-3))
-    assert got['all']['cka']['rho'] == 1.
+    assert actual['all']['distance'] == dict(rho=-1., p=pytest.approx(2 / 720, abs=2e-3))
+    assert actual['all']['cka']['rho'] == 1.
     from scipy.stats import spearmanr
     noisy = [dict(r, score=r['score'] + 3 * rng.random()) for r in rows]
     by_hand = np.mean([spearmanr([np.mean(r['distance']) for r in seed],
@@ -129,10 +130,10 @@ def test_the_figure_has_a_line_for_a_kind_and_a_point_for_a_run(tmp_path, monkey
 def test_a_token_is_most_similar_to_itself(run):
     net = RunBackbone.of_run(run('a'))
     image, = unseen_images(net.cfg, 1)
-    found = transfer.similar_tokens(net, image, (0.3, 0.99))
-    assert found.shape == (4, 8)
-    assert divmod(int(found.argmax()), 8) == (1, 7)
-    assert float(found[1, 7]) == pytest.approx(1)
+    result = transfer.similar_tokens(net, image, (0.3, 0.99))
+    assert result.shape == (4, 8)
+    assert divmod(int(result.argmax()), 8) == (1, 7)
+    assert float(result[1, 7]) == pytest.approx(1)
     with pytest.raises(ConfigError, match='shares of height and width'):
         transfer.similar_tokens(net, image, (1.2, 0.))
 
@@ -155,10 +156,10 @@ def test_the_command_line(run, tmp_path):
          f'two={student}:{teacher}', '--untrained', '--images', '2', '--out-dir',
          str(tmp_path / 'out'))
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads((tmp_path / 'out' / 'transfer.json').read_text())
-    assert [(r['name'], r['score']) for r in told['rows']] == [('untrained', None), ('one', 30.),
-                                                               ('two', 40.)]
-    assert told['rows'][1]['cka'] == told['rows'][2]['cka'] != told['rows'][0]['cka']
+    results = json.loads((tmp_path / 'out' / 'transfer.json').read_text())
+    assert [(r['name'], r['score']) for r in results['rows']] == [('untrained', None), ('one', 30.),
+                                                                  ('two', 40.)]
+    assert results['rows'][1]['cka'] == results['rows'][2]['cka'] != results['rows'][0]['cka']
     for name in ('transfer.png', 'transfer_tokens.png'):
         assert (tmp_path / 'out' / name).stat().st_size > 5000
 

@@ -60,10 +60,10 @@ def test_the_tool_says_which_does_better(tmp_path, monkeypatch, capsys, backbone
     assert part['better'] == better
     assert part[better] == 100.  # by construction
     assert part['whole' if better == 'windows' else 'windows'] < 60
-    said = ' '.join(capsys.readouterr().out.split())
-    assert results['verdict'] in said
-    assert 'Whole images or windows of 64x64? 0.5×: an image is one window; 1×: ' in said
-    assert f"{dict(whole='whole images', windows='windows')[better]} do better (" in said
+    messages = ' '.join(capsys.readouterr().out.split())
+    assert results['verdict'] in messages
+    assert 'Whole images or windows of 64x64? 0.5×: an image is one window; 1×: ' in messages
+    assert f"{dict(whole='whole images', windows='windows')[better]} do better (" in messages
     assert (tmp_path / 'out' / 'curve.png').stat().st_size > 10000
 
 

@@ -35,9 +35,9 @@ def test_the_table_is_written_where_a_stage_failed(ran, tmp_path, monkeypatch, c
     with pytest.raises(SystemExit):
         main()
     assert "stage 'b' ended with status 3" in capsys.readouterr().err
-    told = json.loads((tmp_path / 'w' / 'r.json').read_text())
-    assert (told['metric'], told['stages']['c']['values']) == ('mIoU', [31., 32.])
-    assert 'b' not in told['stages']
+    results = json.loads((tmp_path / 'w' / 'r.json').read_text())
+    assert (results['metric'], results['stages']['c']['values']) == ('mIoU', [31., 32.])
+    assert 'b' not in results['stages']
     assert (tmp_path / 'w' / 'r.csv').read_text().splitlines()[1:] == [
         'c,1,31.0,9,1.5', 'c,2,32.0,9,1.5']
 

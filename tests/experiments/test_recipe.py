@@ -43,8 +43,8 @@ def test_processes_share_a_work_directory(stages, ran, tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(running.time, 'sleep', nap)
     assert list(running.run_recipe(stages, tmp_path)[0]) == ['a', 'b', 'c']
-    ours = [Path(c[c.index('--work-dir') + 1]).name for c in commands if '--work-dir' in c]
-    assert ours == ['c', 'b']
+    actual = [Path(c[c.index('--work-dir') + 1]).name for c in commands if '--work-dir' in c]
+    assert actual == ['c', 'b']
     assert capsys.readouterr().out.count('is being run by another process') == 1
     (tmp_path / 'seed0' / 'c' / 'result.json').unlink()
     lock = FileLock(tmp_path / 'seed0' / 'c' / '.lock')
@@ -58,9 +58,9 @@ def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages
     commands, _ = ran
     running.run_recipe(stages, tmp_path, options={'data_root': 'd'})
     running.run_recipe(stages, tmp_path, options={'data_root': 'moved'})  # no other data
-    for changed, told in ((dict(amp=True), 'amp;'),
-                          (dict(options={'max_iters': 7}), r'config \(max_iters\);')):
-        with pytest.raises(ConfigError, match=f"'a' in .*a was run with another {told}"):
+    for changed, message in ((dict(amp=True), 'amp;'),
+                             (dict(options={'max_iters': 7}), r'config \(max_iters\);')):
+        with pytest.raises(ConfigError, match=f"'a' in .*a was run with another {message}"):
             running.run_recipe(stages, tmp_path, **changed)
     student = tmp_path / 'seed0' / 'a' / 'student.pth'
     student.write_bytes(b'of another run')
@@ -110,7 +110,7 @@ def test_each_seed_takes_its_own_value(ran, tmp_path):
             running.run_recipe([other], tmp_path, (1, ))
 
 
-def test_what_stands_on_a_stage_that_had_to_run_again_is_compared_with_it(stages, ran, tmp_path):
+def test_dependents_of_a_repeated_stage_are_compared_with_it(stages, ran, tmp_path):
     commands, _ = ran
     chain = [*stages[:2], recipe.Stage('d', 'd.py', inputs={'k': 'b'})]
     running.run_recipe(chain[:2], tmp_path)
@@ -136,7 +136,7 @@ def test_an_input_that_a_done_stage_did_not_have(ran, tmp_path, before, now):
         running.run_recipe([a, recipe.Stage('b', 'b.py', inputs=now)], tmp_path)
 
 
-def test_stages_that_are_not_asked_for_are_compared_too(stages, ran, tmp_path):
+def test_stages_that_are_not_selected_are_compared_too(stages, ran, tmp_path):
     commands, _ = ran
     running.run_recipe(stages, tmp_path, only=['a'], amp=True)
     for other in ('b', 'c'):  # one that stands on it, and one that shares its table
@@ -169,7 +169,7 @@ def test_what_is_known_is_not_run_again_unless_a_stage_needs_it(stages, ran, tmp
         [], ['a', 'b']]
 
 
-def test_a_stage_for_the_first_seeds_alone(ran, tmp_path):
+def test_a_stage_for_the_first_seeds_only(ran, tmp_path):
     (tmp_path / 'r.py').write_text(TWO.replace("config='c.py'", "config='c.py', seeds=1"))
     runs = running.run_recipe(recipe.load_recipe(tmp_path / 'r.py'), tmp_path, (3, 4))
     assert [list(run) for run in runs.values()] == [['a', 'b', 'c'], ['a', 'b']]
@@ -198,7 +198,7 @@ def test_a_failed_stage_is_named_and_taken_up_again(jobs, stages, ran, tmp_path)
     run.failing['b'] = 3
     chain = [*stages[:2], recipe.Stage('d', 'd.py', inputs={'k': 'b'}),
              recipe.Stage('e', 'e.py', inputs={'k': 'd'}), stages[2]]
-    with pytest.raises(ConfigError, match="stage 'b' ended with status 3.*disk is full.*goes on"):
+    with pytest.raises(ConfigError, match="stage 'b' ended with status 3.*disk is full.*continues"):
         running.run_recipe(chain, tmp_path, jobs=jobs)
     assert list(running.finished(chain, tmp_path, (0, ))[0]) == ['a', 'c']
     run.failing.clear()

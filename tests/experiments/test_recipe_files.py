@@ -30,8 +30,8 @@ def test_a_stage_says_for_how_many_iterations(tmp_path):
 
 
 def test_values_by_seed_are_lists(tmp_path):
-    for told in ("by_seed={'k': []}", "by_seed={'k': [1]}, shared=True"):
-        (tmp_path / 'r.py').write_text(f"stages = [dict(name='a', config='a.py', {told})]")
+    for arguments in ("by_seed={'k': []}", "by_seed={'k': [1]}, shared=True"):
+        (tmp_path / 'r.py').write_text(f"stages = [dict(name='a', config='a.py', {arguments})]")
         with pytest.raises(ConfigError, match='by_seed needs a list'):
             recipe.load_recipe(tmp_path / 'r.py')
 
@@ -49,9 +49,9 @@ def test_bad_recipes(tmp_path, text, words):
 
 
 def test_the_recipes_of_the_repository_name_existing_configs():
-    found = sorted((ROOT / 'configs' / 'recipes').glob('*.py'))
-    assert found
-    for path in found:
+    result = sorted((ROOT / 'configs' / 'recipes').glob('*.py'))
+    assert result
+    for path in result:
         for stage in recipe.load_recipe(path):
             assert (ROOT / stage.config).is_file(), stage.config
             load_config(stage.config, stage.options)  # refuses those that would change nothing
@@ -79,15 +79,15 @@ def test_a_recipe_of_the_package_from_anywhere(tmp_path, monkeypatch):
         recipe.load_recipe('mmvitlin::recipes/none.py')
 
 
-def test_what_a_recipe_tells_of_itself(tmp_path):
+def test_the_report_of_a_recipe(tmp_path):
     for path in (ROOT / 'configs' / 'recipes').glob('*.py'):
         if 'report = ' not in path.read_text():  # nothing to tell but its table
             continue
-        told = recipe.load_report(path)
-        assert told.student in told.rows
+        report = recipe.load_report(path)
+        assert report.student in report.rows
     (tmp_path / 'r.py').write_text(TWO + "\nreport = dict(title='t', teacher='a', student='x', "
                                    "unlabelled=[], rows=dict(b='b'))")
-    with pytest.raises(ConfigError, match=r"report speaks of \['x'\]"):
+    with pytest.raises(ConfigError, match=r"report names \['x'\]"):
         recipe.load_report(tmp_path / 'r.py')
     (tmp_path / 'r.py').write_text(TWO)
     with pytest.raises(ConfigError, match='report: .*missing'):

@@ -65,7 +65,7 @@ def test_seeds_of_two_precisions_are_one_row_that_says_so():
     assert 'precision' not in table['teacher']
 
 
-def test_alone_a_file_stays_as_it_is():
+def test_a_single_results_file_stays_as_it_is():
     assert join(file_of(1, 0), {}) == file_of(1, 0) | dict(seeds=[0, 1])
 
 
@@ -82,7 +82,7 @@ def test_a_row_is_of_the_seeds_that_have_it():
     assert 'incomplete' not in summarise(filled['runs'])['student']
 
 
-def test_stages_of_one_seed_made_by_two_calls_are_both_told():
+def test_stages_of_one_seed_made_by_two_calls_are_both_recorded():
     later, first = file_of(1, machine='b'), file_of(1)
     del later['runs']['1']['teacher']
     joined = join(later, {'out.json': first})

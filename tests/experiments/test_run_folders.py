@@ -39,17 +39,17 @@ def test_networks_of_seeds(leave):
         'y/0': ('c.py', '0.pth'), 'y/7': ('c.py', '7.pth')}
 
 
-@pytest.mark.parametrize(('texts', 'seeds', 'told'), [
+@pytest.mark.parametrize(('texts', 'seeds', 'message'), [
     (['none'], None, "'none' is no work directory of a run, and no CONFIG,CHECKPOINT"),
     (['a=r', 'a=c.py,d.pth'], None, "two networks are called 'a'; name them: NAME="),
     (['seed{seed}/r'], None, '--seeds gives {seed} its values'),
     (['r'], [0], '--seeds gives {seed} its values'),
     (['empty'], None, 'no run left its config in empty'),
 ])
-def test_networks_that_are_none(leave, tmp_path, texts, seeds, told):
+def test_networks_that_are_none(leave, tmp_path, texts, seeds, message):
     leave('r')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(ConfigError, match=re.escape(told)):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         networks_of(texts, seeds)
 
 
@@ -68,8 +68,8 @@ def test_students_and_what_was_made_of_them(leave):
     assert with_tuned(['first=[w]/d-c:e', '[w]/d-*:[w]/t-*']) == [
         ('first', '[w]/d-c', 'e'), ('a=1', '[w]/d-a=1', '[w]/t-a=1'),
         ('b', '[w]/d-b', '[w]/t-b')]
-    for text, told in (('x=[w]/d-*', 'may have one *, which then is the name'),
-                       ('[w]/*-*', 'may have one *, which then is the name'),
-                       ('v/d-*', 'no folder is called v/d-*')):
-        with pytest.raises(ConfigError, match=re.escape(told)):
+    for text, message in (('x=[w]/d-*', 'may have one *, which then is the name'),
+                          ('[w]/*-*', 'may have one *, which then is the name'),
+                          ('v/d-*', 'no folder is called v/d-*')):
+        with pytest.raises(ConfigError, match=re.escape(message)):
             with_tuned([text])

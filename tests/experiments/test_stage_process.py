@@ -26,7 +26,7 @@ def test_what_a_stage_says_goes_to_its_log_and_its_progress_to_the_terminal(tmp_
     assert words in (tmp_path / 'a' / 'train.log').read_text()
 
 
-def test_stages_side_by_side_are_dealt_out_to_the_gpus(stages, ran, tmp_path, monkeypatch):
+def test_stages_side_by_side_are_assigned_to_the_gpus(stages, ran, tmp_path, monkeypatch):
     running.run_recipe(stages, tmp_path / '1', jobs=2)
     assert set(ran[1].gpus.values()) == {None}
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
@@ -42,8 +42,8 @@ def test_stages_side_by_side_are_dealt_out_to_the_gpus(stages, ran, tmp_path, mo
     assert one_alone.gpus == {'a': '5', 'b': 'GPU-7', 'c': None}
     log = tmp_path / 'x' / 'train.log'
     seen = 'import os; print(os.environ.get("CUDA_VISIBLE_DEVICES"))'
-    for gpu, told in (('3', '3'), (None, '5, GPU-7')):
-        assert run_logged([sys.executable, '-c', seen], log, gpu=gpu) == (0, told)
+    for gpu, expected in (('3', '3'), (None, '5, GPU-7')):
+        assert run_logged([sys.executable, '-c', seen], log, gpu=gpu) == (0, expected)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
     gpus, places = Gpus(), [Path(n) for n in 'abc']
     assert [gpus.take(place) for place in places] == ['0', '1', '0']

@@ -17,7 +17,7 @@ def chain():
             recipe.Stage('scratch', 's.py')]
 
 
-def test_a_stage_and_what_stands_on_it_vary_together():
+def test_a_stage_and_its_dependents_vary_together():
     stages = {s.name: s for s in expand(chain(), 'distill', {'x': {}, 'y': {'a': 2, 'b': None}})}
     assert list(stages) == ['teacher', 'distill-x', 'distill-y', 'tuned-x', 'tuned-y', 'scratch']
     assert stages['distill-x'].inputs == {'k': 'teacher'}
@@ -43,16 +43,17 @@ def test_points_of_a_grid():
 def test_a_folder_of_configs(tmp_path):
     for name in ('b.py', 'a.py', '_base.py', 'notes.txt'):
         (tmp_path / name).write_text('')
-    found = configs_of([str(tmp_path), 'configs/seg/cityscapes_1024.py'])
-    assert [Path(p).name for p in found] == ['a.py', 'b.py', 'cityscapes_1024.py']
-    assert [s.name for s in sweep_stages(found, {})] == ['a', 'b', 'cityscapes_1024']
-    assert [s.name for s in sweep_stages(found[:2], {'o.lr': [1, 2]})] == [
+    result = configs_of([str(tmp_path), 'configs/seg/cityscapes_1024.py'])
+    assert [Path(p).name for p in result] == ['a.py', 'b.py', 'cityscapes_1024.py']
+    assert [s.name for s in sweep_stages(result, {})] == ['a', 'b', 'cityscapes_1024']
+    assert [s.name for s in sweep_stages(result[:2], {'o.lr': [1, 2]})] == [
         'a-lr=1', 'a-lr=2', 'b-lr=1', 'b-lr=2']
     with pytest.raises(ConfigError, match='two runs have one name'):
-        sweep_stages([*found, 'other/a.py'], {})
+        sweep_stages([*result, 'other/a.py'], {})
     (tmp_path / 'empty').mkdir()
-    for place, told in (('empty', 'no config in .*empty; those are'), ('c.py', 'no config at .*c')):
-        with pytest.raises(ConfigError, match=told):
+    for place, message in (('empty', 'no config in .*empty; those are'),
+                           ('c.py', 'no config at .*c')):
+        with pytest.raises(ConfigError, match=message):
             configs_of([str(tmp_path / place)])
 
 
@@ -96,15 +97,15 @@ def test_the_command_line_trains_a_folder_and_what_is_not_done_yet(streets, tmp_
     first = sweep()
     assert first.returncode == 2
     assert "stage 'large' ended with status" in first.stderr
-    told = json.loads((tmp_path / 'w' / 'results.json').read_text())
-    assert list(told['stages']) == ['small']
-    assert told['metric'] == 'mIoU'
+    results = json.loads((tmp_path / 'w' / 'results.json').read_text())
+    assert list(results['stages']) == ['small']
+    assert results['metric'] == 'mIoU'
     weights = (tmp_path / 'w' / 'seed4' / 'small' / 'iter_1.pth').stat().st_mtime_ns
     (tmp_path / 'cfg' / 'large.py').write_text(child.format(2))
     second = sweep()
     assert second.returncode == 0, second.stderr[-2000:]
-    told = json.loads((tmp_path / 'w' / 'results.json').read_text())
-    assert {name: row['seeds'] for name, row in told['stages'].items()} == {
+    results = json.loads((tmp_path / 'w' / 'results.json').read_text())
+    assert {name: row['seeds'] for name, row in results['stages'].items()} == {
         'large': [4], 'small': [4]}
     assert (tmp_path / 'w' / 'seed4' / 'small' / 'iter_1.pth').stat().st_mtime_ns == weights
     assert second.stdout.count('| small | ') == 1

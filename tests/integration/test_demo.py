@@ -31,11 +31,11 @@ def test_without_the_teacher_the_offline_form_runs(runnable, monkeypatch, capsys
     assert 'streets_demo.py runs' in shown
 
 
-def test_with_it_what_was_asked_for(runnable, monkeypatch):
-    asked = RECIPES / 'streets_pretrained.py', Path('w/demo')
+def test_with_it_the_given_recipe_runs(runnable, monkeypatch):
+    expected = RECIPES / 'streets_pretrained.py', Path('w/demo')
     fetched = []
     monkeypatch.setitem(runnable.__globals__, 'fetch', fetched.append)
-    assert runnable(*asked) == asked
+    assert runnable(*expected) == expected
     assert fetched == ['vit-small-14_saliency']
     monkeypatch.setitem(runnable.__globals__, 'fetch', refuse)  # the offline form needs none
     assert runnable(RECIPES / 'streets_demo.py', Path('w')) == (RECIPES / 'streets_demo.py',

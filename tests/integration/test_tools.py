@@ -95,15 +95,15 @@ def test_logs(logged, tmp_path):
     (by_epoch / 'scalars.json').write_text('\n'.join(json.dumps(row) for row in (
         dict(iter=500, time=.1), dict(step=1, top1=40., time=9.),
         dict(iter=1000, time=.1), dict(step=2, top1=50., time=9.))))
-    told = read_scalars(by_epoch.parents[1])
-    assert told['top1'] == [(500, 40.), (1000, 50.)]
-    assert [v for _, v in told['time']] == [.1, .1]
-    assert told['val/time'][0] == (500, 9.)
-    told = train_time(logged_rows(logged))
-    assert told['iterations'] == 3
-    assert told['seconds'] == pytest.approx(0.5)
-    assert told['slowest'] == pytest.approx(0.6)
-    assert told['data_share'] == pytest.approx(0.3 / 1.6, abs=1e-6)
+    scalars = read_scalars(by_epoch.parents[1])
+    assert scalars['top1'] == [(500, 40.), (1000, 50.)]
+    assert [v for _, v in scalars['time']] == [.1, .1]
+    assert scalars['val/time'][0] == (500, 9.)
+    scalars = train_time(logged_rows(logged))
+    assert scalars['iterations'] == 3
+    assert scalars['seconds'] == pytest.approx(0.5)
+    assert scalars['slowest'] == pytest.approx(0.6)
+    assert scalars['data_share'] == pytest.approx(0.3 / 1.6, abs=1e-6)
     assert curves(dict(run=series), ['loss', 'mIoU'], tmp_path / 'c.png').is_file()
     with pytest.raises(ConfigError, match="no run logged 'acc'; they logged"):
         curves(dict(run=series), ['acc'], tmp_path / 'c.png')
@@ -137,13 +137,13 @@ SRUN = '''#!{python}
 # stands in for Slurm: starts --ntasks processes on this machine, as srun would
 import os, subprocess, sys
 words = sys.argv[1:]
-told = dict(w.lstrip('-').split('=', 1) for w in words if w.startswith('--') and '=' in w
+options = dict(w.lstrip('-').split('=', 1) for w in words if w.startswith('--') and '=' in w
             and words.index(w) < words.index('python'))
 command = words[words.index('python'):]
-assert '-p' in words and told['job-name'] == 'job', words
+assert '-p' in words and options['job-name'] == 'job', words
 open({log!r}, 'w').write(' '.join(words))
-n = int(told['ntasks'])
-each = int(told['ntasks-per-node'])
+n = int(options['ntasks'])
+each = int(options['ntasks-per-node'])
 children = [subprocess.Popen(command, env=dict(
     os.environ, SLURM_PROCID=str(i), SLURM_NTASKS=str(n), SLURM_LOCALID=str(i % each),
     SLURM_NODELIST='node[1-2]')) for i in range(n)]
@@ -170,9 +170,9 @@ def test_under_slurm(streets, tmp_path):
     work = tmp_path / 'work'
     call('bash', 'tools/slurm_train.sh', 'part', 'job', config, work, '--cfg-options', *options,
          **env)
-    said = (tmp_path / 'said').read_text()
-    assert '--ntasks=2 --ntasks-per-node=1' in said
-    assert 'gres' not in said
+    output = (tmp_path / 'said').read_text()
+    assert '--ntasks=2 --ntasks-per-node=1' in output
+    assert 'gres' not in output
     result = json.loads((work / 'result.json').read_text())
     assert result['iterations'] == 2
     call('bash', 'tools/slurm_test.sh', 'part', 'job', config, work / 'iter_2.pth', '--work-dir',

@@ -31,7 +31,8 @@ def align(student=LINEAR, teacher=VIT, kind=AttentionAlignment, **kwargs):
 
 
 def peaked(model):
-    """A teacher with attention to speak of (a fresh one's is uniform), and its heir."""
+    """A teacher whose attention is not uniform, as a fresh one's is, and a student that inherits
+    its weights."""
     torch.manual_seed(1)
     for name, p in model.teacher.network.named_parameters():
         if p.ndim > 1:
@@ -70,15 +71,15 @@ def by_hand(model, images):
 @pytest.mark.parametrize('student', [LINEAR, RECURRENT, FOCAL],
                          ids=['linear', 'mamba2', 'focal'])
 @pytest.mark.parametrize('block_by_block', [False, True])
-def test_every_block_gets_its_twins_input_and_learns_from_its_output(student, block_by_block):
+def test_every_block_gets_the_teachers_input_and_learns_from_its_output(student, block_by_block):
     model = peaked(align(student, block_by_block=block_by_block))
     images = torch.randn(2, 3, 96, 96)
     losses = model(images, mode='loss')
     assert set(losses) == {'loss_attention', 'attention_error'}
-    want = by_hand(model, images)
-    torch.testing.assert_close(losses['loss_attention'], want, rtol=1e-5, atol=1e-8)
+    reference = by_hand(model, images)
+    torch.testing.assert_close(losses['loss_attention'], reference, rtol=1e-5, atol=1e-8)
     trained = [p for p in model.parameters() if p.requires_grad]
-    expected = torch.autograd.grad(want, trained)
+    expected = torch.autograd.grad(reference, trained)
     losses['loss_attention'].backward()
     for parameter, gradient in zip(trained, expected, strict=True):
         near = 1e-4 * gradient.abs().max().item()
@@ -124,7 +125,7 @@ def test_what_a_recurrent_student_adds_trains_too_and_passes_on_to_stage_two(tmp
         align(dict(LINEAR, **start), kind=FeatureAlignment).init_weights()
 
 
-def test_learned_feature_maps_alone_train_as_lolcats_does():
+def test_only_learned_feature_maps_train_as_in_lolcats():
     model = align(dict(LINEAR, linear_cfg=dict(feature_map='hedgehog')), trained=('added', ))
     names = {n.split('attn.')[-1] for n, p in model.named_parameters() if p.requires_grad}
     assert names == {'map_q.weight', 'map_k.weight'}
@@ -142,10 +143,10 @@ def test_other_families_and_sizes(family):
     torch.manual_seed(3)
     images = torch.randn(1, 3, 3 * side, 5 * side)
     with torch.no_grad():
-        got = model(images, mode='loss')['loss_attention']
-        want = by_hand(model, images)
-    assert want > 0
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-9)
+        actual = model(images, mode='loss')['loss_attention']
+        expected = by_hand(model, images)
+    assert expected > 0
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-9)
     missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
 
@@ -186,14 +187,15 @@ def test_one_block_at_a_time_keeps_nothing_but_gradients():
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_gradients_of_one_block_do_not_vanish(dtype):
-    images, found = torch.randn(2, 3, 64, 64), []
+    images, gradients = torch.randn(2, 3, 64, 64), []
     for enabled in (False, True):
         model = peaked(align(block_by_block=True))
         with torch.autocast('cpu', dtype=dtype, enabled=enabled):
             loss = model(images, mode='loss')['loss_attention']
         loss.backward()
-        found.append(model.backbone.vit.blocks[1].attn.qkv.weight.grad)
-    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0.15 * float(found[0].abs().max()))
+        gradients.append(model.backbone.vit.blocks[1].attn.qkv.weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0,
+                               atol=0.15 * float(gradients[0].abs().max()))
 
 
 def test_the_second_stage_starts_from_the_first(tmp_path):
@@ -219,9 +221,9 @@ def test_feature_alignment_is_mse_of_the_final_tokens_and_trains_everything():
     model = align(kind=FeatureAlignment, inherit=True)
     images = torch.randn(2, 3, 64, 96)
     loss = model(images, mode='loss')['loss_feature']
-    ours, = model.backbone.forward_tokens(images)
-    theirs, = model.teacher.network.forward_tokens(images)
-    both = [torch.cat([t.cls[:, None], t.patches], 1) for t in (ours, theirs)]
+    actual, = model.backbone.forward_tokens(images)
+    expected, = model.teacher.network.forward_tokens(images)
+    both = [torch.cat([t.cls[:, None], t.patches], 1) for t in (actual, expected)]
     torch.testing.assert_close(loss, (both[0] - both[1]).square().mean())
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
@@ -263,10 +265,10 @@ def test_distances(distance, which):
             'all': lambda x: torch.cat([x.patches, x.cls[:, None]], 1)}[which]
     a, b = pick(s), pick(t)
     gap = (a - b).abs()
-    want = {'mse': (gap**2).mean(),
-            'smooth_l1': torch.where(gap < 0.5, gap**2, gap - 0.25).mean(),
-            'cosine': (1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).mean()}[distance]
-    torch.testing.assert_close(loss, 3 * want)
+    expected = {'mse': (gap**2).mean(),
+                'smooth_l1': torch.where(gap < 0.5, gap**2, gap - 0.25).mean(),
+                'cosine': (1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).mean()}
+    torch.testing.assert_close(loss, 3 * expected[distance])
 
 
 def test_networks_without_a_class_token_compare_patches():
@@ -330,7 +332,7 @@ def test_bad_input():
 
 def test_an_inherited_student_is_its_teacher_but_for_attention():
     net = TimmViT(**{k: v for k, v in LINEAR.items() if k != 'type'})
-    twin = TimmViT(**{k: v for k, v in VIT.items() if k != 'type'})
-    net.inherit(twin)
-    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+    softmax_vit = TimmViT(**{k: v for k, v in VIT.items() if k != 'type'})
+    net.inherit(softmax_vit)
+    for a, b in zip(net.parameters(), softmax_vit.parameters(), strict=True):
         assert torch.equal(a, b)

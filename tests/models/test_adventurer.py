@@ -63,14 +63,14 @@ def test_a_column_scan_of_an_image_is_a_row_scan_of_its_transpose():
     def tokens(image):
         return torch.cat([image.flatten(1, 2), cls], 1)
 
-    got = columns(tokens(image), (3, 5))
-    want = rows(tokens(image.transpose(1, 2)), (5, 3))
-    torch.testing.assert_close(got[:, :-1].unflatten(1, (3, 5)),
-                               want[:, :-1].unflatten(1, (5, 3)).transpose(1, 2))
-    torch.testing.assert_close(got[:, -1], want[:, -1])
+    actual = columns(tokens(image), (3, 5))
+    expected = rows(tokens(image.transpose(1, 2)), (5, 3))
+    torch.testing.assert_close(actual[:, :-1].unflatten(1, (3, 5)),
+                               expected[:, :-1].unflatten(1, (5, 3)).transpose(1, 2))
+    torch.testing.assert_close(actual[:, -1], expected[:, -1])
 
 
-def test_scan_axes_are_told_and_files_along_other_axes_refused(tmp_path):
+def test_scan_axes_are_described_and_files_along_other_axes_refused(tmp_path):
     def columns(**kwargs):
         return [i for i, layer in enumerate(build(**kwargs).layers) if layer.columns]
     assert columns() == []
@@ -109,8 +109,8 @@ def test_the_convolution_is_over_the_patches_and_not_the_class_token():
         mlp.conv.weight[:, 0, 2, 1] = 1  # takes the value one row below
     x = torch.randn(1, 2 * 3 + 1, 4)
     below = torch.cat([mlp.w2(x)[:, 3:6], torch.zeros(1, 3, 6), mlp.w2(x)[:, 6:]], 1)
-    want = mlp.w3(torch.nn.functional.silu(mlp.w1(x)) * below)
-    torch.testing.assert_close(mlp(x, (2, 3)), want)
+    expected = mlp.w3(torch.nn.functional.silu(mlp.w1(x)) * below)
+    torch.testing.assert_close(mlp(x, (2, 3)), expected)
     with pytest.raises(ValueError, match='conv_kernel must be odd'):
         SwiGLU(4, 6, conv_kernel=2)
 
@@ -142,10 +142,10 @@ def test_out_types():
     tokens, = net.forward_tokens(images)
     assert net(images)[0].shape == (2, 17, 32)
     torch.testing.assert_close(net(images)[0][:, -1], tokens.cls)
-    for out_type, want in (('cls_token', tokens.cls), ('avg_featmap', tokens.patches.mean(1)),
-                           ('featmap', tokens.patches.transpose(1, 2).reshape(2, 32, 4, 4))):
+    for out_type, expected in (('cls_token', tokens.cls), ('avg_featmap', tokens.patches.mean(1)),
+                               ('featmap', tokens.patches.transpose(1, 2).reshape(2, 32, 4, 4))):
         net.out_type = out_type
-        torch.testing.assert_close(net(images)[0], want)
+        torch.testing.assert_close(net(images)[0], expected)
     with pytest.raises(ValueError, match='out_type must be one of'):
         build(out_type='logits')
 
@@ -248,7 +248,7 @@ def test_train_and_round_trip_and_bad_names():
         Adventurer('huge')
     with pytest.raises(ValueError, match=r"needs the keys \['embed_dims', 'num_layers'\]"):
         Adventurer(dict(width=3))
-    with pytest.raises(IndexError, match='layer 9 asked of a Adventurer of 4 layers'):
+    with pytest.raises(IndexError, match='there is no layer 9 in a Adventurer of 4 layers'):
         build(out_indices=(1, 9))(images)
 
 

@@ -22,12 +22,12 @@ def test_each_objective_has_its_share_of_the_gradient():
 def test_norms_are_averaged_and_kept():
     balance = GradientBalance(('one', 'two'), momentum=0.75)
     x = torch.ones(1, requires_grad=True)
-    want = [0., 0.]
+    expected = [0., 0.]
     for slope in (1., 5., 2.):
         weights = balance(dict(one=x.sum(), two=slope * x.sum()), dict(one=[x], two=[x]))
-        want = [0.75 * w + 0.25 * n for w, n in zip(want, (1., slope), strict=True)]
-    torch.testing.assert_close(balance.norms, torch.tensor(want))
-    assert weights['two'].item() == pytest.approx(want[0] / want[1])
+        expected = [0.75 * w + 0.25 * n for w, n in zip(expected, (1., slope), strict=True)]
+    torch.testing.assert_close(balance.norms, torch.tensor(expected))
+    assert weights['two'].item() == pytest.approx(expected[0] / expected[1])
     again = GradientBalance(('one', 'two'), momentum=0.75)
     again.load_state_dict(balance.state_dict())
     again.half().eval()  # measures nothing, and loses no digit
@@ -35,7 +35,7 @@ def test_norms_are_averaged_and_kept():
     losses = dict(one=x.sum(), two=9 * x.sum())
     assert again(losses, dict(one=[x], two=[x]))['two'].item() == weights['two'].item()
     balance(dict(one=x.sum() * float('nan'), two=x.sum()), dict(one=[x], two=[x]))
-    torch.testing.assert_close(balance.norms, torch.tensor(want))
+    torch.testing.assert_close(balance.norms, torch.tensor(expected))
 
 
 def test_small_gradients_of_half_precision_tokens_are_not_lost():
@@ -71,9 +71,9 @@ def test_a_distiller_balances_by_the_gradient_at_the_tokens_and_runs_no_block_ba
     norms = {name: sum(g.square().sum() for g in torch.autograd.grad(
         plain[f'loss_{name}'], leaves, retain_graph=True, allow_unused=True)
         if g is not None).sqrt() for name in BOTH}
-    want = 2 * norms['activation'] / norms['mask']
-    torch.testing.assert_close(losses['weight_mask'], want)
-    torch.testing.assert_close(losses['loss_mask'], want * plain['loss_mask'])
+    expected = 2 * norms['activation'] / norms['mask']
+    torch.testing.assert_close(losses['weight_mask'], expected)
+    torch.testing.assert_close(losses['loss_mask'], expected * plain['loss_mask'])
 
 
 def test_only_losses_are_summed():

@@ -127,15 +127,15 @@ def test_positions_of_a_wide_grid_and_directions_travel_with_the_student(tmp_pat
         net = Adventurer(SMALL['arch'], img_size=size)
         load_backbone(net, tmp_path / 'wide.pth')
         grid = wide.pos_embed[:, :-1].transpose(1, 2).unflatten(2, (4, 16))
-        want = resize_positions(grid.flatten(2).transpose(1, 2), (4, 16), net.grid)
-        torch.testing.assert_close(net.pos_embed[:, :-1], want)
+        expected = resize_positions(grid.flatten(2).transpose(1, 2), (4, 16), net.grid)
+        torch.testing.assert_close(net.pos_embed[:, :-1], expected)
         assert torch.isfinite(net(images)[0]).all()
     with pytest.raises(CheckpointError, match=r'blocks \[1, 3\] reversed.*set flip_schedule'):
         load_backbone(Adventurer(SMALL['arch'], img_size=64, flip_schedule='released'),
                       tmp_path / 'wide.pth')
 
 
-def test_what_a_file_says_holds_for_that_file_alone(tmp_path, monkeypatch):
+def test_a_files_metadata_applies_only_to_that_file(tmp_path, monkeypatch):
     """It goes with the state dict and leaves nothing on the network; a file is read once."""
     from mmvitlin.models.utils import checkpoint
     wide, tall = (Adventurer(SMALL['arch'], img_size=size) for size in ((64, 256), (256, 64)))

@@ -116,15 +116,15 @@ def test_each_head_trains_and_predicts(name):
     assert net.backbone.patch_embed.proj.weight.grad.abs().sum() > 0
     net.eval()
     with torch.inference_mode():
-        found = net(torch.randn(1, 3, 70, 100), [detection_sample(torch.zeros(3, 70, 100))],
-                    mode='predict')[0]
-    assert 'pred_instances' in found
+        result = net(torch.randn(1, 3, 70, 100), [detection_sample(torch.zeros(3, 70, 100))],
+                     mode='predict')[0]
+    assert 'pred_instances' in result
     if 'fcos' not in name:
-        assert len(found.pred_instances) > 0
+        assert len(result.pred_instances) > 0
     if 'panoptic' in name:
-        assert found.pred_panoptic_seg.sem_seg.shape == (1, 70, 100)
+        assert result.pred_panoptic_seg.sem_seg.shape == (1, 70, 100)
     elif 'fcos' not in name:
-        assert found.pred_instances.masks.shape[1:] == (70, 100)
+        assert result.pred_instances.masks.shape[1:] == (70, 100)
 
 
 COCO = sorted(p.name for p in (ROOT / 'configs/det').glob('*_coco-1024.py'))
@@ -190,21 +190,21 @@ def test_nothing_is_found_in_the_padding(name):
     data = prepare(dict(img=image, img_id=1, img_shape=(20, 64), ori_shape=(20, 64)))
     assert data['inputs'].shape == (3, 128, 128)
     with torch.inference_mode():
-        found, = net.test_step(pseudo_collate([data]))
-    boxes = found.pred_instances.bboxes
+        detected, = net.test_step(pseudo_collate([data]))
+    boxes = detected.pred_instances.bboxes
     assert len(boxes) > 0
     assert (boxes >= 0).all()
     assert boxes[:, 2].max() <= 64
     assert boxes[:, 3].max() <= 20
     if 'fcos' not in name:
-        assert found.pred_instances.masks.shape[1:] == (20, 64)
+        assert detected.pred_instances.masks.shape[1:] == (20, 64)
     if 'panoptic' in name:
-        assert found.pred_panoptic_seg.sem_seg.shape == (1, 20, 64)
-        assert found.pred_panoptic_seg.sem_seg.dtype == torch.int32  # mmdet's
+        assert detected.pred_panoptic_seg.sem_seg.shape == (1, 20, 64)
+        assert detected.pred_panoptic_seg.sem_seg.dtype == torch.int32  # mmdet's
 
 
 @pytest.mark.slow
-def test_the_inferencer_goes_on_and_writes(trained, streets, tmp_path):
+def test_the_inferencer_continues_after_an_error_and_writes(trained, streets, tmp_path):
     from PIL import Image
 
     from mmvitlin.apis import DetInferencer, inferencer_for
@@ -219,15 +219,15 @@ def test_the_inferencer_goes_on_and_writes(trained, streets, tmp_path):
     Image.fromarray(rng.integers(0, 255, (80, 40), np.uint8)).save(folder / 'c.png')
     a, b, c = infer(folder)
     assert isinstance(b.error, UserError)
-    for found, shape in ((a, (50, 90)), (c, (80, 40))):
-        assert found.error is None
-        assert len(found.boxes) == len(found.scores) == len(found.labels) > 0
-        assert found.masks.shape == (len(found.boxes), *shape)
-        assert (np.diff(found.scores) <= 0).all()
-        assert found.overlay().shape == (*shape, 3)
-        overlay, listed = found.save(tmp_path / 'out')
+    for result, shape in ((a, (50, 90)), (c, (80, 40))):
+        assert result.error is None
+        assert len(result.boxes) == len(result.scores) == len(result.labels) > 0
+        assert result.masks.shape == (len(result.boxes), *shape)
+        assert (np.diff(result.scores) <= 0).all()
+        assert result.overlay().shape == (*shape, 3)
+        overlay, listed = result.save(tmp_path / 'out')
         entries = json.loads(listed.read_text())
-        assert len(entries) == len(found.boxes)
+        assert len(entries) == len(result.boxes)
         assert entries[0]['category'] in infer.classes
         assert entries[0]['segmentation']['size'] == list(shape)
     with pytest.raises(ConfigError, match="cannot save 'labels'; choose from"):

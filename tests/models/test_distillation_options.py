@@ -90,7 +90,7 @@ def test_stages_of_different_width_have_heads_of_their_own():
     (BOTH, dict(sizes=[70]), r'sizes=\[70\]: .* multiples of the student.s patch, 16'),
     (BOTH, dict(sizes=[]), r'sizes=\[\]'),
     (BOTH, dict(sizes=[(64, 64, 3)]), 'sizes=')])
-def test_what_does_not_fit_is_told_by_name(objectives, options, message):
+def test_what_does_not_fit_is_reported_by_name(objectives, options, message):
     with pytest.raises(ConfigError, match=message):
         build(objectives=objectives, mask_ratio=0.5, **options)
 
@@ -156,17 +156,17 @@ def test_a_teacher_at_twice_the_resolution_is_averaged_to_the_students_grid(tmp_
     plain, fine = FrozenTeacher(VIT), FrozenTeacher(VIT, scale=2)
     fine.network.load_state_dict(plain.network.state_dict())
     images = torch.randn(2, 3, 128, 64)  # twice what the student of 4 x 2 patches sees
-    got, = fine.forward_tokens(images, (3, ), (4, 2))
-    want, = plain.network.forward_tokens(images, (3, ))
-    assert got.grid == (4, 2)
-    blocks = want.patches.view(2, 4, 2, 2, 2, 48).mean((2, 4)).flatten(1, 2)
-    torch.testing.assert_close(got.patches, blocks)
-    torch.testing.assert_close(got.cls, want.cls)
+    actual, = fine.forward_tokens(images, (3, ), (4, 2))
+    expected, = plain.network.forward_tokens(images, (3, ))
+    assert actual.grid == (4, 2)
+    blocks = expected.patches.view(2, 4, 2, 2, 2, 48).mean((2, 4)).flatten(1, 2)
+    torch.testing.assert_close(actual.patches, blocks)
+    torch.testing.assert_close(actual.cls, expected.cls)
     cached = CachedTeacher(VIT, scale=2, cache=str(tmp_path))
     cached.network.load_state_dict(plain.network.state_dict())
     for _ in range(2):
         torch.testing.assert_close(cached.forward_tokens(images, (3, ), (4, 2))[0].patches,
-                                   got.patches)
+                                   actual.patches)
     assert (cached.cache.hits, cached.cache.misses) == (2, 2)
     whole = CachedTeacher(VIT, cache=str(tmp_path))  # the same pixels, not averaged
     whole.network.load_state_dict(plain.network.state_dict())
@@ -236,14 +236,14 @@ def test_two_processes_do_what_one_does(tmp_path):
     cfg = dict(backbone=STUDENT, data_preprocessor=PREPROCESSOR, **ALL)
     torch.manual_seed(0)
     model = ViTLinearizer(**cfg)
-    told = dict(cfg=cfg, before={k: v.clone() for k, v in model.state_dict().items()},
-                images=[torch.randn(4, 3, 64, 96) for _ in range(3)])
-    for step, images in enumerate(told['images']):
+    settings = dict(cfg=cfg, before={k: v.clone() for k, v in model.state_dict().items()},
+                    images=[torch.randn(4, 3, 64, 96) for _ in range(3)])
+    for step, images in enumerate(settings['images']):
         model.zero_grad()
         model.parse_losses(model(images, mode='loss', step_seed=step))[0].backward()
-    told.update(grad={n: p.grad for n, p in model.named_parameters()},
-                buffers=dict(model.named_buffers()))
-    torch.save(told, tmp_path / 'one.pth')
+    settings.update(grad={n: p.grad for n, p in model.named_parameters()},
+                    buffers=dict(model.named_buffers()))
+    torch.save(settings, tmp_path / 'one.pth')
     script = tmp_path / 'two.py'
     script.write_text(TWO_PROCESSES)
     done = subprocess.run(
@@ -254,7 +254,7 @@ def test_two_processes_do_what_one_does(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cut_run_goes_on_bit_by_bit(streets, tmp_path):
+def test_a_cut_run_resumes_bit_exactly(streets, tmp_path):
     """Statistics of targets, averages of norms, sizes and masks are those of the whole run."""
     options = {
         'model.sizes': [(32, 64), (64, 128)], 'model.mask_ratio': (0.25, 0.75),
@@ -282,8 +282,8 @@ def test_a_cut_run_goes_on_bit_by_bit(streets, tmp_path):
 
 def test_the_example_of_the_docs():
     page = (ROOT / 'docs/objectives.md').read_text()
-    told = {}
-    exec(page.split('```python\n')[1].split('```')[0], told)
-    options = {k: v for k, v in told['model'].items() if k != 'type'}
+    namespace = {}
+    exec(page.split('```python\n')[1].split('```')[0], namespace)
+    options = {k: v for k, v in namespace['model'].items() if k != 'type'}
     losses = losses_of(build(**options), 2, 3, 64, 64)
     assert {k for k in losses if 'loss' in k} == {'loss_feature', 'loss_gram', 'loss_cls'}

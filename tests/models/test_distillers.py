@@ -1,4 +1,5 @@
-"""The frozen teacher leaves no trace; the distiller reads and writes what it should."""
+"""The frozen teacher is excluded from state dict and optimiser; what the distiller reads and
+writes."""
 import os
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def build(**kwargs):
     return ViTLinearizer(**{**cfg, **kwargs})
 
 
-def test_the_teacher_is_in_nothing():
+def test_the_teacher_is_excluded_from_state_dict_optimiser_and_checkpoints():
     model = build()
     net = model.teacher.network
     assert not any('teacher' in k for k in model.state_dict())
@@ -85,9 +86,9 @@ def test_its_own_normalisation():
     normed = (raw - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     students = Normalisation(tuple(mean.tolist()), tuple(std.tolist()), rgb=True)
     teacher.forward_tokens(normed, (0, ), (4, 4), students)
-    want = (raw - torch.tensor([10., 20., 30.]).view(3, 1, 1)) / \
+    expected = (raw - torch.tensor([10., 20., 30.]).view(3, 1, 1)) / \
         torch.tensor([2., 4., 8.]).view(3, 1, 1)
-    torch.testing.assert_close(seen[0], want, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(seen[0], expected, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize('size', [(64, 64), (64, 96), (50, 70)])
@@ -107,14 +108,14 @@ def test_whose_normalisation(tmp_path):
     state = MODELS.build(clip).vit.state_dict()
     torch.save(state, tmp_path / 'makers.pth')
     torch.save({'state_dict': {f'backbone.vit.{k}': v for k, v in state.items()}},
-               tmp_path / 'ours.pth')
+               tmp_path / 'whole.pth')
     assert FrozenTeacher(clip).normalisation is None
-    assert FrozenTeacher(clip, checkpoint=str(tmp_path / 'ours.pth')).normalisation is None
+    assert FrozenTeacher(clip, checkpoint=str(tmp_path / 'whole.pth')).normalisation is None
     for cfg, more in ((clip, dict(checkpoint=str(tmp_path / 'makers.pth'))),
                       (dict(clip, checkpoint=str(tmp_path / 'makers.pth')), {})):
-        found = FrozenTeacher(cfg, **more).normalisation
-        assert found.mean == pytest.approx([122.77, 116.75, 104.09], abs=0.01)
-        assert found.std == pytest.approx([68.50, 66.63, 70.32], abs=0.01)
+        normalisation = FrozenTeacher(cfg, **more).normalisation
+        assert normalisation.mean == pytest.approx([122.77, 116.75, 104.09], abs=0.01)
+        assert normalisation.std == pytest.approx([68.50, 66.63, 70.32], abs=0.01)
 
 
 def test_an_mmpretrain_teacher(tmp_path):
@@ -199,10 +200,10 @@ def test_a_teacher_in_half_precision():
     images = torch.randn(2, 3, 64, 64)
     for autocast in (False, True):
         with torch.autocast('cpu', torch.float16, enabled=autocast):
-            got, = half.forward_tokens(images, (-1, ), (4, 4))
-        want, = whole.forward_tokens(images, (-1, ), (4, 4))
-        assert got.patches.dtype == torch.bfloat16
-        torch.testing.assert_close(got.patches.float(), want.patches, atol=0.05, rtol=0.05)
+            actual, = half.forward_tokens(images, (-1, ), (4, 4))
+        expected, = whole.forward_tokens(images, (-1, ), (4, 4))
+        assert actual.patches.dtype == torch.bfloat16
+        torch.testing.assert_close(actual.patches.float(), expected.patches, atol=0.05, rtol=0.05)
     model = build(teacher=dict(backbone=VIT, precision='bf16'))
     sum(model(torch.randn(2, 3, 64, 64), mode='loss').values()).backward()
     with pytest.raises(ValueError, match=r"precision is None or one of \['bf16', 'fp16'\]"):
@@ -218,8 +219,8 @@ def test_a_compiled_teacher(monkeypatch):
     eager, compiled = FrozenTeacher(VIT), FrozenTeacher(VIT, compiled=True)
     compiled.network.load_state_dict(eager.network.state_dict())
     images = torch.randn(2, 3, 64, 64)
-    got, want = (t.forward_tokens(images, (1, 3), (4, 4)) for t in (compiled, eager))
-    for a, b in zip(got, want, strict=True):
+    actual, expected = (t.forward_tokens(images, (1, 3), (4, 4)) for t in (compiled, eager))
+    for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a.patches, b.patches, atol=1e-5, rtol=1e-4)
 
 
@@ -259,6 +260,6 @@ def test_a_sharded_teacher_gives_the_same_and_holds_half(tmp_path):
 
 @pytest.mark.parametrize('how', [dict(cache='x'), dict(precision='bf16'), dict(compiled=True),
                                  dict(scale=2)])
-def test_attention_alignment_wants_the_teacher_itself(how):
-    with pytest.raises(ValueError, match='precision, compiled, cache and scale are not for it'):
+def test_attention_alignment_needs_the_plain_teacher(how):
+    with pytest.raises(ValueError, match='precision, compiled, cache and scale cannot be used'):
         AttentionAlignment(dict(VIT, attention='linear'), dict(backbone=VIT, **how))

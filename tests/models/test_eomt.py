@@ -62,11 +62,11 @@ def segmentor(name, kind='mmvitlin.HighResSegmentor', **test_cfg):
 
 
 def batch():
-    found = [sample(SIZE) for _ in range(2)]
-    for n, one in enumerate(found):
+    samples = [sample(SIZE) for _ in range(2)]
+    for n, one in enumerate(samples):
         one.gt_sem_seg.data[0, 20:, 30:] = n + 1
         one.gt_sem_seg.data[0, :4] = 255
-    return torch.randn(2, 3, *SIZE), found
+    return torch.randn(2, 3, *SIZE), samples
 
 
 @pytest.mark.parametrize('name', BACKBONES)
@@ -95,15 +95,15 @@ def test_it_trains_and_predicts(name):
 
 @pytest.mark.parametrize('name', ['softmax', 'mamba2, one direction', 'adventurer'])
 def test_layers_that_are_computed_again_have_the_same_gradients(name):
-    found = []
+    gradients = []
     for again in (False, True):
         net = segmentor(name).train()
         net.backbone.with_cp, net.decode_head.mask_progress = again, 0.
         torch.manual_seed(1)
         losses = net(*batch(), mode='loss')
         sum(losses.values()).backward()
-        found.append([p.grad for p in net.parameters()])
-    for plain, again in zip(*found, strict=True):
+        gradients.append([p.grad for p in net.parameters()])
+    for plain, again in zip(*gradients, strict=True):
         torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-5)
 
 
@@ -113,11 +113,11 @@ def test_without_queries_it_is_the_plain_network(name, inference):
     net = backbone(name, out_type='stream', out_indices=1).eval()
     images = torch.randn(2, 3, 50, 90)
     with torch.set_grad_enabled(not inference):
-        want = net.forward_tokens(images)[0].featmap()
+        expected = net.forward_tokens(images)[0].featmap()
         stream = net(images)[0].join(torch.zeros(0, 64))
-        queries, got = stream.step().step().read()
+        queries, actual = stream.step().step().read()
     assert queries.shape == (2, 0, 64)
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', BACKBONES)
@@ -142,20 +142,20 @@ def test_a_masked_layer_is_timm_s_block_with_the_whole_mask(name):
     tokens = stream.tokens.detach().requires_grad_()
     seen = torch.rand(2, 5, 24) > 0.5
     seen[0, 0] = False
-    got = stream._replace(tokens=tokens).step(seen).tokens
+    actual = stream._replace(tokens=tokens).step(seen).tokens
     length = tokens.shape[1]
     mask = torch.ones(2, 1, length, length, dtype=torch.bool)
     mask[:, 0, :5, -24:] = seen
     block = plain.vit.blocks[2]
     turn = {} if stream.rope is None else dict(rope=stream.rope)
-    want = block(tokens, attn_mask=mask, **turn)
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
-    weights = torch.randn_like(want)
+    expected = block(tokens, attn_mask=mask, **turn)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    weights = torch.randn_like(expected)
     parameters = [p for n, p in sorted(net.vit.blocks[2].named_parameters())]
-    theirs = [p for n, p in sorted(block.named_parameters())]
-    ours = torch.autograd.grad((got * weights).sum(), [tokens, *parameters])
-    wanted = torch.autograd.grad((want * weights).sum(), [tokens, *theirs])
-    for a, b in zip(ours, wanted, strict=True):
+    reference = [p for n, p in sorted(block.named_parameters())]
+    result = torch.autograd.grad((actual * weights).sum(), [tokens, *parameters])
+    expected_grads = torch.autograd.grad((expected * weights).sum(), [tokens, *reference])
+    for a, b in zip(result, expected_grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
@@ -187,30 +187,30 @@ def test_adventurer_s_tiles_with_queries(schedule, monkeypatch):
     block, grid, tokens = net.layers[2], (4, 6), torch.randn(2, 24 + 1 + 5, 64)
     weights = torch.randn_like(tokens)
     tokens.requires_grad_()
-    want = block(tokens, grid)
+    expected = block(tokens, grid)
     parameters = block.parameters_in_order()
-    wanted = torch.autograd.grad((want * weights).sum(), [tokens, *parameters])
-    got = trained_block(tokens, parameters, 1, block.norm.eps, block.reverse, tokens.dtype,
-                        tile=10, behind=6)
-    gradients = torch.autograd.grad((got * weights).sum(), [tokens, *parameters])
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
-    for a, b in zip(gradients, wanted, strict=True):
+    expected_grads = torch.autograd.grad((expected * weights).sum(), [tokens, *parameters])
+    actual = trained_block(tokens, parameters, 1, block.norm.eps, block.reverse, tokens.dtype,
+                           tile=10, behind=6)
+    gradients = torch.autograd.grad((actual * weights).sum(), [tokens, *parameters])
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    for a, b in zip(gradients, expected_grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
     with torch.no_grad():
         fast = streamed_block_(tokens.clone(), block.weights(tokens.dtype), block.reverse, 10, 6)
-    torch.testing.assert_close(fast, want, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fast, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('mode', [{}, dict(mode='slide', crop_size=(64, 64), stride=(40, 48))])
 def test_strips_and_windows_give_mmseg_s_labels(mode):
-    theirs, ours = (segmentor('softmax', kind, strip_mib=0.001, **mode).eval()
-                    for kind in ('EncoderDecoder', 'mmvitlin.HighResSegmentor'))
+    reference, high_res = (segmentor('softmax', kind, strip_mib=0.001, **mode).eval()
+                           for kind in ('EncoderDecoder', 'mmvitlin.HighResSegmentor'))
     data = dict(inputs=[torch.randn(3, 96, 128)], data_samples=[sample((96, 128), (130, 170))])
     with torch.no_grad():
-        want, got = (net.test_step(dict(data))[0].pred_sem_seg.data.long().clone()
-                     for net in (theirs, ours))
-    assert len(want.unique()) > 2
-    assert (want != got).float().mean() < 1e-3
+        expected, actual = (net.test_step(dict(data))[0].pred_sem_seg.data.long().clone()
+                            for net in (reference, high_res))
+    assert len(expected.unique()) > 2
+    assert (expected != actual).float().mean() < 1e-3
 
 
 def test_the_probability_of_a_mask_layer_by_layer():
@@ -226,7 +226,7 @@ def test_the_probability_of_a_mask_layer_by_layer():
             assert head.mask_probability(layer, 4) == pytest.approx((1 - done)**0.9, abs=1e-9)
 
 
-def test_masks_are_drawn_query_by_query_and_in_training_alone():
+def test_masks_are_drawn_query_by_query_and_only_in_training():
     net = segmentor('softmax')
     head, stream = net.decode_head, net.backbone(torch.randn(2, 3, *SIZE))[0]
     masks = torch.randn(2, 7, 16, 24)
@@ -236,12 +236,12 @@ def test_masks_are_drawn_query_by_query_and_in_training_alone():
     some = (head.seen(masks, stream, 0.5) == ~hidden).all(-1)
     assert 0 < some.float().mean() < 1
     head.mask_progress = 0.
-    asked = []
-    head.seen = lambda *args: asked.append(args[-1])
+    requested = []
+    head.seen = lambda *args: requested.append(args[-1])
     net.eval().decode_head((stream, ))
-    assert asked == []
+    assert requested == []
     net.train().decode_head((stream, ))
-    assert asked == [1., 1.]
+    assert requested == [1., 1.]
 
 
 def runner(model):
@@ -261,13 +261,13 @@ def runner(model):
      'take a TimmViT or an Adventurer'),
     (lambda: MODELS.build(dict(type='mmvitlin.EoMTHead', in_channels=8, num_classes=2,
                                align_corners=True)), 'align_corners')])
-def test_what_cannot_work_is_told(make, words):
+def test_settings_that_cannot_work_are_reported(make, words):
     MaskAnnealingHook().before_train(runner(segmentor('softmax')))
     with pytest.raises(ConfigError, match=words):
         make()
 
 
-def test_another_width_is_told():
+def test_another_width_is_reported():
     stream = backbone('softmax', out_type='stream', out_indices=1)(torch.randn(1, 3, *SIZE))[0]
     with pytest.raises(ValueError, match='set decode_head.in_channels=64'):
         stream.join(torch.randn(3, 32))
@@ -284,9 +284,9 @@ def test_an_image_without_labels():
     sum(losses.values()).backward()
 
 
-def test_the_laboratory_times_its_parts_and_twins():
-    from mmvitlin.benchmark.lab_process import _counts
-    from mmvitlin.benchmark.subjects import Built, Subject, twins
+def test_the_benchmark_times_its_parts_and_softmax_baselines():
+    from mmvitlin.benchmark.measuring_process import _counts
+    from mmvitlin.benchmark.subjects import Built, Subject, softmax_baselines
     subject = Subject('x', 'config', str(ROOT / 'configs/seg/eomt_linear-vit-nano_camvid.py'),
                       options={'model.backbone.model_kwargs.depth': 6})
     images = torch.randn(1, 3, 48, 64)
@@ -298,7 +298,8 @@ def test_the_laboratory_times_its_parts_and_twins():
     net.call('whole', images, 'train', 'fp32')()
     assert _counts(net, 'whole', images.shape, torch.float32).flops > _counts(
         net, 'backbone', images.shape, torch.float32).flops > 0
-    fused, materialised, windowed = (Built(t, (48, 64)).network.eval() for t in twins(subject))
+    fused, materialised, windowed = (Built(s, (48, 64)).network.eval()
+                                     for s in softmax_baselines(subject))
     materialised.load_state_dict(fused.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(*(net.decode_head(net.extract_feat(images))[1]
@@ -320,11 +321,11 @@ def test_it_is_exported():
     for shape in ((1, 3, 64, 96), (3, 3, 50, 133)):
         images = torch.rand(shape)
         with torch.no_grad():
-            (labels, scores), wanted = graph(images), net(images)
+            (labels, scores), expected = graph(images), net(images)
         assert labels.shape == (shape[0], *shape[2:])
         assert scores.shape[1] == 5
-        torch.testing.assert_close(scores, wanted[1], rtol=1e-4, atol=1e-4)
-        assert (labels != wanted[0]).float().mean() < 1e-3
+        torch.testing.assert_close(scores, expected[1], rtol=1e-4, atol=1e-4)
+        assert (labels != expected[0]).float().mean() < 1e-3
 
 
 def test_rates_of_layers_and_queries():
@@ -332,9 +333,9 @@ def test_rates_of_layers_and_queries():
     from mmengine.optim import build_optim_wrapper
     net, path = segmentor('softmax'), 'configs/seg/eomt_vit-base_cityscapes-1024.py'
     wrapper = load_config(str(ROOT / path)).optim_wrapper
-    told = {n: (g['lr'], g['weight_decay'])
-            for g in build_optim_wrapper(net, wrapper).optimizer.param_groups for n in g['names']}
-    assert told['backbone.vit.blocks.3.attn.qkv.weight'] == (pytest.approx(0.8e-4), 0.05)
-    assert told['backbone.vit.blocks.2.attn.qkv.weight'] == (pytest.approx(0.64e-4), 0.05)
-    assert told['decode_head.query_feat.weight'] == (pytest.approx(1e-4), 0)
-    assert told['decode_head.mask_embed.0.weight'] == (pytest.approx(1e-4), 0.05)
+    rates = {n: (g['lr'], g['weight_decay'])
+             for g in build_optim_wrapper(net, wrapper).optimizer.param_groups for n in g['names']}
+    assert rates['backbone.vit.blocks.3.attn.qkv.weight'] == (pytest.approx(0.8e-4), 0.05)
+    assert rates['backbone.vit.blocks.2.attn.qkv.weight'] == (pytest.approx(0.64e-4), 0.05)
+    assert rates['decode_head.query_feat.weight'] == (pytest.approx(1e-4), 0)
+    assert rates['decode_head.mask_embed.0.weight'] == (pytest.approx(1e-4), 0.05)

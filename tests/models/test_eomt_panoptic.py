@@ -34,6 +34,6 @@ def test_panoptic(name):
     with torch.no_grad():
         for p in net.panoptic_head.cls_embed.parameters():
             torch.nn.init.normal_(p, std=3.)
-        found = net.eval()(images, [one], mode='predict')[0]
-    assert found.pred_panoptic_seg.sem_seg.shape[-2:] == (64, 96)
-    assert len(found.pred_instances.masks) > 0
+        result = net.eval()(images, [one], mode='predict')[0]
+    assert result.pred_panoptic_seg.sem_seg.shape[-2:] == (64, 96)
+    assert len(result.pred_instances.masks) > 0

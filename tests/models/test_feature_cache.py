@@ -29,8 +29,8 @@ def test_features_are_read_back(tmp_path, cfg, dtype):
     exact = dict(rtol=0, atol=0) if dtype is None else dict(rtol=2e-3, atol=2e-3)
 
     def same(batch, **tolerance):
-        got, want = (t.forward_tokens(batch, (1, 3), (4, 4)) for t in (cached, plain))
-        for a, b in zip(got, want, strict=True):
+        actual, expected = (t.forward_tokens(batch, (1, 3), (4, 4)) for t in (cached, plain))
+        for a, b in zip(actual, expected, strict=True):
             assert a.grid == b.grid
             for x, y in ((a.patches, b.patches), (a.cls, b.cls)):
                 torch.testing.assert_close(x, y, **tolerance, check_dtype=dtype is None)

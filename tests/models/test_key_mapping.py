@@ -21,7 +21,7 @@ def drawn(net):
     return net
 
 
-def ours(name, path, patch=16, **kwargs):
+def tokens_of(name, path, patch=16, **kwargs):
     net = TimmViT(name, img_size=64, checkpoint=str(path), model_kwargs=dict(
         embed_dim=48, depth=2, num_heads=3, patch_size=patch), **kwargs).eval()
     with torch.no_grad():
@@ -49,12 +49,12 @@ def test_hugging_face_clip(tmp_path, suffix, whole):
         from safetensors.torch import save_file
         save_file({k: v.contiguous() for k, v in state.items()}, path)
     assert layout_of(read_state_dict(path)) == 'Hugging Face CLIP'
-    tokens = ours('vit_base_patch16_clip_quickgelu_224.openai', path)
+    tokens = tokens_of('vit_base_patch16_clip_quickgelu_224.openai', path)
     with torch.no_grad():
         hidden = net(IMAGES).last_hidden_state
-        want = net.vision_model.post_layernorm(hidden)
-    torch.testing.assert_close(tokens.patches, want[:, 1:], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(tokens.cls, want[:, 0], atol=1e-4, rtol=1e-4)
+        expected = net.vision_model.post_layernorm(hidden)
+    torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokens.cls, expected[:, 0], atol=1e-4, rtol=1e-4)
 
 
 def test_hugging_face_siglip(tmp_path):
@@ -62,10 +62,10 @@ def test_hugging_face_siglip(tmp_path):
     net = drawn(model(config(**SIZES, patch_size=16)))
     torch.save(net.state_dict(), tmp_path / 'a.pth')
     assert layout_of(net.state_dict()) == 'Hugging Face SigLIP'
-    tokens = ours('vit_base_patch16_siglip_gap_224.webli', tmp_path / 'a.pth')
+    tokens = tokens_of('vit_base_patch16_siglip_gap_224.webli', tmp_path / 'a.pth')
     with torch.no_grad():
-        want = net(IMAGES).last_hidden_state
-    torch.testing.assert_close(tokens.patches, want, atol=2e-3, rtol=1e-3)
+        expected = net(IMAGES).last_hidden_state
+    torch.testing.assert_close(tokens.patches, expected, atol=2e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize('registers', [False, True])
@@ -77,11 +77,11 @@ def test_hugging_face_dinov2(tmp_path, registers):
     torch.save(net.state_dict(), tmp_path / 'a.pth')
     assert layout_of(net.state_dict()) == 'Hugging Face DINOv2'
     name = 'vit_small_patch14_reg4_dinov2' if registers else 'vit_small_patch14_dinov2'
-    tokens = ours(name, tmp_path / 'a.pth')
+    tokens = tokens_of(name, tmp_path / 'a.pth')
     with torch.no_grad():
-        want = net(IMAGES).last_hidden_state
-    torch.testing.assert_close(tokens.cls, want[:, 0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(tokens.patches, want[:, 5 if registers else 1:], atol=1e-4,
+        expected = net(IMAGES).last_hidden_state
+    torch.testing.assert_close(tokens.cls, expected[:, 0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokens.patches, expected[:, 5 if registers else 1:], atol=1e-4,
                                rtol=1e-4)
 
 
@@ -90,10 +90,10 @@ def test_hugging_face_vit(tmp_path, tower):
     library, config, model = transformers('ViT')
     net = drawn(model(config(**SIZES, patch_size=16), add_pooling_layer=False))
     torch.save({tower + k: v for k, v in net.state_dict().items()}, tmp_path / 'a.pth')
-    tokens = ours('vit_small_patch16_224', tmp_path / 'a.pth')
+    tokens = tokens_of('vit_small_patch16_224', tmp_path / 'a.pth')
     with torch.no_grad():
-        want = net(IMAGES).last_hidden_state
-    torch.testing.assert_close(tokens.patches, want[:, 1:], atol=1e-4, rtol=1e-4)
+        expected = net(IMAGES).last_hidden_state
+    torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize('clip', [False, True])
@@ -108,13 +108,13 @@ def test_mmpretrain(tmp_path, clip, prefix):
                tmp_path / 'a.pth')
     assert layout_of(read_state_dict(tmp_path / 'a.pth')) == 'mmpretrain ViT'
     name = 'vit_base_patch16_clip_224' if clip else 'vit_small_patch16_224'
-    tokens = ours(name, tmp_path / 'a.pth')
+    tokens = tokens_of(name, tmp_path / 'a.pth')
     with torch.no_grad():
-        want, = net(IMAGES)
-    torch.testing.assert_close(tokens.patches, want[:, 1:], atol=1e-4, rtol=1e-4)
+        expected, = net(IMAGES)
+    torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
 
 
-def test_what_was_resized_is_told(tmp_path):
+def test_what_was_resized_is_reported(tmp_path):
     import timm
     net = timm.create_model('vit_tiny_patch16_224', embed_dim=48, depth=2, num_heads=3)
     torch.save(net.state_dict(), tmp_path / 'a.pth')
@@ -142,7 +142,7 @@ def test_what_timm_cannot_fit_is_one_line(tmp_path):
                 checkpoint=str(tmp_path / 'reg4.pth'))
 
 
-def test_positions_of_another_name_are_told_as_resized(tmp_path):
+def test_positions_of_another_name_are_reported_as_resized(tmp_path):
     _, config, model = transformers('ViT')
     net = drawn(model(config(**SIZES, patch_size=16), add_pooling_layer=False))
     torch.save(net.state_dict(), tmp_path / 'vit.pth')

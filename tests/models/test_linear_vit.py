@@ -19,7 +19,7 @@ def test_it_is_timms_network_with_the_naive_formula_for_attention(family, monkey
     net, timms = build(family, attention='linear'), build(family)
     timms.load_state_dict(net.state_dict())
     images = torch.randn(1, 3, 3 * net.patch_size, 5 * net.patch_size)
-    ours, = net.forward_tokens(images)
+    actual, = net.forward_tokens(images)
     calls = []
 
     def linear(q, k, v, *args, **kwargs):
@@ -28,13 +28,13 @@ def test_it_is_timms_network_with_the_naive_formula_for_attention(family, monkey
 
     monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention', linear)
     with torch.no_grad():
-        want = timms.vit.forward_features(images)[:, net.vit.num_prefix_tokens:]
+        expected = timms.vit.forward_features(images)[:, net.vit.num_prefix_tokens:]
     assert len(calls) == 3
-    torch.testing.assert_close(ours.patches, want, atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(actual.patches, expected, atol=2e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_it_has_the_very_parameters_of_its_softmax_twin(family):
+def test_it_has_the_parameters_of_the_softmax_network(family):
     softmax, linear = build(family), build(family, attention='linear')
     assert {k: v.shape for k, v in softmax.state_dict().items()} == \
         {k: v.shape for k, v in linear.state_dict().items()}
@@ -44,12 +44,12 @@ def test_it_has_the_very_parameters_of_its_softmax_twin(family):
     a, b = softmax.vit.blocks[0].attn, linear.vit.blocks[0].attn
     if getattr(a, 'qkv', None) is not None and 'rotary' not in family:
         q, k, v = b.queries_keys_values(x, None)
-        want = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-        torch.testing.assert_close(a(x), a.proj(a.norm(want.transpose(1, 2).flatten(2))))
+        expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        torch.testing.assert_close(a(x), a.proj(a.norm(expected.transpose(1, 2).flatten(2))))
     assert not torch.allclose(softmax(images)[0], linear(images)[0], atol=1e-3, rtol=1e-3)
 
 
-def test_convolution_and_gate_start_as_nothing_and_then_act():
+def test_convolution_and_gate_start_without_effect_and_then_act():
     plain = build('clip', attention='linear')
     extra = TimmViT(FAMILIES['clip'][0], img_size=64, attention='linear',
                     model_kwargs=dict(embed_dim=48, depth=3, num_heads=3),
@@ -132,21 +132,21 @@ def test_the_kind_of_linear_attention_is_remembered(tmp_path):
     assert build('clip', **kwargs).load_weights(softmax, 'backbone.').matched
 
 
-@pytest.mark.parametrize(('theirs', 'ours', 'words'), [
+@pytest.mark.parametrize(('in_file', 'own', 'words'), [
     (dict(num_heads=2), dict(num_heads=4), "'heads': 2.*'heads': 4"),
     (dict(act_layer='quick_gelu'), {}, 'QuickGELU.*GELU'),
 ])
-def test_weights_of_one_shape_that_mean_something_else(tmp_path, theirs, ours, words):
+def test_weights_of_one_shape_that_mean_something_else(tmp_path, in_file, own, words):
     def net(kwargs):
         return TimmViT('vit_tiny_patch16_224', img_size=32,
                        model_kwargs=dict(dict(embed_dim=48, depth=1, num_heads=2), **kwargs))
 
-    path = saved(net(theirs), tmp_path / 'a.pth')
+    path = saved(net(in_file), tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match=f'a.pth has .*{words}.*the same model_name'):
-        net(ours).load_weights(path, 'backbone.')
+        net(own).load_weights(path, 'backbone.')
     with pytest.raises(CheckpointError, match=words):
-        net(ours).inherit(net(theirs))
-    assert net(theirs).load_weights(path, 'backbone.').matched
+        net(own).inherit(net(in_file))
+    assert net(in_file).load_weights(path, 'backbone.').matched
 
 
 def test_another_attention_is_not_evaluated(tmp_path):
@@ -189,16 +189,16 @@ def test_positions_of_oblong_grids(family, tmp_path):
         same = net(*grid)
         same.load_weights(path, 'backbone.')
         assert torch.equal(same.vit.pos_embed, source.vit.pos_embed)
-        heir = net(*grid, attention='linear')
-        heir.inherit(source)
-        assert torch.equal(heir.vit.pos_embed, source.vit.pos_embed)
+        student = net(*grid, attention='linear')
+        student.inherit(source)
+        assert torch.equal(student.vit.pos_embed, source.vit.pos_embed)
         prefix = source.vit.pos_embed.shape[1] - grid[0] * grid[1]
-        want = resize_positions(source.vit.pos_embed[:, prefix:], grid, (4, 4))
-        loaded, heir = net(4, 4), net(4, 4)
+        expected = resize_positions(source.vit.pos_embed[:, prefix:], grid, (4, 4))
+        loaded, student = net(4, 4), net(4, 4)
         loaded.load_weights(path, 'backbone.')
-        heir.inherit(source)
-        for other in (loaded, heir):
-            torch.testing.assert_close(other.vit.pos_embed[:, prefix:], want)
+        student.inherit(source)
+        for other in (loaded, student):
+            torch.testing.assert_close(other.vit.pos_embed[:, prefix:], expected)
             assert torch.equal(other.vit.pos_embed[:, :prefix], source.vit.pos_embed[:, :prefix])
     with pytest.raises(CheckpointError, match='15 patches are of no square'):
         net(4, 4).load_weights(saved(net(3, 5), tmp_path / 'b.pth', describe=False), 'backbone.')
@@ -225,14 +225,14 @@ def test_inference_over_tiles_is_the_same(family, linear_cfg, monkeypatch):
     net = build(family, attention='softmax' if linear_cfg is None else 'linear',
                 linear_cfg=linear_cfg or {})
     images = torch.randn(2, 3, 3 * net.patch_size, 5 * net.patch_size)
-    want = net.forward_tokens(images, [0, 2, 1])
+    expected = net.forward_tokens(images, [0, 2, 1])
     calls = []
     monkeypatch.setattr('mmvitlin.models.backbones.timm_vit.stream_block_',
                         lambda *a, **kw: calls.append(1) or stream_block_(*a, **kw))
     with torch.no_grad():
-        got = net.forward_tokens(images, [0, 2, 1])
+        actual = net.forward_tokens(images, [0, 2, 1])
     assert len(calls) == 3
-    for a, b in zip(want, got, strict=True):
+    for a, b in zip(expected, actual, strict=True):
         torch.testing.assert_close(a.patches, b.patches, atol=2e-4, rtol=1e-3)
         if a.cls is not None:
             torch.testing.assert_close(a.cls, b.cls, atol=2e-4, rtol=1e-3)
@@ -240,7 +240,7 @@ def test_inference_over_tiles_is_the_same(family, linear_cfg, monkeypatch):
     with torch.no_grad():
         net.forward_tokens(images)
     handle.remove()
-    assert len(calls) == 3 + 2  # whoever looks into a block gets the block as it is
+    assert len(calls) == 3 + 2  # a block with hooks runs as it is
 
 
 @pytest.mark.parametrize('feature_map', ['elu', 'focused', 'hedgehog'])
@@ -254,7 +254,7 @@ def test_training_keeps_no_mapped_queries_and_keys(feature_map, amp):
     weights, kept = {p.untyped_storage().data_ptr() for p in layer.parameters()}, {}
 
     def keep(t):
-        kept[t.untyped_storage().data_ptr()] = t.untyped_storage()  # itself, lest it be used again
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage()  # kept, so that it is not reused
         return t
 
     def grads(attend, hooks=None):
@@ -267,15 +267,15 @@ def test_training_keeps_no_mapped_queries_and_keys(feature_map, amp):
         mixed = linear_attention(layer.map_q(q), layer.map_k(k), v)
         return layer.project(mixed.transpose(1, 2).flatten(2), x)
 
-    got = grads(lambda: layer(x), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t))
+    actual = grads(lambda: layer(x), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t))
     size = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
     cast = sum(p.numel() * 2 for p in layer.parameters()) if amp else 0
     assert size <= 5.1 * x.numel() * (2 if amp else 4) + cast
-    for ours, theirs in zip(got, grads(plainly), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    for result, expected in zip(actual, grads(plainly), strict=True):
+        torch.testing.assert_close(result, expected, rtol=0, atol=0)
 
 
-def test_a_pass_leaves_nothing_behind_on_the_network():
+def test_a_pass_leaves_the_network_unchanged():
     """Grids are arguments: no module keeps one, and other sizes in between change nothing."""
     def settings(net):
         return [{k: v for k, v in vars(m).items() if not k.startswith('_')}

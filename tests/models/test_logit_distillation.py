@@ -37,12 +37,12 @@ def test_the_loss_is_the_divergence_of_the_scores(name):
     with torch.no_grad():
         t = model.teacher.network(images, mode='tensor') / 2
         s = model(images, mode='tensor') / 2
-        got = model(images, mode='loss')['loss_logits']
+        actual = model(images, mode='loss')['loss_logits']
     assert t.shape == s.shape
     p = t.softmax(1)
-    want = 4 * (p * (p.log() - s.softmax(1).log())).sum(1).mean()
-    assert got.item() == pytest.approx(want.item(), rel=1e-4)
-    assert got.item() > 0
+    expected = 4 * (p * (p.log() - s.softmax(1).log())).sum(1).mean()
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert actual.item() > 0
     if name == 'camvid':  # the same network has nothing to learn
         model.teacher.__dict__['network'] = copy.deepcopy(model.student).eval()
         assert model(images, mode='loss')['loss_logits'].item() == pytest.approx(0, abs=1e-6)
@@ -91,7 +91,7 @@ def test_refusals(tmp_path):
             MODELS.build({**cfg, **change})
     other = copy.deepcopy(cfg)
     other.teacher.model.decode_head.num_classes = 5
-    with pytest.raises(ValueError, match='tells 5 classes apart, the student 11'):
+    with pytest.raises(ValueError, match='has 5 classes, the student 11'):
         MODELS.build(other)
     other = copy.deepcopy(cfg)
     other.data_preprocessor.mean = [1., 2., 3.]

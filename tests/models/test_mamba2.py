@@ -63,13 +63,13 @@ def test_mixed_precision_reaches_the_scan(dtype, monkeypatch):
 
     m = Mamba2(32, d_state=16, head_dims=16)
     u = torch.randn(2, 70, 32)
-    want = by_the_book(m, u)
+    expected = by_the_book(m, u)
     monkeypatch.setattr('mmvitlin.models.layers.mamba2.ssd', spy)
     with warnings.catch_warnings(), torch.autocast('cpu', dtype):
         warnings.simplefilter('error')  # torch warns where a norm cannot be fused
         y = m(u)
     assert given == dict(x=dtype, B=dtype, C=dtype, dt=torch.float32, A=torch.float32)
-    assert (y - want).norm() < 0.02 * want.norm()
+    assert (y - expected).norm() < 0.02 * expected.norm()
 
 
 @pytest.mark.parametrize('groups', [1, 2])

@@ -88,13 +88,13 @@ def test_it_is_the_sum_over_all_pairs_with_every_gradient(variant):
     x = torch.randn(2, 5 + 15, 48, dtype=torch.float64, requires_grad=True)
     with torch.no_grad():
         attn.D.normal_()
-    wanted, got = by_pairs(attn, x), attn(x)
-    torch.testing.assert_close(got, wanted)
+    expected, actual = by_pairs(attn, x), attn(x)
+    torch.testing.assert_close(actual, expected)
     inputs = [x, *attn.parameters()]
-    pull = torch.randn_like(got)
+    pull = torch.randn_like(actual)
     for (name, _), a, b in zip([('x', x), *attn.named_parameters()],
-                               torch.autograd.grad(got, inputs, pull),
-                               torch.autograd.grad(wanted, inputs, pull), strict=True):
+                               torch.autograd.grad(actual, inputs, pull),
+                               torch.autograd.grad(expected, inputs, pull), strict=True):
         torch.testing.assert_close(a, b, msg=lambda text, n=name: f'{n}: {text}')
 
 
@@ -145,10 +145,10 @@ def test_half_precision_sums_of_many_tokens_do_not_overflow():
     attn = build('clip', attention='mamba2').vit.blocks[0].attn
     x = torch.randn(1, 2000, 48)
     with torch.no_grad():
-        want = attn(x)
-        got = attn.half()(x.half()).float()
-    assert torch.isfinite(got).all()
-    assert (got - want).norm() < 2e-2 * want.norm()
+        expected = attn(x)
+        actual = attn.half()(x.half()).float()
+    assert torch.isfinite(actual).all()
+    assert (actual - expected).norm() < 2e-2 * expected.norm()
 
 
 def test_files_say_what_their_attention_was(tmp_path):
@@ -228,13 +228,13 @@ def test_inference_over_tiles_is_the_same(family, tile, monkeypatch):
     calls, stream = [], Mamba2Attention.stream_
     monkeypatch.setattr(Mamba2Attention, 'stream_',
                         lambda *args: calls.append(1) or stream(*args))
-    want = net.forward_tokens(images, [0, 2])
+    expected = net.forward_tokens(images, [0, 2])
     assert not calls
     with torch.no_grad():
-        got = net.forward_tokens(images, [0, 2])
+        actual = net.forward_tokens(images, [0, 2])
     assert len(calls) == 3
-    for a, b in zip(want, got, strict=True):
+    for a, b in zip(expected, actual, strict=True):
         torch.testing.assert_close(a.patches, b.patches, atol=2e-4, rtol=1e-3)
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
         half = net.forward_tokens(images)[0].patches.float()
-    assert (half - want[1].patches).norm() < 5e-2 * want[1].patches.norm()
+    assert (half - expected[1].patches).norm() < 5e-2 * expected[1].patches.norm()

@@ -39,20 +39,20 @@ def test_the_mixer_is_mamba_in_both_directions():
         x = torch.stack([(padded[:, t:t + 4] * weight[:, 0].T).sum(1) + bias
                          for t in range(length)], 1)
         x = x * torch.sigmoid(x)
-        told = x @ state[f'{project}.weight'].T
-        dt = told[..., :rank] @ state[f'{step}.weight'].T + state[f'{step}.bias']
+        out = x @ state[f'{project}.weight'].T
+        dt = out[..., :rank] @ state[f'{step}.weight'].T + state[f'{step}.bias']
         dt, A = torch.log1p(torch.exp(dt)), -torch.exp(state[A_log])
         h, rows = x.new_zeros(len(x), 64, 5), []
         for t in range(length):
-            B, C = told[:, t, rank:rank + 5], told[:, t, rank + 5:]
+            B, C = out[:, t, rank:rank + 5], out[:, t, rank + 5:]
             h = torch.exp(dt[:, t, :, None] * A) * h + (dt * x)[:, t, :, None] * B[:, None]
             rows.append((h * C[:, None]).sum(-1) + state[D] * x[:, t])
         return torch.stack(rows, 1)
 
     y = direction(x, 'conv1d', 'x_proj', 'dt_proj', 'A_log', 'D')
     back = direction(x.flip(1), 'conv1d_b', 'x_proj_b', 'dt_proj_b', 'A_b_log', 'D_b').flip(1)
-    want = ((y + back) / 2 * z * torch.sigmoid(z)) @ state['out_proj.weight'].T
-    torch.testing.assert_close(mixer(u), want)
+    expected = ((y + back) / 2 * z * torch.sigmoid(z)) @ state['out_proj.weight'].T
+    torch.testing.assert_close(mixer(u), expected)
 
 
 def test_registers_stand_at_equal_distances():
@@ -112,12 +112,12 @@ def test_the_network_is_its_blocks_between_embedding_and_norm():
 
 def test_recomputed_blocks_give_the_same_gradients():
     images = torch.randn(2, 3, 64, 64)
-    told = []
+    gradients = []
     for again in (False, True):
         net = build(with_cp=again).train()
         net(images)[0].square().mean().backward()
-        told.append([p.grad for p in net.parameters() if p.grad is not None])
-    assert all(map(torch.equal, *told))
+        gradients.append([p.grad for p in net.parameters() if p.grad is not None])
+    assert all(map(torch.equal, *gradients))
 
 
 def test_groups_of_layers():
@@ -166,13 +166,13 @@ def test_other_runtimes_are_refused_in_words(tmp_path):
 
 def test_positions_that_could_be_of_another_grid(tmp_path, monkeypatch):
     torch.save(build().state_dict(), tmp_path / 'square.pth')
-    said = []
+    messages = []
     monkeypatch.setattr('mmvitlin.models.layers.position.print_log',
-                        lambda message, **_: said.append(message))
+                        lambda message, **_: messages.append(message))
     build().load_weights(str(tmp_path / 'square.pth'))
-    assert not said
+    assert not messages
     build(img_size=(32, 128)).load_weights(str(tmp_path / 'square.pth'))
-    assert 'taken for the 2x8 of the network; if they are those of 4x4' in said[0]
+    assert 'taken for the 2x8 of the network; if they are those of 4x4' in messages[0]
 
 
 def test_what_a_classifier_takes():

@@ -53,25 +53,25 @@ def test_overlapping_windows_are_averaged(net):
     net.test_cfg.update(mode='slide', crop_size=CROP, stride=STRIDE, strip_mib=0.01)
     with torch.no_grad():
         source, = net.row_sources(image, [sample()])
-        got = torch.cat([rows for _, _, rows in source.strips(0.01)], dim=1)
+        actual = torch.cat([rows for _, _, rows in source.strips(0.01)], dim=1)
     left, right = scores_of(net, image[..., :64]), scores_of(net, image[..., 32:])
-    want = torch.zeros(19, *SIZE)
-    want[..., :64] += left
-    want[..., 32:] += right
-    want[..., 32:64] /= 2
-    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
+    expected = torch.zeros(19, *SIZE)
+    expected[..., :64] += left
+    expected[..., 32:] += right
+    expected[..., 32:64] /= 2
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
     with torch.no_grad():
         labels = net.predict(image, [sample()])[0].pred_sem_seg.data
     assert labels.dtype == torch.int64
-    assert (labels[0] == want.argmax(0)).float().mean() > 0.999
+    assert (labels[0] == expected.argmax(0)).float().mean() > 0.999
     assert len(labels.unique()) > 1
 
 
 def test_one_window_is_the_whole_image(net):
     image = torch.randn(1, 3, *SIZE)
-    found = []
+    windows = []
     for mode in (dict(mode='whole'), dict(mode='slide', crop_size=SIZE, stride=SIZE)):
         net.test_cfg.update(mode)
         with torch.no_grad():
-            found.append(net.predict(image, [sample()])[0].pred_sem_seg.data)
-    assert torch.equal(*found)
+            windows.append(net.predict(image, [sample()])[0].pred_sem_seg.data)
+    assert torch.equal(*windows)

@@ -25,11 +25,11 @@ def test_what_is_given_costs_least():
     logits = (masks.float() * 2 - 1).flip(0)[None] * 9
     classes = torch.tensor([[[-9., -9, 9, -9], [9, -9, -9, -9]]])
     assert [t.tolist() for t in loss.match(classes[0], logits[0], target)] == [[0, 1], [1, 0]]
-    found = loss([classes], [logits], [target])
-    assert found['loss_cls'] < 1e-3
+    losses = loss([classes], [logits], [target])
+    assert losses['loss_cls'] < 1e-3
     assert loss([classes.roll(1, -1)], [logits], [target])['loss_cls'] > 10
     for name in ('loss_mask', 'loss_dice'):
-        assert found[name] < 0.6 * loss([classes], [0 * logits], [target])[name]
+        assert losses[name] < 0.6 * loss([classes], [0 * logits], [target])[name]
 
 
 def test_points_are_read_as_mmcv_s_are():
@@ -47,8 +47,8 @@ def test_the_loss_is_mask2former_s():
     cfg.loss_cls.class_weight = [1.] * 4 + [0.1]
     cfg.pixel_decoder.encoder.num_layers = cfg.transformer_decoder.num_layers = 1
     cfg.train_cfg.num_points = 80
-    theirs = MODELS.build(cfg)
-    theirs.num_classes = 4
+    reference = MODELS.build(cfg)
+    reference.num_classes = 4
     classes = [torch.randn(2, 9, 5, requires_grad=True) for _ in range(2)]
     masks = [torch.randn(2, 9, 16, 24, requires_grad=True) for _ in range(2)]
     net = segmentor('softmax')
@@ -56,12 +56,12 @@ def test_the_loss_is_mask2former_s():
     for target in targets:
         target.masks = target.masks.long()
     torch.manual_seed(7)
-    want = theirs.loss_by_feat(classes, masks, targets, [{}, {}])
+    expected = reference.loss_by_feat(classes, masks, targets, [{}, {}])
     torch.manual_seed(7)
-    got = MaskSetLoss(4, num_points=80)(classes, masks, targets)
-    assert got.keys() == want.keys()
-    for name, loss in got.items():
-        torch.testing.assert_close(loss, want[name].squeeze(), rtol=1e-5, atol=1e-5)
-    for ours, other in zip(*(torch.autograd.grad(sum(v.values()), classes + masks)
-                             for v in (got, want)), strict=True):
-        torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-6)
+    actual = MaskSetLoss(4, num_points=80)(classes, masks, targets)
+    assert actual.keys() == expected.keys()
+    for name, loss in actual.items():
+        torch.testing.assert_close(loss, expected[name].squeeze(), rtol=1e-5, atol=1e-5)
+    for result, other in zip(*(torch.autograd.grad(sum(v.values()), classes + masks)
+                               for v in (actual, expected)), strict=True):
+        torch.testing.assert_close(result, other, rtol=1e-4, atol=1e-6)

@@ -28,26 +28,26 @@ def masks(*hidden, length=12):
     return mask
 
 
-def assert_same(got, want, inputs):
+def assert_same(actual, expected, inputs):
     """Value and every gradient."""
-    torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
     for a, b in zip(*(torch.autograd.grad(x, inputs, allow_unused=True, retain_graph=True)
-                      for x in (got, want)), strict=True):
+                      for x in (actual, expected)), strict=True):
         if b is None:
             assert a is None or not a.any()
         else:
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-3)
 
 
-@pytest.mark.parametrize(('asked', 'of_teacher', 'student', 'teacher'), [
+@pytest.mark.parametrize(('layers', 'of_teacher', 'student', 'teacher'), [
     (None, None, (11, ), (23, )),
     (-2, None, (10, ), (22, )),
     (-1, -2, (11, ), (22, )),
     ([0.25, 0.5, 1.0], None, (2, 5, 11), (5, 11, 23)),
     ([3, 11], [0.1, 1.0], (3, 11), (1, 23)),
     (0.01, None, (0, ), (0, ))])
-def test_layers_by_number_and_by_depth(asked, of_teacher, student, teacher):
-    loss = FeatureAlignmentLoss(layers=asked, teacher_layers=of_teacher)
+def test_layers_by_number_and_by_depth(layers, of_teacher, student, teacher):
+    loss = FeatureAlignmentLoss(layers=layers, teacher_layers=of_teacher)
     assert loss.layer_indices(12, 24) == (student, teacher)
 
 
@@ -79,11 +79,11 @@ def test_each_layer_has_a_projector_of_its_own(kind):
                          heads['1.weight'], heads['1.bias'])
         return F.gelu(x) @ heads['3.weight'].mT + heads['3.bias']
 
-    want = sum(
+    expected = sum(
         (torch.cat([by_hand(dict(head.named_parameters()), x) for x in (s.patches, s.cls[:, None])],
                    1) - torch.cat([t.patches, t.cls[:, None]], 1)).square().mean() / 2
         for head, s, t in zip(loss.projectors, student, teacher, strict=True))
-    assert_same(loss(student, teacher), want, [student[0].patches, *loss.parameters()])
+    assert_same(loss(student, teacher), expected, [student[0].patches, *loss.parameters()])
     if isinstance(kind, dict):
         assert loss.projectors[0][0].out_features == 10
 
@@ -95,15 +95,15 @@ def test_a_mix_of_distances(kind):
     a, b = ((x.cls[:, None] if kind is ClassTokenLoss else
              torch.cat([x.patches, x.cls[:, None]], 1)) for x in (s, t))
     gap = (a - b).abs()
-    want = (0.9 * (1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).mean()
-            + 0.1 * torch.where(gap < 0.5, gap**2, gap - 0.25).mean())
-    assert_same(loss([s], [t]), want, [s.patches, s.cls])
+    expected = (0.9 * (1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).mean()
+                + 0.1 * torch.where(gap < 0.5, gap**2, gap - 0.25).mean())
+    assert_same(loss([s], [t]), expected, [s.patches, s.cls])
 
 
 def test_the_class_tokens_own_term():
     s, t = tokens(), tokens()
-    want = (1 - (F.normalize(s.cls, dim=1) * F.normalize(t.cls, dim=1)).sum(1)).mean()
-    assert_same(ClassTokenLoss()([s], [t]), want, [s.patches, s.cls])
+    expected = (1 - (F.normalize(s.cls, dim=1) * F.normalize(t.cls, dim=1)).sum(1)).mean()
+    assert_same(ClassTokenLoss()([s], [t]), expected, [s.patches, s.cls])
     assert ClassTokenLoss().loss_weight == 1
 
 
@@ -124,8 +124,8 @@ def plain_masked(s, t, mask, visible, beta=1.):
 def test_masked_prediction_with_whole_images_and_visible_tokens(mask, visible):
     s, t = tokens(), tokens()
     loss = MaskedPredictionLoss(visible_weight=visible)
-    want = plain_masked(s, t, mask, visible)
-    assert_same(loss([s], [t], mask), want + 0 * s.patches.sum(), [s.patches])
+    expected = plain_masked(s, t, mask, visible)
+    assert_same(loss([s], [t], mask), expected + 0 * s.patches.sum(), [s.patches])
 
 
 @pytest.mark.parametrize('center', [False, True])
@@ -133,7 +133,7 @@ def test_masked_prediction_with_whole_images_and_visible_tokens(mask, visible):
 @pytest.mark.parametrize('mask', [None, masks((0, 5), (), (9, 11))])
 def test_activation_matching_of_centred_tokens_and_whole_images(mask, scope, center):
     s, t = tokens(), tokens(5)
-    want = 0.
+    expected = 0.
     for n in range(3):
         keep = torch.ones(12, dtype=bool) if mask is None or scope == 'all' else ~mask[n]
         maps = []
@@ -144,12 +144,12 @@ def test_activation_matching_of_centred_tokens_and_whole_images(mask, scope, cen
             x = F.normalize(x, dim=-1)
             rows = F.normalize(cls, dim=0)[None] if scope == 'cls' else x
             maps.append(F.normalize(rows @ x.mT, dim=-1))
-        want = want + (1 - (maps[0] * maps[1]).sum(-1)).mean() / 3
+        expected = expected + (1 - (maps[0] * maps[1]).sum(-1)).mean() / 3
     loss = ActivationMatchingLoss(1, scope, center=center)
-    assert_same(loss([s], [t], mask), want, [s.patches, s.cls])
+    assert_same(loss([s], [t], mask), expected, [s.patches, s.cls])
 
 
-def test_centring_tells_equal_tokens_from_different_ones():
+def test_centring_separates_equal_tokens_from_different_ones():
     """Rows that share a large part are parallel, whatever else they hold."""
     common = 10 * torch.randn(1, 1, 8)
     one, other = (tokens()._replace(patches=common + torch.randn(3, 12, 8)) for _ in range(2))
@@ -161,24 +161,24 @@ def test_centring_tells_equal_tokens_from_different_ones():
 @pytest.mark.parametrize('scope', ['visible', 'all'])
 def test_gram_anchoring(scope):
     s, t, mask = tokens(), tokens(5), masks((0, 5), (), (9, 11))
-    want = 0.
+    expected = 0.
     for n in range(3):
         keep = ~mask[n] if scope == 'visible' else torch.ones(12, dtype=bool)
         a, b = (F.normalize(x.patches[n, keep], dim=-1) for x in (s, t))
-        want = want + (a @ a.mT - b @ b.mT).square().mean() / 3
+        expected = expected + (a @ a.mT - b @ b.mT).square().mean() / 3
     for form in ('linear', 'pairwise'):
-        assert_same(GramAnchoringLoss(scope, form)([s], [t], mask), want, [s.patches])
+        assert_same(GramAnchoringLoss(scope, form)([s], [t], mask), expected, [s.patches])
 
 
 @pytest.mark.parametrize('loss', [ActivationMatchingLoss(1), ActivationMatchingLoss(1, scope='cls'),
                                   GramAnchoringLoss()], ids=['visible', 'cls', 'gram'])
 def test_a_known_number_of_visible_patches_needs_no_answer_of_the_device(loss):
     s, t, mask = tokens(), tokens(), masks((0, 5), (1, 2), (9, 11))
-    asked = loss([s], [t], mask)
-    wanted = torch.autograd.grad(asked, s.patches)[0]
+    value = loss([s], [t], mask)
+    expected = torch.autograd.grad(value, s.patches)[0]
     known = loss([s], [t], mask, visible=10)
-    assert torch.equal(known, asked)
-    assert torch.equal(torch.autograd.grad(known, s.patches)[0], wanted)
+    assert torch.equal(known, value)
+    assert torch.equal(torch.autograd.grad(known, s.patches)[0], expected)
     with pytest.raises(ValueError, match='hides every token'):
         loss([s], [t], torch.ones_like(mask), visible=0)
     # tensors without values cannot answer
@@ -190,15 +190,15 @@ def test_a_known_number_of_visible_patches_needs_no_answer_of_the_device(loss):
 
 def test_token_similarities_to_anchors():
     s, t, uniform = tokens(), tokens(), torch.rand(3, 12)
-    want = 0.
+    expected = 0.
     for n in range(3):
         places = sorted(range(12), key=lambda i, n=n: uniform[n, i])[:4]
         anchors = F.normalize(t.patches[n][places], dim=-1)
         p, r = (torch.softmax(F.normalize(x.patches[n], dim=-1) @ anchors.mT / 0.07, -1)
                 for x in (t, s))
-        want = want + (p * (p.log() - r.log())).sum(-1).mean() / 3
+        expected = expected + (p * (p.log() - r.log())).sum(-1).mean() / 3
     loss = TokenSimilarityLoss(4)
-    assert_same(loss([s], [t], uniform=uniform), want, [s.patches])
+    assert_same(loss([s], [t], uniform=uniform), expected, [s.patches])
     assert loss([t], [t], uniform=uniform).item() == pytest.approx(0, abs=1e-6)
     assert torch.isfinite(TokenSimilarityLoss(99)([s], [t], uniform=uniform))  # all there are
 
@@ -239,8 +239,8 @@ def test_standardised_channels():
         norm.observe(batch)
     x = batches.flatten(0, 2)
     x64 = x.double()
-    want = ((x64 - x64.mean(0)) / x64.std(0, unbiased=False).clamp_min(1e-12)).float()
-    torch.testing.assert_close(norm(x, x)[1], want, atol=1e-3, rtol=1e-3)
+    expected = ((x64 - x64.mean(0)) / x64.std(0, unbiased=False).clamp_min(1e-12)).float()
+    torch.testing.assert_close(norm(x, x)[1], expected, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize('kind', ['phi_s', 'standardize'])
@@ -322,7 +322,7 @@ def test_autocast_does_not_reach_the_objectives(kind):
     (lambda: MaskedPredictionLoss(visible_weight=-1), 'visible_weight must not be negative'),
     (lambda: GramAnchoringLoss(scope='cls'), "scope must be one of.*'cls'"),
     (lambda: TokenSimilarityLoss(temperature=0), 'temperature positive')])
-def test_bad_options_are_told_in_one_line(make, message):
+def test_bad_options_are_reported_in_one_line(make, message):
     with pytest.raises(ConfigError, match=message) as caught:
         make()
     assert '\n' not in str(caught.value)

@@ -19,7 +19,7 @@ SIZES = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=3, image_s
              patch_size=16)
 
 
-def ours(name, path, **more):
+def run(name, path, **more):
     net = TimmViT(name, img_size=64, checkpoint=str(path), model_kwargs=dict(SMALL, **more)).eval()
     with torch.no_grad():
         tokens, = net.forward_tokens(IMAGES)
@@ -39,9 +39,9 @@ def test_what_torch_exports(tmp_path, bias, resizes, dynamo):
     for name, value in net.backbone.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=0, atol=0)
     with torch.no_grad():
-        want = net(IMAGES)[0]
+        expected = net(IMAGES)[0]
     more = {} if bias else dict(qkv_bias=False)
-    torch.testing.assert_close(ours('vit_small_patch14_dinov2', path, **more), want, atol=1e-4,
+    torch.testing.assert_close(run('vit_small_patch14_dinov2', path, **more), expected, atol=1e-4,
                                rtol=1e-4)
 
 
@@ -50,8 +50,8 @@ def test_a_timm_model_comes_back(tmp_path):
                                   global_pool='', **SMALL))
     path = export(net, tmp_path / 'timm.onnx')
     with torch.no_grad():
-        want = net(IMAGES)
-    torch.testing.assert_close(ours('vit_tiny_patch16_224', path), want, atol=1e-4, rtol=1e-4)
+        expected = net(IMAGES)
+    torch.testing.assert_close(run('vit_tiny_patch16_224', path), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(('kind', 'name', 'more', 'dynamo'), [
@@ -68,12 +68,12 @@ def test_what_transformers_exports(tmp_path, kind, name, more, dynamo):
     net = drawn(getattr(transformers, f'{kind}Model')(config))
     path = export(net, tmp_path / 'a.onnx', dynamo)
     with torch.no_grad():
-        want = net(IMAGES).last_hidden_state
+        expected = net(IMAGES).last_hidden_state
         if kind == 'CLIPVision':  # gives its tokens before the last norm
-            want = net.vision_model.post_layernorm(want)
+            expected = net.vision_model.post_layernorm(expected)
     registers = more.get('num_register_tokens', 0)
-    want = torch.cat([want[:, :1], want[:, 1 + registers:]], dim=1)
-    torch.testing.assert_close(ours(name, path), want, atol=1e-4, rtol=1e-4)
+    expected = torch.cat([expected[:, :1], expected[:, 1 + registers:]], dim=1)
+    torch.testing.assert_close(run(name, path), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_merged_biases_do_not_name_other_layers(tmp_path):
@@ -116,15 +116,15 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     for name in ('cut', 'empty'):
         with pytest.raises(CheckpointError, match=rf'{name}.onnx is not a readable ONNX file.*'
                                                   'Copy or download it again'):
-            ours('vit_small_patch14_dinov2', tmp_path / f'{name}.onnx')
+            run('vit_small_patch14_dinov2', tmp_path / f'{name}.onnx')
     with pytest.raises(FileNotFoundError, match='no checkpoint at .*nowhere.onnx'):
-        ours('vit_small_patch14_dinov2', tmp_path / 'nowhere.onnx')
+        run('vit_small_patch14_dinov2', tmp_path / 'nowhere.onnx')
     with pytest.raises(CheckpointError, match=r'whole.onnx does not fit TimmViT: '):
-        ours('vit_small_patch14_dinov2', path, depth=3)
+        run('vit_small_patch14_dinov2', path, depth=3)
     monkeypatch.setitem(sys.modules, 'onnx', None)
     with pytest.raises(ConfigError, match=r"whole.onnx: .* needs the package onnx; "
                                           r"pip install 'mmvitlin\[export\]'"):
-        ours('vit_small_patch14_dinov2', path)
+        run('vit_small_patch14_dinov2', path)
 
 
 def test_quantised_weights_are_refused(tmp_path):

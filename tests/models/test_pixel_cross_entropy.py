@@ -28,11 +28,12 @@ def test_as_torch_has_it(weights, ignore_index, batch):
     scores, labels = batch
     labels = labels.where(labels != 255, ignore_index)
     loss = build(class_weight=weights, loss_weight=0.4)(scores, labels, ignore_index=ignore_index)
-    want = 0.4 * F.cross_entropy(scores, labels, ignore_index=ignore_index,
-                                 weight=None if weights is None else torch.tensor(weights))
-    torch.testing.assert_close(loss, want)
-    got, expected = (torch.autograd.grad(x, scores, retain_graph=True)[0] for x in (loss, want))
-    torch.testing.assert_close(got, expected)
+    reference = 0.4 * F.cross_entropy(scores, labels, ignore_index=ignore_index,
+                                      weight=None if weights is None else torch.tensor(weights))
+    torch.testing.assert_close(loss, reference)
+    actual, expected = (torch.autograd.grad(x, scores, retain_graph=True)[0]
+                        for x in (loss, reference))
+    torch.testing.assert_close(actual, expected)
 
 
 def test_half_of_a_label_being_void_does_not_halve_the_loss(batch):
@@ -66,12 +67,12 @@ def test_pixels_that_a_sampler_chose_and_other_reductions(batch):
                                losses.sum())
     foreground = (labels == 1).long().where(labels != 255, 255)
     single = build(use_sigmoid=True)(scores[:, :1], foreground, ignore_index=255)
-    want = F.binary_cross_entropy_with_logits(scores[:, 0][labels != 255],
-                                              foreground[labels != 255].float())
-    torch.testing.assert_close(single, want)
+    expected = F.binary_cross_entropy_with_logits(scores[:, 0][labels != 255],
+                                                  foreground[labels != 255].float())
+    torch.testing.assert_close(single, expected)
 
 
-def test_every_segmentor_of_ours_leaves_ignored_pixels_out_of_the_mean():
+def test_every_shipped_segmentor_leaves_ignored_pixels_out_of_the_mean():
     seen = 0
     for path in sorted((ROOT / 'configs/seg').glob('*.py')):
         model = load_config(str(path)).model

@@ -22,10 +22,11 @@ def decoders():
                positional_encoding=dict(num_feats=16, normalize=True))
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        ours, theirs = (MODELS.build(dict(cfg, type=f'{scope}.MSDeformAttnPixelDecoder')).eval()
-                        for scope in ('mmvitlin', 'mmdet'))
-    ours.load_state_dict(theirs.state_dict())
-    return ours, theirs
+        decoder, reference = (
+            MODELS.build(dict(cfg, type=f'{scope}.MSDeformAttnPixelDecoder')).eval()
+            for scope in ('mmvitlin', 'mmdet'))
+    decoder.load_state_dict(reference.state_dict())
+    return decoder, reference
 
 
 def run(decoder, maps):
@@ -35,24 +36,24 @@ def run(decoder, maps):
 
 def test_values(decoders, monkeypatch):
     from mmcv.ops import multi_scale_deform_attn as mmcv_attention
-    ours, theirs = decoders
+    decoder, reference = decoders
     maps = [torch.randn(1, 8, 32 >> n, 48 >> n) for n in range(4)]
-    exact = run(theirs, maps)
-    for a, b in zip(run(ours, maps), exact, strict=True):
+    exact = run(reference, maps)
+    for a, b in zip(run(decoder, maps), exact, strict=True):
         assert torch.equal(a, b)
     types, usual = [], mmcv_attention.multi_scale_deformable_attn_pytorch
     monkeypatch.setattr(mmcv_attention, 'multi_scale_deformable_attn_pytorch',
                         lambda value, *args: (types.append(value.dtype), usual(value, *args))[1])
     with torch.autocast('cpu', torch.bfloat16):
-        halves = run(ours, maps)
+        halves = run(decoder, maps)
     # of this type mmcv takes its compiled operator on a GPU
     assert types == [torch.float32] * 2
     for a, b in zip(halves, exact, strict=True):
         assert (a.float() - b).norm() < 0.02 * b.norm()
     types.clear()
-    ours.train()
+    decoder.train()
     with torch.autocast('cpu', torch.bfloat16):
-        sum(x.float().square().mean() for x in run(ours, maps)).backward()
-    values = [p.grad for name, p in ours.named_parameters() if 'value_proj.weight' in name]
+        sum(x.float().square().mean() for x in run(decoder, maps)).backward()
+    values = [p.grad for name, p in decoder.named_parameters() if 'value_proj.weight' in name]
     assert len(values) == 2
     assert all(g.abs().max() > 0 for g in values)

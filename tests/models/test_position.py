@@ -9,10 +9,10 @@ from mmvitlin.models.layers.position import bicubic_weights, resize_positions
                                           ((7, 20), (3, 61)), ((5, 5), (1, 1))])
 def test_as_matrices_it_is_the_same_interpolation(old, new):
     positions = torch.randn(1, old[0] * old[1], 6)
-    want = resample_abs_pos_embed(positions, list(new), list(old), num_prefix_tokens=0)
+    expected = resample_abs_pos_embed(positions, list(new), list(old), num_prefix_tokens=0)
     rows, columns = (bicubic_weights(a, b, positions) for a, b in zip(old, new, strict=True))
-    got = torch.einsum('ih,jw,bhwc->bijc', rows, columns, positions.unflatten(1, old))
-    torch.testing.assert_close(got.flatten(1, 2), want, atol=1e-5, rtol=1e-5)
+    actual = torch.einsum('ih,jw,bhwc->bijc', rows, columns, positions.unflatten(1, old))
+    torch.testing.assert_close(actual.flatten(1, 2), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(('old', 'new'), [((2, 8), (4, 4)), ((1, 9), (3, 3)), ((4, 4), (2, 8)),
@@ -24,9 +24,9 @@ def test_grids_of_as_many_patches_are_interpolated(old, new, monkeypatch):
                         positions, raising=False)
     positions = torch.randn(1, old[0] * old[1], 6)
     rows, columns = (bicubic_weights(a, b, positions) for a, b in zip(old, new, strict=True))
-    want = torch.einsum('ih,jw,bhwc->bijc', rows, columns, positions.unflatten(1, old))
-    got = resize_positions(positions, old, new)
-    torch.testing.assert_close(got, want.flatten(1, 2), atol=1e-5, rtol=1e-5)
+    expected = torch.einsum('ih,jw,bhwc->bijc', rows, columns, positions.unflatten(1, old))
+    actual = resize_positions(positions, old, new)
+    torch.testing.assert_close(actual, expected.flatten(1, 2), atol=1e-5, rtol=1e-5)
     half = resize_positions(positions.bfloat16(), old, new)
     assert half.dtype == torch.bfloat16
     assert resize_positions(positions, old, old) is positions
@@ -39,6 +39,6 @@ def test_a_timm_network_on_another_grid_of_as_many_patches():
                   model_kwargs=dict(embed_dim=48, depth=1, num_heads=3)).eval()
     positions = net.vit.pos_embed[:, 1:]
     x, _ = net._embed_positions(torch.zeros(1, 4, 4, 48))
-    want = resize_positions(positions, (2, 8), (4, 4))
-    torch.testing.assert_close(x[:, 1:], want)
-    assert (want - positions).abs().max() > 1e-3
+    expected = resize_positions(positions, (2, 8), (4, 4))
+    torch.testing.assert_close(x[:, 1:], expected)
+    assert (expected - positions).abs().max() > 1e-3

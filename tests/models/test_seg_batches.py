@@ -46,10 +46,10 @@ def test_as_mmseg_s(options, sizes, training):
                     assert sample.metainfo == old.metainfo
                     assert torch.equal(sample.gt_sem_seg.data, old.gt_sem_seg.data)
     torch.testing.assert_close(made[1]['inputs'], made[0]['inputs'])
-    for ours, theirs in zip(made[1]['data_samples'], made[0]['data_samples'], strict=True):
-        assert torch.equal(ours.gt_sem_seg.data, theirs.gt_sem_seg.data)
-        assert ours.metainfo == theirs.metainfo
-        assert set(ours.keys()) == set(theirs.keys())
+    for actual, expected in zip(made[1]['data_samples'], made[0]['data_samples'], strict=True):
+        assert torch.equal(actual.gt_sem_seg.data, expected.gt_sem_seg.data)
+        assert actual.metainfo == expected.metainfo
+        assert set(actual.keys()) == set(expected.keys())
 
 
 def test_parts_of_one_tensor_are_not_copied():

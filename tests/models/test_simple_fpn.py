@@ -13,9 +13,9 @@ def test_shapes(grid, out):
     neck = SimpleFPN(16, out)
     levels = neck([torch.randn(2, 16, *grid)])
     h, w = grid
-    want = [(4 * h, 4 * w), (2 * h, 2 * w), (h, w), (-(-h // 2), -(-w // 2)),
-            (-(-h // 4), -(-w // 4))]
-    assert [tuple(x.shape) for x in levels] == [(2, out or 16, *s) for s in want]
+    expected = [(4 * h, 4 * w), (2 * h, 2 * w), (h, w), (-(-h // 2), -(-w // 2)),
+                (-(-h // 4), -(-w // 4))]
+    assert [tuple(x.shape) for x in levels] == [(2, out or 16, *s) for s in expected]
 
 
 @pytest.mark.parametrize('out', [24, None])
@@ -40,14 +40,14 @@ def test_values_are_those_of_vitdet():
 
     raw = [up(F.gelu(norm(up(x, 'levels.0.0'), 'levels.0.1')), 'levels.0.3'), up(x, 'levels.1.0'),
            x, F.max_pool2d(x, 2, ceil_mode=True)]
-    want = []
+    reference = []
     for n, (y, at) in enumerate(zip(raw, (4, 1, 0, 1), strict=True)):
         key = f'levels.{n}'
         y = norm(F.conv2d(y, state[f'{key}.{at}.weight']), f'{key}.{at + 1}')
-        want.append(norm(F.conv2d(y, state[f'{key}.{at + 2}.weight'], padding=1),
-                         f'{key}.{at + 3}'))
-    want.append(F.max_pool2d(want[-1], 1, stride=2))
-    for level, expected in zip(neck([x]), want, strict=True):
+        reference.append(norm(F.conv2d(y, state[f'{key}.{at + 2}.weight'], padding=1),
+                              f'{key}.{at + 3}'))
+    reference.append(F.max_pool2d(reference[-1], 1, stride=2))
+    for level, expected in zip(neck([x]), reference, strict=True):
         torch.testing.assert_close(level, expected, atol=1e-4, rtol=1e-4)
     assert not any(key.startswith('levels.4') for key in state)
 
@@ -71,7 +71,7 @@ def test_impossible_stride():
         SimpleFPN(16, strides=(12, ))
 
 
-def test_on_a_gpu_levels_lie_as_their_reader_wants_them():
+def test_layout_of_levels_on_a_gpu():
     """Regions are cut out of contiguous maps; for segmentation nothing is copied to another
     layout: tokens come as channels last, and stay so."""
     from tests.simulated_gpu import move, simulated_gpu

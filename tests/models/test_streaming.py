@@ -68,19 +68,19 @@ def test_the_tile_does_not_matter(tile):
     block = build().layers[1]
     x = torch.randn(2, 131, 64)
     with torch.no_grad():
-        want = block(x)
-        got = streamed_block_(x.clone(), block.weights(x.dtype), block.reverse, tile)
-    torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-4)
+        expected = block(x)
+        actual = streamed_block_(x.clone(), block.weights(x.dtype), block.reverse, tile)
+    torch.testing.assert_close(actual, expected, atol=2e-5, rtol=1e-4)
 
 
 def test_bfloat16_autocast_stays_near_float32():
     net = build()
     images = torch.randn(1, 3, 128, 128)
     with torch.no_grad():
-        want = net(images)[0]
+        expected = net(images)[0]
         with torch.autocast('cpu', torch.bfloat16):
-            got = net(images)[0].float()
-    assert ((got - want).norm() / want.norm()).item() < 2e-2
+            actual = net(images)[0].float()
+    assert ((actual - expected).norm() / expected.norm()).item() < 2e-2
 
 
 def test_weights_changed_in_any_way_are_seen():
@@ -104,15 +104,16 @@ def gradients(output, net):
 def test_the_trained_block_and_every_gradient_equal_the_modules(dtype, reverse, length, tile):
     block = build(flip_schedule=[1]).layers[int(reverse)].to(dtype)
     x = torch.randn(2, length + 1, 64, dtype=dtype, requires_grad=True)
-    want = block(x)
-    grads = torch.autograd.grad((want * want.detach().sin()).sum(), [x, *block.parameters()])
-    got = trained_block(x, block.parameters_in_order(), 1, block.norm.eps, reverse, dtype,
-                        tile=tile)
-    found = torch.autograd.grad((got * want.detach().sin()).sum(), [x, *block.parameters()])
+    expected = block(x)
+    weights = expected.detach().sin()
+    grads = torch.autograd.grad((expected * weights).sum(), [x, *block.parameters()])
+    actual = trained_block(x, block.parameters_in_order(), 1, block.norm.eps, reverse, dtype,
+                           tile=tile)
+    gradients = torch.autograd.grad((actual * weights).sum(), [x, *block.parameters()])
     tolerance = dict(atol=1e-11, rtol=1e-9) if dtype == torch.float64 else dict(atol=3e-4,
                                                                                rtol=2e-4)
-    torch.testing.assert_close(got, want, **tolerance)
-    for name, a, b in zip(['x', *(n for n, _ in block.named_parameters())], found, grads,
+    torch.testing.assert_close(actual, expected, **tolerance)
+    for name, a, b in zip(['x', *(n for n, _ in block.named_parameters())], gradients, grads,
                           strict=True):
         torch.testing.assert_close(a, b, **tolerance, msg=lambda m, n=name: f'{n}: {m}')
 
@@ -120,10 +121,10 @@ def test_the_trained_block_and_every_gradient_equal_the_modules(dtype, reverse, 
 def test_several_groups_share_b_and_c():
     block = build(mixer_cfg=dict(num_groups=2, d_state=16, head_dims=32)).layers[1].double()
     x = torch.randn(1, 40, 64, dtype=torch.float64, requires_grad=True)
-    want = block(x)
-    got = block.trained(x, torch.float64)
-    torch.testing.assert_close(got, want)
-    for a, b in zip(gradients(got, block), gradients(want, block), strict=True):
+    expected = block(x)
+    actual = block.trained(x, torch.float64)
+    torch.testing.assert_close(actual, expected)
+    for a, b in zip(gradients(actual, block), gradients(expected, block), strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -133,9 +134,9 @@ def test_bfloat16_gradients_stay_near_float32():
         torch.manual_seed(seed)
         block = build().layers[0]
         x = torch.randn(1, 300, 64)
-        want = gradients(block(x), block)
-        got = gradients(block.trained(x, torch.bfloat16), block)
-        for (name, _), a, b in zip(block.named_parameters(), got, want, strict=True):
+        expected = gradients(block(x), block)
+        actual = gradients(block.trained(x, torch.bfloat16), block)
+        for (name, _), a, b in zip(block.named_parameters(), actual, expected, strict=True):
             assert a.dtype == torch.float32
             wrong[name] += (a - b).square().sum().item()
             whole[name] += b.square().sum().item()
@@ -147,10 +148,10 @@ def test_stochastic_depth_draws_as_the_modules_do():
     block = build(drop_path_rate=0.5).layers[2].train()
     x = torch.randn(16, 5, 64)
     torch.manual_seed(3)
-    want = block(x)
+    expected = block(x)
     torch.manual_seed(3)
-    torch.testing.assert_close(block.trained(x, x.dtype), want, atol=2e-5, rtol=1e-4)
-    assert (want == x).all(-1).all(-1).any()  # some samples skipped both branches
+    torch.testing.assert_close(block.trained(x, x.dtype), expected, atol=2e-5, rtol=1e-4)
+    assert (expected == x).all(-1).all(-1).any()  # some samples skipped both branches
 
 
 def test_training_takes_the_tiled_block_and_hooks_the_modules(monkeypatch):
@@ -168,9 +169,9 @@ def test_training_takes_the_tiled_block_and_hooks_the_modules(monkeypatch):
 def test_recomputed_blocks_give_the_same_gradients():
     net = build().train()
     images = torch.randn(1, 3, 48, 64)
-    want = gradients(net(images)[0], net)
+    expected = gradients(net(images)[0], net)
     net.with_cp = True
-    for a, b in zip(gradients(net(images)[0], net), want, strict=True):
+    for a, b in zip(gradients(net(images)[0], net), expected, strict=True):
         torch.testing.assert_close(a, b)
 
 

@@ -15,17 +15,17 @@ def test_a_copy_is_a_copy_over_the_same_memory(tmp_path):
     for teacher in (dict(backbone=VIT), dict(backbone=VIT, cache=str(tmp_path))):
         model = build(teacher=teacher)
         other = copy.deepcopy(model)
-        net, twin = model.teacher.network, other.teacher.network
-        assert not {id(m) for m in net.modules()} & {id(m) for m in twin.modules()}
-        for a, b in zip(net.state_dict().values(), twin.state_dict().values(), strict=True):
+        net, copied = model.teacher.network, other.teacher.network
+        assert not {id(m) for m in net.modules()} & {id(m) for m in copied.modules()}
+        for a, b in zip(net.state_dict().values(), copied.state_dict().values(), strict=True):
             assert a.data_ptr() == b.data_ptr()
-        want = model(images, mode='loss', step_seed=3)
-        got = other(images, mode='loss', step_seed=3)
-        assert all(torch.equal(v, want[k]) for k, v in got.items())
+        expected = model(images, mode='loss', step_seed=3)
+        actual = other(images, mode='loss', step_seed=3)
+        assert all(torch.equal(v, expected[k]) for k, v in actual.items())
         other.double()
         assert next(net.parameters()).dtype == torch.float32
         again = model(images, mode='loss', step_seed=3)
-        assert all(torch.equal(v, want[k]) for k, v in again.items())
+        assert all(torch.equal(v, expected[k]) for k, v in again.items())
     sharded = ShardedTeacher(VIT)
     again = copy.deepcopy(sharded)
     assert again is not sharded

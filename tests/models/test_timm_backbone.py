@@ -42,13 +42,15 @@ def test_the_last_layer_is_timms_own(name):
     net = build(ALL[name]).eval()
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        want = net.net.forward_features(images)
-        want = net.final_norm(want) if name == 'convnext' else want  # timm keeps it in its head
-        got, = net.forward_tokens(images)
-    if want.ndim == 4:
-        channels_first = want.shape[1] == net.embed_dims
-        want = (want.flatten(2).transpose(1, 2) if channels_first else want.flatten(1, 2))
-    torch.testing.assert_close(got.patches, want, atol=1e-5, rtol=1e-5)
+        expected = net.net.forward_features(images)
+        if name == 'convnext':  # timm keeps the final norm in its head
+            expected = net.final_norm(expected)
+        actual, = net.forward_tokens(images)
+    if expected.ndim == 4:
+        channels_first = expected.shape[1] == net.embed_dims
+        expected = (expected.flatten(2).transpose(1, 2) if channels_first
+                    else expected.flatten(1, 2))
+    torch.testing.assert_close(actual.patches, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_earlier_stages_are_averaged():
@@ -56,9 +58,9 @@ def test_earlier_stages_are_averaged():
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         _, maps = net.net.forward_intermediates(images, indices=[0], output_fmt='NCHW')
-        got, = net.forward_tokens(images, 0)
-    want = torch.nn.functional.avg_pool2d(maps[0], 4)
-    torch.testing.assert_close(got.featmap(), want)
+        actual, = net.forward_tokens(images, 0)
+    expected = torch.nn.functional.avg_pool2d(maps[0], 4)
+    torch.testing.assert_close(actual.featmap(), expected)
 
 
 @pytest.mark.parametrize('name', ALL)

@@ -80,11 +80,11 @@ def test_the_last_layer_is_timms_own(name, last):
     torch.manual_seed(0)
     net = timm.create_model(cfg['model_name'], **cfg['model_kwargs']).eval()
     torch.manual_seed(0)
-    ours = TimmFeatures(**cfg).eval()
+    features = TimmFeatures(**cfg).eval()
     state = {k: v for k, v in net.state_dict().items() if not k.startswith('head.fc')}
-    ours.body.load_state_dict(ours.body._from_any_layout(state))
+    features.body.load_state_dict(features.body._from_any_layout(state))
     with torch.no_grad():
-        tokens, = ours.forward_tokens(images)
+        tokens, = features.forward_tokens(images)
         torch.testing.assert_close(tokens.featmap(), last(net, images), atol=1e-5, rtol=1e-5)
 
 
@@ -111,8 +111,8 @@ def test_maps_are_pooled_or_interpolated_over_the_same_image():
     # a ramp from left to right stays one, at the centres of the finer patches
     ramp = (torch.arange(4.) + 0.5)[None, None, None].expand(1, 1, 2, 4)
     finer = tokens_on_grid(Tokens(ramp.flatten(2).transpose(1, 2), None, (2, 4)), (4, 8))
-    want = ((torch.arange(8.) + 0.5) / 2).clamp(0.5, 3.5)
-    torch.testing.assert_close(finer.featmap()[0, 0], want.expand(4, 8))
+    expected = ((torch.arange(8.) + 0.5) / 2).clamp(0.5, 3.5)
+    torch.testing.assert_close(finer.featmap()[0, 0], expected.expand(4, 8))
 
 
 def test_images_of_odd_sizes_are_shown_whole():
@@ -180,20 +180,20 @@ def test_features_in_a_cache_serve_any_grid(tmp_path):
 
 def facebook_convnext(state):
     """timm's names in Facebook's, as EUPE's ConvNeXts have them, with their heads."""
-    found = {'projectors.a.weight': torch.zeros(3, 3), 'norms.3.weight': torch.zeros(3)}
+    released = {'projectors.a.weight': torch.zeros(3, 3), 'norms.3.weight': torch.zeros(3)}
     for key, value in state.items():
         key = key.replace('head.norm', 'norm').replace('stem.', 'downsample_layers.0.')
         key = re.sub(r'stages\.(\d)\.blocks\.', r'stages.\1.', key)
         key = re.sub(r'stages\.(\d)\.downsample', r'downsample_layers.\1', key)
         key = key.replace('conv_dw', 'dwconv').replace('mlp.fc', 'pwconv')
-        found[key] = value
-    return found
+        released[key] = value
+    return released
 
 
 def metas_sam(state):
     """timm's names in those of Meta's Segment Anything, with a decoder."""
-    found = {f"image_encoder.{k.replace('mlp.fc', 'mlp.lin')}": v for k, v in state.items()}
-    return dict(found, **{'mask_decoder.iou_token.weight': torch.zeros(1, 256)})
+    released = {f"image_encoder.{k.replace('mlp.fc', 'mlp.lin')}": v for k, v in state.items()}
+    return dict(released, **{'mask_decoder.iou_token.weight': torch.zeros(1, 256)})
 
 
 @pytest.mark.parametrize(('cfg', 'layout'), [
@@ -206,10 +206,10 @@ def test_weights_from_their_makers_files(tmp_path, cfg, layout):
     frozen = teacher(cfg, checkpoint=str(tmp_path / 'a.pth'))
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        want = net.forward_features(images)
-        want = net.head.norm(want) if cfg is CONVNEXT else want
-    got, = frozen.forward_tokens(images, -1, tuple(want.shape[-2:]))
-    torch.testing.assert_close(got.featmap(), want, atol=1e-5, rtol=1e-5)
+        expected = net.forward_features(images)
+        expected = net.head.norm(expected) if cfg is CONVNEXT else expected
+    actual, = frozen.forward_tokens(images, -1, tuple(expected.shape[-2:]))
+    torch.testing.assert_close(actual.featmap(), expected, atol=1e-5, rtol=1e-5)
     # its makers'
     assert [round(float(v), 3) for v in frozen.normalisation.std] == [58.395, 57.12, 57.375]
 
@@ -229,31 +229,32 @@ def test_a_students_file_teaches_and_another_network_is_refused(tmp_path):
 
 def radio(state, side):
     """timm's names in those of NVIDIA's RADIO; positions of a square of 128 patches are many."""
-    prefix, found = 'radio_model.model.', {
+    prefix, released = 'radio_model.model.', {
         'radio_model.input_conditioner.norm_mean': torch.zeros(3, 1, 1)}
     width = state['cls_token'].shape[-1]
     generator = f'{prefix}patch_generator.'
-    found[f'{generator}embedder.weight'] = state['patch_embed.proj.weight'].flatten(1)
-    found[f'{generator}pos_embed'] = torch.randn(1, side**2, width)
-    found[f'{generator}cls_token.token'] = torch.cat([state['cls_token'], state['reg_token']],
-                                                     dim=1)[0]
-    found.update({prefix + k.replace('.gamma', '.grandma'): v for k, v in state.items()
-                  if k.startswith('blocks.')})
-    return found
+    released[f'{generator}embedder.weight'] = state['patch_embed.proj.weight'].flatten(1)
+    released[f'{generator}pos_embed'] = torch.randn(1, side**2, width)
+    released[f'{generator}cls_token.token'] = torch.cat([state['cls_token'], state['reg_token']],
+                                                        dim=1)[0]
+    released.update({prefix + k.replace('.gamma', '.grandma'): v for k, v in state.items()
+                     if k.startswith('blocks.')})
+    return released
 
 
 def eupe(state, side):
     """timm's names in those of Meta's DINOv3, with EUPE's heads."""
-    found = {'projectors.a.weight': torch.zeros(3, 3), 'rope_embed.periods': torch.zeros(4),
-             'mask_token': torch.zeros(1, 48)}
+    released = {'projectors.a.weight': torch.zeros(3, 3), 'rope_embed.periods': torch.zeros(4),
+                'mask_token': torch.zeros(1, 48)}
     for key, value in state.items():
         key = key.replace('gamma_1', 'ls1.gamma').replace('gamma_2', 'ls2.gamma')
         if 'q_bias' in key:
             value = torch.cat([value, torch.zeros_like(value),
                                state[key.replace('q_bias', 'v_bias')]])
         if not key.endswith(('v_bias', 'k_bias')) and 'rope' not in key:
-            found[key.replace('q_bias', 'qkv.bias').replace('reg_token', 'storage_tokens')] = value
-    return found
+            name = key.replace('q_bias', 'qkv.bias').replace('reg_token', 'storage_tokens')
+            released[name] = value
+    return released
 
 
 @pytest.mark.parametrize(('name', 'layout'), [
@@ -268,12 +269,12 @@ def test_radio_and_eupe_towers_load_as_in_timm(tmp_path, name, layout):
     timms = timm.create_model(name, pretrained=True, num_classes=0, img_size=(64, 96), **small,
                               pretrained_cfg_overlay=dict(file=str(tmp_path / 'a.pth'), url=None,
                                                           hf_hub_id=None)).eval()
-    ours = TimmViT(name, img_size=(64, 96), model_kwargs=small,
-                   checkpoint=str(tmp_path / 'a.pth')).eval()
+    actual = TimmViT(name, img_size=(64, 96), model_kwargs=small,
+                     checkpoint=str(tmp_path / 'a.pth')).eval()
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        want = timms.forward_features(images)
-        tokens, = ours.forward_tokens(images)
-    torch.testing.assert_close(tokens.cls, want[:, 0], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(tokens.patches, want[:, -math.prod(tokens.grid):], atol=1e-5,
+        expected = timms.forward_features(images)
+        tokens, = actual.forward_tokens(images)
+    torch.testing.assert_close(tokens.cls, expected[:, 0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(tokens.patches, expected[:, -math.prod(tokens.grid):], atol=1e-5,
                                rtol=1e-4)

@@ -36,17 +36,17 @@ def test_features_are_timm_s(family, sides):
     images = torch.randn(2, 3, *(net.patch_size * s for s in sides))
     tokens, = net.forward_tokens(images)
     with torch.no_grad():
-        want = net.vit.forward_features(images)
+        expected = net.vit.forward_features(images)
     prefix = net.vit.num_prefix_tokens
     assert tokens.grid == sides
-    torch.testing.assert_close(tokens.patches, want[:, prefix:], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(tokens.patches, expected[:, prefix:], atol=1e-5, rtol=1e-5)
     if net.has_cls:
-        torch.testing.assert_close(tokens.cls, want[:, 0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tokens.cls, expected[:, 0], atol=1e-5, rtol=1e-5)
     else:
         assert tokens.cls is None
     inner, = net.forward_tokens(images, 1)
-    want, = net.vit.forward_intermediates(images, indices=[1], intermediates_only=True)
-    torch.testing.assert_close(inner.featmap(), want, atol=1e-5, rtol=1e-5)
+    expected, = net.vit.forward_intermediates(images, indices=[1], intermediates_only=True)
+    torch.testing.assert_close(inner.featmap(), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize('family', ['clip', 'dinov2 /14'])
@@ -85,16 +85,16 @@ def test_layer_depth():
 
 def test_files_of_timm_and_of_this_toolkit_load(tmp_path):
     net = build('augreg')
-    theirs = timm.create_model('vit_tiny_patch16_224', img_size=64, **SMALL).eval()
-    torch.save({'state_dict': theirs.state_dict()}, tmp_path / 'timm.pth')
+    timm_net = timm.create_model('vit_tiny_patch16_224', img_size=64, **SMALL).eval()
+    torch.save({'state_dict': timm_net.state_dict()}, tmp_path / 'timm.pth')
     net.load_weights(tmp_path / 'timm.pth')
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(net.forward_tokens(images)[0].cls,
-                               theirs.forward_features(images)[:, 0], atol=1e-5, rtol=1e-5)
+                               timm_net.forward_features(images)[:, 0], atol=1e-5, rtol=1e-5)
     torch.save({'state_dict': {f'backbone.{k}': v for k, v in net.state_dict().items()} |
-                {'decode_head.x': torch.ones(1)}}, tmp_path / 'ours.pth')
+                {'decode_head.x': torch.ones(1)}}, tmp_path / 'whole.pth')
     again = TimmViT('vit_tiny_patch16_224', img_size=64, model_kwargs=SMALL,
-                    checkpoint=str(tmp_path / 'ours.pth')).eval()
+                    checkpoint=str(tmp_path / 'whole.pth')).eval()
     torch.testing.assert_close(again(images)[0], net(images)[0])
 
 
@@ -131,7 +131,7 @@ def test_bad_names_and_weights(tmp_path):
         TimmViT('vit_tiny_patch16_224', attention='flash')
     with pytest.raises(ValueError, match='attention names 3 layers, the network has 12'):
         TimmViT('vit_tiny_patch16_224', attention=['linear'] * 3)
-    with pytest.raises(IndexError, match='layer 12 asked'):
+    with pytest.raises(IndexError, match='there is no layer 12'):
         TimmViT('vit_tiny_patch16_224', attention='linear', softmax_layers=[12])
     with pytest.raises(ValueError, match="no class token; take out_type='avg_featmap'"):
         build('siglip', out_type='cls_token')

@@ -110,13 +110,13 @@ def test_the_mixer_as_one_node_is_the_mixer(stand_ins, monkeypatch):
     for p in mixer.parameters():
         torch.nn.init.normal_(p, std=0.3)
     u = torch.randn(2, 9, 16, requires_grad=True)
-    want = mixer(u)
+    expected = mixer(u)
     assert not mixer.one_node(u)  # on a CPU
     monkeypatch.setattr(mamba2, 'mixer_problem', lambda *_: None)
     assert mixer.one_node(u)
-    torch.testing.assert_close(mixer(u), want)
+    torch.testing.assert_close(mixer(u), expected)
     gradients = [torch.autograd.grad(y.square().sum(), [u, *mixer.parameters()])
-                 for y in (mixer(u), want)]
+                 for y in (mixer(u), expected)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 

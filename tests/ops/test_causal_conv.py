@@ -11,12 +11,12 @@ from mmvitlin.ops import causal_depthwise_conv1d
 def test_equals_a_padded_depthwise_convolution(length, bias):
     conv = nn.Conv1d(6, 6, 4, groups=6, padding=3, bias=bias).double()
     x = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
-    ours = causal_depthwise_conv1d(x, conv.weight, conv.bias)
-    theirs = conv(x.transpose(1, 2))[..., :length].transpose(1, 2)
-    torch.testing.assert_close(ours, theirs)
+    actual = causal_depthwise_conv1d(x, conv.weight, conv.bias)
+    expected = conv(x.transpose(1, 2))[..., :length].transpose(1, 2)
+    torch.testing.assert_close(actual, expected)
     leaves = [x, *conv.parameters()]
-    for a, b in zip(torch.autograd.grad(ours.square().sum(), leaves),
-                    torch.autograd.grad(theirs.square().sum(), leaves), strict=True):
+    for a, b in zip(torch.autograd.grad(actual.square().sum(), leaves),
+                    torch.autograd.grad(expected.square().sum(), leaves), strict=True):
         torch.testing.assert_close(a, b)
 
 

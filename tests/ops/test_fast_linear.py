@@ -35,8 +35,8 @@ def test_a_vit_infers_as_it_trains(attention):
                   model_kwargs=dict(depth=2)).eval()
     images = torch.randn(1, 3, 256, 256)
     with torch.no_grad():
-        got = net(images)[0]
-    torch.testing.assert_close(got, net(images)[0], atol=1e-4, rtol=1e-4)
+        actual = net(images)[0]
+    torch.testing.assert_close(actual, net(images)[0], atol=1e-4, rtol=1e-4)
 
 
 def test_the_context_reaches_other_peoples_layers(monkeypatch):
@@ -56,11 +56,11 @@ def test_patches(size, dtype):
     images, weight = torch.randn(2, 3, *size, dtype=dtype), torch.randn(8, 3, 4, 6, dtype=dtype)
     bias = torch.randn(8, dtype=dtype)
     with torch.no_grad():
-        got = conv_patches(images, weight, bias)
-    assert got.dtype == dtype
-    want = F.conv2d(images.double(), weight.double(), bias.double(), (4, 6))
+        actual = conv_patches(images, weight, bias)
+    assert actual.dtype == dtype
+    expected = F.conv2d(images.double(), weight.double(), bias.double(), (4, 6))
     near = dict(atol=0.1, rtol=0.02) if dtype == torch.bfloat16 else dict(atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(got.double(), want, **near)
+    torch.testing.assert_close(actual.double(), expected, **near)
 
 
 def test_patches_with_gradients_are_the_convolution():
@@ -79,8 +79,8 @@ def test_the_context_takes_only_convolutions_that_cut(cut, monkeypatch):
                         lambda *a: seen.append(1) or conv_patches(*a))
     layer, images = torch.nn.Conv2d(3, 5, **cut), torch.randn(2, 3, 16, 24)
     with torch.no_grad(), FastPatches():
-        got = layer(images), layer(images[0])
-    for one, of in zip(got, (images, images[0]), strict=True):
+        actual = layer(images), layer(images[0])
+    for one, of in zip(actual, (images, images[0]), strict=True):
         torch.testing.assert_close(one, layer(of), atol=1e-5, rtol=1e-5)
     assert len(seen) == (cut == dict(kernel_size=4, stride=4))  # not of a single image
 
@@ -88,10 +88,10 @@ def test_the_context_takes_only_convolutions_that_cut(cut, monkeypatch):
 def test_arguments_by_name():
     images, weight, bias = torch.randn(1, 3, 8, 8), torch.randn(2, 3, 4, 4), torch.randn(2)
     with torch.no_grad(), FastPatches():
-        got = F.conv2d(images, weight, bias=bias, stride=4), F.conv2d(input=images, weight=weight,
-                                                                      stride=(4, 4))
-    torch.testing.assert_close(got[0], F.conv2d(images, weight, bias, 4), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(got[1], F.conv2d(images, weight, None, 4), atol=1e-5, rtol=1e-5)
+        actual = (F.conv2d(images, weight, bias=bias, stride=4),
+                  F.conv2d(input=images, weight=weight, stride=(4, 4)))
+    torch.testing.assert_close(actual[0], F.conv2d(images, weight, bias, 4), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(actual[1], F.conv2d(images, weight, None, 4), atol=1e-5, rtol=1e-5)
 
 
 def test_an_image_in_bfloat16_is_cut_in_little_memory():

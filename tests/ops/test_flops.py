@@ -34,13 +34,13 @@ def test_the_scan_counts_as_its_products():
 def test_backends_of_the_scan_count_alike():
     x, dt, A, B, C = (t.to('meta') for t in scan_inputs(width=64, state=64))
     eager, (_, states) = counted(lambda: torch.ops.mmvitlin.ssd_chunked(x, dt, A, B, C, 64, True))
-    ours, _ = counted(lambda: torch.ops.mmvitlin.ssd_fused(x, dt, A, B, C, None, 64, True))
-    assert eager == ours
+    flops, _ = counted(lambda: torch.ops.mmvitlin.ssd_fused(x, dt, A, B, C, None, 64, True))
+    assert eager == flops
     eager, _ = counted(lambda: torch.ops.mmvitlin.ssd_chunked_backward(
         x, x, dt, A, B, C, states, 64))
-    ours, _ = counted(lambda: torch.ops.mmvitlin.ssd_fused_backward(
+    flops, _ = counted(lambda: torch.ops.mmvitlin.ssd_fused_backward(
         x, x, dt, A, B, C, None, states, 64))
-    assert eager == ours
+    assert eager == flops
 
 
 @pytest.mark.parametrize('normalize', [True, False])
@@ -48,9 +48,9 @@ def test_linear_attention_counts_as_its_products(normalize):
     q, k = (torch.rand(2, 3, 50, 16) for _ in 'qk')
     v = torch.randn(2, 3, 50, 24)
     eager, _ = counted(lambda: linear_attention(q, k, v, normalize, backend='torch'))
-    ours, _ = counted(lambda: torch.ops.mmvitlin.linear_attention(
+    flops, _ = counted(lambda: torch.ops.mmvitlin.linear_attention(
         *(t.to('meta') for t in (q, k, v)), normalize, 'none'))
-    assert ours == eager == 2 * 3 * 50 * 16 * (4 * 24 + 2 * normalize)
+    assert flops == eager == 2 * 3 * 50 * 16 * (4 * 24 + 2 * normalize)
 
 
 def test_training_counts_the_backward_pass():
@@ -61,7 +61,7 @@ def test_training_counts_the_backward_pass():
 
 
 def test_every_operator_has_a_formula():
-    ours = {name.split('::')[1].split('.')[0] for name in torch._C._dispatch_get_all_op_names()
-            if name.startswith('mmvitlin::')}
-    assert len(ours) >= 10
-    assert [n for n in ours if getattr(torch.ops.mmvitlin, n) not in flop_registry] == []
+    operators = {name.split('::')[1].split('.')[0] for name in torch._C._dispatch_get_all_op_names()
+                 if name.startswith('mmvitlin::')}
+    assert len(operators) >= 10
+    assert [n for n in operators if getattr(torch.ops.mmvitlin, n) not in flop_registry] == []

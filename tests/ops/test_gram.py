@@ -29,10 +29,10 @@ def test_equals_the_definition_in_value_and_gradient(form, widths, monkeypatch):
             monkeypatch.setattr(f'mmvitlin.ops.similarity.gram.{walk}', lambda x: [slice(None)])
     pair = [torch.randn(2, 7, width, dtype=torch.float64, requires_grad=True) for width in widths]
     weight = torch.rand(2, dtype=torch.float64)
-    got, want = gram_distance(*pair, form=form), by_the_book(*pair)
-    torch.testing.assert_close(got, want)
-    for a, b in zip(torch.autograd.grad((got * weight).sum(), pair),
-                    torch.autograd.grad((want * weight).sum(), pair), strict=True):
+    actual, expected = gram_distance(*pair, form=form), by_the_book(*pair)
+    torch.testing.assert_close(actual, expected)
+    for a, b in zip(torch.autograd.grad((actual * weight).sum(), pair),
+                    torch.autograd.grad((expected * weight).sum(), pair), strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -53,11 +53,11 @@ def test_float32_keeps_small_distances_of_tokens_that_share_a_large_part(noise, 
     if rotate:
         student = student @ torch.linalg.qr(torch.randn(64, 64)).Q
     student.requires_grad_()
-    got = gram_distance(student, teacher, 'linear')
-    want = gram_distance(student.double(), teacher.double(), 'pairwise')
-    assert got.dtype == torch.float32
-    torch.testing.assert_close(got.double(), want, rtol=tolerance, atol=0)
-    gradients = [torch.autograd.grad(x.sum(), student)[0] for x in (got, want)]
+    actual = gram_distance(student, teacher, 'linear')
+    expected = gram_distance(student.double(), teacher.double(), 'pairwise')
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=0)
+    gradients = [torch.autograd.grad(x.sum(), student)[0] for x in (actual, expected)]
     assert (gradients[0] - gradients[1]).norm() <= 1e-3 * gradients[1].norm()
 
 

@@ -69,14 +69,14 @@ def test_in_the_interpreter():
     assert done.stdout.split()[0].count('.') > 20, done.stdout  # tests that ran
 
 
-def compare(ours, theirs, leaves, exact, bound):
+def compare(result, reference, leaves, exact, bound):
     """Values, and every gradient of a random sum of them."""
-    assert ours.dtype == leaves[0].dtype
-    assert relative(ours, theirs) < bound
-    weight = torch.randn_like(theirs)
-    got = torch.autograd.grad((ours.double() * weight).sum(), leaves)
-    want = torch.autograd.grad((theirs * weight).sum(), exact)
-    for place, (a, b) in enumerate(zip(got, want, strict=True)):
+    assert result.dtype == leaves[0].dtype
+    assert relative(result, reference) < bound
+    weight = torch.randn_like(reference)
+    actual = torch.autograd.grad((result.double() * weight).sum(), leaves)
+    expected = torch.autograd.grad((reference * weight).sum(), exact)
+    for place, (a, b) in enumerate(zip(actual, expected, strict=True)):
         assert a.dtype == leaves[place].dtype
         assert relative(a, b) < (1e-4 if bound < 1e-4 else 4e-2), place
 
@@ -104,8 +104,8 @@ def test_scan_without_skip_of_strided_inputs():
     x, dt, A, B, C, _ = (t.to(DEVICE) for t in inputs(40, heads=2, width=16, state=16, batch=1))
     wide = torch.randn(1, 40, 2, 32, device=DEVICE)
     wide[..., :16] = x
-    got = ssd(wide[..., :16], dt, A, B, C, backend='fused', chunk_size=16)
-    assert relative(got, ssd_reference(*(t.double() for t in (x, dt, A, B, C)))) < 1e-5
+    actual = ssd(wide[..., :16], dt, A, B, C, backend='fused', chunk_size=16)
+    assert relative(actual, ssd_reference(*(t.double() for t in (x, dt, A, B, C)))) < 1e-5
 
 
 @runs_kernels
@@ -130,11 +130,11 @@ def test_convolution(dtype, bound, length, channels, taps, bias, activation):
     if bias:
         leaves.append(torch.randn(channels, device=DEVICE, requires_grad=True))
     exact = in_float64(leaves)
-    ours = causal_depthwise_conv1d(wide[..., 3:], *leaves[1:], *[None] * (not bias),
-                                   activation=activation, backend='fused')
-    theirs = F.conv1d(exact[0][..., 3:].mT, *exact[1:], padding=taps - 1, groups=channels)
-    theirs = theirs[..., :length].mT
-    compare(ours, F.silu(theirs) if activation else theirs, leaves, exact, bound)
+    actual = causal_depthwise_conv1d(wide[..., 3:], *leaves[1:], *[None] * (not bias),
+                                     activation=activation, backend='fused')
+    expected = F.conv1d(exact[0][..., 3:].mT, *exact[1:], padding=taps - 1, groups=channels)
+    expected = expected[..., :length].mT
+    compare(actual, F.silu(expected) if activation else expected, leaves, exact, bound)
 
 
 @runs_kernels

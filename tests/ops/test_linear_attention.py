@@ -17,22 +17,22 @@ def test_values_and_gradients(name, normalize, length):
     if name == 'focused':  # computed in float32 inside
         leaves = [t.float().detach().requires_grad_() for t in leaves]
         q, k, v = leaves
-    ours = linear_attention(phi(q), phi(k), v, normalize)
-    theirs = linear_attention_reference(phi(q), phi(k), v, normalize)
+    actual = linear_attention(phi(q), phi(k), v, normalize)
+    expected = linear_attention_reference(phi(q), phi(k), v, normalize)
     tight = dict(atol=1e-5, rtol=1e-4) if name == 'focused' else dict(atol=1e-10, rtol=1e-9)
-    torch.testing.assert_close(ours, theirs, **tight)
-    weight = torch.randn_like(ours)
-    for a, b in zip(torch.autograd.grad((ours * weight).sum(), leaves),
-                    torch.autograd.grad((theirs * weight).sum(), leaves), strict=True):
+    torch.testing.assert_close(actual, expected, **tight)
+    weight = torch.randn_like(actual)
+    for a, b in zip(torch.autograd.grad((actual * weight).sum(), leaves),
+                    torch.autograd.grad((expected * weight).sum(), leaves), strict=True):
         torch.testing.assert_close(a, b, **tight)
 
 
 def test_equal_weights_average_the_values():
     q, k = torch.ones(1, 1, 5, 3), torch.ones(1, 1, 5, 3)
     v = torch.arange(10.).view(1, 1, 5, 2)
-    want = v.mean(2, keepdim=True).expand_as(v)
-    torch.testing.assert_close(linear_attention(q, k, v), want)
-    torch.testing.assert_close(linear_attention(q, k, v, normalize=False), 3 * want)
+    expected = v.mean(2, keepdim=True).expand_as(v)
+    torch.testing.assert_close(linear_attention(q, k, v), expected)
+    torch.testing.assert_close(linear_attention(q, k, v, normalize=False), 3 * expected)
 
 
 def test_queries_of_zeros_divide_by_nothing():
@@ -62,5 +62,5 @@ def test_focused_keeps_the_length():
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_elu_keeps_small_features_in_half_precision(dtype):
     x = torch.linspace(-9, 3, 100).to(dtype)
-    want = torch.where(x > 0, x.double() + 1, x.double().exp())
-    torch.testing.assert_close(FEATURE_MAPS['elu'](x).double(), want, rtol=1e-3, atol=0)
+    expected = torch.where(x > 0, x.double() + 1, x.double().exp())
+    torch.testing.assert_close(FEATURE_MAPS['elu'](x).double(), expected, rtol=1e-3, atol=0)

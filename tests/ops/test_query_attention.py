@@ -28,14 +28,14 @@ def inputs(positive):
     (query_linear_attention, query_linear_attention_reference, dict(normalize=False))])
 def test_values_and_gradients(fast, reference, options):
     made, mask = inputs(positive=fast is query_linear_attention)
-    want = reference(*made, mask, **options)
-    weights = torch.randn_like(want)
-    wanted = torch.autograd.grad((want * weights).sum(), made)
-    got = fast(*made, mask, **options)
-    gradients = torch.autograd.grad((got * weights).sum(), made)
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
-    for ours, theirs in zip(gradients, wanted, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    expected = reference(*made, mask, **options)
+    weights = torch.randn_like(expected)
+    expected_grads = torch.autograd.grad((expected * weights).sum(), made)
+    actual = fast(*made, mask, **options)
+    gradients = torch.autograd.grad((actual * weights).sum(), made)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    for result, other in zip(gradients, expected_grads, strict=True):
+        torch.testing.assert_close(result, other, rtol=1e-5, atol=1e-5)
     # what is masked has no part in the masked rows
     plain, hidden = made[2].detach(), mask[0, 2].logical_not().nonzero()[0, 0]
     changed = plain.clone()

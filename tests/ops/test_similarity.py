@@ -46,9 +46,9 @@ def test_the_linear_forms_gradients_in_float64(length, monkeypatch):
     t = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(cosine_map_distance_linear, (s, t), atol=1e-7)
     alone = cosine_map_distance_linear(s.detach(), t)
-    got, = torch.autograd.grad(alone.sum(), t)
-    want = torch.autograd.grad(cosine_map_distance_linear(s, t).sum(), (s, t))[1]
-    torch.testing.assert_close(got, want)
+    actual, = torch.autograd.grad(alone.sum(), t)
+    expected = torch.autograd.grad(cosine_map_distance_linear(s, t).sum(), (s, t))[1]
+    torch.testing.assert_close(actual, expected)
 
 
 def test_known_value():

@@ -36,13 +36,13 @@ def relative(a, b):
                                                (65, None), (198, 64), (198, 16), (131, 256)])
 def test_values_and_all_gradients_in_float64(length, chunk, groups, backend):
     leaves = [t.requires_grad_() for t in inputs(length, groups, dtype=torch.float64)]
-    ours = ssd(*leaves, chunk_size=chunk, backend=backend)
-    theirs = ssd_reference(*leaves)
-    weight = torch.randn_like(ours)
-    got = torch.autograd.grad((ours * weight).sum(), leaves)
-    want = torch.autograd.grad((theirs * weight).sum(), leaves)
-    assert relative(ours, theirs) < 1e-12
-    for name, a, b in zip(['x', 'dt', 'A', 'B', 'C', 'D'], got, want, strict=True):
+    result = ssd(*leaves, chunk_size=chunk, backend=backend)
+    reference = ssd_reference(*leaves)
+    weight = torch.randn_like(result)
+    actual = torch.autograd.grad((result * weight).sum(), leaves)
+    expected = torch.autograd.grad((reference * weight).sum(), leaves)
+    assert relative(result, reference) < 1e-12
+    for name, a, b in zip(['x', 'dt', 'A', 'B', 'C', 'D'], actual, expected, strict=True):
         assert relative(a, b) < 1e-10, name
 
 
@@ -52,20 +52,20 @@ def test_values_and_all_gradients_in_float64(length, chunk, groups, backend):
 def test_error_against_float64(dtype, bound, length, backend):
     exact = inputs(length, dtype=torch.float64)
     rounded = [t.to(dtype) if i in (0, 3, 4, 5) else t.float() for i, t in enumerate(exact)]
-    want = ssd_reference(*[t.double() for t in rounded])
-    got = ssd(*rounded, backend=backend)
-    assert got.dtype == dtype
-    assert relative(got, want) < bound
+    expected = ssd_reference(*[t.double() for t in rounded])
+    actual = ssd(*rounded, backend=backend)
+    assert actual.dtype == dtype
+    assert relative(actual, expected) < bound
 
 
 @pytest.mark.parametrize(('dtype', 'bound'), [(torch.float32, 1e-4), (torch.bfloat16, 4e-2)])
 def test_gradients_in_training_types(dtype, bound):
     leaves = [t.requires_grad_() for t in inputs(130, dtype=dtype)]
     weight = torch.randn(2, 130, 4, 8)
-    got = torch.autograd.grad((ssd(*leaves, backend='torch').float() * weight).sum(), leaves)
+    actual = torch.autograd.grad((ssd(*leaves, backend='torch').float() * weight).sum(), leaves)
     exact = [t.detach().double().requires_grad_() for t in leaves]
-    want = torch.autograd.grad((ssd_reference(*exact) * weight).sum(), exact)
-    for name, a, b in zip(['x', 'dt', 'A', 'B', 'C', 'D'], got, want, strict=True):
+    expected = torch.autograd.grad((ssd_reference(*exact) * weight).sum(), exact)
+    for name, a, b in zip(['x', 'dt', 'A', 'B', 'C', 'D'], actual, expected, strict=True):
         assert relative(a, b) < bound, name
 
 
@@ -81,13 +81,13 @@ def test_no_overflow_at_the_limits(dtype, step, backend):
 @pytest.mark.parametrize('backend', ['torch', 'plain'])
 def test_autocast_leaves_the_types_as_given(backend):
     leaves = [t.requires_grad_() for t in inputs(70)]
-    want = ssd(*leaves, backend=backend)
-    wanted = torch.autograd.grad(want.sum(), leaves)
+    expected = ssd(*leaves, backend=backend)
+    expected_grads = torch.autograd.grad(expected.sum(), leaves)
     with torch.autocast('cpu', torch.bfloat16):
         y = ssd(*leaves, backend=backend)
-        assert torch.equal(y, want)
+        assert torch.equal(y, expected)
         if backend == 'torch':
-            assert all(map(torch.equal, torch.autograd.grad(y.sum(), leaves), wanted))
+            assert all(map(torch.equal, torch.autograd.grad(y.sum(), leaves), expected_grads))
 
 
 @pytest.fixture(scope='module')
@@ -174,13 +174,13 @@ def test_gpu_backends_agree_with_the_reference(backend, dtype, bound, length):
     if backend not in available_backends(args[0]):
         pytest.skip(f'{backend} is not installed')
     leaves = [t.requires_grad_() for t in args]
-    got = ssd(*leaves, backend=backend)
+    actual = ssd(*leaves, backend=backend)
     exact = [t.detach().double().requires_grad_() for t in leaves]
-    want = ssd_reference(*exact)
-    assert relative(got, want) < bound
-    weight = torch.randn_like(want)
-    for a, b in zip(torch.autograd.grad((got.double() * weight).sum(), leaves),
-                    torch.autograd.grad((want * weight).sum(), exact), strict=True):
+    expected = ssd_reference(*exact)
+    assert relative(actual, expected) < bound
+    weight = torch.randn_like(expected)
+    for a, b in zip(torch.autograd.grad((actual.double() * weight).sum(), leaves),
+                    torch.autograd.grad((expected * weight).sum(), exact), strict=True):
         assert relative(a, b) < 2 * bound
 
 
@@ -209,29 +209,29 @@ def test_choosing_a_backend_breaks_no_graph_where_there_is_a_gpu(backend, monkey
 
 
 @pytest.mark.parametrize('installed', [True, False])
-def test_a_package_that_is_there_and_cannot_be_imported_is_told_of(installed, monkeypatch):
+def test_an_installed_package_that_cannot_be_imported_is_reported(installed, monkeypatch):
 
     def load():
         raise ImportError('a clash')
 
     monkeypatch.setitem(packages._LOADERS, 'clashing',
                         ('torch' if installed else 'nowhere', load, 'pip install it'))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         reasons = [packages._import_problem('clashing') for _ in range(2)]
     packages._find_import_problem.cache_clear()
-    assert len(told) == installed
+    assert len(caught) == installed
     assert 'clashing cannot be imported (ImportError: a clash)' in reasons[0] == reasons[1]
 
 
 def test_segments_do_not_show():
     """More than one segment on the CPU, the last one ragged."""
     leaves = [t.requires_grad_() for t in inputs(1200, heads=2, width=4, dtype=torch.float64)]
-    ours, theirs = ssd(*leaves, backend='torch'), ssd_reference(*leaves)
-    weight = torch.randn_like(ours)
-    assert relative(ours, theirs) < 1e-12
-    for a, b in zip(torch.autograd.grad((ours * weight).sum(), leaves),
-                    torch.autograd.grad((theirs * weight).sum(), leaves), strict=True):
+    actual, expected = ssd(*leaves, backend='torch'), ssd_reference(*leaves)
+    weight = torch.randn_like(actual)
+    assert relative(actual, expected) < 1e-12
+    for a, b in zip(torch.autograd.grad((actual * weight).sum(), leaves),
+                    torch.autograd.grad((expected * weight).sum(), leaves), strict=True):
         assert relative(a, b) < 1e-10
 
 
@@ -242,23 +242,23 @@ def test_states_of_many_chunks_at_once(count, backwards, monkeypatch):
     added, start = torch.randn(2, count, 2, 3, 4, 5).double(), torch.randn(2, 2, 3, 4, 5).double()
     log = -torch.rand(2, count, 2, 4).double()
     log[:, count // 2] = -1e6
-    want = segments._carry(added, log, start, backwards)
+    expected = segments._carry(added, log, start, backwards)
     monkeypatch.setattr(segments, '_on_cpu', lambda _: False)
-    got = segments._carry(added, log, start, backwards)
-    for ours, theirs in zip(got, want, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    actual = segments._carry(added, log, start, backwards)
+    for result, reference in zip(actual, expected, strict=True):
+        torch.testing.assert_close(result, reference, rtol=1e-10, atol=1e-12)
     single = [t.float() for t in (added, log, start)]
-    for ours, theirs in zip(segments._carry(*single, backwards), want, strict=True):
-        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5)
+    for result, reference in zip(segments._carry(*single, backwards), expected, strict=True):
+        torch.testing.assert_close(result.double(), reference, rtol=1e-4, atol=1e-5)
 
 
 def test_the_scan_as_gpus_walk_it(monkeypatch):
     """All tokens at a time, states from products; values and every gradient."""
     monkeypatch.setattr(segments, '_on_cpu', lambda _: False)
     leaves = [t.requires_grad_() for t in inputs(1200, heads=2, width=4, dtype=torch.float64)]
-    ours, theirs = chunked.ssd_chunked(*leaves, chunk_size=16), ssd_reference(*leaves)
-    weight = torch.randn_like(ours)
-    assert relative(ours, theirs) < 1e-12
-    for a, b in zip(torch.autograd.grad((ours * weight).sum(), leaves),
-                    torch.autograd.grad((theirs * weight).sum(), leaves), strict=True):
+    actual, expected = chunked.ssd_chunked(*leaves, chunk_size=16), ssd_reference(*leaves)
+    weight = torch.randn_like(actual)
+    assert relative(actual, expected) < 1e-12
+    for a, b in zip(torch.autograd.grad((actual * weight).sum(), leaves),
+                    torch.autograd.grad((expected * weight).sum(), leaves), strict=True):
         assert relative(a, b) < 1e-10

@@ -12,9 +12,9 @@ IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 def test_images_go_over_to_another_normalisation():
     raw = torch.rand(2, 3, 4, 5) * 255
     mean, std = (torch.tensor(IMAGENET[k]).view(3, 1, 1) for k in ('mean', 'std'))
-    theirs, theirs_std = (torch.tensor(v).view(3, 1, 1) for v in (CLIP.mean, CLIP.std))
-    got = Normalisation.of_config(IMAGENET).convert((raw - mean) / std, CLIP)
-    torch.testing.assert_close(got, (raw - theirs) / theirs_std, atol=1e-5, rtol=1e-5)
+    clip_mean, clip_std = (torch.tensor(v).view(3, 1, 1) for v in (CLIP.mean, CLIP.std))
+    actual = Normalisation.of_config(IMAGENET).convert((raw - mean) / std, CLIP)
+    torch.testing.assert_close(actual, (raw - clip_mean) / clip_std, atol=1e-5, rtol=1e-5)
     assert CLIP.convert(raw.double(), CLIP).dtype == torch.float64
 
 
@@ -32,10 +32,10 @@ def test_config_module_and_file_say_the_same(key):
 
 
 def test_what_differs():
-    ours = Normalisation.of_config(IMAGENET)
-    assert ours.rgb is False
-    assert ours.differences(CLIP) == ['mean', 'std', 'rgb']
-    unknown = Normalisation((123.4, 116.4, 103.6), ours.std)  # rounded, and of unknown order
-    assert unknown.differences(ours) == unknown.differences(
-        Normalisation(ours.mean, ours.std, True)) == []
+    own = Normalisation.of_config(IMAGENET)
+    assert own.rgb is False
+    assert own.differences(CLIP) == ['mean', 'std', 'rgb']
+    unknown = Normalisation((123.4, 116.4, 103.6), own.std)  # rounded, and of unknown order
+    assert unknown.differences(own) == unknown.differences(
+        Normalisation(own.mean, own.std, True)) == []
     assert unknown.to_meta() == dict(mean=[123.4, 116.4, 103.6], std=IMAGENET['std'])

@@ -39,7 +39,7 @@ def test_it_answers_from_another_process():
     (killed, (signal.SIGKILL, ), '^out of memory$'),
     (killed, (signal.SIGTERM, ), '^failed: ended with status -15$'),
 ])
-def test_how_it_ended_is_told(function, args, words):
+def test_how_it_ended_is_reported(function, args, words):
     with pytest.raises(MeasurementError, match=words):
         in_fresh_process(function, *args)
 

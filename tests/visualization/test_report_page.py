@@ -68,9 +68,9 @@ def test_folders_are_kept_apart_and_runs_counted_once(tmp_path):
         folder = tmp_path / root / 'seed0' / 'teacher'
         folder.mkdir(parents=True)
         (folder / 'result.json').write_text(json.dumps(dict(metrics=dict(mIoU=1., name='x'))))
-    found = find_runs([tmp_path / 'a', tmp_path / 'b', tmp_path / 'b' / 'seed0'])
-    assert [r.name for r in found] == ['a · teacher', 'b · teacher']
-    assert [row[1] for row in accuracy_table(found).rows] == ['1.00', '1.00']
+    runs = find_runs([tmp_path / 'a', tmp_path / 'b', tmp_path / 'b' / 'seed0'])
+    assert [r.name for r in runs] == ['a · teacher', 'b · teacher']
+    assert [row[1] for row in accuracy_table(runs).rows] == ['1.00', '1.00']
 
 
 def test_nothing_in_a_result_is_taken_for_markup(tmp_path):
@@ -89,7 +89,7 @@ def test_nothing_in_a_result_is_taken_for_markup(tmp_path):
     assert '<td>64x64</td><td>fp32</td><td>3.0</td><td>2.0–4.0</td><td>7</td>' in text
 
 
-def test_it_asks_for_nothing_outside_itself(page):
+def test_the_page_needs_no_other_file(page):
     text = page.read_text()
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert 'http' not in text.replace('http-equiv', '')

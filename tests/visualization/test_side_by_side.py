@@ -32,18 +32,18 @@ def test_the_map_of_a_token(segmentor, tmp_path):
     Image.fromarray(picture(64, 96)).save(tmp_path / 'a.png')
     infer = SegInferencer(*segmentor, scale='original')
     _, data = infer.read(tmp_path / 'a.png')
-    found = token_map(infer, data, (0.5, 0.99))
-    assert found.shape == (64, 96)
-    assert (found[32:48, 80:] == found[32, 80]).all()
-    found = found[::16, ::16]
-    assert found[2, 5] == pytest.approx(1, abs=1e-5)
-    assert found.abs().max() <= 1 + 1e-5
-    assert found.std() > 0
+    similarity = token_map(infer, data, (0.5, 0.99))
+    assert similarity.shape == (64, 96)
+    assert (similarity[32:48, 80:] == similarity[32, 80]).all()
+    similarity = similarity[::16, ::16]
+    assert similarity[2, 5] == pytest.approx(1, abs=1e-5)
+    assert similarity.abs().max() <= 1 + 1e-5
+    assert similarity.std() > 0
     tokens, = infer.model.backbone.forward_tokens(
         infer.model.data_preprocessor(dict(inputs=[data['inputs']],
                                            data_samples=[data['data_samples']]))['inputs'])
     cosine = torch.nn.functional.cosine_similarity(tokens.patches[0, 0], tokens.patches[0, 17], 0)
-    assert found[0, 0] == pytest.approx(cosine.item(), abs=1e-5)
+    assert similarity[0, 0] == pytest.approx(cosine.item(), abs=1e-5)
     with pytest.raises(ValueError, match='shares of height and width'):
         token_map(infer, data, (10, 20))
 
@@ -53,9 +53,9 @@ def test_a_place_in_an_image_that_is_padded(segmentor):
     infer = SegInferencer(*segmentor, scale='original')
     _, data = infer.read(picture(70, 104))
     for row, token in ((0, 0), (47.9, 2), (60, 3), (69, 4), (70, 4)):
-        found = token_map(infer, data, (row / 70, 0.))
-        assert found.shape == (70, 104)
-        ones = torch.nonzero(found > 1 - 1e-5)
+        similarity = token_map(infer, data, (row / 70, 0.))
+        assert similarity.shape == (70, 104)
+        ones = torch.nonzero(similarity > 1 - 1e-5)
         assert ones.min(0).values.tolist() == [16 * token, 0]
         assert ones.max(0).values.tolist() == [min(16 * token + 15, 69), 15]
 

@@ -1,11 +1,11 @@
-"""What a distillation step costs with a teacher computed in other ways, or read back.
+"""Reducing teacher cost: a distillation step with the teacher computed in other ways, or cached.
 
     python tools/benchmarks/cheaper_teacher.py --out docs/results/cheaper_teacher.json
 
 ViT-L/16 teaches Adventurer-S at 224×224 by ViT-Linearizer's two objectives, in float32 as the
 config says. All variants take their steps in turn in one process; memory is the peak of a step
 above what was there before it, in a process of its own, with the weights of the teacher beside it.
-Features that are read back were written a moment ago and come from the page cache.
+Cached features were written just before and come from the page cache.
 """
 import argparse
 import json
@@ -28,14 +28,14 @@ from mmvitlin.utils.subprocess import in_fresh_process
 VARIANTS = {'as it is': {}, 'bfloat16': dict(precision='bf16'), 'compiled': dict(compiled=True),
             'read back': dict(cache='cache'), 'read back from float16': dict(
                 cache=dict(root='cache16', dtype='float16'))}
-WITHOUT = 'student alone'  # what no teacher can save
+WITHOUT = 'student alone'  # the lower bound
 
 
-def build(teacher: str, student: str, **how) -> ViTLinearizer:
+def build(teacher: str, student: str, **options) -> ViTLinearizer:
     torch.manual_seed(0)
     return ViTLinearizer(
         backbone=dict(type='mmvitlin.Adventurer', arch=student),
-        teacher=dict(backbone=dict(type='mmvitlin.TimmViT', model_name=teacher), **how),
+        teacher=dict(backbone=dict(type='mmvitlin.TimmViT', model_name=teacher), **options),
         objectives=dict(activation=dict(type='mmvitlin.ActivationMatchingLoss'),
                         mask=dict(type='mmvitlin.MaskedPredictionLoss')))
 
@@ -48,7 +48,7 @@ def step(model: ViTLinearizer, images: torch.Tensor) -> None:
 def without_teacher(model: ViTLinearizer, images: torch.Tensor):
     """The same step with the teacher's tokens given."""
     grid = model.student_grid(images)
-    layers = sorted({i for some in model.teacher_layers().values() for i in some})
+    layers = sorted({i for indices in model.teacher_layers().values() for i in indices})
     kept = model.teacher_tokens(images, layers, grid)
     model.teacher_tokens = lambda *_: kept
     return partial(step, model, images)
@@ -59,19 +59,19 @@ def memory(name: str, args: dict, folder: str) -> dict:
     model, images = made(name, args, folder)
     run = without_teacher(model, images) if name == WITHOUT else partial(step, model, images)
     run()
-    held = sum(p.numel() * p.element_size() for p in model.teacher.network.parameters()) / 2**20
-    return dict(peak_mib=round(peak_memory(run, args['device']), 1), teacher_mib=round(held, 1))
+    size = sum(p.numel() * p.element_size() for p in model.teacher.network.parameters()) / 2**20
+    return dict(peak_mib=round(peak_memory(run, args['device']), 1), teacher_mib=round(size, 1))
 
 
 def made(name: str, args: dict, folder: str) -> tuple[ViTLinearizer, torch.Tensor]:
-    how = dict(VARIANTS.get(name, {}))
-    if isinstance(how.get('cache'), str):
-        how['cache'] = f"{folder}/{how['cache']}"
-    elif 'cache' in how:
-        how['cache'] = dict(how['cache'], root=f"{folder}/{how['cache']['root']}")
+    options = dict(VARIANTS.get(name, {}))
+    if isinstance(options.get('cache'), str):
+        options['cache'] = f"{folder}/{options['cache']}"
+    elif 'cache' in options:
+        options['cache'] = dict(options['cache'], root=f"{folder}/{options['cache']['root']}")
     images = torch.randn(args['batch'], 3, 224, 224, generator=torch.Generator().manual_seed(1))
     device = args['device']
-    return build(args['teacher'], args['student'], **how).to(device), images.to(device)
+    return build(args['teacher'], args['student'], **options).to(device), images.to(device)
 
 
 def main() -> None:
@@ -84,14 +84,14 @@ def main() -> None:
     parser.add_argument('--device')
     args = parser.parse_args()
     device = str(usable_device(args.device))
-    told = dict(teacher=args.teacher, student=args.student, batch=args.batch, device=device)
+    settings = dict(teacher=args.teacher, student=args.student, batch=args.batch, device=device)
     with tempfile.TemporaryDirectory() as folder:
         names = [*VARIANTS, WITHOUT]
-        rows = {n: in_fresh_process(memory, n, told, folder, seconds=1200,
+        rows = {n: in_fresh_process(memory, n, settings, folder, seconds=1200,
                                     preload=['mmvitlin.models']) for n in names}
         calls = {}
         for name in names:
-            model, images = made(name, told, folder)
+            model, images = made(name, settings, folder)
             calls[name] = (without_teacher(model, images) if name == WITHOUT
                            else partial(step, model, images))
         times = time_interleaved(calls, device, 2, 10, 120.)
@@ -101,8 +101,8 @@ def main() -> None:
         row['ms'] = times[name]
     imitated = '' if half_dtype(device) else (
         ' This processor has no bfloat16 instructions: that row is an imitation.')
-    results = dict(told, rows=rows, kib_an_image={k: round(v / 1024 / args.batch, 1)
-                                                  for k, v in stored.items()},
+    results = dict(settings, rows=rows, kib_an_image={k: round(v / 1024 / args.batch, 1)
+                                                      for k, v in stored.items()},
                    machine=machine(), versions=versions(),
                    command=command_line(), note='Features that are read back come from the page '
                    'cache, as they were just written; from a disk they take longer.' + imitated,

@@ -9,7 +9,7 @@ The networks are those of the recipe, trained on crops of 240×320. A window is 
 and two thirds of it apart from the next, as is usual. Scores are of the whole test set, and may be
 taken beside other work, with --nets in several calls at once into one file; a seed that has them,
 at these scales and of as many images, is not evaluated again. Times are those of the first seed's
-networks on one image, in turn: they want a machine that does nothing else.
+networks on one image, in turn: they need an otherwise idle machine.
 """
 import argparse
 import itertools
@@ -57,15 +57,16 @@ def main() -> None:
         for seed, net, (mode, options) in itertools.product(
                 args.seeds, args.nets, MODES.items()):
             name = f'{net} {mode} seed{seed}'
-            there = {(row['scale'], row.get('limit'))
-                     for row in measured(args.out)['rows'].get(name, [])}
-            if there >= {(scale, args.limit) for scale in args.scales}:
+            measured_scales = {(row['scale'], row.get('limit'))
+                               for row in measured(args.out)['rows'].get(name, [])}
+            if measured_scales >= {(scale, args.limit) for scale in args.scales}:
                 continue
             print(name)
-            found = resolution_curve(NETS[net], checkpoint(args.work_dir, seed, net), args.scales,
-                                     dict(options, data_root=args.data), args.limit)
+            measured_rows = resolution_curve(
+                NETS[net], checkpoint(args.work_dir, seed, net), args.scales,
+                dict(options, data_root=args.data), args.limit)
             keep(args, rows={name: [{k: v for k, v in dict(row, limit=args.limit).items()
-                                     if k != 'ms'} for row in found]})
+                                     if k != 'ms'} for row in measured_rows]})
     results = measured(args.out)
     table = Table('network', 'scale', 'mIoU', 'thin', 'ms', 'peak MiB')
     for name, rows in results['rows'].items():
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def checkpoint(work_dir: Path, seed: int, net: str) -> str:
-    """What the recipe left for a network."""
+    """The recipe's checkpoint of a network."""
     return str(last_checkpoint(work_dir / f'seed{seed}' / net))
 
 
@@ -94,7 +95,7 @@ def measured(path: Path) -> dict:
 
 
 def keep(args: argparse.Namespace, **parts: dict) -> None:
-    """Add to the file, in which a call beside this one may have written."""
+    """Add to the file, which a parallel call may have changed."""
     results = measured(args.out)
     for name, part in parts.items():
         results[name].update(part)
@@ -113,9 +114,9 @@ def times(args: argparse.Namespace, scale: float) -> dict[str, dict]:
                               cfg_options=dict(options, data_root=args.data))
         path, _ = next(iter(labelled_images(infer.cfg)))
         calls[f'{net} {mode}'] = partial(infer.predict, infer.read(path)[1])
-    found = time_interleaved(calls, infer.device, warmup=1, rounds=15, seconds=20)
-    print(f'scale {scale:g}: ' + ', '.join(f"{n} {t['median']:.0f} ms" for n, t in found.items()))
-    return found
+    result = time_interleaved(calls, infer.device, warmup=1, rounds=15, seconds=20)
+    print(f'scale {scale:g}: ' + ', '.join(f"{n} {t['median']:.0f} ms" for n, t in result.items()))
+    return result
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Memory and time of turning scores into labels: mmseg's segmentor and ours.
+"""Memory and time of turning scores into labels: mmseg's segmentor and mmvitlin's.
 
     python tools/benchmarks/highres_cpu.py --out docs/results/highres_memory.json
 
@@ -7,8 +7,8 @@ Takes a quarter of an hour, with --rounds 1 five minutes.
 A stand-in backbone gives maps at a quarter of the image's size, as UPerNet's do. What is measured
 is the way from scores to labels: the head's coarse scores are computed before and held, and memory
 (peak_mib) and time are of resizing and deciding them. total_mib is the peak of the whole call, the
-network's own work in it. Each cell in a process of its own, mmseg and ours in turn. Last, a whole
-4096×8192 image through Adventurer-T and a linear head.
+network's own work in it. Each cell runs in a process of its own, mmseg and mmvitlin in turn. Last,
+a whole 4096×8192 image through Adventurer-T and a linear head.
 """
 import argparse
 import json

@@ -1,10 +1,10 @@
-"""How near the scan, the block and the losses come to the machine's limit, on a CPU.
+"""Speed of the scan, the block and the losses on a CPU, compared with the machine's limits.
 
     python tools/benchmarks/ops_cpu.py --out docs/results/ops_cpu.json      about 65 minutes
 
-Opponents run in one process in turn, each in its best mode (eager or compiled, whichever was
+Networks run in one process in turn, each in its best mode (eager or compiled, whichever was
 faster); the ViT attends through fused scaled_dot_product_attention. Memory is measured in fresh
-processes. Every row is written as soon as it is done; --resume goes on after an interruption.
+processes. Every row is written as soon as it is done; --resume continues after an interruption.
 """
 import argparse
 import gc
@@ -49,7 +49,7 @@ def train_step(net: torch.nn.Module, images: torch.Tensor) -> None:
 
 
 class Bench:
-    """Runs rows, tells of them, and keeps what is done."""
+    """Runs rows, prints them, and stores what is done."""
 
     def __init__(self, out: Path, small: bool, go_on: bool):
         self.out, self.small = out, small
@@ -60,7 +60,7 @@ class Bench:
         return tuple(n // 8 for n in full) if self.small else full
 
     def keep(self, name: str, row: dict) -> None:
-        """Write a row down."""
+        """Store a row."""
         self.results.update(machine=machine(), versions=versions(), modes=self.modes,
                             date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
                             command=f'python tools/benchmarks/ops_cpu.py --out {self.out}')
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/ops_cpu.json'))
     parser.add_argument('--rows', nargs='+', choices=ROWS, help='measure only these, anew; the '
                         'others stay as the file has them')
-    parser.add_argument('--resume', action='store_true', help='measure what the file lacks')
+    parser.add_argument('--resume', action='store_true', help='measure only missing rows')
     parser.add_argument('--small', action='store_true', help='a trial at an eighth of each side')
     args = parser.parse_args()
     torch.manual_seed(0)

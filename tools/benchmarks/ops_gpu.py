@@ -5,7 +5,7 @@
 Checks every scan backend that is installed against the token-by-token reference, then times,
 batch 1 and bfloat16, the scan alone, the mixer beside mamba-ssm's own module, and Adventurer-B
 and linear ViT-B beside ViT-B with fused and with materialised attention, inference and training.
-What cannot run is written down with its reason.
+What cannot run is recorded with its reason.
 """
 import argparse
 import json
@@ -45,13 +45,13 @@ def check_scan(backend: str, length: int, dtype: torch.dtype) -> dict:
     """Relative error of the output and of each gradient against float64."""
     leaves = [t.requires_grad_() for t in scan_inputs(length, dtype, heads=2, batch=2)]
     exact = [t.detach().double().requires_grad_() for t in leaves]
-    got, want = ssd(*leaves, backend=backend), ssd_reference(*exact)
-    weight = torch.randn_like(want)
-    grads = torch.autograd.grad((got.double() * weight).sum(), leaves)
-    wants = torch.autograd.grad((want * weight).sum(), exact)
+    actual, expected = ssd(*leaves, backend=backend), ssd_reference(*exact)
+    weight = torch.randn_like(expected)
+    grads = torch.autograd.grad((actual.double() * weight).sum(), leaves)
+    expected_grads = torch.autograd.grad((expected * weight).sum(), exact)
     names = ('x', 'dt', 'A', 'B', 'C', 'D')
-    return dict(output=relative(got, want),
-                **{n: relative(a, b) for n, a, b in zip(names, grads, wants, strict=True)})
+    return dict(output=relative(actual, expected),
+                **{n: relative(a, b) for n, a, b in zip(names, grads, expected_grads, strict=True)})
 
 
 def tried(call: Callable[[], object]) -> object:
@@ -68,8 +68,8 @@ def tried(call: Callable[[], object]) -> object:
 def side_by_side(calls: dict[str, Callable[[], object]], rounds: int = 30) -> dict:
     """Medians of the calls that run, taken in turn, and the reasons of the others."""
     reasons = {n: r for n, c in calls.items() if isinstance(r := tried(c), str)}
-    able = {n: c for n, c in calls.items() if n not in reasons}
-    return {**time_interleaved(able, 'cuda', warmup=5, rounds=rounds, seconds=20), **reasons}
+    runnable = {n: c for n, c in calls.items() if n not in reasons}
+    return {**time_interleaved(runnable, 'cuda', warmup=5, rounds=rounds, seconds=20), **reasons}
 
 
 def no_grad(call: Callable[[], object]) -> Callable[[], object]:
@@ -99,16 +99,17 @@ def scans() -> dict:
 
 
 def mixers() -> dict:
-    """Our mixer with each backend beside mamba-ssm's Mamba2, 8,192 tokens of 768 channels."""
+    """mmvitlin's mixer with each backend beside mamba-ssm's Mamba2, 8,192 tokens of 768
+    channels."""
     u = torch.randn(1, 8192, 768, device='cuda', dtype=torch.bfloat16)
     calls = {b: no_grad(partial(Mamba2(768, backend=b).cuda().bfloat16().eval(), u))
              for b in available_backends(u[..., None]) if b != 'reference'}
 
-    def theirs():
-        from mamba_ssm.modules.mamba2 import Mamba2 as Theirs
-        return Theirs(768, d_state=64, headdim=64, expand=2).cuda().bfloat16().eval()
+    def mamba_ssm():
+        from mamba_ssm.modules.mamba2 import Mamba2 as Library
+        return Library(768, d_state=64, headdim=64, expand=2).cuda().bfloat16().eval()
 
-    module = tried(theirs)
+    module = tried(mamba_ssm)
     calls['mamba_ssm.Mamba2'] = no_grad(partial(module, u)) if callable(module) else \
         partial(_fail, module)
     return side_by_side(calls)
@@ -189,8 +190,8 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.error('no CUDA device here; tools/benchmarks/ops_cpu.py measures a CPU')
     torch.manual_seed(0)
-    some = args.parts != list(PARTS)  # the others stay as the file has them
-    results = json.loads(args.out.read_text()) if some and args.out.is_file() else {}
+    partial_run = args.parts != list(PARTS)  # the others stay as the file has them
+    results = json.loads(args.out.read_text()) if partial_run and args.out.is_file() else {}
     for name in args.parts:
         results[name] = PARTS[name]()
         results.update(machine=machine(), versions=versions(), command=command_line(),

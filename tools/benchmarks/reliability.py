@@ -1,4 +1,4 @@
-"""Killed runs, layouts of processes, restarts: does the outcome stay the same?
+"""Killed runs, layouts of processes, restarts: is the result the same?
 
     python tools/benchmarks/reliability.py --out docs/results/reliability.json     about 15 minutes
 
@@ -90,20 +90,20 @@ def config(folder: Path, kind: str, iters: int, interval: int, batch: int,
 
 
 def start(command: list, threads: int = 1, **env: str) -> subprocess.Popen:
-    there = os.environ
-    told = dict(OMP_NUM_THREADS=str(threads), PYTHONWARNINGS='ignore',
-                PYTHONPATH=f"{ROOT}:{there.get('PYTHONPATH', '')}".rstrip(':'),
-                PATH=f"{Path(sys.executable).parent}:{there['PATH']}")
+    outer = os.environ
+    settings = dict(OMP_NUM_THREADS=str(threads), PYTHONWARNINGS='ignore',
+                    PYTHONPATH=f"{ROOT}:{outer.get('PYTHONPATH', '')}".rstrip(':'),
+                    PATH=f"{Path(sys.executable).parent}:{outer['PATH']}")
     return subprocess.Popen(
         [str(c) for c in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env={**there, **told, **env})
+        text=True, env={**outer, **settings, **env})
 
 
 def finish(child: subprocess.Popen) -> str:
-    told = child.communicate()[0]
+    output = child.communicate()[0]
     if child.returncode:
-        raise RuntimeError(f'{child.args} ended with {child.returncode}:\n{told[-3000:]}')
-    return told
+        raise RuntimeError(f'{child.args} ended with {child.returncode}:\n{output[-3000:]}')
+    return output
 
 
 def train(cfg: Path, work: Path, data: Path, *more: str) -> list:
@@ -171,10 +171,10 @@ if find_spec('deepspeed'):
     SHARDED['1x2 DeepSpeed in bfloat16'] = (1, 2, 'deepspeed')
 
 
-def layouts(folder: Path, data: Path, kind: str, wanted: dict = LAYOUTS, iters: int = 50) -> dict:
+def layouts(folder: Path, data: Path, kind: str, chosen: dict = LAYOUTS, iters: int = 50) -> dict:
     """The same global batch on one process, two, and two machines of two."""
     rows, losses, weights, metrics = {}, {}, {}, {}
-    for port, (name, (nodes, each, switch)) in enumerate(wanted.items()):
+    for port, (name, (nodes, each, switch)) in enumerate(chosen.items()):
         cfg = config(folder, kind, iters, iters, BATCH // (nodes * each), switch)
         work = folder / f'{kind}_{name}'.replace(' ', '_')
         shutil.rmtree(work, ignore_errors=True)
@@ -211,7 +211,7 @@ def evaluation(folder: Path, data: Path) -> dict:
 
 
 def restart(folder: Path, data: Path, iters: int = 60) -> dict:
-    """One of two workers is killed; torchrun starts both anew and they go on."""
+    """One of two workers is killed; torchrun restarts both and they resume."""
     cfg = config(folder, 'distill', iters, 5, BATCH // 2)
     for name in ('smooth', 'restarted'):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -228,8 +228,8 @@ def restart(folder: Path, data: Path, iters: int = 60) -> dict:
                              text=True).stdout.split()
     victims = [int(p) for p in workers if _is_worker(int(p))]
     os.kill(victims[-1], signal.SIGKILL)
-    told = finish(child)
-    return dict(killed_after=20, iterations=iters, resumed='resumed' in told,
+    output = finish(child)
+    return dict(killed_after=20, iterations=iters, resumed='resumed' in output,
                 bit_equal=all(torch.equal(a, b) for a, b in zip(
                     outcome(work, iters).values(), outcome(folder / 'smooth', iters).values(),
                     strict=True)))
@@ -237,7 +237,7 @@ def restart(folder: Path, data: Path, iters: int = 60) -> dict:
 
 def fuzzed(folder: Path, data: Path, configs: int = 300, checkpoints: int = 1000) -> dict:
     """Configs with something wrong, trained and validated for a step, and checkpoints: a result,
-    or refused with clear words."""
+    or one clear error."""
     os.chdir(ROOT)
     counts = {'configs': Counter(), 'checkpoints': Counter()}
     broken = []
@@ -256,15 +256,15 @@ def fuzzed(folder: Path, data: Path, configs: int = 300, checkpoints: int = 1000
         for seed in range(count):
             try:
                 if kind == 'configs':
-                    changed, told = fuzzing.mutate_config(cfg, seed)
+                    changed, change = fuzzing.mutate_config(cfg, seed)
                     counts[kind][fuzzing.outcome_of_config(changed)] += 1
                 else:
-                    told, path = f'seed {seed}', folder / 'fuzzed.pth'
+                    change, path = f'seed {seed}', folder / 'fuzzed.pth'
                     path.write_bytes(fuzzing.mutate_bytes(whole, seed))
                     counts[kind][fuzzing.outcome_of_checkpoint(path)] += 1
             except Exception as error:
                 counts[kind]['unclear'] += 1
-                broken.append(f'{told}: {type(error).__name__}: {str(error)[:200]}')
+                broken.append(f'{change}: {type(error).__name__}: {str(error)[:200]}')
     return dict({k: dict(c) for k, c in counts.items()}, unclear=broken)
 
 

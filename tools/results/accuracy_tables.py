@@ -26,7 +26,7 @@ def comparison(results: dict) -> list[str]:
     lines = [
         f'### {report.title}', '',
         f'{metric} on held-out images in percent, {over(seeds)}; the last column is by how much '
-        f'the student (“{report.rows[report.student]}”) is ahead, each seed beside its own' +
+        f'the student (“{report.rows[report.student]}”) is ahead, compared seed by seed' +
         (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
         f'| | {metric} | iterations with labels | ahead by |', '| --- | --- | --- | --- |',
         *(f"| {text} | {score(stages[name])} | {stages[name]['iterations']} | "
@@ -35,20 +35,21 @@ def comparison(results: dict) -> list[str]:
         (f"“{report.rows[report.student]}” trained for "
          f"{sum(stages[n]['iterations'] for n in report.unlabelled):,} iterations without labels "
          'before. ' * bool(report.unlabelled) + report.note).strip(), '',
-        *([f'Intervals between distilled rows are by what all {len(spread.rows)} of them scatter '
-           f'beyond row and seed, {spread.deviation:.2f} ({spread.freedom} degrees of freedom); of '
-           'twenty such intervals one is expected to miss.', ''] if spread else []),
+        *([f'Intervals between distilled rows use the spread of all {len(spread.rows)} of them '
+           f'that row and seed do not explain, {spread.deviation:.2f} ({spread.freedom} degrees '
+           'of freedom); one of twenty such intervals is expected to miss the true value.', '']
+          if spread else []),
         *ending(results)]
     return lines
 
 
 def student_stages() -> dict[str, tuple[str, str, str]]:
     """Kind of student → its stages of the recipe of students: distilled, from scratch, and with
-    labels for the whole budget."""
-    found = {kind: tuple(f"{stage}_{kind.replace('-', '_')}"
-                         for stage in ('distilled', 'scratch', 'long'))
-             for kind in STUDENTS if kind != 'vit'}
-    return {**found, 'adventurer': ('distilled-both', 'supervised', 'supervised_long')}
+    labels only for the same total iterations."""
+    stages = {kind: tuple(f"{stage}_{kind.replace('-', '_')}"
+                          for stage in ('distilled', 'scratch', 'long'))
+              for kind in STUDENTS if kind != 'vit'}
+    return {**stages, 'adventurer': ('distilled-both', 'supervised', 'supervised_long')}
 
 
 def students(results: dict) -> list[str]:
@@ -57,12 +58,13 @@ def students(results: dict) -> list[str]:
     timed = json.loads((ROOT / 'docs/results/students_speed.json').read_text())
     heads, cells = student_cells(timed)
     labels, without = (stages[n]['iterations'] for n in (report.student, *report.unlabelled))
-    columns = ['mIoU, distilled', f'labels for {labels}', 'gained beside it',
-               f'labels for {labels + without}', 'gained beside it', *heads]
+    columns = ['mIoU, distilled', f'labels for {labels}', 'gain over it',
+               f'labels for {labels + without}', 'gain over it', *heads]
     lines = [f'### {report.title}', '',
              f'mIoU on held-out images in percent, {over(results["seeds"])}, gains with their 95% '
              f'interval; distilled in {without} iterations without labels and {labels} with, '
-             f'beside the same network with labels for {labels} and for all {labels + without}; '
+             f'compared with the same network with labels for {labels} and for all '
+             f'{labels + without}; '
              f'backbones at batch 1, float32, {on(timed)}:', '',
              f"| | {' | '.join(columns)} |", '| --- |' + ' --- |' * len(columns),
              f"| {STUDENTS['vit']} | {score(stages[report.teacher])} |  |  |  |  | "
@@ -77,7 +79,7 @@ def students(results: dict) -> list[str]:
 
 
 def by_labels(results: dict) -> tuple[dict[str, str], dict[int, dict[str, dict]]]:
-    """Ways of training in words, and number of labelled frames → way → its scores."""
+    """Ways of training as text, and number of labelled frames → way → its scores."""
     recipe = Config.fromfile(str(ROOT / results['recipe']))
     counts = {prefix: len(frames[0]) for prefix, labels in recipe.amounts.items()
               for frames in labels.values()}
@@ -95,8 +97,8 @@ def few_labels(results: dict) -> list[str]:
     report, (names, columns) = load_report(ROOT / results['recipe']), by_labels(results)
     lines = [f'### {report.title}', '',
              f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
-             f"brackets the difference from “{names['scratch_long']}” with as many frames, each "
-             'seed beside its own, and its 95% interval, bold where that does not hold 0:', '',
+             f"brackets the difference from “{names['scratch_long']}” with as many frames, "
+             'compared seed by seed, and its 95% interval, bold where that does not contain 0:', '',
              '| | ' + ' | '.join(f'{n} frames' for n in columns) + ' |',
              '| --- |' + ' --- |' * len(columns)]
     for way, text in names.items():
@@ -132,7 +134,7 @@ def ablation(results: dict) -> list[str]:
         steps = [f'{report.rows[a]} − {report.rows[b]} {gap(stages[a], stages[b], spread)}'
                  for a, b in itertools.pairwise(order)]
         words.append(f"Of the {what} the paper's order is "
-                     f"{' > '.join(report.rows[name] for name in order)}; here, step by step: "
+                     f"{' > '.join(report.rows[name] for name in order)}; measured, step by step: "
                      f"{'; '.join(steps)}.")
     table = comparison(results)
     at = len(table) - len(ending(results))  # the words come before the command
@@ -149,14 +151,14 @@ RATES = {  # what a recipe of rates compares
 
 def rates(results: dict) -> list[str]:
     """Losses or scores of short runs, by learning rate."""
-    found: dict[str, list[tuple[str, float]]] = {}
+    by_kind: dict[str, list[tuple[str, float]]] = {}
     for name, row in results['stages'].items():
         kind, _, rate = name.partition('_')
         if rate:
-            found.setdefault(kind, []).append((rate, row['mean']))
+            by_kind.setdefault(kind, []).append((rate, row['mean']))
     form = '.1f' if results['metric'] == 'mIoU' else '#.3g'
     words = [f"{kind} " + ', '.join(f'{value:{form}} at {rate}' for rate, value in rows)
-             for kind, rows in found.items()]
+             for kind, rows in by_kind.items()]
     where, what = RATES[Path(results['recipe']).stem]
     return [f'### Learning rates, {where}', '', f"By learning rate, {what}: {'; '.join(words)}.",
             '', *ending(results)]
@@ -178,11 +180,11 @@ def alignment(results: dict) -> list[str]:
 def detector_scores(results: dict, metric: str) -> dict[str, dict]:
     """Percents of each detector that has them, by row, seeds in order; as ``gap`` takes them."""
     report = load_report(ROOT / results['recipe'])
-    found = {name: [100 * run[name]['metrics'][f'coco/{metric}'] for run in
-                    results['runs'].values() if name in run] for name in report.rows}
+    percents = {name: [100 * run[name]['metrics'][f'coco/{metric}'] for run in
+                       results['runs'].values() if name in run] for name in report.rows}
     return {name: dict(values=v, mean=statistics.mean(v),
                        std=statistics.stdev(v) if len(v) > 1 else 0.)
-            for name, v in found.items() if v}
+            for name, v in percents.items() if v}
 
 
 def detection(results: dict) -> list[str]:
@@ -198,7 +200,7 @@ def detection(results: dict) -> list[str]:
              f'Held-out scenes, {over(seeds)}, in percent; AP50 of objects of ordinary size (1/300 '
              "of the image and more, which is where COCO's medium objects begin); the last column "
              f'is by how much “{report.rows[report.student]}” is ahead in the AP50 of all classes, '
-             'each seed beside its own' +
+             'compared seed by seed' +
              (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
              f"| | {' | '.join(columns)} | ahead by |", '| --- |' + ' --- |' * (len(columns) + 1)]
     for name in of_all:
@@ -215,7 +217,7 @@ def detection(results: dict) -> list[str]:
 
 def resolution(results: dict) -> list[str]:
     """One checkpoint at several input sizes."""
-    lines = ['### What resolution buys, and costs', '',
+    lines = ['### Resolution: accuracy, time and memory', '',
              '| input | mIoU | large | small | thin | ms | peak MiB |',
              '| --- | --- | --- | --- | --- | --- | --- |']
     for row in (r for r in results['rows'] if 'miou' in r):
@@ -224,7 +226,7 @@ def resolution(results: dict) -> list[str]:
                      ' | '.join('–' if s is None else f'{s:.1f}' for s in scores) +
                      f" | {row['ms']:.0f} | {whole_number(row['peak_mib'])} |")
     classes = gains([row for row in results['rows'] if 'miou' in row])
-    lines += ['', 'IoU of each class, those first that gain the most:', '',
+    lines += ['', 'IoU of each class, the largest gains first:', '',
               '| class | ' + ' | '.join(f"{row['scale']:g}×" for row in results['rows']
                                        if 'miou' in row) + ' |',
               '| --- |' + ' --- |' * len(next(iter(classes.values())))]
@@ -243,16 +245,16 @@ def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
     names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
                  linear_vit='linear ViT, aligned')
-    found: dict[tuple, list[dict]] = {}
+    groups: dict[tuple, list[dict]] = {}
     for key, rows in results['rows'].items():
         net, mode, _ = key.split()
         for row in rows:
             if 'error' in row or row.get('limit') is not None:
                 raise SystemExit(f'highres_camvid.json: {key} was not evaluated on the whole test '
                                  'set; measure it again')
-            found.setdefault((net, row['scale'], mode), []).append(row)
+            groups.setdefault((net, row['scale'], mode), []).append(row)
     cells = {}
-    for (net, scale, mode), rows in sorted(found.items(), key=lambda f: (
+    for (net, scale, mode), rows in sorted(groups.items(), key=lambda f: (
             list(names).index(f[0][0]), f[0][1], f[0][2] == 'slide')):
         timed = results['times'].get(f'{scale:g}', {}).get(f'{net} {mode}')
         scores = [row['miou'] for row in rows]

@@ -1,20 +1,20 @@
-"""The commands that measured a file, and what is to be said of it."""
+"""The commands that measured a file, and its note."""
 
 
 def commands(*files: dict | None) -> list[str]:
-    """One block of the commands whose rows stand in these files; files that are not there pass."""
-    told: dict[str, None] = {}
+    """One block of the commands whose rows are in these files; None is skipped."""
+    unique: dict[str, None] = {}
     for results in filter(None, files):
         if 'calls' in results:  # of tools/benchmark.py
             used = sorted({row['call'] for row in results['rows'].values()
                            if not row.get('stale')})
-            told.update(dict.fromkeys(results['calls'][n]['command'] for n in used))
+            unique.update(dict.fromkeys(results['calls'][n]['command'] for n in used))
         elif 'commands' in results:  # a part each
-            told.update(dict.fromkeys(results['commands'].values()))
+            unique.update(dict.fromkeys(results['commands'].values()))
         else:
             calls = [results, *results.get('added', [])]  # seeds of other calls
-            told.update(dict.fromkeys(call['command'] for call in calls))
-    return ['```bash', *told, '```', ''] if told else []
+            unique.update(dict.fromkeys(call['command'] for call in calls))
+    return ['```bash', *unique, '```', ''] if unique else []
 
 
 def ending(results: dict) -> list[str]:

@@ -1,11 +1,11 @@
-"""What a GPU run moves and waits for, counted without a GPU, as lines of Markdown."""
+"""A GPU run's memory traffic and waits, counted without a GPU, as lines of Markdown."""
 from commands import ending
 
 
 def counts(results: dict) -> list[str]:
     """A row a layer; parameter groups, waits and spilled registers below."""
-    lines = ['### What a GPU run moves', '',
-             '| layer | least, GB | eager: GB, times the least, kernels | our kernels |',
+    lines = ['### Memory traffic of a GPU run', '',
+             '| layer | least, GB | eager: GB, times the least, kernels | Triton kernels |',
              '| --- | --- | --- | --- |']
     for name, layer in results['layers'].items():
         forms = (f"{form['gigabytes']:.3g}, {form['times_floor']:.1f}×, {form['kernels']}"
@@ -20,4 +20,4 @@ def counts(results: dict) -> list[str]:
             f'gradients clipped or not, losses logged every 50 steps: {waits["most_steps"]} in '
             f'most steps, at most {waits["worst_step"]}, {waits["a_hundred_steps"]} in a hundred '
             f'({waits["a_hundred_steps_with_clipping"]} with clipping). Bytes of registers spilled '
-            f'by our {len(spilled)} compiled kernels: {sum(spilled)}.', '', *ending(results)]
+            f'by the {len(spilled)} compiled Triton kernels: {sum(spilled)}.', '', *ending(results)]

@@ -8,7 +8,7 @@ METRICS = {'accuracy/top1': 'top-1 accuracy'}
 
 
 def measure(results: dict) -> str:
-    """What the scores of a recipe are, in words."""
+    """Name of the scores of a recipe."""
     return METRICS.get(results.get('metric'), 'mIoU')
 
 
@@ -21,32 +21,32 @@ def score(stage: dict) -> str:
 
 
 def over(seeds) -> str:
-    """How many seeds, in words."""
+    """How many seeds, as text."""
     return f'{len(seeds)} seeds, mean ± standard deviation' if len(seeds) > 1 else 'one seed'
 
 
 def gaps_of(student: dict, other: dict) -> list[float]:
     """Differences of two stages, each seed with its own; a single value is of all seeds.
 
-    Of a stage that not every seed has done, those of the seeds that both have.
+    For a stage that not every seed has done, only the seeds that both have.
     """
-    ours, theirs = student['values'], other['values']
+    first, second = student['values'], other['values']
     if student.get('incomplete') or other.get('incomplete'):
         of_seed = [dict(zip(row['seeds'], row['values'], strict=True)) if row.get('incomplete')
                    or len(row['values']) > 1 else None for row in (student, other)]
-        both = sorted(set.intersection(*(set(row) for row in of_seed if row is not None)))
-        ours, theirs = ([row[seed] for seed in both] if row is not None else values
-                        for row, values in zip(of_seed, (ours, theirs), strict=True))
-    count = max(len(ours), len(theirs))
+        seeds = sorted(set.intersection(*(set(row) for row in of_seed if row is not None)))
+        first, second = ([row[seed] for seed in seeds] if row is not None else values
+                         for row, values in zip(of_seed, (first, second), strict=True))
+    count = max(len(first), len(second))
     return [a - b for a, b in zip(*(values * count if len(values) == 1 else values
-                                    for values in (ours, theirs)), strict=True)]
+                                    for values in (first, second)), strict=True)]
 
 
 class Spread:
-    """What is left of the scores of rows trained alike, without what is common to a row or a seed.
+    """Residual spread of the scores of comparable rows, without the effects of row and seed.
 
-    Few seeds tell little of one pair; all rows together tell how much a score scatters (two-way
-    analysis of variance without interaction).
+    Few seeds give a poor estimate for one pair; all rows together show how much a score scatters
+    (two-way analysis of variance without interaction).
 
     Attributes:
         deviation: Of a single score.
@@ -66,7 +66,8 @@ class Spread:
 
 
 def spread_of(results: dict) -> Spread | None:
-    """That of an ablation's variants, if there are enough of them to tell more than a pair does."""
+    """That of an ablation's variants, if there are enough rows for a better estimate than a
+    pair's."""
     rows = [row for name, row in results['stages'].items()
             if name.startswith('distilled') and 'mean' in row and not row.get('incomplete')]
     return Spread(rows) if len(rows) >= 6 and len(results['seeds']) > 1 else None
@@ -87,10 +88,10 @@ def interval(student: dict, other: dict, spread: Spread | None = None
 
 def beside(student: dict, other: dict, spread: Spread | None = None) -> str:
     """'better than', 'worse than', or 'level with' where the interval holds 0."""
-    found = interval(student, other, spread)
-    if found is None or found[0] <= 0 <= found[1]:
+    bounds = interval(student, other, spread)
+    if bounds is None or bounds[0] <= 0 <= bounds[1]:
         return 'level with'
-    return 'better than' if found[0] > 0 else 'worse than'
+    return 'better than' if bounds[0] > 0 else 'worse than'
 
 
 def gap(student: dict, other: dict, spread: Spread | None = None) -> str:
@@ -98,6 +99,6 @@ def gap(student: dict, other: dict, spread: Spread | None = None) -> str:
     gaps = gaps_of(student, other)
     if not gaps:  # no seed has both
         return '–'
-    found = interval(student, other, spread)
+    bounds = interval(student, other, spread)
     mean = f'{statistics.mean(gaps):+.1f}'
-    return mean if found is None else f'{mean} [{found[0]:+.1f}, {found[1]:+.1f}]'
+    return mean if bounds is None else f'{mean} [{bounds[0]:+.1f}, {bounds[1]:+.1f}]'

@@ -17,7 +17,7 @@ _LONG = re.compile(r' ?\((?!the teacher).*\)| without labels|, then fine-tuned|,
 
 
 def draw(files: dict[str, dict], folder: Path) -> None:
-    """Every figure of which the results are there, as ``site_NAME.png``."""
+    """All figures whose results exist, as ``site_NAME.png``."""
     methods = [files[name] for name in ('camvid', 'adala_camvid') if name in files]
     ablations = {title: files[name] for title, name in (
         ('CamVid, mIoU', 'camvid_ablation'), ('CIFAR-10, top-1 accuracy', 'cifar10_ablation'))
@@ -79,7 +79,7 @@ def _objectives(ablations: dict[str, dict]):
                 [mean - low for mean, (low, _) in zip(means, bounds, strict=True)],
                 [high - mean for mean, (_, high) in zip(means, bounds, strict=True)])
         ax.axvline(0, color='#888888', linewidth=1)
-        ax.set(title=title, xlabel='less ViT-Linearizer, points, 95% interval')
+        ax.set(title=title, xlabel='difference from ViT-Linearizer, points, 95% interval')
     return figure
 
 

@@ -12,10 +12,10 @@ def tables_in(lines: list[str]) -> list[list[str]]:
 
 
 def page(text: str, lines_of: dict[str, list[str]]) -> str:
-    """The page with every table made anew.
+    """The page with every table generated again.
 
     Args:
-        text: It as it is, with ``<!-- table NAME [N] -->`` … ``<!-- /table -->``.
+        text: The page, with ``<!-- table NAME [N] -->`` … ``<!-- /table -->``.
         lines_of: Name of a results file → lines about it, of which table N is taken, the first if
             there is no number.
     """

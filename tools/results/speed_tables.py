@@ -18,15 +18,15 @@ def measured(results: dict, part: str = 'backbone') -> dict[tuple[str, str, str]
     Raises:
         ValueError: rows of two devices.
     """
-    found = {}
+    rows = {}
     for key, row in results['rows'].items():
         name, its_part, mode, size, batch, precision, compiled, _ = key.split('|')
         if row['status'] == 'ok' and not row.get('stale') and (
                 its_part, mode, batch, compiled) == (part, 'inference', 'batch 1', 'eager'):
-            if (name, size, precision) in found:
+            if (name, size, precision) in rows:
                 raise ValueError(f'{key}: measured on two devices; a table is of one')
-            found[name, size, precision] = row
-    return found
+            rows[name, size, precision] = row
+    return rows
 
 
 def by_area(sizes) -> list[str]:
@@ -52,8 +52,8 @@ def in_seconds(row: dict) -> str:
 
 def rounds(rows: dict) -> str:
     """How often cells were measured that were measured more than once."""
-    found = {row['ms']['rounds'] for row in rows.values()} - {1}
-    return str(min(found)) if len(found) == 1 else f'{min(found)} to {max(found)}'
+    counts = {row['ms']['rounds'] for row in rows.values()} - {1}
+    return str(min(counts)) if len(counts) == 1 else f'{min(counts)} to {max(counts)}'
 
 
 def speed(results: dict) -> list[str]:
@@ -64,7 +64,7 @@ def speed(results: dict) -> list[str]:
     kinds = {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
     lines = ['### Three widths, 224² to 2048×4096', '',
              f'Backbones at batch 1 on {on(results)}, medians of {rounds(rows)} rounds in turn, '
-             'but for what is marked *, which ran once, alone; seconds, and beside them how many '
+             'except those marked *, which ran once; seconds, and in brackets how many '
              'times faster than the ViT of that name with fused attention. '
              f'{parameters(rows)}', '',
              '| | image | ' + ' | '.join(f'{kind}, {words[p]}' for p in precisions
@@ -74,11 +74,11 @@ def speed(results: dict) -> list[str]:
         for size in by_area(s for n, s, _ in rows if n.endswith(width)):
             cells = []
             for precision in precisions:
-                of = {kind: rows.get((kind + width, size, precision)) for kind in kinds}
-                for kind, row in of.items():
+                by_kind = {kind: rows.get((kind + width, size, precision)) for kind in kinds}
+                for kind, row in by_kind.items():
                     text = '–' if row is None else in_seconds(row)
-                    if row and of['vit-'] and kind != 'vit-':
-                        ratio = of['vit-']['ms']['median'] / row['ms']['median']
+                    if row and by_kind['vit-'] and kind != 'vit-':
+                        ratio = by_kind['vit-']['ms']['median'] / row['ms']['median']
                         text += f' ({ratio:.1f}×)'
                     cells.append(text)
             lines.append(f"| {width} | {size.replace('x', '×')} | {' | '.join(cells)} |")
@@ -92,18 +92,18 @@ def speed(results: dict) -> list[str]:
                 cells = [overtakes(results, kind + width, 'vit-' + width, p)
                          for p in precisions]
                 grown = ' and '.join(
-                    f'{v:.2f} ({word})' for word, who in (('softmax', 'vit-' + width),
+                    f'{v:.2f} ({word})' for word, net in (('softmax', 'vit-' + width),
                                                           ('linear', kind + width))
                     for k, v in results['growth'].items()
-                    if k.startswith(f'{who} · ') and f' · {precisions[0]} · ' in k)
+                    if k.startswith(f'{net} · ') and f' · {precisions[0]} · ' in k)
                 lines.append(f'| {kinds[kind]} {width} | {" | ".join(cells)} | {grown} |')
     largest = by_area(s for _, s, _ in rows)[-1]
     shares = ', '.join(f"{name} {100 * row['fraction']:.0f}%" for (name, size, precision), row in
                        rows.items() if size == largest and precision == precisions[0]
                        and 'fraction' in row and 'base' in name)
-    lines += ['', f'Of what the matrix products and the memory of this machine, measured in the '
-              f"same call, allow at {largest.replace('x', '×')} in {words[precisions[0]]}, the "
-              f'networks reach: {shares}.' if shares else '']
+    lines += ['', 'Share of the bound by matrix products and memory of this machine, measured in '
+              f"the same call, at {largest.replace('x', '×')} in {words[precisions[0]]}: "
+              f'{shares}.' if shares else '']
     return [*lines, '', *ending(results)]
 
 
@@ -111,11 +111,11 @@ def parameters(rows: dict[tuple[str, str, str], dict]) -> str:
     """Sizes of the networks: an Adventurer is larger than the ViT of its name, but for base."""
     words, kinds = [], {'vit-': 'ViT', 'linear-vit-': 'linear ViT', 'adventurer-': 'Adventurer'}
     for width in ('tiny', 'small', 'base', 'large'):
-        of = {kind: next((r['parameters'] for (n, _, _), r in rows.items() if n == prefix + width),
-                         None) for prefix, kind in kinds.items()}
-        if any(of.values()):
+        sizes = {kind: next((r['parameters'] for (n, _, _), r in rows.items()
+                             if n == prefix + width), None) for prefix, kind in kinds.items()}
+        if any(sizes.values()):
             words.append(f'{width}: ' + ', '.join(f'{kind} {count / 1e6:.0f}'
-                                                  for kind, count in of.items() if count))
+                                                  for kind, count in sizes.items() if count))
     return f"Millions of parameters: {'; '.join(words)}."
 
 
@@ -143,10 +143,10 @@ def student_cells(results: dict) -> tuple[list[str], dict[str, list[str]]]:
     sizes = by_area(s for _, s, _ in rows)
     cells = {}
     for name in dict.fromkeys(n for n, _, _ in rows):
-        of = [rows.get((name, size, 'fp32')) for size in sizes]
-        millions = next(row['parameters'] for row in of if row) / 1e6
+        of_sizes = [rows.get((name, size, 'fp32')) for size in sizes]
+        millions = next(row['parameters'] for row in of_sizes if row) / 1e6
         cells[name] = [f'{millions:.2f}', *(
-            '–' if row is None else f"{row['ms']['median']:.0f}" for row in of)]
+            '–' if row is None else f"{row['ms']['median']:.0f}" for row in of_sizes)]
     return ['M parameters', *(f"{s.replace('x', '×')}, ms" for s in sizes)], cells
 
 
@@ -162,7 +162,7 @@ def student_times(results: dict) -> list[str]:
 
 
 def detector_speed(results: dict) -> list[str]:
-    """Backbone and pyramid of detectors beside their opponents."""
+    """Backbone and pyramid of detectors beside their softmax baselines."""
     return ['### Backbone and pyramid of detectors', '', *detector_times(results), '',
             *ending(results)]
 
@@ -172,8 +172,8 @@ def detector_times(results: dict) -> list[str]:
     rows = measured(results, 'features')
     sizes = by_area(s for _, s, _ in rows)
     lines = [f'Batch 1, float32, {on(results)}, in turn; the ViT in 14×14 windows with four '
-             'global blocks is what ViTDet takes at these sizes. Seconds, beside them the time '
-             'over that of the windows, and peak memory above the loaded network:', '',
+             'global blocks is what ViTDet uses at these sizes. Seconds, in brackets the time '
+             'relative to the windows, and peak memory above the loaded network:', '',
              f"| | {' | '.join(s.replace('x', '×') for s in sizes)} |",
              '| --- |' + ' --- |' * len(sizes)]
     for name in dict.fromkeys(n for n, _, _ in rows):
@@ -181,17 +181,17 @@ def detector_times(results: dict) -> list[str]:
         cells = []
         for size in sizes:
             row = rows.get((name, size, 'fp32'))
-            windows = rows.get((f'windowed ViT twin of {first}', size, 'fp32'))
+            windows = rows.get((f'windowed softmax baseline of {first}', size, 'fp32'))
             if row is None:
                 cells.append('–')
                 continue
             ratio = row['ms']['median'] / windows['ms']['median'] if windows else math.nan
             peak = '' if row.get('peak_mib') is None else f", {row['peak_mib']:,.0f} MiB"
             cells.append(f"{row['ms']['median'] / 1e3:.2f} ({ratio:.2f}×){peak}")
-        kind = name.partition(' ViT twin of ')[0] if ' twin of ' in name else ''
-        told = SUBJECTS.get(first, first)
-        told = f'ViT, {KINDS[kind]}, beside {told}' if kind else f'**{told}**'
-        lines.append(f"| {told} | {' | '.join(cells)} |")
+        kind = name.partition(' softmax baseline of ')[0] if ' baseline of ' in name else ''
+        label = SUBJECTS.get(first, first)
+        label = f'ViT, {KINDS[kind]}, beside {label}' if kind else f'**{label}**'
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return lines
 
 
@@ -211,7 +211,7 @@ def ops(results: dict) -> list[str]:
     m, rows = results['machine'], results['rows']
     lines = [
         '### Speed on two CPU cores', '',
-        f"Batch 1, medians, opponents in turn in one process on {m['threads']} threads of "
+        f"Batch 1, medians, networks in turn in one process on {m['threads']} threads of "
         f"{m['processor']}, each in its best mode (eager or compiled); the ViT with fused "
         'attention:', '',
         '| | slower, s | faster, s | ratio | memory, MiB |', '| --- | --- | --- | --- | --- |']
@@ -224,23 +224,23 @@ def ops(results: dict) -> list[str]:
         lines.append(f'| {text} | {seconds(times[0])} | {seconds(times[1])} | '
                      f"{row['ratio']:.1f}× | {peaks} |")
     blocks = {n: r for n, r in rows.items() if n.startswith('block at')}
-    growths = {who: rows[n] for n, who in (('growth 4096 to 16384', 'Adventurer-B'),
+    growths = {net: rows[n] for n, net in (('growth 4096 to 16384', 'Adventurer-B'),
                                            ('linear ViT growth', 'linear ViT-B')) if n in rows}
     if blocks:
-        lines += ['', "Of the time of an Adventurer-B block its matrix products alone take " +
+        lines += ['', "Share of matrix products in the time of an Adventurer-B block: " +
                   ', '.join(f"{100 * r['ratio']:.0f}% at {int(n.split()[2]):,} tokens"
                             for n, r in blocks.items()) + '.']
     if growths:
         lines += ['', 'Four times the tokens, 4,096 to 16,384: ' + '; '.join(
-            f"{who} {r['ratio']:.2f}× the time, {r['memory_ratio']:.2f}× the peak memory"
-            for who, r in growths.items()) + '.']
+            f"{net} {r['ratio']:.2f}× the time, {r['memory_ratio']:.2f}× the peak memory"
+            for net, r in growths.items()) + '.']
     return [*lines, '', *ending(results)]
 
 
 def highres(results: dict) -> list[str]:
     """Memory and time of the way from scores to labels."""
     lines = ['### Labels of whole images in bounded memory', '',
-             'Peak memory and time from the same held scores of the head to labels, and the peak '
+             'Peak memory and time from the same stored scores of the head to labels, and the peak '
              'of the whole call with a stand-in backbone:', '',
              '| | mmseg | mmvitlin | memory | time | whole call, mmseg | mmvitlin |',
              '| --- | --- | --- | --- | --- | --- | --- |']
@@ -261,15 +261,15 @@ def highres(results: dict) -> list[str]:
 
 def teachers(results: dict) -> list[str]:
     """Steps with a teacher computed in several ways."""
-    alone = results['rows']['student alone']['ms']['median']
-    lines = ['### What a teacher costs', '',
+    base = results['rows']['student alone']['ms']['median']
+    lines = ['### Cost of a teacher', '',
              f"One distillation step of `{results['teacher']}` into Adventurer-"
              f"{results['student'][0].upper()}, batch {results['batch']}, float32, in turn:", '',
-             "| the teacher's features | s a step | beside the student alone | peak of a step, MiB "
-             '| its weights, MiB |', '| --- | --- | --- | --- | --- |']
+             "| the teacher's features | s a step | relative to the student alone | peak of a "
+             'step, MiB | its weights, MiB |', '| --- | --- | --- | --- | --- |']
     for name, row in results['rows'].items():
         ms = row['ms']['median']
-        lines.append(f'| {name} | {seconds(ms)} | {ms / alone:.2f}× | {row["peak_mib"]:,.0f} | '
+        lines.append(f'| {name} | {seconds(ms)} | {ms / base:.2f}× | {row["peak_mib"]:,.0f} | '
                      f"{'' if name == 'student alone' else format(row['teacher_mib'], ',.0f')} |")
     kept = results['kib_an_image']
     return [*lines, '', f"An image's features take {kept['cache'] / 1024:.1f} MiB on disk, "

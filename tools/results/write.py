@@ -21,7 +21,7 @@ from PIL import Image
 from site_tables import page as site_page
 from trust_table import trust
 
-from mmvitlin.benchmark.figures import lab_figures
+from mmvitlin.benchmark.figures import speed_figures
 from mmvitlin.benchmark.trends import series
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def draw(results: dict) -> None:
     limits = {f"{precision} on {call['machine']['gpu'] or call['machine']['processor']}": limit
               for call in results['calls'] for precision, limit in call['limits'].items()}
     with tempfile.TemporaryDirectory() as folder:
-        lab_figures(series(results), results['pairs'], limits, folder)
+        speed_figures(series(results), results['pairs'], limits, folder)
         for name in ('latency', 'memory'):
             picture = Image.open(Path(folder) / f'{name}.png').convert('RGB').quantize(128)
             picture.save(RESULTS / f'speed_cpu_{name}.png', optimize=True)

@@ -1,4 +1,4 @@
-# as coco_instances_1024.py, boxes alone
+# as coco_instances_1024.py, boxes only
 _base_ = ['./coco_instances_1024.py']
 image_size = (1024, 1024)
 train_pipeline = [

@@ -1,4 +1,4 @@
-# mask2former-panoptic_adventurer-base.py for things alone
+# mask2former-panoptic_adventurer-base.py for things only
 _base_ = ['./mask2former-panoptic_adventurer-base.py']
 thing_count, stuff_count = 80, 0
 model = dict(

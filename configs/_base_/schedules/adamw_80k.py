@@ -1,6 +1,6 @@
 # 80k iterations of AdamW, linear warm-up and poly decay, for all heads but Mask2Former's and EoMT's
 # (on ADE20K 160k of 16: the config says so); the layer decay is ours, and deep networks
-# (24 blocks) may want 0.95: with 0.9 their stem has a fourteenth of the rate
+# (24 blocks) may need 0.95: with 0.9 their stem has a fourteenth of the rate
 # meant for 8 images a step; the rate follows another number in proportion
 _base_ = ['../default_runtime.py']
 max_iters = 80000

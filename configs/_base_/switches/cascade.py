@@ -1,4 +1,4 @@
-# a switch: Cascade Mask R-CNN in the place of Mask R-CNN on COCO: three box heads of rising
+# a switch: Cascade Mask R-CNN instead of Mask R-CNN on COCO: three box heads of rising
 # quality, as in ViTDet (arXiv 2203.16527); losses, proposals and weights are Mask R-CNN's.
 # detectron2 lets a third of each box head's gradient into the pyramid besides; mmdet all of it, and
 # gives each box head a mask head where ViTDet has one in all.

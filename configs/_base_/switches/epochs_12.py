@@ -1,4 +1,4 @@
-# a switch: 12 epochs in the place of a detector's 100, for a quick comparison of backbones; no
+# a switch: 12 epochs instead of a detector's 100, for a quick comparison of backbones; no
 # published schedule, as images are still jittered as for the 100
 max_epochs = 12
 param_scheduler = [

@@ -1,3 +1,3 @@
-# a switch: focal attention in the place of linear attention, in both stages of ViT-AdaLA and in
+# a switch: focal attention instead of linear attention, in both stages of ViT-AdaLA and in
 # what starts from them; softmax to the patches around and to means of the rest, no new weights
 model = dict(backbone=dict(attention='focal'))

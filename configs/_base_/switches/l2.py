@@ -1,4 +1,4 @@
-# a switch: plain L2 on final features in the place of ViT-Linearizer's objectives, nothing masked
+# a switch: plain L2 on final features instead of ViT-Linearizer's objectives, nothing masked
 model = dict(
     mask_ratio=0.,
     objectives=dict(

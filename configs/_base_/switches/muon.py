@@ -1,4 +1,4 @@
-# a switch: Muon for matrices, AdamW for everything else, in the place of a config's AdamW. Rate and
+# a switch: Muon for matrices, AdamW for everything else, instead of a config's AdamW. Rate and
 # decay are those that IronViT takes for ViT-AdaLA's first stage under Muon; nothing else was tried.
 optim_wrapper = dict(
     optimizer=dict(

@@ -1,5 +1,5 @@
 # a switch: segmentation or detection with the linear ViT-L that ViT-AdaLA made of SigLIP-L
-# (configs/distill/adala-feature_siglip-large_in1k-448.py) in the place of DINOv2-L's
+# (configs/distill/adala-feature_siglip-large_in1k-448.py) instead of DINOv2-L's
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
     backbone=dict(

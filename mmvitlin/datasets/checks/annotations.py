@@ -1,4 +1,4 @@
-"""What can be wrong with COCO annotations, told without mmdet."""
+"""Checks of COCO annotations that do not need mmdet."""
 from __future__ import annotations
 
 import json
@@ -15,18 +15,18 @@ _FAR = 10  # sides of its image that a polygon may reach beyond it
 
 def annotations_by_image(path: str | Path) -> dict[int, list[dict]]:
     """Raw annotations of a COCO file: image id → its annotations."""
-    found: dict[int, list[dict]] = defaultdict(list)
+    by_image: dict[int, list[dict]] = defaultdict(list)
     for annotation in json.loads(Path(path).read_bytes()).get('annotations', []):
         if 'bbox' in annotation:  # else of panoptic segments, which lie in images
-            found[annotation['image_id']].append(annotation)
-    return found
+            by_image[annotation['image_id']].append(annotation)
+    return by_image
 
 
 def number_from_one(annotations: list[dict]) -> bool:
     """Give the annotation with the id 0 the first free number; whether there was one.
 
     pycocotools (up to 2.0.11) notes beside each detection the id of the annotation that it matched,
-    0 for none, so this one counts as missed, and what found it as wrong. mmdet's own converter of
+    0 for none, so this one counts as missed, and its detection as wrong. mmdet's own converter of
     Cityscapes starts at 0.
     """
     first = next((a for a in annotations if a.get('id') == 0), None)
@@ -80,7 +80,7 @@ def is_mask(segmentation) -> bool:
         size = segmentation.get('size')
         return (isinstance(segmentation.get('counts'), (list, str))
                 and isinstance(size, (list, tuple)) and len(size) == 2)
-    try:  # one sum tells of letters, None and NaN among thousands of numbers
+    try:  # one sum finds letters, None and NaN among thousands of numbers
         return isinstance(segmentation, list) and all(
             isinstance(p, list) and is_number(sum(p)) for p in segmentation)
     except TypeError:
@@ -88,7 +88,7 @@ def is_mask(segmentation) -> bool:
 
 
 def reaches_far(segmentation, height: int, width: int) -> bool:
-    """Whether a polygon goes so far beyond its image that drawing it takes all memory."""
+    """Whether a polygon reaches so far outside its image that drawing it takes all memory."""
     if isinstance(segmentation, dict):
         return False
     most = _FAR * max(height, width)
@@ -102,8 +102,8 @@ def is_beside_polygons(annotation: dict) -> bool:
         return False
     x, y, w, h = annotation['bbox']
     edges = [f(f(p[n::2]) for p in polygons) for f in (min, max) for n in (0, 1)]
-    far = max(abs(a - b) for a, b in zip(edges, (x, y, x + w, y + h), strict=True))
-    return far > max(_SLACK, max(w, h) / 4)
+    gap = max(abs(a - b) for a, b in zip(edges, (x, y, x + w, y + h), strict=True))
+    return gap > max(_SLACK, max(w, h) / 4)
 
 
 def short_polygons(segmentation) -> int:
@@ -116,7 +116,7 @@ def short_polygons(segmentation) -> int:
 def covers(segmentation, height: int, width: int) -> bool:
     """Whether a run-length mask can be decoded and has as many pixels as its image.
 
-    Polygons pass.
+    Polygons are accepted.
     """
     if not isinstance(segmentation, dict):
         return True
@@ -181,10 +181,10 @@ def faults(annotations: list[dict], height: int, width: int, masks: bool = False
         if masks and not annotation.get('segmentation'):
             yield 'mask', f'annotation {name} has no segmentation, and the pipeline loads masks'
         elif annotation.get('segmentation') and not annotation.get('iscrowd'):
-            if (found := _mask_box(annotation['segmentation'], height, width)) is None:
+            if (extent := _mask_box(annotation['segmentation'], height, width)) is None:
                 yield 'mask', f'the mask of annotation {name} cannot be decoded'
-            elif (far := _apart(box, found)) > _SLACK:
-                yield 'mask beside box', (f'the mask of annotation {name} ends {far:.0f} pixels '
+            elif (gap := _apart(box, extent)) > _SLACK:
+                yield 'mask beside box', (f'the mask of annotation {name} ends {gap:.0f} pixels '
                                           'from its box')
 
 
@@ -197,7 +197,7 @@ def _mask_box(segmentation, height: int, width: int) -> list[float] | None:
         if isinstance(segmentation['counts'], list):
             segmentation = masks.frPyObjects(segmentation, height, width)
         return list(masks.toBbox(segmentation))
-    except Exception:  # pycocotools raises whatever comes
+    except Exception:  # pycocotools raises many types
         return None
 
 

@@ -1,4 +1,4 @@
-"""A walk over every sample of a config, before a run finds out."""
+"""Checks of every sample of a config, before a run."""
 from __future__ import annotations
 
 import errno
@@ -79,7 +79,7 @@ class Part:
 
 @dataclass
 class Checked:
-    """One sample that was looked at.
+    """One sample that was checked.
 
     Attributes:
         part: Whose it is.
@@ -93,9 +93,9 @@ class Checked:
             labels.
         of_pixels: Whether the classes are of a label map.
         values: Value in the label file → pixels.
-        unseen: It has labels of places, and was turned in a way that its size does not show.
-        fits: See :func:`mmvitlin.datasets.transforms.orientation.fits`.
-        borders: See :func:`borders_between`.
+        unseen: It has labels of pixels or boxes, and was turned in a way that its size does not
+        show. fits: See :func:`mmvitlin.datasets.transforms.orientation.fits`. borders: See
+        :func:`borders_between`.
     """
     part: Part
     number: int
@@ -112,7 +112,7 @@ class Checked:
     borders: tuple[int, int] = (0, 0)
 
     def complain(self, kind: str, detail: str, level: str = 'error') -> None:
-        """Put a problem down."""
+        """Record a problem."""
         self.problems.append(Problem(self.part.split, kind, self.file, detail, level))
 
 
@@ -189,7 +189,7 @@ def _build(settings: dict, key: str):
 
 
 def _step(step: dict, scope: str, num_classes: int, ignore_index: int) -> dict:
-    """A step that reads, in the form that notices what is wrong with a file."""
+    """A reading step, in the form that reports what is wrong with a file."""
     kind, step = step['type'].split('.')[-1], strict_reader(step)
     if kind == 'LoadAnnotations' and num_classes and (
             step['type'].startswith('mmseg.') or step['type'] == kind and scope == 'mmseg'):
@@ -200,7 +200,8 @@ def _step(step: dict, scope: str, num_classes: int, ignore_index: int) -> dict:
 
 
 def strict_reader(step: dict) -> dict:
-    """A step that leaves no file out; mmcv's reader of images as ours, which notices cut files."""
+    """A step that leaves no file out; mmcv's reader of images as mmvitlin's, which notices
+    truncated files."""
     step = {k: v for k, v in step.items() if k not in LENIENCIES}
     kind = step['type'].split('.')[-1]
     if kind == 'LoadImageFromFile':
@@ -224,7 +225,7 @@ def _leaves(settings: dict) -> Iterator[dict]:
 
 
 def check(parts: list[Part], workers: int = 2) -> Iterator[Checked]:
-    """Look at every sample; none is kept.
+    """Check every sample, without keeping them.
 
     Args:
         parts: See :func:`open_splits`.
@@ -310,8 +311,8 @@ def _look_at_labels(seen: Checked, sample: dict) -> None:
         seen.complain('other size', f'{name} is {labels.shape[0]}x{labels.shape[1]}, its image '
                       f'{seen.file} is {seen.size[0]}x{seen.size[1]}')
         return
-    there, counts = np.unique(labels, return_counts=True)
-    seen.classes = dict(zip(there.tolist(), counts.tolist(), strict=True))
+    values, counts = np.unique(labels, return_counts=True)
+    seen.classes = dict(zip(values.tolist(), counts.tolist(), strict=True))
     seen.of_pixels, seen.borders = True, borders_between(labels)
     seen.values = sample.get('label_values')
     wrong = [c for c in seen.classes if c != part.ignore_index

@@ -1,4 +1,4 @@
-"""Files of a data set's folders that nobody reads, and links that lead back."""
+"""Files in a data set's folders that are not read, and links that form loops."""
 from __future__ import annotations
 
 import os
@@ -34,19 +34,19 @@ def stray_files(dataset) -> Iterator[tuple[str, str, str, str]]:
                                dataset.seg_map_suffix if labels else None):
         yield 'other suffix', prefix['img_path'], words, 'warning'
     if labels and Path(labels).is_dir():
-        asked = {os.path.realpath(dataset.get_data_info(n)['seg_map_path'])
+        named = {os.path.realpath(dataset.get_data_info(n)['seg_map_path'])
                  for n in range(len(dataset))}
-        asked.update(os.path.realpath(dataset.get_data_info(n)['img_path'])
+        named.update(os.path.realpath(dataset.get_data_info(n)['img_path'])
                      for n in range(len(dataset)))  # which may lie beside their labels
         for path in sorted(Path(labels).rglob(f'*{dataset.seg_map_suffix}')):
-            if os.path.realpath(path) not in asked:
+            if os.path.realpath(path) not in named:
                 yield ('label without image', str(path), f'no image of the split has {path}',
                        'error')
 
 
 def unread_images(folder: str | None, suffix: str | tuple[str, ...], labels: str | None = None
                   ) -> Iterator[str]:
-    """In words, the images of a folder that a data set leaves out, by their suffix.
+    """The images of a folder that a data set leaves out, by their suffix, as text.
 
     Args:
         folder: Searched to its depth, as far as the first 100,000 files.
@@ -97,14 +97,14 @@ def absent_files(dataset, labels: bool) -> Iterator[tuple[str, list[str], int]]:
     listed = bool(getattr(dataset, 'ann_file', ''))
     for number in evenly(len(dataset), _LOOKED_AT) if listed or labels else ():
         sample = dataset.get_data_info(number)
-        for key, wanted in (('img_path', listed), ('seg_map_path', labels)):
+        for key, checked in (('img_path', listed), ('seg_map_path', labels)):
             path = sample.get(key)
-            if wanted and isinstance(path, str) and '://' not in path:
+            if checked and isinstance(path, str) and '://' not in path:
                 paths[key].append(path)
     listing = Listing()
-    for key, found in paths.items():
-        if lost := [path for path in found if not listing.has(path)]:
-            yield key, lost, len(found)
+    for key, files in paths.items():
+        if absent := [path for path in files if not listing.has(path)]:
+            yield key, absent, len(files)
 
 
 def image_paths(dataset) -> Iterator[str]:
@@ -124,9 +124,9 @@ def folders_of(dataset) -> list[str]:
 
 def loops(folder: str) -> Iterator[str]:
     """Links below a folder that lead back to a folder they are in."""
-    for here, folders, _ in os.walk(folder):
+    for root, folders, _ in os.walk(folder):
         for name in folders:
-            path = os.path.join(here, name)
-            if os.path.islink(path) and (os.path.realpath(here) + os.sep).startswith(
+            path = os.path.join(root, name)
+            if os.path.islink(path) and (os.path.realpath(root) + os.sep).startswith(
                     os.path.realpath(path) + os.sep):
                 yield path

@@ -1,4 +1,4 @@
-"""Lists of the files of a split, looked at line by line before a data set reads them."""
+"""Lists of the files of a split, checked line by line before a data set reads them."""
 from __future__ import annotations
 
 import codecs
@@ -137,20 +137,20 @@ class _Look:
                         f'classes (0 to {self.num_classes - 1})')
         if '\t' in line:
             return f'{line!r} holds a tab; one name a line'
-        found = [folder / f'{line}{suffix}' for folder, suffix in self.parts]
-        if len(found) == 2 and os.path.normpath(found[0]) == os.path.normpath(found[1]):
-            return (f'{line!r} stands for one file, {found[0]}, as the image and as its label; '
+        files = [folder / f'{line}{suffix}' for folder, suffix in self.parts]
+        if len(files) == 2 and os.path.normpath(files[0]) == os.path.normpath(files[1]):
+            return (f'{line!r} stands for one file, {files[0]}, as the image and as its label; '
                     'give names below data_prefix, which both folders have')
         return next(filter(None, (self._absent(line, *part) for part in self.parts)), '')
 
     def _absent(self, name: str, folder: Path, suffix: str) -> str:
-        """Words where there is no such file; '' where there is."""
+        """A message where there is no such file; '' where there is."""
         file = folder / f'{name}{suffix}'
         if file.parent not in self.folders:
             self.folders[file.parent] = {p.name.lower(): p.name for p in file.parent.iterdir()} \
                 if file.parent.is_dir() else {}
-        there = self.folders[file.parent]
-        if there.get(file.name.lower()) == file.name or file.exists():
+        listing = self.folders[file.parent]
+        if listing.get(file.name.lower()) == file.name or file.exists():
             return ''
         words = f'there is no file {file}'
         if '\\' in name and (folder / f'{name}{suffix}'.replace('\\', '/')).is_file():
@@ -160,10 +160,10 @@ class _Look:
             return f'{words}; one name a line, without what follows the blank'
         if suffix and name.lower().endswith(suffix.lower()):
             return f"{words}; the suffix '{suffix}' is added to the names: list them without it"
-        if file.name.lower() in there:
-            return f"{words}, but '{there[file.name.lower()]}': names must agree in upper and " \
+        if file.name.lower() in listing:
+            return f"{words}, but '{listing[file.name.lower()]}': names must agree in upper and " \
                 'lower case'
         stem = file.name.removesuffix(suffix).lower() + '.'
-        other = next((n for low, n in there.items() if low.startswith(stem)), None) if suffix \
+        other = next((n for low, n in listing.items() if low.startswith(stem)), None) if suffix \
             else None
         return f"{words}, but '{other}': give the data set its suffix" if other else words

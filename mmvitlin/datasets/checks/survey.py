@@ -1,4 +1,4 @@
-"""What all samples of a config together say: shares of classes, duplicates, likely mistakes."""
+"""What all samples of a config together show: shares of classes, duplicates, likely mistakes."""
 from __future__ import annotations
 
 from array import array
@@ -19,7 +19,7 @@ _BORDERS, _THIRD = 200, 0.08  # CamVid has 0.01 of its borders so, resized wrong
 
 @dataclass(frozen=True)
 class ClassShare:
-    """How much of the training data is of a class.
+    """Share of a class in the training data.
 
     Attributes:
         name: The class.
@@ -131,18 +131,19 @@ class Survey:
             self._parts.append(place)
 
     def all_problems(self) -> list[Problem]:
-        """Those of the samples, and those that show when all are known."""
-        found = [*self.problems, *self._duplicates(), *self._other_classes()]
-        nothing = not any(t.images for t in self.tallies if t.part.split == 'train')
+        """Problems of single samples, and those that only show over all samples."""
+        problems = [*self.problems, *self._duplicates(), *self._other_classes()]
+        unlabelled = not any(t.images for t in self.tallies if t.part.split == 'train')
         for tally in self.tallies:
             part = tally.part
-            found += [Problem(part.split, 'list', path, f'{path}: line {line.number}: {line.words}',
-                              'warning') for path, line in faulty_lines(part.dataset)]
-            found += [Problem(part.split, kind, file, detail, level)
-                      for kind, file, detail, level in stray_files(part.dataset)]
-            found += self._of_headers(tally)
-            found += self._of_labels(tally, nothing)
-        return found
+            problems += [Problem(part.split, 'list', path,
+                                 f'{path}: line {line.number}: {line.words}', 'warning')
+                         for path, line in faulty_lines(part.dataset)]
+            problems += [Problem(part.split, kind, file, detail, level)
+                         for kind, file, detail, level in stray_files(part.dataset)]
+            problems += self._of_headers(tally)
+            problems += self._of_labels(tally, unlabelled)
+        return problems
 
     def class_shares(self) -> list[ClassShare]:
         """Of each class in the training labels, in order; empty where there are no label maps."""
@@ -163,14 +164,14 @@ class Survey:
         """Images of one content in two splits, or twice in one."""
         digests = np.array(self._digests, np.uint64)
         order = np.argsort(digests, kind='stable')
-        digests, found = digests[order], []
+        digests, problems = digests[order], []
         for place in (np.flatnonzero(digests[1:] == digests[:-1]) + 1).tolist():
             first = np.searchsorted(digests, digests[place])
             (before, its_split), (file, split) = (self._file(order[n]) for n in (first, place))
             if before != file or its_split != split and 'train' in (its_split, split):
-                found.append(Problem(split, 'duplicate', file, f'{file}: the same picture as '
-                                     f'{before} ({its_split})'))
-        return found
+                problems.append(Problem(split, 'duplicate', file, f'{file}: the same picture as '
+                                        f'{before} ({its_split})'))
+        return problems
 
     def _file(self, entry: int) -> tuple[str, str]:
         part = self.parts[self._parts[entry]]
@@ -180,24 +181,24 @@ class Survey:
     def _other_classes(self) -> list[Problem]:
         """Splits whose folders count other classes than the first one's."""
         first = next((p for p in self.parts if hasattr(p.dataset, 'folder_to_idx')), None)
-        found = []
+        problems = []
         for part in self.parts:
             if first is None or not hasattr(part.dataset, 'folder_to_idx') \
                     or part.classes == first.classes:
                 continue
             differing = sorted(set(first.classes) ^ set(part.classes)) or list(part.classes)
-            found.append(Problem(
+            problems.append(Problem(
                 part.split, 'other classes', part.key, f"{part.key} has other class folders than "
                 f"{first.key} ({', '.join(differing[:_NAMED])}), so the same number means another "
                 'class; make the folders the same'))
-        return found
+        return problems
 
     @staticmethod
     def _of_headers(tally: Tally) -> list[Problem]:
-        split, count, found = tally.part.split, tally.headers, []
+        split, count, problems = tally.part.split, tally.headers, []
 
         def put(kind: str, detail: str, level: str = 'note') -> None:
-            found.append(Problem(split, kind, tally.part.key, detail, level))
+            problems.append(Problem(split, kind, tally.part.key, detail, level))
 
         if count['no objects']:
             put('no objects', f"{count['no objects']} images have no objects")
@@ -226,41 +227,41 @@ class Survey:
                     'tools/browse_dataset.py', 'warning')
             else:
                 put('orientation', words)
-        return found
+        return problems
 
     @staticmethod
-    def _of_labels(tally: Tally, nothing: bool) -> list[Problem]:
-        """``nothing``: none of the training data has a label."""
-        part, found = tally.part, []
+    def _of_labels(tally: Tally, unlabelled: bool) -> list[Problem]:
+        """``unlabelled``: none of the training data has a label."""
+        part, problems = tally.part, []
         if not tally.labelled:
-            return found
+            return problems
         hidden = {v for v in tally.values if v in _void(part)}
         if is_hidden_cityscapes(hidden, part.num_classes):
-            found.append(Problem(
+            problems.append(Problem(
                 part.split, 'other encoding', part.key, "the label files hold Cityscapes' label "
                 'ids, not its train ids, and void_labels hides it: make *_labelTrainIds.png with '
                 "csCreateTrainIdLabelImgs, or set label_map='cityscapes_ids' of LoadSegLabels"))
         borders, third = tally.borders.tolist()
         if borders >= _BORDERS and third > _THIRD * borders:
-            found.append(Problem(
+            problems.append(Problem(
                 part.split, 'interpolated labels', part.key, f'on {100 * third / borders:.0f}% of '
                 'the borders between two classes lies a pixel of a third whose number is between '
                 'theirs, as where label files were resized like photographs or saved as JPEG once: '
                 'resize them by nearest neighbour', 'warning'))
         never, names = tally.never, part.classes
         if part.split != 'train' or not never:
-            return found
+            return problems
         shown = ', '.join(names[c] if c < len(names) else str(c) for c in never[:_NAMED])
         more = f' and {len(never) - _NAMED} more' if len(never) > _NAMED else ''
-        only = nothing or len(tally.images) < 2 and part.num_classes > 1 and tally.of_pixels
-        found.append(Problem(
+        only = unlabelled or len(tally.images) < 2 and part.num_classes > 1 and tally.of_pixels
+        problems.append(Problem(
             part.split, 'class never occurs', part.key,
             f"no label is of {shown}{more}{_why_never(tally)}", 'error' if only else 'warning'))
-        return found
+        return problems
 
 
 def _void(part: Part) -> set[int]:
-    """Values that the reader of labels is told to ignore."""
+    """Values that the reader of labels ignores."""
     reader = _reader(part)
     return set(getattr(reader, 'void_labels', None) or ())
 
@@ -270,7 +271,7 @@ def _reader(part: Part):
 
 
 def _why_never(tally: Tally) -> str:
-    """Likely reasons, in words."""
+    """Likely reasons, as text."""
     part, reader, values = tally.part, _reader(tally.part), tally.values
     ignored = part.ignore_index
     zero = getattr(part.dataset, 'reduce_zero_label', False)

@@ -1,4 +1,4 @@
-"""Randomness of a sample that depends on its place in the run and on nothing else.
+"""Random numbers of a sample that depend only on its place in the run.
 
 Augmentations usually draw from the random state of whichever worker holds the sample, so a resumed
 run, or one with another number of workers, sees other data. Here the sampler gives each sample a
@@ -83,8 +83,8 @@ class SeededInfiniteSampler(InfiniteSampler):
         seed: Of the order; the run's by default.
         salt: Stages of one experiment with different salts see different orders and
             augmentations under one seed; otherwise the second repeats the first one's batches.
-        views: Augment each sample in so many ways, taken in turn, and not in a new one every time,
-            so that what a teacher makes of them can be kept. None: always anew.
+        views: Augment each sample in this many ways, taken in turn, instead of a new one every
+            time, so that a teacher's features of them can be cached. None: always anew.
     """
 
     def __init__(self, dataset, shuffle: bool = True, seed: int | None = None, salt: int = 0,

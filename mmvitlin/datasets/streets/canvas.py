@@ -102,8 +102,8 @@ class Canvas:
             self.quad(np.stack([outer[i], outer[j], inner[j], inner[i]]), colour, cls, instance)
 
     def bar(self, start, end, thickness: float, colour, cls: str, instance: int = 0) -> None:
-        """Straight bar between two points in metres, at least one pixel in nothing: it may
-        vanish when it is thinner than a pixel."""
+        """Straight bar between two points in metres, without a minimum width: it may vanish when it
+        is thinner than a pixel."""
         ends = np.array([start, end], float)
         flat = self.camera.project(ends)
         along = flat[1] - flat[0]

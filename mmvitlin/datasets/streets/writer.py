@@ -28,15 +28,16 @@ def encode_mask(mask: np.ndarray) -> dict:
 
 def annotations_of(scene: Rendered) -> list[dict]:
     """COCO annotations of the visible part of every thing, from the drawn pixels."""
-    found = []
+    annotations = []
     for number in np.unique(scene.instances[scene.instances > 0]):
         mask = scene.instances == number
         rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = [cols[0], rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1]
         cls = int(scene.labels[mask][0])
-        found.append(dict(category_id=cls - TRAIN_ID[THINGS[0]] + 1, bbox=[int(v) for v in box],
-                          area=int(mask.sum()), iscrowd=0, segmentation=encode_mask(mask)))
-    return found
+        annotations.append(dict(
+            category_id=cls - TRAIN_ID[THINGS[0]] + 1, bbox=[int(v) for v in box],
+            area=int(mask.sum()), iscrowd=0, segmentation=encode_mask(mask)))
+    return annotations
 
 
 def _write_scene(root: Path, split: str, seed: int, size: tuple[int, int], index: int) -> dict:
@@ -90,9 +91,9 @@ def write_streets(root: str | Path,
         size: (height, width) in pixels.
         objects: Split → number of images a class.
         object_size: Side of an object image in pixels.
-        seed: The same seed and size give the same bytes, whatever the workers.
+        seed: The same seed and size give the same bytes, with any number of workers.
         workers: Processes.
-        progress: Called with a word for every file set written.
+        progress: Called with a name for every set of files written.
 
     Raises:
         ValueError: an unknown split.

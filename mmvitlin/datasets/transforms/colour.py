@@ -20,8 +20,8 @@ class MatrixColorJitter(BaseTransform):
 
     Each of the three is affine in the colour of a pixel, so that all of them, in their random
     order, are one matrix 3x4. Factors and order are drawn as ``ColorJitter`` draws them. Values
-    differ from its where a step in between would leave 0 to 255: here only the last is clipped
-    and rounded.
+    differ from it where a step in between would leave 0 to 255: here only the last step clips and
+    rounds.
 
     Args:
         brightness: Factors are drawn from 1 − brightness to 1 + brightness, or from (low, high).
@@ -29,7 +29,7 @@ class MatrixColorJitter(BaseTransform):
         saturation: Likewise, about each pixel's grey.
 
     Raises:
-        ConfigError: a range that is none, or goes below 0.
+        ConfigError: an invalid range, or one that goes below 0.
     """
 
     def __init__(self,

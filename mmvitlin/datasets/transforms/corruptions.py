@@ -1,4 +1,4 @@
-"""Images that differ from those a network was trained on, on purpose."""
+"""Image corruptions, for measuring robustness."""
 from __future__ import annotations
 
 import inspect

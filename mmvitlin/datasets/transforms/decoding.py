@@ -1,4 +1,4 @@
-"""What the bytes of an image file say, and its pixels at their full depth."""
+"""Headers of image files, and their pixels at full depth."""
 from __future__ import annotations
 
 import io
@@ -47,7 +47,7 @@ class Header:
 
     @property
     def turn(self) -> str:
-        """The orientation in words, '' where viewers show what is stored."""
+        """The orientation as text, '' where viewers show what is stored."""
         return TURNS.get(self.orientation, '')
 
 
@@ -100,9 +100,9 @@ def read_header(content: bytes, opened: Image.Image, decode: bool = True) -> Hea
 
 
 def _orientation(opened: Image.Image) -> int:
-    """EXIF's, 1 where there is none or none that means something."""
-    found = opened.getexif().get(_ORIENTATION, 1)
-    return found if found in TURNS else 1
+    """EXIF's, 1 where there is none or it is invalid."""
+    value = opened.getexif().get(_ORIENTATION, 1)
+    return value if value in TURNS else 1
 
 
 def oriented(pixels: np.ndarray, orientation: int, back: bool = False) -> np.ndarray:
@@ -123,7 +123,7 @@ def oriented(pixels: np.ndarray, orientation: int, back: bool = False) -> np.nda
 def check_content(content: bytes) -> None:
     """Refuse altered and unfinished files that Pillow and OpenCV decode to other pixels.
 
-    Of PNG the checksums are looked at; JPEG has none, but its end is missing where a file was made
+    Of PNG the checksums are checked; JPEG has none, but its end is missing where a file was made
     at its full size and never filled.
 
     Raises:
@@ -141,7 +141,7 @@ def check_content(content: bytes) -> None:
 
 
 def png_size(content: bytes) -> tuple[int, int] | None:
-    """(height, width) that a PNG claims, nothing decoded; None of other files."""
+    """(height, width) in the header of a PNG, without decoding it; None of other files."""
     if not content.startswith(_PNG) or len(content) < 24:
         return None
     return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
@@ -211,8 +211,8 @@ def eight_bit_pixels(opened: Image.Image, color_type: str) -> np.ndarray:
 
 def _largest_of_ppm(content: bytes) -> int:
     """White of a binary PGM or PPM, 0 of other files."""
-    found = re.match(rb'P[56]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d+)\s', content[:4096])
-    return int(found[1]) if found else 0
+    match = re.match(rb'P[56]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d+)\s', content[:4096])
+    return int(match[1]) if match else 0
 
 
 def label_pixels(content: bytes, raw: bool = False) -> tuple[np.ndarray, Header]:
@@ -259,10 +259,10 @@ def is_lossy(content: bytes) -> bool:
 
 @contextmanager
 def decoding(what: str) -> Iterator[None]:
-    """Say which file it is where reading one goes wrong.
+    """Name the file in errors of reading it.
 
     Raises:
-        UnreadableFileError: whatever was raised inside, with ``what`` in front.
+        UnreadableFileError: any error raised inside, with ``what`` in front.
     """
     try:
         yield
@@ -280,7 +280,7 @@ def decoding(what: str) -> Iterator[None]:
 
 @contextmanager
 def any_size() -> Iterator[None]:
-    """Let Pillow open images of any size: whoever calls this looks at the size himself.
+    """Let Pillow open images of any size; the caller checks the size.
 
     The limit is one of the process; it comes back when the last of several threads is through.
     """

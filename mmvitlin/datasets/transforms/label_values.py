@@ -1,4 +1,4 @@
-"""What the values of label files stand for: maps to classes, and encodings that are recognised."""
+"""What the values of label files mean: maps to classes, and encodings that are recognised."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
@@ -21,7 +21,7 @@ class LabelMap:
     Args:
         settings: Value of the file → class number, or 'ignore'; other values stay. A value is an
             integer, or (red, green, blue) of labels drawn in colours, all of which must then be
-            given. Or 'cityscapes_ids', for files of Cityscapes' label ids in the place of train
+            given. Or 'cityscapes_ids', for files of Cityscapes' label ids instead of train
             ids.
         ignore_index: Label that stands for 'ignore'.
 
@@ -54,10 +54,10 @@ class LabelMap:
         """Labels (H, W) of colours (H, W, 3), and colours that have no class."""
         codes = pixels[..., 0].astype(np.int64) << 16 | pixels[..., 1].astype(np.int64) << 8 \
             | pixels[..., 2]
-        there, places = np.unique(codes, return_inverse=True)
-        labels = np.array([self.colours.get(int(c), -1) for c in there], np.int64)
+        present, places = np.unique(codes, return_inverse=True)
+        labels = np.array([self.colours.get(int(c), -1) for c in present], np.int64)
         unknown = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255)
-                   for c, label in zip(there, labels, strict=True) if label < 0]
+                   for c, label in zip(present, labels, strict=True) if label < 0]
         return labels[places.reshape(codes.shape)], unknown
 
 
@@ -78,7 +78,7 @@ def count_values(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def colours_of(pixels: np.ndarray, most: int = 5) -> str:
-    """The most frequent colours of an image (H, W, 3), in words."""
+    """The most frequent colours of an image (H, W, 3), as text."""
     flat, counts = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_counts=True)
     order = counts.argsort()[::-1]
     names = ', '.join(str(tuple(flat[n].tolist())) for n in order[:most])
@@ -132,7 +132,7 @@ def _one_too_many(num_classes: int) -> str:
 
 
 def is_spread(values: Iterable[int]) -> bool:
-    """Whether values look made for the eye, such as 0, 128, 255, and not for counting."""
+    """Whether values look made for viewing, such as 0, 128, 255, and not as class numbers."""
     values = sorted(values)
     gaps = [b - a for a, b in zip(values, values[1:], strict=False)]
     return 1 < len(values) <= 32 and min(gaps) >= 5 and max(gaps) <= 3 * min(gaps) + 5 \

@@ -35,12 +35,12 @@ _AREA_FROM = 1.5  # times that a crop is shrunk, from which interpolation alone 
 
 @TRANSFORMS.register_module()
 class LoadCrop(LoadImage):
-    """:class:`LoadImage`, mmpretrain's ``RandomResizedCrop`` and a flip in one, for images alone.
+    """:class:`LoadImage`, mmpretrain's ``RandomResizedCrop`` and a flip in one, for images only.
 
     What is cropped is drawn as ``RandomResizedCrop`` draws it, the same crops from the same seed,
     before anything is decoded. A whole JPEG of 8 bits is then decoded by OpenCV, to the values
-    that Pillow gives; all other files as :class:`LoadImage` decodes them. What that refuses is
-    refused here.
+    that Pillow gives; all other files as :class:`LoadImage` decodes them. Files that
+    :class:`LoadImage` refuses are refused here too.
 
     The pixels are not those of ``RandomResizedCrop(backend='pillow')``: OpenCV's interpolation
     enlarges with another kernel, and a crop that is shrunk by more than 1.5 is averaged by area.
@@ -106,7 +106,7 @@ class LoadCrop(LoadImage):
 
     def _draw(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Top, left, height and width of a crop of an image of a size."""
-        return self.crop.rand_crop_params(np.empty(size, np.uint8))  # its shape alone is read
+        return self.crop.rand_crop_params(np.empty(size, np.uint8))  # only its shape is read
 
     def _decode_crop(self, content: bytes) -> tuple[np.ndarray, Header, tuple[int, int]]:
         check_content(content)
@@ -137,7 +137,7 @@ class LoadCrop(LoadImage):
         """Of 1, 2, 4 and 8 the largest by which the crop may be shrunk in decoding."""
         if not self.draft:
             return 1
-        spare = min(side / wanted for side, wanted in zip(crop[2:], self.crop.scale, strict=True))
+        spare = min(side / target for side, target in zip(crop[2:], self.crop.scale, strict=True))
         return max(factor for factor in _REDUCED if factor == 1 or factor <= spare)
 
     def _resized(self, image: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:

@@ -50,7 +50,7 @@ class LoadImage(LoadImageFromFile):
         skip_unreadable: Files that may be left out, in each process that reads; each is named in
             the log, and another sample takes its place. One more stops the run.
         max_pixels: Images of more are refused before they are decoded: a small file can hold an
-            absurd one. None for no limit.
+            extremely large one. None for no limit.
         keep_in_memory: Decode each file once in each process that reads, and keep its pixels: for
             data sets small enough, whose files are large beside what is trained on.
         max_value: Largest value in files of 16 bits: 1023 of cameras of 10 bits, 4095 of 12, 16383
@@ -65,7 +65,7 @@ class LoadImage(LoadImageFromFile):
 
     def __init__(self, skip_unreadable: int = 0, max_pixels: int | None = 178_956_970,
                  keep_in_memory: bool = False, max_value: int | None = None, **kwargs):
-        keep_a_pixel()  # what resizes stands behind this step
+        keep_a_pixel()  # steps that resize come after this one
         kwargs.setdefault('imdecode_backend', 'pillow')
         super().__init__(**kwargs)
         if max_value is not None and not 0 < max_value < 2**16:
@@ -100,7 +100,7 @@ class LoadImage(LoadImageFromFile):
             raise UnreadableFileError(
                 f"image {path} (id {results.get('img_id')}) is {image.shape[0]}x{image.shape[1]} "
                 f'pixels, and its annotations are for {size[0]}x{size[1]}: boxes and masks would '
-                "lie elsewhere. Mend the annotations' height and width, or the image"
+                "lie elsewhere. Correct the annotations' height and width, or the image"
                 f'{orientation_hint(results, size)}')
         if None not in size:
             self.orientation_warning(dict(results, ori_shape=size), 'its annotation file does')
@@ -151,7 +151,7 @@ class LoadImage(LoadImageFromFile):
 
 
 def orientation_hint(results: dict, size: Sequence[int]) -> str:
-    """Words for an error of sizes that comes of an image's EXIF orientation, '' for others.
+    """Hint for a size error that is due to an image's EXIF orientation, '' for others.
 
     Args:
         results: Of :class:`LoadImage`.
@@ -177,13 +177,13 @@ def turned_unseen(results: dict) -> bool:
 
 
 class OrientationWarning:
-    """Says once that labels may be for the stored pixels of an image that was turned."""
+    """Warns once that labels may be for the stored pixels of an image that was turned."""
 
     def __init__(self):
         self.given = False
 
     def __call__(self, results: dict, labels: str) -> None:
-        """Look at a sample; ``labels`` names them, with a verb."""
+        """Check a sample; ``labels`` names them, with a verb."""
         if self.given or not turned_unseen(results):
             return
         self.given, header = True, results['image_header']
@@ -195,7 +195,7 @@ class OrientationWarning:
 
 
 class Kept:
-    """What files hold, for those who read the same files again and again.
+    """Cache of decoded files, for data that is read many times.
 
     Args:
         enabled: Otherwise nothing is kept.

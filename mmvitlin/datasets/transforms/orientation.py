@@ -31,7 +31,7 @@ def fits(image: np.ndarray, labels: np.ndarray, orientation: int) -> tuple[float
 
 
 def _borders(labels: np.ndarray) -> np.ndarray:
-    found = np.zeros(labels.shape, bool)
-    found[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    found[1:] |= labels[1:] != labels[:-1]
-    return found
+    borders = np.zeros(labels.shape, bool)
+    borders[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    borders[1:] |= labels[1:] != labels[:-1]
+    return borders

@@ -1,4 +1,4 @@
-"""What a sample is when it leaves the data set."""
+"""The last step of a pipeline: the form in which a sample leaves the data set."""
 from __future__ import annotations
 
 import cv2

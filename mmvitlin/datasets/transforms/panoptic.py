@@ -16,7 +16,7 @@ class LoadPanoptic(LoadAnnotations):
     """Boxes, masks of things and semantic labels out of a panoptic PNG.
 
     Takes the samples of mmdet's ``CocoPanopticDataset`` and adds what its
-    ``LoadPanopticAnnotations`` adds, which asks for panopticapi.
+    ``LoadPanopticAnnotations`` adds, which needs panopticapi.
 
     Args:
         with_bbox: Whether to add boxes and their labels.

@@ -29,9 +29,9 @@ from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 class LoadSegLabels(LoadAnnotations):
     """mmseg's ``LoadAnnotations`` that checks what it read.
 
-    A label above the class count otherwise surfaces far away, as an index error or a
-    device assertion in the loss. Palettes of PNG files are not applied; 1, 2 and 4 bits of grey
-    are the values that were stored.
+    A label above the class count otherwise ends in an index error or a device assertion in the
+    loss. Palettes of PNG files are not applied; 1, 2 and 4 bits of grey are the values that were
+    stored.
 
     Args:
         num_classes: Classes of the head; every label must be below it or ignored.

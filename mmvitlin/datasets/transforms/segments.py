@@ -1,4 +1,4 @@
-"""Files of panoptic labels in COCO's form, without panopticapi, which no registry has."""
+"""Files of panoptic labels in COCO's form, without panopticapi, which is on no package index."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -38,7 +38,8 @@ def read_segments(path: str, shape: tuple[int, int] | None = None,
                                   f'image {tuple(shape)}')
     red, green, blue = (picture[..., n].astype(np.int32) for n in range(3))
     numbers = red + 256 * green + 65536 * blue
-    if lost := sorted(set(listed).difference(np.unique(numbers).tolist()) if listed else ()):
-        raise UnreadableFileError(f'panoptic labels {path} have no segment {lost}, which the '
-                                  'annotations list; mend the annotations, or write the file again')
+    if absent := sorted(set(listed).difference(np.unique(numbers).tolist()) if listed else ()):
+        raise UnreadableFileError(f'panoptic labels {path} have no segment {absent}, which the '
+                                  'annotations list; correct the annotations, or write the file '
+                                  'again')
     return numbers

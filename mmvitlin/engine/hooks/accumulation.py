@@ -18,14 +18,14 @@ _KEY = 'gradient_accumulation'
 
 @HOOKS.register_module()
 class AccumulationHook(Hook):
-    """Keep what an unfinished accumulation has gathered in the checkpoint.
+    """Save the gradients of an unfinished accumulation in the checkpoint.
 
     With ``accumulative_counts=N`` mmengine drops the gradient of the steps since the last update
     when a run resumes. Here a checkpoint that is written between two updates also holds these
-    gradients, of every process its own (as large as the trained parameters each), and the count of
-    steps, which steps that were skipped leave behind the iteration; a run resumed from it by as
-    many processes ends with the very weights of one that was not interrupted. Checkpoints
-    written at an update are as large as ever: choose an interval that N divides.
+    gradients, one set per process (each as large as the trained parameters), and the count of
+    steps, which skipped steps leave smaller than the iteration. A run resumed from it by as many
+    processes resumes bit-exactly. Checkpoints written at an update hold nothing more than usual:
+    choose an interval that N divides.
 
     DeepSpeed keeps these gradients to itself, and drops those of an accumulation that the end of
     the run leaves unfinished: with it, checkpoints and the end must be at updates.
@@ -58,15 +58,15 @@ class AccumulationHook(Hook):
         if gradients and len(gradients) != get_world_size():
             runner.logger.warning(
                 f'the checkpoint holds unfinished gradients of {len(gradients)} processes, and '
-                f'{get_world_size()} go on: the accumulation at hand starts without them')
+                f'{get_world_size()} resume: the current accumulation starts without them')
         elif gradients and not _fit(_network(runner), gradients[get_rank()]):
             runner.logger.warning(
-                'the checkpoint holds unfinished gradients of a run that dealt its parameters out '
-                'to the processes otherwise: the accumulation at hand starts without them')
+                'the checkpoint holds unfinished gradients of a run that sharded its parameters '
+                'differently: the current accumulation starts without them')
         elif gradients:
             _put_back(_network(runner), gradients[get_rank()])
-            runner.logger.info('the gradient of the accumulation at hand was in the checkpoint: '
-                               'nothing is lost')
+            runner.logger.info('the gradient of the current accumulation was restored from the '
+                               'checkpoint')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Another step changes the gradient."""
@@ -96,7 +96,7 @@ class AccumulationHook(Hook):
     def gather(self, runner: Runner) -> None:
         """Bring the gradients of all processes to the first one; every process must call it.
 
-        ``Runner.save_checkpoint`` runs on the first process alone.
+        ``Runner.save_checkpoint`` runs only on the first process.
         """
         if self._gathered is None and get_world_size() > 1 and _unfinished(runner):
             self._gathered = _gather(_gradients(_network(runner)))
@@ -141,9 +141,9 @@ def steps_of_update(runner: Runner) -> int:
 
 def _refuse_cuts(runner: Runner, steps: int) -> None:
     """See the class."""
-    def refuse(key: str, value: int, more: str = '') -> None:
+    def refuse(key: str, value: int, remedy: str = '') -> None:
         raise ConfigError(
-            f'{key} is {value}{more}, and DeepSpeed makes an update of {steps} steps '
+            f'{key} is {value}{remedy}, and DeepSpeed makes an update of {steps} steps '
             '(optim_wrapper.accumulative_counts): what it has gathered in between would be lost; '
             f'take a multiple of {steps}')
 
@@ -188,8 +188,8 @@ def _gather(gradients: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     gathered: list[dict[str, Tensor]] = [{} for _ in names]
     for name in dict.fromkeys(name for own in names for name in own):
         parts: list | None = [None] * len(names) if get_rank() == 0 else None
-        mine = gradients.get(name)
-        dist.gather_object(None if mine is None else mine.cpu(), parts)
+        gradient = gradients.get(name)
+        dist.gather_object(None if gradient is None else gradient.cpu(), parts)
         for process, part in enumerate(parts or ()):
             if part is not None:
                 gathered[process][name] = part

@@ -21,9 +21,9 @@ class AverageBuffersHook(Hook):
 
     Where batch norm is not synchronised (on CPUs, or with ``sync_bn=None``) each process has
     statistics of its own samples: each would validate another network than the others, and the
-    checkpoint would hold the first one's. They go along with the reduction of ``FiniteLossHook``,
-    and have one of their own without it; nothing where there is one process, no batch norm, or a
-    synchronised one.
+    checkpoint would hold the first one's. They use the reduction of ``FiniteLossHook``, or one of
+    their own without it. Nothing is done with one process, without batch norm, or where it is
+    synchronised.
     """
     priority = 'VERY_HIGH'  # before averaged weights, validation and checkpoints
 
@@ -59,6 +59,6 @@ class AverageBuffersHook(Hook):
         else:
             together = self._together()
             all_reduce(together, op='mean')
-        for mine, common in zip(self._statistics,
-                                together.split([t.numel() for t in self._statistics]), strict=True):
-            mine.copy_(common.view_as(mine))
+        sizes = [t.numel() for t in self._statistics]
+        for statistic, average in zip(self._statistics, together.split(sizes), strict=True):
+            statistic.copy_(average.view_as(statistic))

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and read without executing anything."""
+"""Checkpoints that are written atomically and read without executing code."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,14 +14,13 @@ from mmvitlin.utils.files import write_whole
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """mmengine's ``CheckpointHook``, which a run that is killed at any time leaves a checkpoint.
+    """mmengine's ``CheckpointHook`` with atomic writes: a run killed at any time has a checkpoint.
 
-    Local files are written to the side, synced and renamed
+    Local files are written under another name, synced and renamed
     (:class:`mmvitlin.engine.checkpoints.AtomicLocalBackend`), and an old checkpoint is removed
-    after the new one is there; mmengine writes in place, and removes first. What killed runs of the
-    work directory left beside their checkpoints is removed. Checkpoints that the run reads hold
-    tensors and plain containers, or are refused
-    (:func:`mmvitlin.compat.mmengine.read_tensors_only`).
+    after the new one is there; mmengine writes in place, and removes first. Partial files of killed
+    runs in the work directory are removed. Checkpoints that the run reads hold tensors and plain
+    containers, or are refused (:func:`mmvitlin.compat.mmengine.read_tensors_only`).
 
     Args:
         interval: Epochs or iterations; 1, as Runners of mmengine have it by default.

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run after the step in hand, with a checkpoint."""
+"""SIGTERM and Ctrl-C end a run after the current step, with a checkpoint."""
 from __future__ import annotations
 
 import signal
@@ -59,9 +59,9 @@ class _Listening:
 class CleanExitHook(Hook):
     """Finish the step, save, and exit with 128 plus the signal's number.
 
-    A cluster that wants the machine back sends SIGTERM; ``--resume`` goes on from where it was, in
-    the middle of an epoch too: the first epoch after it leaves out the batches that were seen,
-    where the sampler is ours. A second signal ends the process at once.
+    Cluster schedulers send SIGTERM; ``--resume`` continues from there, in the middle of an epoch
+    too: the first epoch after it leaves out the batches that were seen, where the sampler is
+    mmvitlin's. A second signal ends the process at once.
     """
     priority = 'LOWEST'
 
@@ -69,7 +69,7 @@ class CleanExitHook(Hook):
         self.caught: int | None = None
         self._before: dict[int, object] = {}
         self._group: dist.ProcessGroup | None = None  # None: the usual one
-        self._resumed: dict = {}  # of the run that is gone on with
+        self._resumed: dict = {}  # meta of the resumed run
         self._batches: dict[str, int] = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -81,11 +81,11 @@ class CleanExitHook(Hook):
         self._resumed = checkpoint.get('meta') or {}
 
     def before_train(self, runner: Runner) -> None:
-        """Listen, and leave out what a cut epoch has seen."""
+        """Install the handlers, and leave out the batches that an interrupted epoch has seen."""
         if runner.world_size > 1 and dist.get_backend() != 'gloo':
             self._group = dist.new_group(backend='gloo')
         finite_loss = self._finite_loss(runner)
-        if finite_loss is not None:  # its reduction tells what the processes caught
+        if finite_loss is not None:  # its reduction shares the signals
             finite_loss.shares['signals'] = self._flags
         loop = runner.train_loop
         self._batches = _batches(runner)
@@ -96,8 +96,8 @@ class CleanExitHook(Hook):
             elif seen > 0:
                 skip = getattr(loop.dataloader.sampler, 'skip_once', None)
                 if skip is None:
-                    runner.logger.warning('the sampler cannot leave out what the cut epoch has '
-                                          'seen: it starts from its first batch')
+                    runner.logger.warning('the sampler cannot leave out what the interrupted '
+                                          'epoch has seen: it starts from its first batch')
                 else:
                     skip(seen * loop.dataloader.batch_size)
             loop.dataloader = _Listening(loop.dataloader, self, runner)
@@ -118,7 +118,7 @@ class CleanExitHook(Hook):
         runner.logger.warning(
             f"the resumed run has other steps: {', '.join(changed)}; the counts of iterations, and "
             'rates that follow them, are of the steps before'
-            + (', and the epoch at hand starts from its first batch' if _by_epoch(runner) else ''))
+            + (', and the current epoch starts from its first batch' if _by_epoch(runner) else ''))
         return False
 
     def _hear(self, number: int, frame) -> None:

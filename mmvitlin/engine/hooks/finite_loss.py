@@ -1,4 +1,4 @@
-"""A loss that is no number is caught at its step."""
+"""A NaN or infinite loss is caught at its step."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -26,19 +26,19 @@ _HALVINGS = 30  # from 65,536 to 6e-5
 class FiniteLossHook(Hook):
     """Stop a run, or skip the step, where the loss or the gradient is NaN or infinite.
 
-    Before the optimiser sees it: weights are never touched by such an update, and running
-    statistics are put back. Losses and the gradient's norm are looked at together, once a step,
-    for the host must wait for the device to see them; where gradients of several steps add up, each
-    loss is looked at before it can spoil the sum. The batch's files are named, and the module
-    whose output first went non-finite when the step is computed again with the same randomness; of
-    several processes, those that met it. A loss scaler of float16 training skips such steps itself
+    It acts before the optimiser: such an update never changes weights, and running statistics are
+    restored. Losses and the gradient's norm are checked together, once a step, because the host
+    must wait for the device to read them; where gradients of several steps add up, each loss is
+    checked before it enters the sum. The error names the batch's files and the module whose output
+    first became non-finite when the step is computed again with the same random numbers; of several
+    processes, those where it happened. A loss scaler of float16 training skips such steps itself
     and halves its scale; the run ends where it did nothing else for 30 steps.
 
     With a fused optimiser, which is what runs on GPUs have, the host does not wait: the device
     leaves the update out, and all that follow, and the run ends up to ten steps later, before
     anything is saved or validated (:mod:`mmvitlin.engine.hooks.finite_on_device`).
-    Several processes agree by one reduction a step, which the host waits for. Hooks that have
-    something to add up over processes give it along: ``shares`` names functions of 1-D tensors,
+    Several processes agree by one reduction a step, which the host waits for. Other hooks can add
+    their own values to that reduction: ``shares`` maps names to functions that return 1-D tensors,
     called at that reduction; ``shared`` holds the sums until the next step, None of a step that was
     left out.
 
@@ -93,7 +93,7 @@ class FiniteLossHook(Hook):
                 return
             if not losses or self._finite(losses, gathers):
                 self._refuse(runner, f'the norm of the gradient is {float(norm):g}', norm)
-            else:  # on this process or on another, whose gradients are everybody's
+            else:  # on this process or another, whose gradients all share
                 value = next((x for x in losses if not torch.isfinite(x).all()), losses[-1])
                 self._refuse(runner, f'the loss is {float(value):g}', value)
 
@@ -124,7 +124,7 @@ class FiniteLossHook(Hook):
             self._on_device.look()
 
     def before_val(self, runner: Runner) -> None:
-        """No weights are scored before all steps were looked at."""
+        """No weights are scored before all steps were checked."""
         self._look()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -142,7 +142,7 @@ class FiniteLossHook(Hook):
         for group in _of_deepspeed(runner.optim_wrapper):  # else the next step adds to them
             runner.optim_wrapper.optimizer.averaged_gradients[group] = None
         message = self._describe(runner, what, value)
-        self._restore()  # telling the culprit ran the network again
+        self._restore()  # naming the module ran the network again
         if self.action == 'stop' or self.skipped >= self.limit:
             raise NonFiniteLossError(message)
         self.skipped += 1
@@ -180,16 +180,16 @@ class FiniteLossHook(Hook):
     def _describe(self, runner: Runner, what: str, value: Tensor) -> str:
         files = list(_files(self._batch))
         more = f' and {len(files) - _SHOWN} more' if len(files) > _SHOWN else ''
-        told = f"of the files {', '.join(files[:_SHOWN])}{more}" if files else \
+        source = f"of the files {', '.join(files[:_SHOWN])}{more}" if files else \
             'of a batch without file names'
         culprit = self._culprit(runner)
-        mine = f'{what} at iteration {runner.iter + 1}, {told}; {culprit}'
+        message = f'{what} at iteration {runner.iter + 1}, {source}; {culprit}'
         if get_world_size() > 1:
             fine = bool(torch.isfinite(value.detach()).all())
-            everyone: list = [None] * get_world_size()
-            dist.all_gather_object(everyone, None if fine else f'process {runner.rank}: {mine}')
-            mine = '. '.join(text for text in everyone if text) or mine
-        return (f'{mine}. The weights are those of the step before. '
+            messages: list = [None] * get_world_size()
+            dist.all_gather_object(messages, None if fine else f'process {runner.rank}: {message}')
+            message = '. '.join(text for text in messages if text) or message
+        return (f'{message}. The weights are those of the step before. '
                 'Lower the learning rate or clip gradients, train in float32, or look at the '
                 'files; --cfg-options default_hooks.finite_loss.action=skip goes on without such '
                 'steps.')
@@ -257,18 +257,18 @@ def _of_deepspeed(wrapper) -> dict[int, list[Tensor] | None]:
 
 
 def _is_sharded(wrapper) -> bool:
-    """Whether each process has a part of the gradients alone."""
+    """Whether each process has only a part of the gradients."""
     return bool(_of_deepspeed(wrapper)) or any(
         hasattr(p, 'to_local') for group in wrapper.param_groups for p in group['params'])
 
 
 def _gradients(wrapper) -> list[Tensor]:
     """This process's part of them, where they are sharded."""
-    if held := _of_deepspeed(wrapper):
-        return [g for group in held.values() for g in group or ()]
-    found = [p.grad for group in wrapper.param_groups for p in group['params']
-             if p.grad is not None]
-    return [g.to_local() if hasattr(g, 'to_local') else g for g in found]
+    if sharded := _of_deepspeed(wrapper):
+        return [g for group in sharded.values() for g in group or ()]
+    gradients = [p.grad for group in wrapper.param_groups for p in group['params']
+                 if p.grad is not None]
+    return [g.to_local() if hasattr(g, 'to_local') else g for g in gradients]
 
 
 def _total_norm(gradients: list[Tensor], device: torch.device) -> Tensor:

@@ -15,7 +15,7 @@ INTERVAL = 10
 
 
 class Step(NamedTuple):
-    """What is kept of a step until somebody looks at it: its number, batch, loss and gradient."""
+    """What is kept of a step until it is checked: its number, batch, loss and gradient."""
     iteration: int
     batch: object
     loss: Tensor
@@ -24,8 +24,8 @@ class Step(NamedTuple):
 
 
 def fits(wrapper: OptimWrapper) -> bool:
-    """Whether an optimiser skips an update when a tensor on the device tells it to (``found_inf``
-    of fused optimisers), every step is an update, and nothing scales the loss or is sharded."""
+    """Whether an optimiser can skip an update by a flag on the device (``found_inf`` of fused
+    optimisers), every step is an update, and nothing scales the loss or is sharded."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     return (getattr(wrapper.optimizer, '_step_supports_amp_scaling', False)
             and getattr(wrapper, '_accumulative_counts', 1) == 1

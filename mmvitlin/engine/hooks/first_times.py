@@ -1,4 +1,4 @@
-"""Whether what a config describes has ever run."""
+"""Whether each part of a config has run once."""
 from __future__ import annotations
 
 from mmengine.hooks import Hook
@@ -12,7 +12,7 @@ class FirstTimesHook(Hook):
     """Tells an error of the config, found while its parts are built or first run, from others.
 
     Attributes:
-        untried: What is running and never came to its end before: 'training', 'validation', or
+        untried: What runs and has never finished before: 'training', 'validation', or
             None.
     """
     priority = 'LOWEST'  # a step is through when every other hook is

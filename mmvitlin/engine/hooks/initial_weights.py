@@ -1,4 +1,4 @@
-"""What the weights of a run are at its start, and that a checkpoint which is named is used."""
+"""Logs the initial weights of a run, and checks that a checkpoint which is named is used."""
 from __future__ import annotations
 
 import torch.nn as nn
@@ -21,9 +21,9 @@ def _plain(model: nn.Module) -> nn.Module:
 
 @HOOKS.register_module()
 class InitialWeightsHook(Hook):
-    """Log which weights a run starts from, and refuse checkpoints of which nothing is used.
+    """Log which weights a run starts from, and refuse checkpoints that match no parameter.
 
-    mmengine loads of a checkpoint whatever keys fit, and goes on where none does. The checkpoint
+    mmengine loads the keys of a checkpoint that fit, and continues where none does. The checkpoint
     of ``load_from``, a URL among them, is compared with the network when it has been read, as
     :func:`mmvitlin.engine.rules.fit.check_start` does with local files; that of a resumed run must
     fill the network.
@@ -65,11 +65,11 @@ class InitialWeightsHook(Hook):
         if self.loaded is not None:
             what = 'resumed from' if runner._resume else 'load_from'
             return f'{what} {runner._load_from} ({self.loaded[0]} of {self.loaded[1]} tensors)'
-        found = [f'{key} from {path} ({count} tensors)' for key, path, count in self.initialised]
+        sources = [f'{key} from {path} ({count} tensors)' for key, path, count in self.initialised]
         model = runner.cfg.get('model') or {}
         named = {path for _, path, _ in self.initialised}
-        found += [f'{key}={path}' for key, path in checkpoints_of(model, 'model')
-                  if path not in named]
-        found += [f'{key}.pretrained=True' for key, part in dicts_below(model, 'model')
-                  if part.get('pretrained') is True]
-        return '; '.join(found) + '; all else random' if found else 'random'
+        sources += [f'{key}={path}' for key, path in checkpoints_of(model, 'model')
+                    if path not in named]
+        sources += [f'{key}.pretrained=True' for key, part in dicts_below(model, 'model')
+                    if part.get('pretrained') is True]
+        return '; '.join(sources) + '; all else random' if sources else 'random'

@@ -1,4 +1,4 @@
-"""Labels that the heads have no class for, with the files that hold them."""
+"""Labels above the classes of the heads, with the files that hold them."""
 from __future__ import annotations
 
 import logging
@@ -22,16 +22,15 @@ _WATCHED = 50  # batches in which several classes should show
 class LabelRangeHook(Hook):
     """Refuse a batch with labels above the classes of a head, and name the file.
 
-    Whatever read them, before the loss ends with "Target 30 is out of bounds", or with an assertion
-    of the GPU that names nothing; in validation and tests such labels are otherwise left out of the
-    score without a word. Labels of pixels, boxes and whole images. The batch is looked at where the
-    loader left it, in the memory of the CPU, so the GPU is not waited for; two million labels
-    take one to six milliseconds.
+    Without it the loss ends with "Target 30 is out of bounds", or with an assertion of the GPU that
+    names no file; validation and tests silently leave such labels out of the score. Labels of
+    pixels, boxes and whole images are checked, in CPU memory where the loader puts the batch, so
+    the host does not wait for the GPU; two million labels take one to six milliseconds.
 
     Label maps whose first 50 batches (or all before the first validation) show nothing but ignored
-    pixels are refused too, and those that show one class alone, as labels of images may, are told.
-    Refused are also validations and tests whose label maps show nothing but ignored pixels: their
-    score would be NaN.
+    pixels are refused too; those with only one class, as labels of images may have, get a warning.
+    Validations and tests whose label maps show nothing but ignored pixels are refused: their score
+    would be NaN.
 
     Raises:
         UnreadableFileError: such labels; names file, label and classes.
@@ -45,7 +44,7 @@ class LabelRangeHook(Hook):
         self._scored: bool | None = None  # a pixel of an evaluation counts; None: no label map
 
     def before_run(self, runner: Runner) -> None:
-        """Ask the heads what they count."""
+        """Read the numbers of classes from the heads."""
         self._ranges = ranges(runner.model)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
@@ -59,7 +58,7 @@ class LabelRangeHook(Hook):
         self._check(data_batch)
         if self._scored or not self._ranges or 'pixels' not in self._ranges:
             return
-        for kind, path, labels in (found for s in _samples(data_batch) for found in _labels_of(s)):
+        for kind, path, labels in (entry for s in _samples(data_batch) for entry in _labels_of(s)):
             if kind == 'pixels' and labels.numel():
                 self._scored = self._scored or bool((labels != self._ranges['pixels'][1]).any())
                 self._example = path
@@ -80,7 +79,7 @@ class LabelRangeHook(Hook):
         self._judge_score(runner.test_loop.evaluator)
 
     def _judge_score(self, evaluator) -> None:
-        """In all processes together, unless files for a test server are all that is wanted."""
+        """In all processes together, except when only files for a test server are written."""
         scoring = [m for m in evaluator.metrics if not getattr(m, 'format_only', False)
                    and type(m).__name__ != 'SubmissionMetric']
         if not scoring or not self._ranges or 'pixels' not in self._ranges:
@@ -125,7 +124,7 @@ class LabelRangeHook(Hook):
             raise UnreadableFileError(f'{start}nothing but {ignored}, which is ignored, so nothing '
                                       'is learned; tools/check_data.py looks at all files')
         if classes > 1:
-            print_log(f'{start}class {min(self._shown)} of {classes} alone; tools/check_data.py '
+            print_log(f'{start}only class {min(self._shown)} of {classes}; tools/check_data.py '
                       'tells which classes occur and what may be wrong', logger='current',
                       level=logging.WARNING)
 
@@ -141,7 +140,7 @@ def ranges(model: nn.Module) -> dict[str, tuple[int, int]]:
         model = model.module
     if getattr(model, 'teacher', None) is not None:  # labels are read by no loss of distillation
         return {}
-    found: dict[str, tuple[int, int]] = {}
+    result: dict[str, tuple[int, int]] = {}
     for kind, paths in (('pixels', ('decode_head', )),
                         ('objects', ('roi_head.bbox_head', 'bbox_head')),
                         ('images', ('head', ))):
@@ -152,14 +151,14 @@ def ranges(model: nn.Module) -> dict[str, tuple[int, int]]:
             heads = head if isinstance(head, (nn.ModuleList, list)) else [head]
             counts = [h.num_classes for h in heads if isinstance(
                 getattr(h, 'num_classes', None), int)]
-            if counts and kind not in found:
+            if counts and kind not in result:
                 ignored = getattr(heads[0], 'ignore_index', None)
-                found[kind] = min(counts), 255 if ignored is None else ignored
+                result[kind] = min(counts), 255 if ignored is None else ignored
     panoptic = getattr(model, 'panoptic_head', None)
     if panoptic is not None:
-        found['pixels'] = panoptic.num_things_classes + panoptic.num_stuff_classes, 255
-        found['objects'] = panoptic.num_things_classes, 255
-    return found
+        result['pixels'] = panoptic.num_things_classes + panoptic.num_stuff_classes, 255
+        result['objects'] = panoptic.num_things_classes, 255
+    return result
 
 
 def check_sample(sample, known: dict[str, tuple[int, int]]) -> None:

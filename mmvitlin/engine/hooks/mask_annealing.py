@@ -1,4 +1,4 @@
-"""Masks of a head's queries that go away during training."""
+"""Annealing of the attention masks of a head's queries during training."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from mmvitlin.utils.errors import ConfigError
 class MaskAnnealingHook(Hook):
     """Take the masks of an EoMT head's queries from all to none, layer after layer.
 
-    The heads' ``mask_progress`` follows from the iteration alone, so a resumed run goes on as it
-    was.
+    The heads' ``mask_progress`` follows only from the iteration, so a resumed run continues
+    exactly.
 
     Args:
         begin: Share of the training's iterations after which masks begin to go.
         end: Share after which there are none.
 
     Raises:
-        ConfigError: shares that are none; no head with queries, or a backbone all of whose last
+        ConfigError: invalid shares; no head with queries, or a backbone all of whose last
             layers take no masks, so that there is nothing to anneal.
 
     Source: EoMT (arXiv 2503.19108), section 3.3; from a sixth to five sixths as in its released
@@ -38,7 +38,7 @@ class MaskAnnealingHook(Hook):
         self.begin, self.end = begin, end
 
     def before_train(self, runner: Runner) -> None:
-        """See that there is something to mask."""
+        """Check that there are masks to anneal."""
         model = _plain(runner)
         if not list(_heads(model)):
             raise ConfigError(f'MaskAnnealingHook: {type(model).__name__} has no EoMT head; take '
@@ -51,7 +51,7 @@ class MaskAnnealingHook(Hook):
                               'no masks of queries; take the hook out of custom_hooks')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Tell the heads how far the training is."""
+        """Set the progress of the training in the heads."""
         share = runner.iter / runner.max_iters
         for head in _heads(_plain(runner)):
             head.mask_progress = min(max((share - self.begin) / (self.end - self.begin), 0.), 1.)

@@ -1,4 +1,4 @@
-"""What a run came to, in one JSON file."""
+"""The result of a run, in one JSON file."""
 from __future__ import annotations
 
 import functools
@@ -120,13 +120,13 @@ class ResultHook(Hook):
         self.metrics = _scalars(metrics)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say in every checkpoint what weights do not tell of the backbone and of the images."""
+        """Describe the backbone and the images in every checkpoint's meta."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         describe = getattr(getattr(model, 'backbone', None), 'describe', None)
         if describe is not None:
             checkpoint.setdefault('meta', {})['backbone'] = describe()
         if getattr(model, 'teacher', None) is not None and hasattr(model, 'dataset_meta'):
-            # classes are those that the teacher tells apart, not those of the images' data set
+            # classes are the teacher's, not those of the images' data set
             checkpoint.setdefault('meta', {})['dataset_meta'] = model.dataset_meta
         normalisation = Normalisation.of_preprocessor(getattr(model, 'data_preprocessor', None))
         if normalisation is not None:
@@ -137,7 +137,7 @@ class ResultHook(Hook):
         if runner.rank != 0:
             return
         scalars = {
-            k.removeprefix('train/'): v.mean(_LAST)  # one batch tells little
+            k.removeprefix('train/'): v.mean(_LAST)  # one batch is noisy
             for k, v in runner.message_hub.log_scalars.items()
             if 'loss' in k and len(v.data[0])
         }
@@ -155,7 +155,7 @@ class ResultHook(Hook):
             command=command_line())
         if precision := precision_of(getattr(runner, 'optim_wrapper', None)):
             result['precision'] = precision
-        if of := commit():
-            result['commit'] = of
+        if revision := commit():
+            result['commit'] = revision
         path = Path(runner.work_dir) / self.filename
         write_whole((json.dumps(result, indent=2, default=float) + '\n').encode(), path)

@@ -1,4 +1,4 @@
-"""What a step logs stays on its device until somebody reads it."""
+"""Logged values of a step stay on their device until they are read."""
 from __future__ import annotations
 
 import torch
@@ -15,14 +15,14 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
     """mmengine's, which brings every value of a step to the host one by one, without that wait.
 
     Losses, what else a model logs, and the gradient norm of wrappers that keep one
-    (:class:`mmvitlin.engine.optim.OptimWrapper`) are held as they are, and brought over together
-    where they are read: before the logger writes, at the end of an epoch and of training, before a
+    (:class:`mmvitlin.engine.optim.OptimWrapper`) stay on the device, and are copied together when
+    they are read: before the logger writes, at the end of an epoch and of training, before a
     validation and into a checkpoint. The message hub then has the same values as with mmengine's
     hook, in the same order.
 
     Args:
-        interval: Bring them over every so many steps; None for when the logger writes. A hook of
-            your own that reads ``train/loss`` in every step wants 1.
+        interval: Copy them every so many steps; None for when the logger writes. A hook of
+            your own that reads ``train/loss`` in every step needs 1.
     """
 
     def __init__(self, interval: int | None = None):

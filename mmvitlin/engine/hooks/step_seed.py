@@ -1,4 +1,4 @@
-"""Randomness of a training step that depends on the step and on nothing else."""
+"""Random numbers of a training step that depend only on the step."""
 from __future__ import annotations
 
 from inspect import signature

@@ -1,4 +1,4 @@
-"""The student alone, in a file."""
+"""A file with only the student."""
 from __future__ import annotations
 
 import io
@@ -21,7 +21,7 @@ class StudentCheckpointHook(Hook):
     """Write ``student.pth`` with the keys ``backbone.*`` and nothing else.
 
     Written with every checkpoint and at the end of training. Where an ``EMAHook`` runs,
-    the averaged student is written. The mask token, of use to distillation only, stays out.
+    the averaged student is written. The mask token, which only distillation uses, is left out.
     Load it with ``init_cfg=dict(type='Pretrained', checkpoint=…, prefix='backbone.')``.
 
     Args:
@@ -81,7 +81,8 @@ class StudentCheckpointHook(Hook):
 
 
 def _whole_state(runner: Runner) -> dict[str, torch.Tensor]:
-    """All weights, on the first process; where they are sharded all must ask together."""
+    """All weights, on the first process; where they are sharded all processes must call it
+    together."""
     if hasattr(runner, 'strategy'):
         return runner.strategy.model_state_dict()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model

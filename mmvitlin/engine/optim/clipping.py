@@ -1,4 +1,4 @@
-"""Optimiser wrappers that clip without the host waiting for the device."""
+"""Optimiser wrappers that clip gradients without the host waiting for the device."""
 from __future__ import annotations
 
 from mmengine.optim import AmpOptimWrapper as MMEngineAmpOptimWrapper

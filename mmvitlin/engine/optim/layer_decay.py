@@ -80,8 +80,8 @@ class LayerDecayOptimWrapperConstructor(MergesGroups, _LayerDecay):
     ``bias_decay_mult``, ``flat_decay_mult`` (one-dimensional parameters), ``custom_keys``.
 
     ``paramwise_cfg`` takes ``backbone_lr_mult`` besides, a factor on every rate of the backbone.
-    mmengine's own constructor has it as ``custom_keys=dict(backbone=dict(lr_mult=…))`` alone,
-    which puts ``norm_decay_mult`` and ``flat_decay_mult`` out of force for the whole backbone.
+    mmengine's own constructor only has ``custom_keys=dict(backbone=dict(lr_mult=…))`` for it, which
+    disables ``norm_decay_mult`` and ``flat_decay_mult`` for the whole backbone.
 
     Groups of equal options are merged: one a layer and weight decay, not one a parameter
     (:class:`~mmvitlin.engine.optim.merged_groups.MergesGroups`).

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from mmvitlin.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmvitlin.utils.errors import CheckpointError
 
-# what optimisers do not look at: names, and factors that are in the rates already
+# what optimisers do not read: names, and factors that are in the rates already
 _NO_OPTIONS = ('params', 'param_name', 'names', 'lr_mult', 'decay_mult')
 
 
@@ -23,7 +23,7 @@ def merge_groups(groups: list[dict], defaults: dict) -> list[dict]:
         defaults: Of the optimiser, for options that a group lacks.
 
     Returns:
-        Groups of the same parameters and options, less frozen ones; ``names`` holds what
+        Groups of the same parameters and options, without frozen ones; ``names`` holds what
         ``param_name`` said.
     """
     merged: dict[tuple, dict] = {}
@@ -56,10 +56,10 @@ def refuse_other_groups(optimizer: Optimizer, state: dict) -> None:
     Raises:
         CheckpointError: the numbers of groups differ.
     """
-    saved, here = len(state['param_groups']), len(optimizer.param_groups)
-    if saved != here:
+    saved, current = len(state['param_groups']), len(optimizer.param_groups)
+    if saved != current:
         raise CheckpointError(
-            f"the checkpoint's optimiser has {saved} parameter groups and this run's {here}: "
+            f"the checkpoint's optimiser has {saved} parameter groups and this run's {current}: "
             'groups of equal options are merged since. Resume it with --cfg-options '
             'optim_wrapper.paramwise_cfg.merge_groups=False, or start from its weights with '
             'load_from')

@@ -1,9 +1,9 @@
 """Rules over a resolved config, its data sets and its checkpoint, applied before anything runs.
 
-Each rule is a function of a :class:`Context` that raises one clear line or stays silent; some warn
-of what may be meant. ``train``, ``test``, ``check_data``, the inferencers and ``export`` ask for
-those of their purpose by :func:`check`. What needs the built network is in ``fit``, what needs the
-built data sets in ``samples``.
+Each rule is a function of a :class:`Context` that raises one clear line or returns; some only warn.
+``train``, ``test``, ``check_data``, the inferencers and ``export`` apply those of their purpose by
+:func:`check`. What needs the built network is in ``fit``, what needs the built data sets in
+``samples``.
 """
 from __future__ import annotations
 

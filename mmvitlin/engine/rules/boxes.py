@@ -21,10 +21,10 @@ def _of_mmdet(context: Context, names: frozenset[str]) -> Iterator[tuple[str, di
 
 
 def layout(context: Context) -> None:
-    """RoIs are cut from maps in the layout that mmcv's RoIAlign takes for granted.
+    """RoIs are cut from maps in the layout that mmcv's RoIAlign assumes.
 
     Raises:
-        ConfigError: a backbone of ours, whose maps are channels-last views, without a neck that
+        ConfigError: a backbone of mmvitlin, whose maps are channels-last views, without a neck that
             copies them.
     """
     kind = str((context.model.get('backbone') or {}).get('type', ''))
@@ -37,11 +37,11 @@ def layout(context: Context) -> None:
 
 
 def half_precision(context: Context) -> None:
-    """Boxes that mmdet rounds to bfloat16 or float16 are told."""
+    """Warns where mmdet rounds boxes to bfloat16 or float16."""
     wrapper = context.cfg.get('optim_wrapper') or {}
     if not kind_of(wrapper).endswith('AmpOptimWrapper'):
         return
-    if found := {kind_of(part): key for key, part in _of_mmdet(context, _FLOAT32)}:
-        warn(f'{kind_of(wrapper)}: {", ".join(sorted(found))} of mmdet round boxes to the type of '
+    if keys := {kind_of(part): key for key, part in _of_mmdet(context, _FLOAT32)}:
+        warn(f'{kind_of(wrapper)}: {", ".join(sorted(keys))} of mmdet round boxes to the type of '
              'the maps, which in bfloat16 counts pixels beyond 512 by fours; mmvitlin has them in '
-             f"float32: type='mmvitlin.{min(found)}' and so on (such as {found[min(found)]})")
+             f"float32: type='mmvitlin.{min(keys)}' and so on (such as {keys[min(keys)]})")

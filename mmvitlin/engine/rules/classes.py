@@ -63,7 +63,7 @@ def _given(key: str, dataset: dict) -> Iterator[tuple[str, object]]:
 
 
 def classes_of(dataset: dict) -> tuple[str, ...] | None:
-    """Names of a data set's classes, None where only reading it tells."""
+    """Names of a data set's classes, None where they are only known after reading it."""
     for _, classes in _given('', dataset):
         if isinstance(classes, str):
             return tuple(line.strip() for line in Path(classes).read_text(
@@ -87,7 +87,7 @@ def _folders(dataset: dict) -> tuple[str, ...] | None:
 
 
 def misplaced(names: Sequence[str], others: Sequence[str]) -> str | None:
-    """In words, the first name that two lists count differently; None where no name differs."""
+    """The first name that two lists count differently, as text; None where no name differs."""
     numbers: dict[str, list[int]] = {}
     for n, name in enumerate(others):
         numbers.setdefault(_plain(name), []).append(n)  # ImageNet has two cranes
@@ -103,7 +103,7 @@ def _plain(name: str) -> str:
 
 
 def same_order(context: Context) -> None:
-    """All data sets of a config count their classes alike.
+    """All data sets of a config number their classes alike.
 
     Where a trained network is run, its checkpoint says with which classes (``of_checkpoint``); the
     config's training set stands in for one that does not, and is not sure to be the one it had.
@@ -183,7 +183,7 @@ def classes_in(meta: dict) -> tuple[str, ...] | None:
 
 
 def named_for_metrics(context: Context) -> None:
-    """A metric that speaks of classes finds their names.
+    """A metric that reports by class finds the names of the classes.
 
     Raises:
         ConfigError: the data set has none; names key and metric.
@@ -207,7 +207,7 @@ def _declares_nothing(known: type) -> bool:
 
 
 def of_folders(context: Context) -> None:
-    """Folders that stand for classes are classes, and have one number each wherever they occur.
+    """Class folders are classes, and each has the same number in every split.
 
     Raises:
         ConfigError: a hidden folder, or splits, count as classes; names of classes are not in the
@@ -305,11 +305,11 @@ def of_metrics(context: Context) -> None:
                 continue
             order = [name for name in categories(file) if name in classes]
             things = 'Panoptic' in kind_of(data[1])  # whose stuff has no boxes
-            wanted = list(classes[:len(order)] if things else classes)
-            if order and order != wanted:
-                absent = [name for name in wanted if name not in order]
+            expected = list(classes[:len(order)] if things else classes)
+            if order and order != expected:
+                absent = [name for name in expected if name not in order]
                 words = f"has no category '{absent[0]}'" if absent else \
-                    f'counts its categories otherwise: {misplaced(wanted, order)}'
+                    f'counts its categories otherwise: {misplaced(expected, order)}'
                 raise ConfigError(f'{key}.ann_file: {file} {words}, so boxes would get the names '
                                   f'of others; give the file that {loader} reads')
 

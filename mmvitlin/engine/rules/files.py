@@ -67,8 +67,8 @@ def data_folders(context: Context) -> None:
             raise ConfigError(f"{key}.ann_file: '{root}' has no file '{listed}'")
         if isinstance(listed, str) and listed and (root / listed).is_dir() and _loads(dataset) in (
                 'BaseSegDataset', 'CustomDataset'):  # mmseg would read every image
-            raise ConfigError(f"{key}.ann_file: '{root / listed}' is a folder, where a file that "
-                              "lists names is wanted; give one, or '' for every image")
+            raise ConfigError(f"{key}.ann_file: '{root / listed}' is a folder; give a file that "
+                              "lists names, or '' for every image")
 
 
 def _loads(dataset: dict) -> str:
@@ -117,17 +117,17 @@ def _starts_at_zero(file: str) -> bool:
 
 def _compare_images(key: str, file: str, loader: str, own: set[str]) -> None:
     """Refuse the annotations of other images than a loader reads."""
-    here = {i: n for other in own for i, n in _images(other).items()}
-    there = _images(file)
-    if not here or not there:
+    read = {i: n for other in own for i, n in _images(other).items()}
+    listed = _images(file)
+    if not read or not listed:
         warn(f'{key}.ann_file is {file}, and {loader} reads {min(own)}; predictions are compared '
              'with annotations of another file')
         return
-    other = [i for i, name in here.items() if there.get(i, name) != name]
-    lost, surplus = here.keys() - there.keys(), there.keys() - here.keys()
-    if other or lost:
-        words = f'image {other[0]} is {here[other[0]]} here and {there[other[0]]} there' if other \
-            else f'{len(lost)} of its {len(here)} images are not there'
+    other = [i for i, name in read.items() if listed.get(i, name) != name]
+    missing, surplus = read.keys() - listed.keys(), listed.keys() - read.keys()
+    if other or missing:
+        words = f'image {other[0]} is {read[other[0]]} here and {listed[other[0]]} there' if other \
+            else f'{len(missing)} of its {len(read)} images are not there'
         raise ConfigError(f'{loader} reads {min(own)}, and {key}.ann_file compares with {file}: '
                           f'{words}; give both the same file')
     if surplus:
@@ -203,7 +203,7 @@ def suffixes(context: Context) -> None:
 
 
 def left_out(context: Context) -> None:
-    """Images that nobody reads, as their suffix is another, are told."""
+    """Warns of images that are not read because they have another suffix."""
     for key, dataset in context.datasets():
         known = dataset_class(dataset)
         if dataset.get('indices') is not None or not (listing := _listing(dataset)):
@@ -272,14 +272,14 @@ def _image_folders(context: Context) -> Iterator[tuple[str, dict, str, Path, str
                 raise ConfigError(f'{key}.{argument} is {suffix!r}, and a data set of mmseg takes '
                                   'one suffix; take a ConcatDataset of one for each')
             folder = Path(root, prefix.get(kind) or '')
-            wanted = kind == 'img_path' or any(is_kind(step, LABEL_STEPS)
-                                               for step in dataset.get('pipeline') or [])
-            if wanted and prefix.get(kind) is not None and suffix and folder.is_dir():
+            is_read = kind == 'img_path' or any(is_kind(step, LABEL_STEPS)
+                                                for step in dataset.get('pipeline') or [])
+            if is_read and prefix.get(kind) is not None and suffix and folder.is_dir():
                 yield key, dataset, kind, folder, suffix
 
 
 def holdings(folder: Path) -> str:
-    """In words, what a folder holds."""
+    """What a folder holds, as text."""
     if not folder.is_dir():
         return f'there is no folder {folder}'
     counts: Counter[str] = Counter()

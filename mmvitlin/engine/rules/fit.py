@@ -1,4 +1,4 @@
-"""Checkpoints beside the networks that were built for them."""
+"""Checkpoints compared with the networks that they are loaded into."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from mmvitlin.utils.errors import CheckpointError
 
 
 def check_start(model: torch.nn.Module, checkpoint: str) -> None:
-    """Refuse to train on from a checkpoint of another backbone; heads may differ.
+    """Refuse to start from a checkpoint of another backbone; heads may differ.
 
     Positions learned on another grid are interpolated while they are loaded, where the backbone
     does so; it gets here what the file says of its own.
@@ -51,21 +51,21 @@ def compare_start(model: torch.nn.Module, state: Mapping[str, torch.Tensor], des
     if misfits:
         raise CheckpointError(f'load_from: {checkpoint} is of another backbone: {misfits}. Give '
                               'the config the arch, patch_size and img_size of the checkpoint, or '
-                              'start a backbone alone by model.backbone.init_cfg')
+                              'start only a backbone by model.backbone.init_cfg')
 
 
 def compare_resumed(model: torch.nn.Module, state: Mapping[str, torch.Tensor],
                     checkpoint: str) -> None:
-    """Refuse to go on with a run from a checkpoint that does not fill the network.
+    """Refuse to resume from a checkpoint that does not fill the network.
 
     Raises:
         CheckpointError: parameters are missing or of another shape.
     """
     while is_model_wrapper(model):
         model = model.module
-    there, here = _shapes(model, {k.removeprefix('module.'): v for k, v in state.items()})
-    missing = sorted(here.keys() - there.keys())
-    wrong = sorted(k for k in here.keys() & there.keys() if here[k] != there[k])
+    saved, current = _shapes(model, {k.removeprefix('module.'): v for k, v in state.items()})
+    missing = sorted(current.keys() - saved.keys())
+    wrong = sorted(k for k in current.keys() & saved.keys() if current[k] != saved[k])
     if missing or wrong:
         raise CheckpointError(
             f'--resume: {checkpoint} is of another network than this config: {len(missing)} keys '
@@ -91,15 +91,15 @@ def _check_any(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkp
 
 def misfits_of_backbone(file_shapes: dict[str, torch.Size],
                         model_shapes: dict[str, torch.Size]) -> str:
-    """In words, what of a backbone does not fit; by shapes of whole models."""
+    """What of a backbone does not fit, as text; by shapes of whole models."""
     def of_backbone(shapes: dict[str, torch.Size]) -> set[str]:
         return {k for k in shapes if k.startswith('backbone.') and not k.endswith('.mask_token')}
 
-    here, there = of_backbone(model_shapes), of_backbone(file_shapes)
+    own, in_file = of_backbone(model_shapes), of_backbone(file_shapes)
     wrong = {f'{k}: {tuple(file_shapes[k])} in the file, {tuple(model_shapes[k])} in the model'
-             for k in here & there if file_shapes[k] != model_shapes[k]}
+             for k in own & in_file if file_shapes[k] != model_shapes[k]}
     words = [f"{len(keys)} {what} ({'; '.join(sorted(keys)[:3])})" for what, keys in (
-        ('keys are not in the file', here - there), ('keys have no place in it', there - here),
+        ('keys are not in the file', own - in_file), ('keys have no place in it', in_file - own),
         ('have another shape', wrong)) if keys]
     return ', '.join(words)
 
@@ -119,16 +119,17 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
     if not any(k.endswith('pos_embed') for k in model.state_dict()):
         description.pop('grid', None)  # rotary positions fit any
     differing = {}
-    for key, here in description.items():
-        there = file.description.get(key, here)
-        if isinstance(here, dict) and isinstance(there, dict):  # what both of them know
-            here, there = ({k: d[k] for k in sorted(here.keys() & there.keys())}
-                           for d in (here, there))
-        if here != there:
-            differing[key] = here, there
+    for key, actual in description.items():
+        in_file = file.description.get(key, actual)
+        if isinstance(actual, dict) and isinstance(in_file, dict):  # what both of them know
+            actual, in_file = ({k: d[k] for k in sorted(actual.keys() & in_file.keys())}
+                               for d in (actual, in_file))
+        if actual != in_file:
+            differing[key] = actual, in_file
     if differing:
         raise CheckpointError(f'{checkpoint} is of another backbone than this config: ' + '; '.join(
-            f'{key} is {here} here and {there} there' for key, (here, there) in differing.items()))
+            f'{key} is {actual} here and {in_file} there'
+            for key, (actual, in_file) in differing.items()))
     own, state = model.state_dict(), file.state_dict(prefix='')
     missing = [k for k in own if k not in state]
     wrong = [k for k in own if k in state and state[k].shape != own[k].shape]
@@ -139,6 +140,6 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
             f"{checkpoint} is no checkpoint of this config's model: {len(missing)} keys are "
             f'missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}), '
             f'{len(surplus)} of its backbone have no place in it ({surplus[:3]}). '
-            'A student.pth holds the backbone alone; give the checkpoint that training with this '
+            'A student.pth holds only the backbone; give the checkpoint that training with this '
             'config wrote.')
     return state

@@ -1,4 +1,4 @@
-"""What the heads of a network count, and what their labels and losses do."""
+"""Numbers of classes of a network's heads, with their labels and losses."""
 from __future__ import annotations
 
 import re
@@ -136,11 +136,11 @@ def class_weights(context: Context) -> None:
                 weights = loss.get(name)
                 if not isinstance(weights, (list, tuple)):
                     continue
-                wanted = _weights_wanted(head, loss, count, place)
-                if len(weights) not in wanted:
+                lengths = _weights_wanted(head, loss, count, place)
+                if len(weights) not in lengths:
                     raise ConfigError(
                         f'{place}.{name} has {len(weights)} weights, and {key} has {count} classes'
-                        f"; give {' or '.join(map(str, sorted(wanted)))}")
+                        f"; give {' or '.join(map(str, sorted(lengths)))}")
 
 
 def _weights_wanted(head: dict, loss: dict, count: int, place: str) -> set[int]:
@@ -178,7 +178,7 @@ def masks(context: Context) -> None:
         for place, metric in context.evaluators(loader):
             if 'segm' in as_list(metric.get('metric')):
                 raise ConfigError(f"{place}.metric asks for 'segm', and a {kind_of(model)} without "
-                                  f"a mask head gives boxes alone; set {place}.metric='bbox'")
+                                  f"a mask head gives only boxes; set {place}.metric='bbox'")
 
 
 def strides(context: Context) -> None:
@@ -215,16 +215,16 @@ def ignored_labels(context: Context) -> None:
     head = next((h for h in as_list(context.model.get('decode_head')) if isinstance(h, dict)), None)
     if head is None or context.distils:
         return
-    wanted = head.get('ignore_index', 255)
+    expected = head.get('ignore_index', 255)
     for key, value, shown in _ignored(context):
-        if value == wanted:
+        if value == expected:
             continue
         if shown:
-            raise ConfigError(f'{key} is {value}, but model.decode_head.ignore_index is {wanted}'
+            raise ConfigError(f'{key} is {value}, but model.decode_head.ignore_index is {expected}'
                               f"{'' if 'ignore_index' in head else ' (the default)'}; make them "
                               'equal, or pixels without a class are trained on or scored')
-        raise ConfigError(f'model.decode_head.ignore_index is {wanted}, but {key} is {value} (the '
-                          'default); set it so')
+        raise ConfigError(f'model.decode_head.ignore_index is {expected}, but {key} is {value} '
+                          '(the default); set it so')
 
 
 def _ignored(context: Context) -> Iterator[tuple[str, int, bool]]:

@@ -1,4 +1,4 @@
-"""Loaders, loops, schedules and test settings that fail, or never end, when their turn comes."""
+"""Loaders, loops, schedules and test settings that would fail later, or never end."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def _by_epoch(cfg) -> bool:
 
 
 def samplers(context: Context) -> None:
-    """Loops that count epochs have samplers that come to an end.
+    """Loops that count epochs have finite samplers.
 
     Raises:
         ConfigError: an epoch, a validation or a test would never end; names the sampler.
@@ -110,7 +110,7 @@ def schedule(context: Context) -> None:
         saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
         if saving and saving.get('by_epoch', True) and saving.get('interval', -1) > 0:
             warn('default_hooks.checkpoint counts epochs (by_epoch=True), and train_cfg counts '
-                 'iterations: a checkpoint is written at the end alone; set '
+                 'iterations: a checkpoint is written only at the end; set '
                  'default_hooks.checkpoint.by_epoch=False and interval in iterations')
     ends = [part.get('end') for _, part in parts if part.get('by_epoch', True) == by_epoch]
     if isinstance(length, int) and ends and all(isinstance(end, int) for end in ends) \

@@ -1,4 +1,4 @@
-"""Names of metrics that something waits for, and that nobody computes."""
+"""Metrics that hooks or schedules follow and no evaluator computes."""
 from __future__ import annotations
 
 import difflib
@@ -54,7 +54,7 @@ _NAMES: dict[str, tuple[str, Callable[[dict], set[str]]]] = {  # default prefix,
 
 
 def computed(context: Context, loader: str) -> set[str] | None:
-    """Names that the metrics of a loader compute; None where one of them does not tell."""
+    """Names that the metrics of a loader compute; None where one of them is unknown."""
     names: set[str] = set()
     for _, metric in context.evaluators(loader):
         if kind_of(metric) not in _NAMES:
@@ -89,7 +89,7 @@ def _awaited(context: Context) -> Iterator[tuple[str, str]]:
 
 
 def awaited(context: Context) -> None:
-    """What the best checkpoint, early stopping or a schedule goes by is computed.
+    """The metric that the best checkpoint, early stopping or a schedule follows is computed.
 
     Raises:
         ConfigError: the validation gives no such metric, or there is none.
@@ -115,18 +115,18 @@ def awaited(context: Context) -> None:
 
 
 def top_of_few(context: Context) -> None:
-    """No accuracy is of more of the best classes than there are classes.
+    """``topk`` of an accuracy is not larger than the number of classes.
 
     Raises:
         ConfigError: names the key and both numbers.
     """
     counts = [count for _, _, count in heads_of(context.model)]
     head = context.model.get('head')
-    asked = [(f'{key}.topk', metric) for loader in context.loaders
-             for key, metric in context.evaluators(loader) if kind_of(metric) == 'Accuracy']
+    accuracies = [(f'{key}.topk', metric) for loader in context.loaders
+                  for key, metric in context.evaluators(loader) if kind_of(metric) == 'Accuracy']
     if isinstance(head, dict) and head.get('cal_acc') and context.purpose == 'train':
-        asked.append(('model.head.topk', head))
-    for key, settings in asked:
+        accuracies.append(('model.head.topk', head))
+    for key, settings in accuracies:
         numbers = [k for k in as_list(settings.get('topk')) if isinstance(k, int)]
         if counts and numbers and max(numbers) > counts[0]:
             fewer = tuple(k for k in numbers if k < counts[0]) or (1, )

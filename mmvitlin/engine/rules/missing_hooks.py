@@ -8,14 +8,14 @@ from mmvitlin.engine.rules.context import Context, kind_of, warn
 from mmvitlin.utils import paths
 from mmvitlin.utils.errors import ConfigError
 
-_WITHOUT = {  # of each hook, what a run without it lacks
+_WITHOUT = {  # hook → effect of leaving it out
     'AccumulationHook': 'a run resumed in the middle of a gradient accumulation loses the gradient',
     'AverageBuffersHook': 'each process has running statistics of its own',
     'CheckpointHook': 'checkpoints are written in place, and one that is cut short stays',
     'CleanExitHook': 'SIGTERM ends the run without a checkpoint',
-    'FiniteLossHook': 'a loss that is no number is not caught',
+    'FiniteLossHook': 'a NaN or infinite loss is not caught',
     'FirstTimesHook': 'errors of the first step keep their traceback',
-    'InitialWeightsHook': 'a checkpoint of which nothing is used is not refused',
+    'InitialWeightsHook': 'a checkpoint that matches no parameter is not refused',
     'LabelRangeHook': 'labels above the classes do not name their file',
     'ResultHook': 'no result.json, and checkpoints do not say what their backbone is',
     'RuntimeInfoHook': 'the host waits for the device in every step, to log it',
@@ -26,7 +26,7 @@ _WITHOUT = {  # of each hook, what a run without it lacks
 
 @functools.cache
 def shipped_hooks() -> dict[str, str]:
-    """Key in ``default_hooks`` → name, of the hooks of ours in ``_base_/default_runtime.py``."""
+    """Key in ``default_hooks`` → name, of mmvitlin's hooks in ``_base_/default_runtime.py``."""
     path = paths.folder('configs') / '_base_' / 'default_runtime.py'
     hooks = read_config(path).default_hooks
     return {key: kind_of(hook) for key, hook in hooks.items()
@@ -40,7 +40,7 @@ def _own(hook) -> str | None:
 
 
 def missing_hooks(cfg) -> list[str]:
-    """Names of the hooks of ours that a config neither has nor leaves out by its key."""
+    """Names of mmvitlin's hooks that a config neither has nor leaves out by its key."""
     default = cfg.get('default_hooks') or {}
     named = {_own(hook) for hook in (*default.values(), *(cfg.get('custom_hooks') or []))}
     return [kind for key, kind in shipped_hooks().items()
@@ -48,7 +48,7 @@ def missing_hooks(cfg) -> list[str]:
 
 
 def hooks(context: Context) -> None:
-    """What a run lacks whose config does not inherit our runtime is told.
+    """Warns of the hooks that are missing where a config does not inherit mmvitlin's runtime.
 
     Raises:
         ConfigError: a hook is named twice; names both keys.

@@ -1,4 +1,4 @@
-"""How images are normalised: scale, order of channels, and what the weights have seen."""
+"""Normalisation of images: scale, order of channels, agreement with the weights."""
 from __future__ import annotations
 
 from mmvitlin.engine.rules.context import (
@@ -22,7 +22,7 @@ def plausible(context: Context) -> None:
     """Mean and deviation are those of images from 0 to 255, in the order of the channels.
 
     Raises:
-        ConfigError: they are of images from 0 to 1, or change places; names the key.
+        ConfigError: they are of images from 0 to 1, or are exchanged; names the key.
     """
     key, settings = context.preprocessor
     mean, std = as_list(settings.get('mean')), as_list(settings.get('std'))
@@ -33,17 +33,17 @@ def plausible(context: Context) -> None:
         raise ConfigError(f'{key}.mean {mean} and std {std} are of images from 0 to 1, and images '
                           'are read from 0 to 255; give them times 255')
     if near(mean, _IMAGENET[1], 1.) and near(std, _IMAGENET[0], 1.):
-        raise ConfigError(f'{key}.mean and {key}.std have changed places')
+        raise ConfigError(f'{key}.mean and {key}.std are exchanged')
     if min(std) == 0:
         raise ConfigError(f'{key}.std holds 0, by which images would be divided')
     rgb, order = takes_rgb(settings), _IMAGENET[0]
     if near(mean, order[::-1] if rgb else order):
         warn(f"{key}.mean {mean} is in the order of {'BGR' if rgb else 'RGB'}, and the images are "
-             f"{'RGB' if rgb else 'BGR'} (bgr_to_rgb={rgb}); turn one of them round")
+             f"{'RGB' if rgb else 'BGR'} (bgr_to_rgb={rgb}); reverse one of them")
 
 
 def _scaled(context: Context) -> bool:
-    """Whether a step may make images of 0 to 1, as those of users may."""
+    """Whether a step may scale images to 0 to 1, as users' own steps may."""
     for _, _, steps in context.pipelines():
         for _, step in steps:
             if kind_of(step) in _SCALING or not of_library(step):
@@ -61,12 +61,12 @@ def alike(context: Context) -> None:
     for _, key, steps in context.pipelines(context.compared):
         flat = [inner for place, step in steps for inner in dicts_below(step, place)
                 if kind_of(inner[1])]
-        found = [(place, step) for place, step in flat if kind_of(step) == 'Normalize']
-        if not steps or not found and not all(of_library(step) for _, step in flat):
+        normalising = [(place, step) for place, step in flat if kind_of(step) == 'Normalize']
+        if not steps or not normalising and not all(of_library(step) for _, step in flat):
             continue
-        place, step = found[-1] if found else (f'{key}.pipeline', {})
+        place, step = normalising[-1] if normalising else (f'{key}.pipeline', {})
         values = tuple(str(list(as_list(step.get(name)))) for name in ('mean', 'std')) + (
-            step.get('to_rgb', True), ) if found else None
+            step.get('to_rgb', True), ) if normalising else None
         if first is None:
             first = place, values
         elif values != first[1]:
@@ -143,7 +143,7 @@ def _remedy(teacher: dict, seen: Normalisation) -> str:
 
 
 def of_start(context: Context) -> None:
-    """A backbone goes on with images normalised as those that its weights have seen.
+    """A pretrained backbone sees images normalised as in its training.
 
     Raises:
         ConfigError: the student's file says that they were normalised otherwise.
@@ -155,7 +155,7 @@ def of_start(context: Context) -> None:
         return
     meta = context.meta(path)
     if meta.get('finished') is False:
-        warn(f'{path} is of a distillation that has not come to its end (iteration '
+        warn(f'{path} is of a distillation that is not finished (iteration '
              f"{meta.get('iter')})")
     _compare(context, path, meta)
 

@@ -1,4 +1,4 @@
-"""Numbers with which nothing is trained, or a library ends in words that name no key."""
+"""Numbers that train nothing, or that end in an error of a library that names no key."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def _counts(context: Context) -> Iterator[tuple[str, object, int]]:
 
 
 def learning(context: Context) -> None:
-    """A step changes the weights; a learning rate of 0, by which runs are tried out, is told.
+    """A step changes the weights; a learning rate of 0, which may be a trial, only warns.
 
     Raises:
         ConfigError: the learning rate is negative or NaN, or the norm that gradients are clipped

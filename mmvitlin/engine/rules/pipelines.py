@@ -37,7 +37,7 @@ _CHOICES = {'RandomChoice': 'transforms', 'AutoAugment': 'policies', 'RandAugmen
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a sample has met on its way: keys with the names of the steps."""
+    """The steps that a sample has passed: keys with the names of the steps."""
     moved: str | None = None
     padded: str | None = None
     labels: str | None = None
@@ -65,7 +65,7 @@ def _reads_labels(context: Context, loader: str) -> bool:
 
 
 def _follow(steps: Sequence[tuple[str, dict]], seen: set[_Seen], refuse) -> set[_Seen]:
-    """All that samples can have met behind these steps."""
+    """The states in which samples can leave these steps."""
     for key, step in steps:
         kind = kind_of(step)
         if kind == 'TestTimeAug':
@@ -134,7 +134,7 @@ def _refuse_late(seen: _Seen, labels: str | None) -> None:
     """In training: labels that are read behind a step that has moved the image."""
     if labels is not None and (step := _blamed(seen)):
         raise ConfigError(f'{labels} reads labels after {step} has moved the image, so they '
-                          'would be of other places; put it before')
+                          'would not fit it; put it before')
 
 
 def _refuse_early(seen: _Seen, labels: str | None) -> None:
@@ -153,19 +153,19 @@ def labelled(context: Context) -> None:
     if context.distils or 'decode_head' not in context.model:
         return
     for loader, key, steps in context.pipelines(context.loaders):
-        wanted = loader == 'train_dataloader' or any(
+        needed = loader == 'train_dataloader' or any(
             kind_of(metric) == 'IoUMetric' and not metric.get('format_only')
             for _, metric in context.evaluators(loader))
         flat = [part for place, step in steps for _, part in dicts_below(step, place)
                 if kind_of(part)]
-        if wanted and flat and all(of_library(step) for step in flat) and not any(
+        if needed and flat and all(of_library(step) for step in flat) and not any(
                 is_kind(step, LABEL_STEPS) or step.get('with_seg') for step in flat):
             raise ConfigError(f"{key}.pipeline has no step that reads labels; put dict(type="
                               "'mmvitlin.LoadSegLabels', num_classes=…) into it")
 
 
 def labels_alike(context: Context) -> None:
-    """Values of the label files of one folder stand for the same classes in every loader.
+    """Values of the label files of one folder mean the same classes in every loader.
 
     Raises:
         ConfigError: ``reduce_zero_label`` or ``label_map`` of two loaders differ; names both.
@@ -189,7 +189,7 @@ def labels_alike(context: Context) -> None:
 
 
 def read_alike(context: Context) -> None:
-    """Images that are read as grey in one loader and as colours in another are told."""
+    """Warns where images are read as grey in one loader and in colours in another."""
     first: tuple[str, bool] | None = None
     for _, _, steps in context.pipelines(context.compared):
         for place, step in steps:

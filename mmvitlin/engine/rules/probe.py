@@ -21,7 +21,7 @@ def follow(key: str, dataset, steps: Sequence | None = None) -> None:
     Args:
         key: Of the data set in the config.
         dataset: Built, for training.
-        steps: Built too, in the place of the data set's own.
+        steps: Built too, used instead of the data set's own.
 
     Raises:
         ConfigError: names the step.
@@ -51,7 +51,7 @@ def is_reader(step) -> bool:
 
 
 def _follow(key: str, dataset, steps: Sequence) -> None:
-    try:  # what cannot be read or run is told where it happens in the run
+    try:  # errors of reading or running are reported by the run itself
         sample = dataset.get_data_info(0)
         steps = copy.deepcopy(steps)
     except Exception:
@@ -70,12 +70,12 @@ def _follow(key: str, dataset, steps: Sequence) -> None:
             labelled = True
             if moved:
                 raise ConfigError(f'{place} reads labels of an image that a step before it has '
-                                  f'{moved}, so they would be of other places; put it before')
+                                  f'{moved}, so they would not fit it; put it before')
         _compare(place, sample)
 
 
 def _moved(sample: dict) -> str | None:
-    """In a word, what has become of an image since it was read."""
+    """In a word, how an image has changed since it was read."""
     if 'flip' in sample:
         return 'flipped'
     image = sample.get('img')
@@ -96,7 +96,7 @@ def _compare(place: str, sample: dict) -> None:
 
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    """Whatever runs inside, random numbers go on as before."""
+    """Restores the state of random numbers on exit."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield

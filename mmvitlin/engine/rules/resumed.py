@@ -1,4 +1,4 @@
-"""A run that goes on from a checkpoint, beside the config it goes on with."""
+"""A resumed run, compared with the config that it is resumed with."""
 from __future__ import annotations
 
 import inspect
@@ -21,10 +21,10 @@ def goes_on(context: Context) -> None:
     """The file holds the state of a run, of the same optimiser and as many schedules.
 
     Their state replaces what the config says of them, so that a rate or a length which was changed
-    since has no effect; this is said.
+    since has no effect, which is logged.
 
     Raises:
-        CheckpointError: it holds weights alone.
+        CheckpointError: it holds only weights.
         ConfigError: it is of a run with another optimiser, or with more or fewer schedules.
     """
     cfg, path = context.cfg, context.cfg.get('load_from')
@@ -34,7 +34,7 @@ def goes_on(context: Context) -> None:
         safe_torch_load(locate(path))
     if not isinstance(content, dict) or 'message_hub' not in content:
         raise CheckpointError(
-            f'--resume: {path} holds weights alone, no state of a run to go on from; start a new '
+            f'--resume: {path} holds only weights, no state of a run to resume; start a new '
             f'run from them with --cfg-options load_from={path}')
     if 'optimizer' not in content:
         warn(f"{path} holds no state of its optimiser (save_optimizer=False), which starts anew")
@@ -59,10 +59,10 @@ def _compare_optimiser(context: Context, path: str, state) -> None:
             f'optim_wrapper.optimizer ({kind_of(settings)}); give the one it was written with, or '
             f'start a new run with --cfg-options load_from={path}')
     base = state.get('base_param_settings') or ({} if wrapper.get('paramwise_cfg') else groups[0])
-    here, there = settings.get('lr'), base.get('initial_lr')
+    new, saved = settings.get('lr'), base.get('initial_lr')
     if not (context.cfg.get('auto_scale_lr') or {}).get('enable') and isinstance(
-            here, (int, float)) and there and not math.isclose(here, there, rel_tol=1e-6):
-        warn(f'optim_wrapper.optimizer.lr is {here:g}, and {path} goes on with its own, {there:g}; '
+            new, (int, float)) and saved and not math.isclose(new, saved, rel_tol=1e-6):
+        warn(f'optim_wrapper.optimizer.lr is {new:g}, and {path} resumes with {saved:g}; '
              'a new run from its weights (load_from) takes the new one')
 
 
@@ -76,8 +76,8 @@ def _compare_schedules(context: Context, path: str, states) -> None:
             f'--resume: {path} was written with {len(states)} schedules (param_scheduler), and the '
             f'config has {len(parts)}; make them as they were, or start a new run with '
             f'--cfg-options load_from={path}')
-    for key, here, there in _changed(parts, states):
-        warn(f'{key} is {here}, and {path} goes on with {there}, as its run was planned; a new '
+    for key, new, saved in _changed(parts, states):
+        warn(f'{key} is {new}, and {path} resumes with {saved}, as its run was planned; a new '
              'run from its weights (load_from) takes the new one')
 
 

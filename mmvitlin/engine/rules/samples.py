@@ -74,7 +74,7 @@ def _refuse_few(key: str, loader: DataLoader, runner: Runner) -> None:
 
 
 def _refuse_absent(key: str, dataset) -> None:
-    """Every image and label map is there, rather than missed when its turn comes."""
+    """Every image and label map exists, before training would miss one."""
     for place, leaf in leaves_of(f'{key}.dataset', dataset):
         steps = leaf.pipeline.transforms
         if hasattr(leaf, 'check_files') or any(
@@ -83,12 +83,12 @@ def _refuse_absent(key: str, dataset) -> None:
             continue  # looked for already, left out, or elsewhere
         labels = any(map(is_reader, steps))
         stray = _stray(leaf) if labels else ''
-        for kind, lost, count in absent_files(leaf, labels):
+        for kind, absent, count in absent_files(leaf, labels):
             what = 'images' if kind == 'img_path' else 'label images'
             source = getattr(leaf, 'ann_file', '')
             raise ConfigError(
-                f'{place}: {len(lost)} of its {count} {what} are not there, such as '
-                f"{', '.join(lost[:_SHOWN])}{f'; and {stray}' if stray else ''}. Put them there, "
+                f'{place}: {len(absent)} of its {count} {what} are not there, such as '
+                f"{', '.join(absent[:_SHOWN])}{f'; and {stray}' if stray else ''}. Put them there, "
                 + (f'or take them out of {source}' if source else 'or list the images that have '
                    f'labels in {place}.ann_file'))
         if stray:
@@ -96,19 +96,19 @@ def _refuse_absent(key: str, dataset) -> None:
 
 
 def _stray(leaf) -> str:
-    """In words, label files of a folder that no image asks for; '' where there are none."""
+    """Label files of a folder without an image, as text; '' where there are none."""
     labels = (getattr(leaf, 'data_prefix', None) or {}).get('seg_map_path')
     suffix = getattr(leaf, 'seg_map_suffix', None)
     if not labels or not suffix or not Path(labels).is_dir() \
             or sum(1 for _ in Path(labels).rglob(f'*{suffix}')) <= len(leaf):
         return ''
-    found = [file for kind, file, *_ in stray_files(leaf) if kind == 'label without image']
-    shown = f"{len(found)} label files of {labels} have no image, such as {', '.join(found[:3])}"
-    return shown if found else ''
+    files = [file for kind, file, *_ in stray_files(leaf) if kind == 'label without image']
+    shown = f"{len(files)} label files of {labels} have no image, such as {', '.join(files[:3])}"
+    return shown if files else ''
 
 
 def _refuse_without_objects(key: str, dataset) -> None:
-    """A detector has something to find in one image at least."""
+    """At least one image of a detector has an object."""
     counts = Counter()
     for _, leaf in leaves_of(key, dataset):
         for number in range(len(leaf)):
@@ -152,7 +152,7 @@ def _ends(loader: DataLoader) -> bool:
 
 
 def _compare(built: dict[str, DataLoader]) -> None:
-    """Classes of data sets that only reading tells, such as folders."""
+    """Classes of data sets that are known only after reading, such as folders."""
     first: tuple[str, list[str]] | None = None
     for key, loader in built.items():
         names = as_list((getattr(loader.dataset, 'metainfo', None) or {}).get('classes'))
@@ -197,7 +197,7 @@ def refuse_empty(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
 
 
 def _why_empty(key: str, settings: dict) -> str | None:
-    """In words, why a data set is empty; None where it is not, or where building it says more."""
+    """Why a data set is empty, as text; None where it is not, or where building it says more."""
     try:
         dataset = DATASETS.build(dict(settings, pipeline=[], lazy_init=True, indices=None))
         listed = dataset.load_data_list()
@@ -233,5 +233,5 @@ def _sources(key: str, settings: dict, dataset) -> Iterator[str]:
     for name, folder in (prefix.items() if isinstance(prefix, dict) else [('', prefix)]):
         if folder and name in ('', 'img', 'img_path'):
             suffix = getattr(dataset, 'img_suffix', None)
-            wanted = f" that ends with img_suffix='{suffix}'" if suffix else ''
-            yield f'{folder} has no image{wanted}; {holdings(Path(folder))}'
+            ending = f" that ends with img_suffix='{suffix}'" if suffix else ''
+            yield f'{folder} has no image{ending}; {holdings(Path(folder))}'

@@ -1,10 +1,10 @@
-"""Networks that would stay as random numbers made them."""
+"""Networks that would keep random weights."""
 from __future__ import annotations
 
 from mmvitlin.engine.rules.context import Context, as_list, kind_of
 from mmvitlin.utils.errors import ConfigError
 
-_ALLOW = 'allow_random_weights=True lets a config do so all the same'
+_ALLOW = 'allow_random_weights=True allows it'
 
 
 def has_weights(network: dict) -> bool:

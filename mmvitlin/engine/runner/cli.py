@@ -1,4 +1,4 @@
-"""What every command line shares."""
+"""Shared parts of the command lines."""
 from __future__ import annotations
 
 import argparse
@@ -12,7 +12,7 @@ from mmvitlin.utils.errors import UserError
 
 
 def _essence(error: Exception) -> str:
-    """The message alone: errors of data-loading workers carry a whole traceback."""
+    """Only the message: errors of data-loading workers carry a whole traceback."""
     text = str(error)
     if 'Original Traceback' in text:
         text = text.rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
@@ -42,7 +42,7 @@ def _is_first() -> bool:
         file.touch(exist_ok=False)
     except FileExistsError:
         return False
-    except OSError:  # nowhere to meet
+    except OSError:  # no folder for the lock
         pass
     return True
 
@@ -50,10 +50,10 @@ def _is_first() -> bool:
 def friendly(main: Callable[[], None]) -> Callable[[], None]:
     """Print a user's mistake as one line, not as a traceback.
 
-    Errors that we raise for bad input end with exit status 2; set MMVITLIN_TRACEBACK=1 to
-    see where they came from. Anything unforeseen keeps its traceback. Of several processes of a
-    run on one machine the first one prints, and what ends the others, which often is that they
-    lost the first, is not printed.
+    Errors of mmvitlin for bad input end with exit status 2; set MMVITLIN_TRACEBACK=1 to
+    see where they came from. Anything unforeseen keeps its traceback. Of several processes of a run
+    on one machine only the first error is printed; the errors of the others are often only that
+    they lost the first process.
     """
 
     @functools.wraps(main)
@@ -96,19 +96,19 @@ _HELP = {  # of what several tools take
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """The module's text as it is, and every default that says something."""
+    """Keeps the layout of the module's docstring, and shows defaults that are not empty."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or '', action.default
         silent = default in (None, False, argparse.SUPPRESS, '') or default in ([], (), {})
         if silent or not action.option_strings or 'default' in text:
             return text
-        told = ' '.join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
-        return f"{text} (default: {told.replace('%', '%%')})".strip()
+        shown = ' '.join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
+        return f"{text} (default: {shown.replace('%', '%%')})".strip()
 
 
 class Parser(argparse.ArgumentParser):
-    """Arguments of a tool; its ``--help`` tells the defaults, and what several tools share."""
+    """Arguments of a tool; its ``--help`` shows the defaults, and the help of shared options."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **{'formatter_class': _Formatter, **kwargs})
@@ -126,8 +126,7 @@ def split_name(text: str, is_whole: Callable[[str], bool] = lambda text: False
 
     Args:
         text: What a command line says.
-        is_whole: Whether a text is a rest by itself, whatever it holds: a folder's own name may
-            have an equals sign.
+        is_whole: Whether a text is REST as a whole: a folder's own name may have an equals sign.
     """
-    name, found, rest = text.partition('=')
-    return (name, rest) if found and not is_whole(text) else (None, text)
+    name, mark, rest = text.partition('=')
+    return (name, rest) if mark and not is_whole(text) else (None, text)

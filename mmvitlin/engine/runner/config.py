@@ -30,8 +30,8 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     directory is ``work_dirs/<name of the config>`` unless the config or the caller says otherwise.
 
     Raises:
-        ConfigError: no such file or switch, an option that would change nothing, or one that
-            cannot be meant at its key.
+        ConfigError: no such file or switch, an option that would change nothing, or a value of the
+            wrong kind for its key.
     """
     path = locate_config(path)
     _refuse_no_config(path)
@@ -102,13 +102,13 @@ def config_of_run(folder: str | Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    found = [*Path(folder).glob('*.py'), *Path(folder).glob('*/vis_data/config.py')]
-    if not found:
+    configs = [*Path(folder).glob('*.py'), *Path(folder).glob('*/vis_data/config.py')]
+    if not configs:
         raise ConfigError(f'no run left its config in {folder}')
-    return max(found, key=lambda path: path.stat().st_mtime_ns)
+    return max(configs, key=lambda path: path.stat().st_mtime_ns)
 
 
-_RUNNER = {  # what a Runner takes, and we, whether the config has it or not
+_RUNNER = {  # keys that a Runner or mmvitlin takes, whether the config has them or not
     'activation_checkpointing', 'allow_random_weights', 'auto_scale_lr', 'cfg', 'compile',
     'custom_hooks', 'custom_imports', 'data_preprocessor', 'data_root', 'default_hooks',
     'default_scope',
@@ -140,7 +140,7 @@ def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
             made = [k for k in made if k.rsplit('.', 1)[-1] == top] or made
             hint = f", such as {', '.join(made[:3])}" if made else ''
             raise ConfigError(f"{what}: '{top}' is a variable of {path}, and is used before "
-                              f'options are heeded; set what is made of it{hint}')
+                              f'options are applied; set what is made of it{hint}')
         if top not in cfg:
             close = difflib.get_close_matches(top, [*cfg.keys(), *_RUNNER], n=1)
             hint = f"do you mean '{close[0]}'?" if close else \
@@ -152,14 +152,14 @@ def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
 
 
 def _variables(path: str) -> set[str]:
-    """What a config and its bases speak of by name."""
-    found: set[str] = set()
+    """Names that a config and its bases use."""
+    names: set[str] = set()
     with suppress(ConfigError):  # its bases are computed
         for _, text in chain(path):
-            found |= {n.id for n in ast.walk(ast.parse(text))
+            names |= {n.id for n in ast.walk(ast.parse(text))
                       if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-            found |= set(re.findall(r'\b_base_\.(\w+)', text))
-    return found
+            names |= set(re.findall(r'\b_base_\.(\w+)', text))
+    return names
 
 
 def leaves(node, key: str = '') -> Iterator[tuple[str, object]]:
@@ -180,7 +180,7 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
     folder = paths.folder('configs') / '_base_' / 'switches'
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
-        raise ConfigError(f'switches: a list of names is wanted, got {names!r}')
+        raise ConfigError(f'switches: must be a list of names, got {names!r}')
     sharding = ''
     for name in filter(None, names):
         places = [beside / name, Path(name)] if name.endswith('.py') else [folder / f'{name}.py']
@@ -196,8 +196,8 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
                                   'one')
             sharding = name
         own = list(cfg.get('custom_hooks') or [])
-        there = {hook['type'] for hook in own}
-        own += [h for h in switch.pop('custom_hooks', []) if h['type'] not in there]
+        present = {hook['type'] for hook in own}
+        own += [h for h in switch.pop('custom_hooks', []) if h['type'] not in present]
         cfg.merge_from_dict(switch.to_dict())
         if own:
             cfg.custom_hooks = own
@@ -210,7 +210,7 @@ _SEEDED = {'DefaultSampler': 'mmvitlin.SeededSampler',
 
 
 def _adapt_loaders(cfg: Config) -> None:
-    """Give loaders our samplers in the place of mmengine's, and workers that wait for them."""
+    """Give loaders mmvitlin's samplers instead of mmengine's, and its workers."""
     for key in LOADERS:
         loader = cfg.get(key)
         if not isinstance(loader, dict):
@@ -222,7 +222,7 @@ def _adapt_loaders(cfg: Config) -> None:
 
 
 def _seed_samples(cfg: Config) -> None:
-    """Let the seeds of our samplers reach the training data, however that is read."""
+    """Make the seeds of the samplers reach the training data."""
     loader = cfg.get('train_dataloader')
     if not isinstance(loader, dict) or not isinstance(loader.get('dataset'), dict):
         return
@@ -232,14 +232,14 @@ def _seed_samples(cfg: Config) -> None:
 
 
 def _move_data(cfg: Config, root: str) -> None:
-    """Give every data set another root, and the evaluators what lay below the old ones."""
+    """Give every data set another root, and move the evaluators' files from the old ones to it."""
     roots = set()
     for _, dataset in datasets_of(cfg):
         roots.add(str(dataset['data_root'] or '').rstrip('/'))
         dataset['data_root'] = root
     for key in ('val_evaluator', 'test_evaluator'):
-        found = cfg.get(key) or []
-        for evaluator in found if isinstance(found, (list, tuple)) else [found]:
+        evaluators = cfg.get(key) or []
+        for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
             for name in ('ann_file', 'seg_prefix'):
                 value = evaluator.get(name)
                 old = next((r for r in sorted(roots - {''}, key=len, reverse=True)
@@ -266,10 +266,10 @@ def schedule_of(cfg: Config, iterations: int) -> dict[str, int]:
     and the intervals of validation and checkpoints in proportion.
 
     Raises:
-        ConfigError: it counts epochs, or that is no number of iterations.
+        ConfigError: it counts epochs, or ``iterations`` is not a positive integer.
     """
     if not isinstance(iterations, int) or isinstance(iterations, bool) or iterations < 1:
-        raise ConfigError(f'iterations={iterations!r}: a whole number from 1 on is wanted')
+        raise ConfigError(f'iterations={iterations!r}: must be a whole number, 1 or more')
     before = (cfg.get('train_cfg') or {}).get('max_iters')
     if before is None:
         raise ConfigError(f'{cfg.filename} counts epochs; iterations can be set for configs '

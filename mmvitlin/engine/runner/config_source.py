@@ -1,4 +1,4 @@
-"""Configs as text: nothing is executed."""
+"""Configs as text, without executing them."""
 from __future__ import annotations
 
 import ast
@@ -13,15 +13,15 @@ def chain(config: str) -> Iterator[tuple[Path, str]]:
     """The files a config is made of, bases first, each once.
 
     Raises:
-        ConfigError: a file is not there, is no Python, inherits from itself, or computes its
-            bases, which only running it would tell.
+        ConfigError: a file is not there, is no Python, inherits from itself, or computes its bases,
+            which are known only by running it.
     """
     yield from _walk(config, None, (), set())
 
 
-def _walk(name: str, of: Path | None, above: tuple[Path, ...], done: set[Path]
+def _walk(name: str, parent: Path | None, above: tuple[Path, ...], done: set[Path]
           ) -> Iterator[tuple[Path, str]]:
-    path = _locate(name, of)
+    path = _locate(name, parent)
     if path in above:
         raise ConfigError(f'{path} inherits from itself')
     if path in done:
@@ -33,13 +33,14 @@ def _walk(name: str, of: Path | None, above: tuple[Path, ...], done: set[Path]
     yield path, text
 
 
-def _locate(name: str, of: Path | None) -> Path:
+def _locate(name: str, parent: Path | None) -> Path:
     if '::' in name:
         path = Path(config_path(name))
     else:
-        path = (of.parent / name if of is not None else Path(name)).resolve()
+        path = (parent.parent / name if parent is not None else Path(name)).resolve()
     if not path.is_file():
-        raise ConfigError(f'no config file at {path}' + (f' (a base of {of})' if of else ''))
+        raise ConfigError(f'no config file at {path}'
+                          + (f' (a base of {parent})' if parent else ''))
     return path
 
 
@@ -55,6 +56,6 @@ def _bases(path: Path, text: str) -> list[str]:
                 bases = ast.literal_eval(node.value)
             except ValueError as error:
                 raise ConfigError(f'{path}, line {node.lineno}: _base_ is computed; only running '
-                                  'the config would tell it') from error
+                                  'the config shows it') from error
             return [bases] if isinstance(bases, str) else list(bases)
     return []

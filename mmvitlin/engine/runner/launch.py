@@ -26,7 +26,7 @@ from mmvitlin.utils.errors import ConfigError, UserError, in_words
 
 
 def build_runner(cfg: Config, purpose: str = 'train', checkpoint: str | None = None) -> Runner:
-    """Check a config and build the Runner that it describes: nothing is added to it.
+    """Check a config and build the Runner that it describes: without adding to it.
 
     Args:
         cfg: From :func:`mmvitlin.engine.runner.config.load_config`.
@@ -54,8 +54,8 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
           launcher: str = 'none') -> Runner:
     """Train (and validate as the config says).
 
-    A worker that torchrun started anew after a failure goes on from the newest checkpoint
-    whatever ``resume`` says.
+    A worker that torchrun restarted after a failure resumes from the newest checkpoint, also
+    without ``resume``.
 
     Args:
         cfg: From :func:`mmvitlin.engine.runner.config.load_config`.
@@ -65,12 +65,12 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
             there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
-    again = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
-    started = Path(cfg.work_dir) / '.started'  # a restart must not take up an older run
-    if not again and int(os.environ.get('RANK', 0)) == 0:
+    restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+    started = Path(cfg.work_dir) / '.started'  # a restart must not resume an older run
+    if not restarted and int(os.environ.get('RANK', 0)) == 0:
         started.parent.mkdir(parents=True, exist_ok=True)
         started.touch()
-    apply_options(cfg, resume=resume, amp=amp, launcher=launcher, restarted=again,
+    apply_options(cfg, resume=resume, amp=amp, launcher=launcher, restarted=restarted,
                   since=None if resume else started)
     runner = build_runner(cfg)
     if cfg.get('load_from') and not cfg.get('resume') and isinstance(runner.model, torch.nn.Module):
@@ -92,15 +92,15 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
 
 
 def refuse_other_sizes(error: Exception) -> None:
-    """Say what torch means that cannot make a batch of images.
+    """Explain torch's error about a batch of images with different sizes.
 
     Raises:
         ConfigError: the error is that images of a batch have different sizes.
     """
-    if found := re.search(r'stack expects each tensor to be equal size, but got (\[[\d, ]+\]) at '
+    if sizes := re.search(r'stack expects each tensor to be equal size, but got (\[[\d, ]+\]) at '
                           r'entry \d+ and (\[[\d, ]+\])', str(error)):
         raise ConfigError(
-            f'images of one batch have different sizes, {found[1]} and {found[2]} (channels, '
+            f'images of one batch have different sizes, {sizes[1]} and {sizes[2]} (channels, '
             'height, width); let train_dataloader.dataset.pipeline resize or crop them to one size'
             ) from error
 

@@ -1,4 +1,4 @@
-"""Values of KEY=VALUE on a command line, and what they mean for a config."""
+"""Values of KEY=VALUE on a command line, fitted to a config."""
 from __future__ import annotations
 
 import argparse
@@ -21,7 +21,7 @@ class Text(str):
 
 
 def parse_option(key: str, text: str) -> object:
-    """Value of ``key=text`` as far as the text alone tells it.
+    """Value of ``key=text`` as far as the text alone determines it.
 
     What ``ast.literal_eval`` takes is that value; so are JSON and ``dict(key=value, …)``.
     None, none and null are None, true and false are booleans, in any case. A key that names a file
@@ -38,7 +38,7 @@ def parse_option(key: str, text: str) -> object:
     parts = split(word)
     if parts is None and word.startswith('dict('):
         raise ValueError('a bracket or quote is not closed')
-    if parts is None or len(parts) > 1:  # bare commas: the config tells
+    if parts is None or len(parts) > 1:  # bare commas: the config decides
         return Text(text)
     try:
         return _value(word)
@@ -49,11 +49,11 @@ def parse_option(key: str, text: str) -> object:
 
 
 def fit(key: str, value: object, before: object) -> object:
-    """A value as the config wants it, checked against the kind of what it replaces.
+    """A value as the config needs it, checked against the kind of what it replaces.
 
     ``a,b`` is a list or tuple where the config has one, a tuple where all parts are literals, and
     the string otherwise; ``[a,b]`` with bare words is a string where the config has one. A dict in
-    the place of what is none is marked as ``_delete_``, as mmengine's merging wants it.
+    the place of what is none is marked as ``_delete_``, as mmengine's merging needs it.
 
     Args:
         key: Of the config, with dots.
@@ -61,8 +61,7 @@ def fit(key: str, value: object, before: object) -> object:
         before: What the config has there, or ``ABSENT``.
 
     Raises:
-        ConfigError: a string that cannot be meant in the place of a number, a boolean or a
-            ``dict(type=…)``.
+        ConfigError: a string instead of a number, a boolean or a ``dict(type=…)``.
     """
     if isinstance(value, Text):
         value = _resolve(key, value, before)
@@ -94,16 +93,16 @@ def _checked(key: str, value: object, before: object) -> object:
     if not isinstance(value, str):
         return value
     if isinstance(before, dict) and 'type' in before:
-        raise ConfigError(f"{key} wants a dict(type=…), got '{value}'; set a key of it, such as "
+        raise ConfigError(f"{key} must be a dict(type=…), got '{value}'; set a key of it, such as "
                           f'{key}.type')
     if isinstance(before, bool):
         if value.lower() in _YES_OR_NO or _nearly_a_boolean(value):
-            raise ConfigError(f"{key} wants True or False, got '{value}'")
+            raise ConfigError(f"{key} must be True or False, got '{value}'")
     elif isinstance(before, (int, float)):
         with suppress(ValueError):
             return float(value)  # inf, 007
-        if not re.fullmatch(r'[a-zA-Z_]+', value):  # a word, such as auto, may be meant
-            raise ConfigError(f"{key} wants a number, got '{value}'")
+        if not re.fullmatch(r'[a-zA-Z_]+', value):  # a word, such as auto, is allowed
+            raise ConfigError(f"{key} must be a number, got '{value}'")
     return value
 
 
@@ -194,9 +193,9 @@ def _pairs(inner: str, mark: str) -> dict:
         raise ValueError(f'a bracket or quote is not closed in {inner}')
     pairs = {}
     for part in parts if parts[-1] else parts[:-1]:
-        name, found, value = part.partition(mark)
+        name, separator, value = part.partition(mark)
         name = name.strip().strip('"\'')
-        if not found or not name:
+        if not separator or not name:
             raise ValueError(f"'{part}' is no key{mark}value")
         pairs[name] = _plain(_item(value.strip()))
     return pairs
@@ -224,8 +223,8 @@ class ConfigOptions(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         options = dict(getattr(namespace, self.dest, None) or {})
         for pair in values:
-            key, found, text = pair.partition('=')
-            if not found:
+            key, separator, text = pair.partition('=')
+            if not separator:
                 parser.error(f'{option_string} {pair}: give it as {pair}=VALUE')
             try:
                 options[key.strip()] = self.read(key.strip(), text)

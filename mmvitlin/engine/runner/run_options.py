@@ -1,4 +1,4 @@
-"""What the options of a command line make of a config; ``tools/print_config.py`` shows it."""
+"""Applies the options of a command line to a config; ``tools/print_config.py`` shows it."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmvitlin.utils.device import half_dtype
 def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
                   launcher: str = 'none', restarted: bool = False,
                   since: Path | None = None) -> None:
-    """Write into a config what a run of it is to do; applied twice, nothing more changes.
+    """Apply run options to a config; applying them twice changes nothing more.
 
     Args:
         cfg: From :func:`mmvitlin.engine.runner.config.load_config`.
@@ -24,7 +24,7 @@ def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
         amp: Mixed precision, in :func:`mmvitlin.utils.device.half_dtype`; float32 where
             there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
-        restarted: Go on from the newest checkpoint of the work directory whatever ``resume`` says.
+        restarted: Resume from the newest checkpoint of the work directory, also without ``resume``.
         since: Checkpoints older than this file are of another run.
 
     Raises:
@@ -34,10 +34,10 @@ def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
     cfg.launcher = launcher
     if resume or restarted:
         given = resume if isinstance(resume, str) else None
-        found = newest_readable(cfg.work_dir, since=since) if restarted or not given else None
-        found = found or given
-        if found:  # else it starts as the config says, from its load_from if it has one
-            cfg.resume, cfg.load_from = True, str(found)
+        checkpoint = newest_readable(cfg.work_dir, since=since) if restarted or not given else None
+        checkpoint = checkpoint or given
+        if checkpoint:  # else it starts as the config says, from its load_from if it has one
+            cfg.resume, cfg.load_from = True, str(checkpoint)
     if amp:
         _set_amp(cfg)
     _count_accumulation(cfg)
@@ -46,7 +46,7 @@ def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
 
 
 def join_without_gpu(cfg: Config) -> None:
-    """Let several processes run on gloo where there is no GPU; mmengine wants CUDA."""
+    """Let several processes run on gloo where there is no GPU; mmengine needs CUDA."""
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
     cfg.setdefault('env_cfg', {})
@@ -73,7 +73,7 @@ def _set_amp(cfg: Config) -> None:
 
 
 def _count_accumulation(cfg: Config) -> None:
-    """Learning rates follow the images of a whole update; mmengine counts those of a step.
+    """Scale learning rates by the images of a whole update; mmengine counts those of a step.
 
     ``auto_scale_lr.accumulative_counts`` records that it was done.
     """

@@ -14,19 +14,19 @@ from mmvitlin.utils.errors import ConfigError
 
 
 def name_slurm_task() -> None:
-    """Tell torch what Slurm knows of this process, where nothing else has.
+    """Set torch's environment variables from Slurm's, where they are not set.
 
-    mmengine does so itself for GPUs. Of the allocated machines the first is the meeting point.
+    mmengine does so itself for GPUs. The first of the allocated machines is the master.
 
     Raises:
         ConfigError: not started by ``srun``.
     """
-    asked = dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID')
-    if missing := [name for name in asked.values() if name not in os.environ]:
+    variables = dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID')
+    if missing := [name for name in variables.values() if name not in os.environ]:
         raise ConfigError(f'--launcher slurm needs {missing}, which srun sets; start it through '
                           'tools/slurm_train.sh, or use --launcher pytorch with torchrun')
-    for ours, theirs in asked.items():
-        os.environ.setdefault(ours, os.environ[theirs])
+    for variable, source in variables.items():
+        os.environ.setdefault(variable, os.environ[source])
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
         hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
@@ -45,13 +45,13 @@ def join(launcher: str) -> None:
 
 
 def leave() -> None:
-    """Wait for the other processes, close the connections, and let gloo's threads come to rest.
+    """Wait for the other processes, close the connections, and let gloo's threads finish.
 
-    A process that exits while others still talk to it can abort in a communication thread. So can
-    one of whose last operation such a thread still holds the tensors: it frees them, for which it
-    asks for Python's lock, and Python ends a thread that asks while it finalises, in the middle of
-    a destructor ("terminate called without an active exception"). Destroying the group joins the
-    threads only where nothing else holds it, as modules under DDP and FSDP do.
+    A process that exits while others still communicate with it can abort in a communication thread.
+    So can one where such a thread still holds the tensors of the last operation: to free them it
+    needs Python's lock, and Python ends a thread that takes the lock during finalisation, in the
+    middle of a destructor ("terminate called without an active exception"). Destroying the group
+    joins the threads only where nothing else holds it, as modules under DDP and FSDP do.
 
     Source: https://github.com/pytorch/pytorch/issues/190489
     """
@@ -62,10 +62,10 @@ def leave() -> None:
 
 
 def _rest(seconds: float = 5.) -> None:
-    """Wait until gloo's threads sleep, for new work that is, at two looks; Linux alone tells."""
+    """Wait until gloo's threads sleep at two checks in a row; only on Linux."""
     end, looks = time.monotonic() + seconds, 0
     while looks < 2 and time.monotonic() < end:
-        time.sleep(0.01)  # lets go of Python's lock
+        time.sleep(0.01)  # releases Python's lock
         looks = 0 if _gloo_runs() else looks + 1
 
 

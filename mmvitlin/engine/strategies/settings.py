@@ -1,4 +1,4 @@
-"""What a strategy that shards asks of the rest of a config."""
+"""Requirements of sharding strategies on the rest of a config."""
 from __future__ import annotations
 
 from importlib.util import find_spec
@@ -18,10 +18,10 @@ def _kind_of_strategy(cfg: Config) -> str | None:
 
 
 def fill_in(cfg: Config) -> None:
-    """Tell a strategy that shards what mmengine would not, in its config.
+    """Complete the config of a sharding strategy with what mmengine leaves out.
 
     Raises:
-        ConfigError: DeepSpeed cannot do what the optimiser wrapper asks for.
+        ConfigError: DeepSpeed cannot do what the optimiser wrapper sets.
     """
     if _kind_of_strategy(cfg) is None:
         return

@@ -1,4 +1,4 @@
-"""Parameters, gradients and optimiser dealt out to all processes (torch's ``fully_shard``)."""
+"""Parameters, gradients and optimiser sharded across ranks (torch's ``fully_shard``)."""
 from __future__ import annotations
 
 import io
@@ -24,16 +24,17 @@ from mmvitlin.utils.errors import CheckpointError, ConfigError
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor; where it is sharded every process must ask."""
+    """The whole tensor; where it is sharded every process must call this."""
     return tensor.full_tensor() if hasattr(tensor, 'full_tensor') else tensor
 
 
 @RUNNERS.register_module()
 class FlexibleRunner(MMEngineFlexibleRunner):
-    """mmengine's ``FlexibleRunner``, which takes its hooks' word for what a checkpoint is of.
+    """mmengine's ``FlexibleRunner`` that keeps the ``epoch`` and ``iter`` its hooks give a
+    checkpoint.
 
-    mmengine's writes its own count of steps over that of the hook that saves, which after a
-    validation is another one: a resumed run would leave out a step, or an epoch.
+    mmengine's overwrites them with its own count of steps, which differs after a validation: a
+    resumed run would leave out a step, or an epoch.
     """
 
     def save_checkpoint(self, *args, meta: dict | None = None, **kwargs) -> None:
@@ -53,7 +54,7 @@ class FlexibleRunner(MMEngineFlexibleRunner):
 
 
 class WholeCheckpoints:
-    """Of a strategy that shards: checkpoints as those of a run that does not.
+    """Mixin of a sharding strategy: checkpoints as those of an unsharded run.
 
     Every process gathers one tensor after another, the first one keeps them, on the CPU.
     Subclasses implement :meth:`model_state_dict`, :meth:`optim_state_dict`, :meth:`keep_weights`
@@ -80,7 +81,7 @@ class WholeCheckpoints:
 
     def load_checkpoint(self, filename: str, *, map_location='cpu', strict: bool = False,
                         revise_keys: list | None = None, callback: Callable | None = None) -> dict:
-        """Load a checkpoint's weights, on the CPU whatever ``map_location`` says.
+        """Load a checkpoint's weights, on the CPU, whatever ``map_location`` is.
 
         Returns:
             The rest of it.
@@ -100,7 +101,7 @@ class WholeCheckpoints:
 
     def load_model_state_dict(self, state_dict: Mapping[str, Tensor], *, strict: bool = False,
                               revise_keys: list | None = None) -> None:
-        """Load what fits, and say what does not; of each tensor this process keeps its part."""
+        """Load what fits, and log what does not; of each tensor this process keeps its part."""
         plain = OrderedDict((k.removeprefix('module.'), v) for k, v in state_dict.items())
         plain._metadata = getattr(state_dict, '_metadata', None)
         state = as_loaded(self._module(), plain)  # while tensors are whole
@@ -137,14 +138,14 @@ class ShardedStrategy(WholeCheckpoints, DDPStrategy):
 
     A block of the backbone is whole while it runs, the rest of the model during a step. mmengine's
     own strategy flattens parameters, so that ``flat_decay_mult`` and ``clip_grad`` act on pieces;
-    here they keep their names and shapes, and gradients are clipped by the norm of them all.
-    Checkpoints are those of a run that shards nothing: either goes on from the other's, with any
-    number of processes.
+    here they keep their names and shapes, and gradients are clipped by their total norm.
+    Checkpoints are those of an unsharded run: either resumes from the other's, with any number of
+    processes.
 
     Args:
         units: 'blocks' shards each block of ``model.backbone`` by itself, 'model' everything
-            together, which takes less talking and more memory; 'auto' is 'blocks' where every
-            process runs every block as it is, and equally often: not where attention alone is
+            together, which takes less communication and more memory; 'auto' is 'blocks' where every
+            process runs every block as a whole, and equally often: not where only attention is
             trained, nor where tests slide a window over images.
         **kwargs: As mmengine's ``DDPStrategy``.
 
@@ -172,16 +173,16 @@ class ShardedStrategy(WholeCheckpoints, DDPStrategy):
     def _units(self, model: nn.Module) -> list[nn.Module]:
         blocks = getattr(getattr(model, 'backbone', None), 'blocks', None)
         slides = (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide'
-        able = callable(blocks) and getattr(model, 'runs_whole_blocks', True) and not slides
-        if self.units == 'blocks' and not able:
+        shardable = callable(blocks) and getattr(model, 'runs_whole_blocks', True) and not slides
+        if self.units == 'blocks' and not shardable:
             raise ConfigError(f"strategy.units='blocks': not every process runs the blocks of this "
                               f"{type(model).__name__}'s backbone equally often"
                               + (" (test_cfg.mode='slide')" if slides else '')
                               + "; take units='model'")
-        return list(blocks()) if able and self.units != 'model' else []
+        return list(blocks()) if shardable and self.units != 'model' else []
 
     def model_state_dict(self) -> dict[str, Tensor]:
-        """The whole model's, on the first process; every one must ask."""
+        """The whole model's, on the first process; every process must call this."""
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
         state = get_model_state_dict(self.model, options=StateDictOptions(
             full_state_dict=True, cpu_offload=True))
@@ -191,7 +192,7 @@ class ShardedStrategy(WholeCheckpoints, DDPStrategy):
         return state
 
     def optim_state_dict(self) -> dict:
-        """That of an optimiser which is not sharded; every process must ask.
+        """That of an unsharded optimiser; every process must call this.
 
         Not by torch's ``get_optimizer_state_dict``: it takes a step where there is no state yet, so
         that a run saved before its first update would resume one step ahead, and it knows

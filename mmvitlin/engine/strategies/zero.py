@@ -1,4 +1,4 @@
-"""Gradients and optimiser dealt out to all processes by DeepSpeed (ZeRO)."""
+"""Gradients and optimiser state sharded across ranks by DeepSpeed (ZeRO)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ from mmvitlin.utils.errors import ConfigError
 class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
     """mmengine's DeepSpeedStrategy with checkpoints that need no DeepSpeed.
 
-    ZeRO of the first and second stage. What is saved are the weights in float32 and the optimiser's
+    ZeRO of the first and second stage. Checkpoints hold the weights in float32 and the optimiser's
     state, whole, as a run without DeepSpeed saves them, rather than a folder of pickles for each
-    process; either goes on from the other's, with any number of processes. Images are normalised
-    in float32; other buffers, such as running statistics, are in the precision of the weights.
+    process; either resumes from the other's, with any number of processes. Images are normalised in
+    float32; other buffers, such as running statistics, are in the precision of the weights.
 
     Args:
         zero_optimization: DeepSpeed's; ``stage`` 1 or 2.
@@ -77,7 +77,7 @@ class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
         return self.model.module
 
     def model_state_dict(self) -> dict[str, Tensor]:
-        """The whole model's in float32, on the first process; every one must ask."""
+        """The whole model's in float32, on the first process; every process must call this."""
         module = self._module()
         names = {id(p): name for name, p in module.named_parameters()}
         gathered = {names[id(parameter)]: self.kept(_gathered(parameter, part))
@@ -102,7 +102,7 @@ class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
         self._frozen.update({k: state[k].float().cpu() for k in self._frozen.keys() & state.keys()})
 
     def optim_state_dict(self) -> dict:
-        """That of an optimiser which is not sharded; every process must ask."""
+        """That of an unsharded optimiser; every process must call this."""
         place = {id(p): (group, entry) for group, (_, entry, parameters) in zip(
             self.optim_wrapper.optimizer.param_groups, self._parts(), strict=True)
             for p in parameters}
@@ -124,10 +124,10 @@ class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
         super().load_optim_state_dict(state_dict)
         usual = [p for group in self._usual_groups for p in group['params']]
         number = {id(p): n for n, p in enumerate(usual)}
-        told = {n: group for group in state_dict['param_groups'] for n in group['params']}
+        saved = {n: group for group in state_dict['param_groups'] for n in group['params']}
         for group, (part, entry, parameters) in zip(self.optim_wrapper.optimizer.param_groups,
                                                     self._parts(), strict=True):
-            first = told[number[id(parameters[0])]]
+            first = saved[number[id(parameters[0])]]
             group.update({k: v for k, v in first.items() if k in group and k != 'params'})
             for parameter in parameters:
                 for name, value in state_dict['state'].get(number[id(parameter)], {}).items():
@@ -146,7 +146,7 @@ class DeepSpeedStrategy(WholeCheckpoints, MMEngineDeepSpeedStrategy):
 
 
 def _merge(groups: list[dict]) -> list[dict]:
-    """Groups with the same settings as one, what is frozen left out.
+    """Merge groups with the same settings, without frozen parameters.
 
     mmengine makes a group of each parameter, and a process that has no piece of a small one stops
     DeepSpeed.
@@ -161,23 +161,23 @@ def _merge(groups: list[dict]) -> list[dict]:
 
 
 def _gathered(parameter: Tensor, part: Tensor) -> Tensor:
-    """What the processes hold of a parameter, or of its state, put together."""
-    found = part.new_zeros(parameter.numel())
+    """A parameter, or its state, from the parts of all processes."""
+    whole = part.new_zeros(parameter.numel())
     if (place := parameter._hp_mapping) is not None:
-        here, there = place.lp_fragment_address, place.hp_fragment_address
-        found[here.start:here.start + here.numel] = \
-            part.detach()[there.start:there.start + there.numel]
-    all_reduce(found)
-    return found.view_as(parameter)
+        source, target = place.lp_fragment_address, place.hp_fragment_address
+        whole[source.start:source.start + source.numel] = \
+            part.detach()[target.start:target.start + target.numel]
+    all_reduce(whole)
+    return whole.view_as(parameter)
 
 
 def _keep(parameter: Tensor, value: Tensor, part: Tensor) -> None:
-    """Put of a value, shaped like its parameter, into a part what belongs there."""
+    """Copy the slice of a value, shaped like its parameter, that belongs to a part."""
     if (place := parameter._hp_mapping) is not None:
-        here, there = place.lp_fragment_address, place.hp_fragment_address
-        piece = value.detach().flatten()[here.start:here.start + here.numel]
+        source, target = place.lp_fragment_address, place.hp_fragment_address
+        piece = value.detach().flatten()[source.start:source.start + source.numel]
         with torch.no_grad():
-            part[there.start:there.start + there.numel] = piece.to(part)
+            part[target.start:target.start + target.numel] = piece.to(part)
 
 
 def _is_of_parameters(value) -> bool:

@@ -32,9 +32,9 @@ _USUAL = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 class CocoScores(CocoMetric):
     """mmdet's ``CocoMetric``, which gives 0 where a network finds nothing in any image.
 
-    mmdet then gives no value at all, and what waits for one, such as ``save_best`` at the first
-    validation, ends the run. Of what the annotations do not show there is no score: pycocotools
-    says -1, and the log which ones and why. Without any image all scores are so. Files that number
+    mmdet then gives no value at all, which ends a run that needs one, such as for ``save_best`` at
+    the first validation. Objects that the annotations do not have get no score: pycocotools gives
+    -1, and the log says which ones and why. Without any image all scores are so. Files that number
     their annotations from 0 count like others
     (:func:`mmvitlin.datasets.checks.annotations.number_from_one`).
 
@@ -46,7 +46,7 @@ class CocoScores(CocoMetric):
         super().__init__(*args, **kwargs)
         coco = self._coco_api
         if coco is not None and number_from_one(coco.dataset.get('annotations') or []):
-            with redirect_stdout(None):  # pycocotools tells its steps
+            with redirect_stdout(None):  # pycocotools prints its steps
                 coco.createIndex()
             coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
 
@@ -76,11 +76,11 @@ class CocoScores(CocoMetric):
             imgIds=self.img_ids, catIds=self.cat_ids))
 
     def _why(self, images: int) -> str:
-        """In words, what the annotations lack."""
+        """What is missing in the annotations, as text."""
         if not images:
             return 'no image was evaluated'
         if self._objects():
-            return 'the annotations have objects of other sizes or categories alone'
+            return 'the annotations have only objects of other sizes or categories'
         return f'the annotations of the {images} images have no object of the classes'
 
 
@@ -88,7 +88,7 @@ class CocoScores(CocoMetric):
 class InstanceMetric(CocoScores):
     """:class:`CocoScores`, and the AP at an IoU of 0.5 of objects of ordinary size.
 
-    COCO's own sizes are areas in pixels, whatever the image measures, and its table by category
+    COCO's own sizes are areas in pixels, whatever the image's size, and its table by category
     has no AP50 by size. Here objects below ``ordinary`` count neither as found nor as missed, as
     in COCO's own evaluation by size.
 
@@ -125,13 +125,13 @@ class InstanceMetric(CocoScores):
                 self.outfile_prefix = usual
         return values
 
-    def _by_category(self, kind: str, found: list[dict]) -> dict[str, float]:
+    def _by_category(self, kind: str, detections: list[dict]) -> dict[str, float]:
         truth = self._coco_api
         names = {c: truth.loadCats(c)[0]['name'] for c in self.cat_ids}
         if kind == 'segm':
-            for one in found:  # else its area would be the box's
-                one.pop('bbox', None)
-        measured = _BySize(truth, truth.loadRes(found) if found else COCO(), kind)
+            for detection in detections:  # else its area would be the box's
+                detection.pop('bbox', None)
+        measured = _BySize(truth, truth.loadRes(detections) if detections else COCO(), kind)
         measured.params.catIds, measured.params.imgIds = self.cat_ids, self.img_ids
         measured.params.iouThrs = np.array([0.5])
         measured.params.maxDets = [100]

@@ -1,4 +1,4 @@
-"""Panoptic quality, without panopticapi, which no registry has."""
+"""Panoptic quality, without panopticapi, which is on no package index."""
 from __future__ import annotations
 
 import logging
@@ -15,15 +15,15 @@ _MOST = 0.5  # of a union: above it a match is unique
 _OFFSET = 1000  # mmdet's: class + 1000 · number of the instance
 
 
-def match_segments(predicted: np.ndarray, found: dict[int, int], labelled: np.ndarray,
-                   told: dict[int, tuple[int, bool]], num_classes: int) -> np.ndarray:
+def match_segments(predicted: np.ndarray, segments: dict[int, int], labelled: np.ndarray,
+                   truth: dict[int, tuple[int, bool]], num_classes: int) -> np.ndarray:
     """Compare the segments of one image.
 
     Args:
         predicted: (H, W) numbers of segments.
-        found: Number → class of the predicted segments.
+        segments: Number → class of the predicted segments.
         labelled: (H, W) numbers of segments, 0 for what is not labelled.
-        told: Number → (class, whether it is a crowd) of the labelled segments.
+        truth: Number → (class, whether it is a crowd) of the labelled segments.
         num_classes: Classes.
 
     Returns:
@@ -35,44 +35,44 @@ def match_segments(predicted: np.ndarray, found: dict[int, int], labelled: np.nd
     pairs, areas = np.unique(both, return_counts=True)
     common = {(int(p) >> 32, int(p) & (2**32 - 1)): int(n)
               for p, n in zip(pairs, areas, strict=True)}
-    area_found = dict.fromkeys(found, 0)
-    area_told = dict.fromkeys(told, 0)
-    void = dict.fromkeys(found, 0)  # of each predicted segment where nothing is labelled
-    crowds: dict[int, int] = dict.fromkeys(found, 0)  # and inside a crowd of its class
+    area_predicted = dict.fromkeys(segments, 0)
+    area_true = dict.fromkeys(truth, 0)
+    void = dict.fromkeys(segments, 0)  # of each predicted segment where nothing is labelled
+    crowds: dict[int, int] = dict.fromkeys(segments, 0)  # and inside a crowd of its class
     for (p, t), n in common.items():
-        if p in found:
-            area_found[p] += n
-            if t not in told:
+        if p in segments:
+            area_predicted[p] += n
+            if t not in truth:
                 void[p] += n
-            elif told[t] == (found[p], True):
+            elif truth[t] == (segments[p], True):
                 crowds[p] += n
-        if t in told:
-            area_told[t] += n
-    matched_found, matched_told = set(), set()
+        if t in truth:
+            area_true[t] += n
+    matched_predicted, matched_true = set(), set()
     for (p, t), n in common.items():
-        if p not in found or t not in told or told[t] != (found[p], False):
+        if p not in segments or t not in truth or truth[t] != (segments[p], False):
             continue
-        iou = n / (area_found[p] + area_told[t] - n - void[p])
+        iou = n / (area_predicted[p] + area_true[t] - n - void[p])
         if iou > _MOST:
-            counts[found[p], :2] += iou, 1
-            matched_found.add(p)
-            matched_told.add(t)
-    for p, cls in found.items():
-        left_alone = void[p] + crowds[p] > _MOST * area_found[p]
-        counts[cls, 2] += area_found[p] > 0 and p not in matched_found and not left_alone
-    for t, (cls, crowd) in told.items():
-        counts[cls, 3] += area_told[t] > 0 and not crowd and t not in matched_told
+            counts[segments[p], :2] += iou, 1
+            matched_predicted.add(p)
+            matched_true.add(t)
+    for p, cls in segments.items():
+        left_alone = void[p] + crowds[p] > _MOST * area_predicted[p]
+        counts[cls, 2] += area_predicted[p] > 0 and p not in matched_predicted and not left_alone
+    for t, (cls, crowd) in truth.items():
+        counts[cls, 3] += area_true[t] > 0 and not crowd and t not in matched_true
     return counts
 
 
 def quality(counts: np.ndarray) -> dict[str, float]:
     """PQ, SQ and RQ in percent, means over the classes that occur, from :func:`match_segments`."""
     ious, hits, wrong, missed = counts.T
-    there = hits + wrong + missed > 0
-    if not there.any():
+    present = hits + wrong + missed > 0
+    if not present.any():
         return dict(PQ=0., SQ=0., RQ=0.)
-    recognition = hits[there] / (hits + 0.5 * wrong + 0.5 * missed)[there]
-    segmentation = ious[there] / np.maximum(hits[there], 1)
+    recognition = hits[present] / (hits + 0.5 * wrong + 0.5 * missed)[present]
+    segmentation = ious[present] / np.maximum(hits[present], 1)
     return {name: round(100 * float(np.mean(value)), 2) for name, value in (
         ('PQ', recognition * segmentation), ('SQ', segmentation), ('RQ', recognition))}
 
@@ -97,13 +97,13 @@ class PanopticQuality(BaseMetric):
         num_classes, num_things = self._classes()
         for sample in data_samples:
             predicted = sample['pred_panoptic_seg']['sem_seg'][0].cpu().numpy()
-            found = {int(n): int(n) % _OFFSET for n in np.unique(predicted)}
-            found = {n: cls for n, cls in found.items() if cls < num_classes}
-            # mmdet tells a crowd as a segment of a thing's class that is no thing
-            told = {s['id']: (s['category'], not s['is_thing'] and s['category'] < num_things)
-                    for s in sample['segments_info']}
-            labelled = read_segments(sample['seg_map_path'], predicted.shape, told)
-            self.results.append(match_segments(predicted, found, labelled, told, num_classes))
+            segments = {int(n): int(n) % _OFFSET for n in np.unique(predicted)}
+            segments = {n: cls for n, cls in segments.items() if cls < num_classes}
+            # mmdet marks a crowd as a segment of a thing's class that is no thing
+            truth = {s['id']: (s['category'], not s['is_thing'] and s['category'] < num_things)
+                     for s in sample['segments_info']}
+            labelled = read_segments(sample['seg_map_path'], predicted.shape, truth)
+            self.results.append(match_segments(predicted, segments, labelled, truth, num_classes))
 
     def _classes(self) -> tuple[int, int]:
         return len(self.dataset_meta['classes']), len(self.dataset_meta['thing_classes'])

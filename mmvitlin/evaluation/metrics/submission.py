@@ -18,7 +18,7 @@ from mmvitlin.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class Server:
-    """What a test server takes: one PNG of one channel for each test image.
+    """Format of a test server: one PNG of one channel for each test image.
 
     Attributes:
         title: Name of the data set.
@@ -67,11 +67,11 @@ class Server:
         unknown = [n for n in dict.fromkeys(names) if n not in known]
         missing = [n for n in known if n not in names]
         if unknown or missing or len(names) != len(known):
-            told = [f'{len(names)} classes, {self.title} has {len(known)}']
-            told += [f"unknown there: {', '.join(unknown[:5])}"] if unknown else []
-            told += [f"lacking here: {', '.join(missing[:5])}"] if missing else []
-            raise ConfigError(f'test_dataloader.dataset has {"; ".join(told)}; the server takes '
-                              f'the classes of mmseg.{self.dataset} alone')
+            differences = [f'{len(names)} classes, {self.title} has {len(known)}']
+            differences += [f"unknown to the server: {', '.join(unknown[:5])}"] if unknown else []
+            differences += [f"missing here: {', '.join(missing[:5])}"] if missing else []
+            raise ConfigError(f'test_dataloader.dataset has {"; ".join(differences)}; the server '
+                              f'takes only the classes of mmseg.{self.dataset}')
         return np.array([known[n] for n in names], np.uint8)
 
 
@@ -117,7 +117,7 @@ class SubmissionMetric(BaseMetric):
             labels = sample['pred_sem_seg']['data'][0].cpu().numpy()
             if labels.shape != tuple(sample['ori_shape'][:2]):
                 raise ConfigError(f"{sample['img_path']} has {sample['ori_shape'][:2]} pixels, its "
-                                  f'prediction {labels.shape}; the server wants them equal')
+                                  f'prediction {labels.shape}; the server needs them equal')
             name = self.server.file_of(sample['img_path'])
             Image.fromarray(ids[labels]).save(self.folder / name)
             self.results.append((name, str(sample['img_path'])))
@@ -128,10 +128,10 @@ class SubmissionMetric(BaseMetric):
         for name, path in results:
             if images[name] != path:
                 raise ConfigError(f'{path} and {images[name]} are both to be {name}; leave one out')
-        count, wanted = len(images), self.server.count
+        count, expected = len(images), self.server.count
         print_log(f"{count} files for {self.server.title}'s test server are in {self.folder}",
                   logger='current')
-        if wanted and count != wanted:
-            print_log(f'the server takes all {wanted} test images at once, and these are {count}',
+        if expected and count != expected:
+            print_log(f'the server takes all {expected} test images at once, and these are {count}',
                       logger='current', level=30)
         return dict(files=count)

@@ -110,7 +110,7 @@ class AdventurerBlock(nn.Module):
 
 
 def _behind(x: Tensor, grid: tuple[int, int] | None) -> int:
-    """How many tokens of (B, N, C) stand behind the patches."""
+    """Number of tokens of (B, N, C) that follow the patches."""
     return 1 if grid is None else x.shape[1] - grid[0] * grid[1]
 
 
@@ -203,7 +203,7 @@ class Adventurer(ScannedBackbone):
 
     def _blocks_of(self, key: str, schedule: str | Sequence[int],
                    named: dict[str, Sequence[int]]) -> set[int]:
-        """Numbers of the blocks that a schedule means."""
+        """Numbers of the blocks of a schedule."""
         if isinstance(schedule, str) and schedule in named:
             return set(named[schedule])
         if isinstance(schedule, str) or any(not 0 <= i < self.num_layers for i in schedule):
@@ -221,13 +221,13 @@ class Adventurer(ScannedBackbone):
                     nn.init.zeros_(module.bias)
 
     def describe(self) -> dict:
-        """What a checkpoint must say of the network beside its weights."""
+        """Description of the network for a checkpoint, beside its weights."""
         return dict(super().describe(),
                     reversed_blocks=[i for i, layer in enumerate(self.layers) if layer.reverse],
                     column_blocks=[i for i, layer in enumerate(self.layers) if layer.columns])
 
     def check_description(self, description: dict, source: str) -> None:
-        """Refuse a file by what it says of its network.
+        """Refuse a file by the description of its network.
 
         Raises:
             CheckpointError: its blocks scan in other directions than this network's.
@@ -256,17 +256,17 @@ class Adventurer(ScannedBackbone):
                        layers: int | Sequence[int] = -1,
                        mask: Tensor | None = None) -> list[Tokens]:
         """See :meth:`TokenBackbone.forward_tokens`."""
-        wanted = self.layer_indices(layers)
-        streams, grid = self.forward_blocks(images, wanted, mask)
-        found = {}
-        for i in set(wanted):
+        indices = self.layer_indices(layers)
+        streams, grid = self.forward_blocks(images, indices, mask)
+        tokens = {}
+        for i in set(indices):
             x = self.norm_f(streams[i]) if i == self.num_layers - 1 else streams[i]
-            found[i] = Tokens(x[:, :-1], x[:, -1], grid)
-        return [found[i] for i in wanted]
+            tokens[i] = Tokens(x[:, :-1], x[:, -1], grid)
+        return [tokens[i] for i in indices]
 
     def forward_blocks(self, images: Tensor, layers: Sequence[int], mask: Tensor | None = None
                        ) -> tuple[dict[int, Tensor], tuple[int, int]]:
-        """The residual stream after each asked layer, and the grid of the patches.
+        """The residual stream after each of the layers, and the grid of the patches.
 
         Args:
             images: (B, 3, H, W).
@@ -277,12 +277,12 @@ class Adventurer(ScannedBackbone):
             Layer → (B, L + 1, C), the class token last, no final norm; (h, w).
         """
         x, grid = self._embed(images, mask)
-        deepest, found = max(layers), {}
+        deepest, streams = max(layers), {}
         for i in range(deepest + 1):
             x = self.run_layer(i, x, grid)
             if i in layers:
-                found[i] = x.clone() if self._in_place(x) and i < deepest else x
-        return found, grid
+                streams[i] = x.clone() if self._in_place(x) and i < deepest else x
+        return streams, grid
 
     def _embed(self, images: Tensor, mask: Tensor | None = None
                ) -> tuple[Tensor, tuple[int, int]]:
@@ -301,8 +301,8 @@ class Adventurer(ScannedBackbone):
         if tiled:
             tiles = layer.streamed if in_place else layer.trained
             run = partial(tiles, dtype=self._compute_dtype(tokens), grid=grid)
-        again = self.with_cp and self.training and not in_place
-        tokens = checkpoint(run, tokens, use_reentrant=False) if again else run(tokens)
+        recompute = self.with_cp and self.training and not in_place
+        tokens = checkpoint(run, tokens, use_reentrant=False) if recompute else run(tokens)
         if tiled:
             show(layer, tokens)
         return tokens
@@ -318,7 +318,7 @@ class Adventurer(ScannedBackbone):
         """See :meth:`TokenBackbone.join_queries`.
 
         Queries come last, where the scans of both directions have passed every patch; patches see
-        of them what the mean token in front has.
+        of them only the mean token in front.
         """
         return stream._replace(tokens=torch.cat([stream.tokens, queries], dim=1),
                                num_queries=queries.shape[1])
@@ -335,8 +335,8 @@ class Adventurer(ScannedBackbone):
     def _can_tile(self, x: Tensor) -> bool:
         """Whether blocks may run tile by tile rather than module by module.
 
-        On a CPU, with nobody looking into the blocks through hooks and no convolution that looks
-        over the edges of a tile.
+        On a CPU, without hooks in the blocks and without a convolution that reads across the edges
+        of a tile.
         """
         return (x.device.type == 'cpu' and not torch.compiler.is_compiling()
                 and self.layers[0].mlp.conv is None

@@ -1,4 +1,4 @@
-"""What every token backbone shares: outputs, masks, checkpoints, layer depth."""
+"""Base of the token backbones: outputs, masks, checkpoints, layer depth."""
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
@@ -68,7 +68,7 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: dict | None = None):
-        read_tensors_only()  # before init_weights asks mmengine for init_cfg's file
+        read_tensors_only()  # before init_weights lets mmengine read init_cfg's file
         super().__init__(init_cfg)
         if out_type not in self.OUT_TYPES:
             raise ValueError(f"out_type must be one of {self.OUT_TYPES}, got '{out_type}'")
@@ -81,7 +81,7 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
 
     @property
     def out_indices(self) -> tuple[int, ...]:
-        """Asked layers, counted from 0."""
+        """``out_indices``, counted from 0."""
         return self.layer_indices(self._out_indices)
 
     @property
@@ -108,12 +108,12 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
         """Normalise layer numbers.
 
         Raises:
-            IndexError: a number is beyond the depth.
+            IndexError: a number is larger than the depth.
         """
         layers = (layers, ) if isinstance(layers, int) else tuple(layers)
         for index in layers:
             if not -self.num_layers <= index < self.num_layers:
-                raise IndexError(f'layer {index} asked of a {type(self).__name__} of '
+                raise IndexError(f'there is no layer {index} in a {type(self).__name__} of '
                                  f'{self.num_layers} layers (0 to {self.num_layers - 1})')
         return tuple(index % self.num_layers for index in layers)
 
@@ -122,7 +122,7 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
         """The layers, in order."""
 
     def freeze_stages(self) -> None:
-        """Take what ``frozen_stages`` names out of training.
+        """Freeze what ``frozen_stages`` names.
 
         Raises:
             ValueError: more stages than the network has.
@@ -147,7 +147,7 @@ class TokenBackbone(BaseModule, metaclass=ABCMeta):
                        images: Tensor,
                        layers: int | Sequence[int] = -1,
                        mask: Tensor | None = None) -> list[Tokens]:
-        """Features after each asked layer.
+        """Features after each of the layers.
 
         Args:
             images: (B, 3, H, W), any size of at least one patch.

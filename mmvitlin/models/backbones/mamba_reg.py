@@ -39,9 +39,9 @@ class MambaRegBlock(nn.Module):
 class MambaReg(ScannedBackbone):
     """Mamba-Reg backbone.
 
-    Registers stand between the patches at equal distances and collect what concerns the whole
-    image. Time and memory are linear in the number of patches. Parameter names are those of the
-    released checkpoints, which :meth:`load_weights` and ``tools/convert_checkpoint.py`` read.
+    Registers stand between the patches at equal distances and collect global information. Time and
+    memory are linear in the number of patches. Parameter names are those of the released
+    checkpoints, which :meth:`load_weights` and ``tools/convert_checkpoint.py`` read.
 
     The class token of :class:`Tokens` is the mean of the registers; with ``out_type='cls_token'``
     :meth:`forward` returns what the released classifiers take, all of them, made narrower and
@@ -120,16 +120,16 @@ class MambaReg(ScannedBackbone):
                        layers: int | Sequence[int] = -1,
                        mask: Tensor | None = None) -> list[Tokens]:
         """See :meth:`TokenBackbone.forward_tokens`; ``cls`` is the mean of the registers."""
-        wanted = self.layer_indices(layers)
-        found, grid = self._run(images, wanted, mask)
-        return [Tokens(found[i][0], found[i][1].mean(1), grid) for i in wanted]
+        indices = self.layer_indices(layers)
+        outputs, grid = self._run(images, indices, mask)
+        return [Tokens(outputs[i][0], outputs[i][1].mean(1), grid) for i in indices]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) to a tuple over ``out_indices``, as ``out_type`` says."""
         if self.out_type != 'cls_token':
             return super().forward(images)
-        found, _ = self._run(images, self.out_indices, None)
-        return tuple(self.pool(found[i][1]) for i in self.out_indices)
+        outputs, _ = self._run(images, self.out_indices, None)
+        return tuple(self.pool(outputs[i][1]) for i in self.out_indices)
 
     def pool(self, registers: Tensor) -> Tensor:
         """Registers (B, R, C) of the last layer to what a classifier takes, (B, pooled_dims)."""
@@ -139,24 +139,24 @@ class MambaReg(ScannedBackbone):
 
     def _run(self, images: Tensor, layers: Sequence[int], mask: Tensor | None
              ) -> tuple[dict[int, tuple[Tensor, Tensor]], tuple[int, int]]:
-        """Patches (B, L, C) and registers (B, R, C) after each asked layer; the grid."""
+        """Patches (B, L, C) and registers (B, R, C) after each of the layers; the grid."""
         patches, grid = self.patch_embed(images)
         patches = self.apply_mask(patches, mask)
         patches = patches + resize_positions(self.pos_embed, self.grid, grid)
         registers = (self.cls_token + self.pos_embed_cls).expand(images.shape[0], -1, -1)
-        count, each = self.num_registers, patches.shape[1] // (self.num_registers + 1)
+        count, stride = self.num_registers, patches.shape[1] // (self.num_registers + 1)
         pieces = []
         for n in range(count):
-            pieces += [patches[:, n * each:(n + 1) * each], registers[:, n:n + 1]]
-        x = torch.cat([*pieces, patches[:, count * each:]], dim=1)
+            pieces += [patches[:, n * stride:(n + 1) * stride], registers[:, n:n + 1]]
+        x = torch.cat([*pieces, patches[:, count * stride:]], dim=1)
         order = torch.arange(patches.shape[1], device=x.device)
-        kept = order + (order // each).clamp(max=count) if each else order + count
-        places = torch.arange(count, device=x.device) * (each + 1) + each
-        found = {}
+        kept = order + (order // stride).clamp(max=count) if stride else order + count
+        places = torch.arange(count, device=x.device) * (stride + 1) + stride
+        outputs = {}
         for i, layer in enumerate(self.layers[:max(layers) + 1]):
-            again = self.with_cp and self.training
-            x = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
+            recompute = self.with_cp and self.training
+            x = checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
             if i in layers:
                 y = self.norm_f(x) if i == self.num_layers - 1 else x
-                found[i] = y.index_select(1, kept), y.index_select(1, places)
-        return found, grid
+                outputs[i] = y.index_select(1, kept), y.index_select(1, places)
+        return outputs, grid

@@ -1,4 +1,4 @@
-"""What our own scanning backbones share: a table of sizes, positions learned on one grid."""
+"""Base of the scanning backbones: a table of sizes, positions learned on one grid."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ class ScannedBackbone(TokenBackbone):
         return [last * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
 
     def describe(self) -> dict:
-        """What a checkpoint must say of the network beside its weights."""
+        """Description of the network for a checkpoint, beside its weights."""
         return dict(grid=list(self.grid))
 
     @staticmethod

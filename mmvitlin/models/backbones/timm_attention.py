@@ -1,4 +1,4 @@
-"""What stands in the place of attention in each block of a timm ViT, and which weights fit it."""
+"""The attention modules of a timm ViT's blocks, and which weights fit them."""
 from __future__ import annotations
 
 import logging
@@ -17,7 +17,7 @@ from mmvitlin.models.layers import (
 from mmvitlin.utils.errors import CheckpointError
 
 KINDS = ('softmax', 'linear', 'focal', 'window', 'mamba2')
-# kinds whose weights start from those of softmax attention and then are no longer that
+# kinds whose weights start from those of softmax attention
 ALIGNED = {'linear': LinearAttention, 'focal': FocalAttention, 'mamba2': Mamba2Attention}
 
 
@@ -38,7 +38,7 @@ def kinds_of_layers(attention: str | Sequence[str], num_layers: int) -> list[str
 
 def replace_attention(vit: nn.Module, kinds: Sequence[str], linear_cfg: dict, mamba2_cfg: dict,
                       focal_cfg: dict, window: int, attend_padding: bool) -> None:
-    """Put into each block what its kind names.
+    """Put the attention module of its kind into each block.
 
     Of Mamba-2 layers that scan in one direction, every other one scans in reverse.
     """
@@ -65,7 +65,7 @@ def take_masks(blocks: nn.ModuleList, kinds: Sequence[str]) -> None:
 
 
 def options_of_kinds(blocks: nn.ModuleList) -> dict[str, dict]:
-    """'linear_cfg', 'focal_cfg' and 'mamba2_cfg' as far as there are such layers."""
+    """'linear_cfg', 'focal_cfg' and 'mamba2_cfg', for the kinds of layers that exist."""
     layers = {kind: next((b.attn for b in blocks if isinstance(b.attn, module)), None)
               for kind, module in ALIGNED.items()}
     return {f'{kind}_cfg': layer.options() for kind, layer in layers.items() if layer is not None}

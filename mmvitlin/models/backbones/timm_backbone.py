@@ -1,4 +1,4 @@
-"""Any of timm's networks as a student: their features as tokens on one grid."""
+"""timm's networks as students: their features as tokens on one grid."""
 from __future__ import annotations
 
 import math
@@ -50,8 +50,8 @@ class TimmBackbone(TokenBackbone):
 
     Raises:
         ValueError: timm does not know the name.
-        ConfigError: the weights cannot be had.
-        TypeError: timm gives no intermediate features of it.
+        ConfigError: the weights are not available.
+        TypeError: timm gives no intermediate features for it.
 
     Source: Wightman, PyTorch Image Models.
     """
@@ -67,11 +67,11 @@ class TimmBackbone(TokenBackbone):
         size = {} if img_size is None else dict(
             img_size=(img_size, ) * 2 if isinstance(img_size, int) else tuple(img_size))
         self.img_size = size.get('img_size')
-        told = dict(num_classes=0, **size, **(model_kwargs or {}))
+        options = dict(num_classes=0, **size, **(model_kwargs or {}))
         if timm.is_model(model_name.split('.')[0]):
-            self.net = create(model_name, pretrained, **told)
+            self.net = create(model_name, pretrained, **options)
         else:
-            self.net = _class_of_timm(model_name)(**told)
+            self.net = _class_of_timm(model_name)(**options)
         if not hasattr(self.net, 'forward_intermediates') or not getattr(
                 self.net, 'feature_info', None):
             raise TypeError(f"timm's {model_name} gives no intermediate features "
@@ -97,7 +97,7 @@ class TimmBackbone(TokenBackbone):
         return (*dims[:-1], self.net.num_features) if has_neck else dims
 
     def _drop_head(self) -> None:
-        """Leave out what classifies, which would get no gradient; a norm in it stays."""
+        """Remove the classifier, which would get no gradient; a norm in it stays."""
         norm = getattr(getattr(self.net, 'head', None), 'norm', None)
         map_norm = isinstance(norm, LayerNorm2d)  # of ConvNeXt, before the pooling or after it
         self.final_norm = norm if map_norm else nn.Identity()
@@ -106,23 +106,24 @@ class TimmBackbone(TokenBackbone):
                 setattr(self.net, name, nn.Identity())
 
     def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
-        """Load our own checkpoints, timm's, or the original authors' as far as timm reads them
+        """Load mmvitlin's checkpoints, timm's, or the original authors' as far as timm reads them
         (SAM, EUPE, Facebook's ConvNeXt and Hiera, …)."""
         return load_backbone(self, path, prefix, transform=self._from_any_layout)
 
     def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if any(k.startswith('net.') for k in state):
             return state
-        found = {}
+        renamed = {}
         for key, value in weights_filter(self.net)(state, self.net).items():
             if key.startswith('head.norm.') and not isinstance(self.final_norm, nn.Identity):
-                found[key.replace('head.norm', 'final_norm')] = value
+                renamed[key.replace('head.norm', 'final_norm')] = value
             elif key.split('.')[0] not in _HEADS:
-                found[f'net.{key}'] = value
-        return found
+                renamed[f'net.{key}'] = value
+        return renamed
 
     def init_weights(self) -> None:
-        """timm has drawn or loaded the weights; only a checkpoint of ours is loaded over them."""
+        """timm has drawn or loaded the weights; only a checkpoint of mmvitlin is loaded over
+        them."""
         if self.init_cfg:
             super().init_weights()
         self._is_init = True
@@ -133,11 +134,11 @@ class TimmBackbone(TokenBackbone):
         return max(self._stem().patch_size)  # of networks of equal width, by their patches
 
     def _stem(self) -> nn.Module:
-        found = [getattr(self.net, name) for name in _STEMS if hasattr(self.net, name)]
-        if not found:
+        stems = [getattr(self.net, name) for name in _STEMS if hasattr(self.net, name)]
+        if not stems:
             raise TypeError(f'{type(self.net).__name__} has no stem of its own, so patches cannot '
                             'be masked; set mask_ratio=0 and objectives.mask=None')
-        return found[0]
+        return stems[0]
 
     def blocks(self) -> nn.ModuleList:
         """The layers, in order."""
@@ -193,7 +194,7 @@ class TimmBackbone(TokenBackbone):
                 not fit.
             RuntimeError: a mask, and :meth:`enable_masking` was not called.
         """
-        asked = self.layer_indices(layers)
+        indices = self.layer_indices(layers)
         images = pad_to_patches(images, (self.patch_size, ) * 2)
         if self.img_size is not None and tuple(images.shape[-2:]) != self.img_size:
             raise ValueError(
@@ -204,7 +205,7 @@ class TimmBackbone(TokenBackbone):
         if mask is not None:
             self.check_mask(mask, len(images), math.prod(grid))
         with self._masked(mask.unflatten(1, grid)) if mask is not None else nullcontext():
-            maps = self.feature_maps(images, asked)
+            maps = self.feature_maps(images, indices)
         return [self._tokens(features, grid) for features in maps]
 
     def feature_maps(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
@@ -217,11 +218,11 @@ class TimmBackbone(TokenBackbone):
         order = sorted(set(layers))
         last, maps = self.net.forward_intermediates(images, indices=order, norm=False,
                                                     output_fmt='NCHW')
-        found = dict(zip(order, maps, strict=True))
-        if self.num_layers - 1 in found:  # after the final norm, in timm's own layout
-            found[self.num_layers - 1] = self.final_norm(
-                _as_map(last, found[self.num_layers - 1], self.embed_dims))
-        return [found[n] for n in layers]
+        by_layer = dict(zip(order, maps, strict=True))
+        if self.num_layers - 1 in by_layer:  # after the final norm, in timm's own layout
+            by_layer[self.num_layers - 1] = self.final_norm(
+                _as_map(last, by_layer[self.num_layers - 1], self.embed_dims))
+        return [by_layer[n] for n in layers]
 
     @staticmethod
     def _tokens(features: Tensor, grid: tuple[int, int]) -> Tokens:
@@ -230,7 +231,7 @@ class TimmBackbone(TokenBackbone):
         return Tokens(features.flatten(2).transpose(1, 2), None, grid)
 
     def _block_of(self, name: str) -> int | None:
-        """Layers are the groups of layer decay, whatever they hold."""
+        """Layers are the groups of layer decay."""
         inside = name.removeprefix('net.')
         for n, module in enumerate(self._modules_of_layers):
             if inside.startswith(f'{module}.'):
@@ -238,7 +239,7 @@ class TimmBackbone(TokenBackbone):
         return None
 
     def _is_stem(self, name: str) -> bool:
-        """What the network lists before its first layer."""
+        """Parameters before the first layer."""
         return name == 'mask_token' or name in self._before_layers
 
 
@@ -252,7 +253,7 @@ def _class_of_timm(path: str) -> type:
 
 
 def _as_map(last: Tensor, like: Tensor, width: int) -> Tensor:
-    """The final features, in whatever layout, as (B, width, h, w) on the grid of ``like``."""
+    """The final features, in any layout, as (B, width, h, w) on the grid of ``like``."""
     size = tuple(like.shape[-2:])
     if tuple(last.shape[1:]) == (width, *size):
         return last
@@ -261,4 +262,4 @@ def _as_map(last: Tensor, like: Tensor, width: int) -> Tensor:
     if last.ndim == 3 and last.shape[2] == width and last.shape[1] >= math.prod(size):
         places = math.prod(size)  # tokens that are no patch come first
         return last[:, -places:].transpose(1, 2).unflatten(2, size)
-    return like  # what follows the last layer makes something else of it
+    return like  # modules after the last layer change the shape

@@ -16,7 +16,7 @@ _TILE = 1024  # tokens that are worked on at a time
 
 
 def streams(block: nn.Module) -> bool:
-    """Whether :func:`stream_block_` may run a block: of a known kind, and nobody looks inside."""
+    """Whether :func:`stream_block_` may run a block: of a known kind, and without hooks inside."""
     return type(block) in (Block, EvaBlock) and not block.training and not is_hooked(block)
 
 
@@ -24,7 +24,7 @@ def stream_block_(block: nn.Module, x: Tensor, attn_mask: TokenLayout | None = N
                   rope: Tensor | None = None) -> None:
     """``x = block(x)`` in place, over tiles of tokens that stay in the processor's cache.
 
-    All but softmax attention looks at single tokens, or at sums over them.
+    Everything but softmax attention works on single tokens, or on sums over them.
 
     Args:
         block: In eval mode.

@@ -27,7 +27,7 @@ def create(model_name: str, pretrained: bool = False, **kwargs) -> nn.Module:
     """``timm.create_model``.
 
     Raises:
-        ConfigError: pretrained weights that cannot be had, or that timm has not for this name.
+        ConfigError: pretrained weights are not available, or timm has none of this name.
     """
     try:
         return timm.create_model(model_name, pretrained=pretrained, **kwargs)
@@ -42,7 +42,7 @@ def create(model_name: str, pretrained: bool = False, **kwargs) -> nn.Module:
 
 
 def weights_filter(net: nn.Module) -> Callable[[dict, nn.Module], dict]:
-    """How timm reads the checkpoints that others wrote of a network: ``filter(state, net)``.
+    """timm's conversion of others' checkpoints of a network: ``filter(state, net)``.
 
     Positions of FlexiViT and RADIO are resampled as timm does for their names.
     """
@@ -89,7 +89,7 @@ def create_vit(model_name: str, pretrained: bool = False, **kwargs) -> VisionTra
 
 
 def _refuse_other_activation(model_name: str) -> None:
-    """OpenAI's CLIP computes QuickGELU; timm loads it into GELU networks without a word.
+    """OpenAI's CLIP computes QuickGELU; timm silently loads it into GELU networks.
 
     Raises:
         ConfigError: pretrained weights of the one under the name of the other.

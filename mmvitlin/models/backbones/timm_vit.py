@@ -44,7 +44,8 @@ from mmvitlin.utils.errors import CheckpointError
 
 @MODELS.register_module()
 class TimmViT(TokenBackbone):
-    """A timm ViT as a token backbone: teacher, softmax twin, linear or recurrent student, hybrid.
+    """A timm ViT as a token backbone: teacher, softmax baseline, linear or recurrent student, or
+    hybrid.
 
     Works for timm's ``VisionTransformer`` and ``Eva`` models (AugReg, DeiT, CLIP, DINOv2 with
     or without registers, SigLIP, and the rotary EVA-02 and DINOv3), with their own prefix tokens
@@ -59,7 +60,7 @@ class TimmViT(TokenBackbone):
         model_name: timm's name, such as 'vit_base_patch16_clip_quickgelu_224.openai'.
         attention: 'softmax', 'linear', 'focal', 'window' or 'mamba2' for all layers, or one of
             them for each.
-        softmax_layers: Layers that stay softmax whatever ``attention`` says; negative numbers
+        softmax_layers: Layers that stay softmax whatever ``attention`` is; negative numbers
             count from the last. ``attention='window'`` with (2, 5, 8, 11) is ViTDet's base.
         linear_cfg: Options of :class:`mmvitlin.models.layers.LinearAttention`.
         mamba2_cfg: Options of :class:`mmvitlin.models.layers.Mamba2Attention`. Of layers with
@@ -85,7 +86,7 @@ class TimmViT(TokenBackbone):
         ValueError: timm does not know the name, the attention is not known, or its list is of
             another length than the network.
         TypeError: the model is not a plain ViT.
-        ConfigError: the weights cannot be had.
+        ConfigError: the weights are not available.
         CheckpointError: they do not fit.
     """
 
@@ -117,7 +118,7 @@ class TimmViT(TokenBackbone):
         self.vit = create_vit(model_name, pretrained and checkpoint is None, **kwargs)
         self.vit.reset_classifier(0)
         self.vit.attn_pool = None
-        if hasattr(self.vit, 'fc_norm'):  # of the pooled average, which nobody takes here
+        if hasattr(self.vit, 'fc_norm'):  # of the pooled average, which is not used here
             self.vit.fc_norm = nn.Identity()
         self.embed_dims = self.vit.embed_dim
         self.num_layers = len(self.vit.blocks)
@@ -151,10 +152,10 @@ class TimmViT(TokenBackbone):
         self._is_init = True
 
     def load_weights(self, path: str, prefix: str | None = None) -> LoadReport:
-        """Load our own checkpoints, or the layouts of timm, the original authors (CLIP, OpenCLIP,
-        DINOv2, DINOv3, EUPE, RADIO), Hugging Face (ViT, CLIP, SigLIP, DINOv2) and mmpretrain (ViT,
-        CLIP), as torch, safetensors or ONNX files. RADIO's positions are for the sides of its own
-        square grid: set ``img_size`` to the size it runs at."""
+        """Load mmvitlin's checkpoints, or the layouts of timm, the original authors (CLIP,
+        OpenCLIP, DINOv2, DINOv3, EUPE, RADIO), Hugging Face (ViT, CLIP, SigLIP, DINOv2) and
+        mmpretrain (ViT, CLIP), as torch, safetensors or ONNX files. RADIO's positions are for the
+        sides of its own square grid: set ``img_size`` to the size it runs at."""
         return load_backbone(self, path, prefix, transform=self._from_any_layout)
 
     def inherit(self, other: TimmViT) -> LoadReport:
@@ -167,14 +168,14 @@ class TimmViT(TokenBackbone):
             CheckpointError: the networks differ in width, depth or family, or in what they compute
                 with weights of one shape.
         """
-        theirs = other.describe()
+        description = other.describe()
         source = f'the {type(other).__name__} it inherits from'
-        self._refuse_other_form(theirs['form'], source)
-        state = with_description(other.state_dict(), theirs)
+        self._refuse_other_form(description['form'], source)
+        state = with_description(other.state_dict(), description)
         return fit_state_dict(self, self._from_any_layout(state), source)
 
     def describe(self) -> dict:
-        """What a checkpoint must say of the network beside its weights."""
+        """Description of the network for a checkpoint, beside its weights."""
         block = self.vit.blocks[0]
         form = dict(width=self.embed_dims, heads=block.attn.num_heads,
                     activation=str(getattr(block.mlp, 'act', '')),
@@ -187,7 +188,7 @@ class TimmViT(TokenBackbone):
                     form=form, **options_of_kinds(self.vit.blocks))
 
     def check_description(self, description: dict, source: str) -> None:
-        """Refuse a file by what it says of its network.
+        """Refuse a file by the description of its network.
 
         Raises:
             CheckpointError: its attention is of another kind in a way that does not fit, see
@@ -196,13 +197,13 @@ class TimmViT(TokenBackbone):
         self._refuse_other_form(description.get('form'), source)
         refuse_other_attention(description, self.describe(), source)
 
-    def _refuse_other_form(self, theirs: dict | None, source: str) -> None:
+    def _refuse_other_form(self, form: dict | None, source: str) -> None:
         """Raises CheckpointError where weights of one shape would compute something else."""
-        ours = self.describe()['form']
-        differing = {k: v for k, v in (theirs or {}).items() if k in ours and ours[k] != v}
+        own = self.describe()['form']
+        differing = {k: v for k, v in (form or {}).items() if k in own and own[k] != v}
         if differing:
             raise CheckpointError(f'{source} has {differing}, this network '
-                                  f'{ {k: ours[k] for k in differing} }; take the same model_name '
+                                  f'{ {k: own[k] for k in differing} }; take the same model_name '
                                   'and model_kwargs')
 
     def _from_any_layout(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -229,7 +230,7 @@ class TimmViT(TokenBackbone):
         """Positions (1, prefix + h·w, C) learned on a grid, on this network's.
 
         Raises:
-            CheckpointError: the grid is not known and no square.
+            CheckpointError: the grid is unknown and not a square.
         """
         grid = tuple(self.vit.patch_embed.grid_size)
         prefix = 0 if getattr(self.vit, 'no_embed_class', False) else self.vit.num_prefix_tokens
@@ -259,18 +260,18 @@ class TimmViT(TokenBackbone):
                        layers: int | Sequence[int] = -1,
                        mask: Tensor | None = None) -> list[Tokens]:
         """See :meth:`TokenBackbone.forward_tokens`."""
-        wanted = self.layer_indices(layers)
+        indices = self.layer_indices(layers)
         vit = self.vit
         x, rope, grid = self._embed(images, mask)
-        found = {}
-        for i in range(max(wanted) + 1):
+        tokens = {}
+        for i in range(max(indices) + 1):
             x = self.run_layer(i, x, grid, rope)
-            if i in wanted:
+            if i in indices:
                 last = i == self.num_layers - 1
                 y = vit.norm(x) if last else x.clone() if infers_on_cpu(images) else x
-                found[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
-                                  grid)
-        return [found[i] for i in wanted]
+                tokens[i] = Tokens(y[:, vit.num_prefix_tokens:], y[:, 0] if self.has_cls else None,
+                                   grid)
+        return [tokens[i] for i in indices]
 
     def _embed(self, images: Tensor, mask: Tensor | None = None
                ) -> tuple[Tensor, Tensor | None, tuple[int, int]]:

@@ -1,4 +1,5 @@
-"""Tokens that have passed the first layers of a backbone, to go on with the queries of a head."""
+"""Tokens that have passed the first layers of a backbone, to continue with the queries of a
+head."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 class TokenStream(NamedTuple):
     """What a backbone with ``out_type='stream'`` returns: its tokens before its last layers.
 
-    What goes on is a new stream, which begins with a copy of the tokens when queries join; without
-    gradients its own tokens may be overwritten by the next step.
+    Each step returns a new stream, which begins with a copy of the tokens when queries join;
+    without gradients its own tokens may be overwritten by the next step.
 
     Attributes:
         tokens: (B, N, C), in the backbone's own order, before any final norm.
@@ -30,7 +31,7 @@ class TokenStream(NamedTuple):
 
     @property
     def layers_left(self) -> int:
-        """How many layers are still to come."""
+        """Number of layers that are left."""
         return self.backbone.num_layers - self.layer
 
     @property
@@ -39,7 +40,7 @@ class TokenStream(NamedTuple):
         return self.backbone.can_mask(self.layer)
 
     def join(self, queries: Tensor) -> TokenStream:
-        """With the tokens of (Q, C) queries, the same for every image.
+        """The stream with the tokens of (Q, C) queries added, the same for every image.
 
         Raises:
             ValueError: the backbone has another width.

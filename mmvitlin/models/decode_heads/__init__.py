@@ -1,5 +1,5 @@
-"""Decode heads and the loss that mmseg lacks, and the pixel decoder of Mask2Former; empty where
-neither mmseg nor mmdet is installed."""
+"""Decode heads and the loss that mmseg does not have, and the pixel decoder of Mask2Former; empty
+where neither mmseg nor mmdet is installed."""
 from importlib.util import find_spec
 
 from mmvitlin.compat import detection

@@ -33,17 +33,17 @@ class UpscaleBlock(nn.Sequential):
 
 
 class EoMTBase(BaseModule):
-    """What the semantic and the panoptic head share.
+    """Base of the semantic and the panoptic head.
 
     Queries join the tokens of a backbone with ``out_type='stream'`` and go through its last layers
-    with them. Before each of those layers in training, and behind the last one always, the
-    backbone's final norm, one linear layer and one small network make of every query a class and,
-    by a product with the patches' map, a mask.
+    with them. Before each of those layers in training, and after the last one always, the
+    backbone's final norm, one linear layer and one small network predict for every query a class
+    and, by a product with the patches' map, a mask.
 
-    In training a query sees, with a probability, only the patches of the mask that it has so far.
+    In training a query sees, with a certain probability, only the patches of its current mask.
     :class:`mmvitlin.engine.hooks.MaskAnnealingHook` takes that probability from 1 to 0, layer
     after layer; without the hook it is 0, and in inference there never is a mask. Layers that scan
-    take none: all queries read one state there.
+    take no masks: all queries read one state there.
 
     Args:
         in_channels: C, width of the backbone.
@@ -80,7 +80,7 @@ class EoMTBase(BaseModule):
 
         Returns:
             Class logits (B, Q, num_classes + 1) and mask logits (B, Q, h, w): in training before
-            each layer and behind the last one, else behind the last one alone.
+            each layer and after the last one, else only after the last one.
 
         Raises:
             ConfigError: the backbone returns something else, or a neck stands between.
@@ -103,9 +103,9 @@ class EoMTBase(BaseModule):
         return classes, masks
 
     def mask_probability(self, n: int, count: int) -> float:
-        """With which probability a query is masked in layer ``n`` of ``count``.
+        """Probability that a query is masked in layer ``n`` of ``count``.
 
-        The layers' turns follow each other and fill the annealing; each goes by the power 0.9.
+        The layers are annealed one after another, each by the power 0.9.
         """
         return (1 - min(max(self.mask_progress * count - n, 0.), 1.))**0.9
 
@@ -173,7 +173,7 @@ class EoMTHead(EoMTBase):
     def predict(self, x: Sequence[TokenStream], batch_img_metas: Sequence[dict], test_cfg: dict
                 ) -> Tensor:
         """Scores (B, num_classes, H, W) at the size of the padded image."""
-        classes, masks = (found[-1] for found in self(x))
+        classes, masks = (layers[-1] for layers in self(x))
         size = batch_img_metas[0].get('pad_shape', batch_img_metas[0]['img_shape'])
         return class_scores(classes, masks, size[:2])
 
@@ -203,7 +203,7 @@ class EoMTPanopticHead(EoMTBase):
 
     Args:
         in_channels: See :class:`EoMTBase`.
-        num_things_classes: Classes of which there are instances; they come first.
+        num_things_classes: Classes that have instances; they come first.
         num_stuff_classes: Classes that are one segment each.
         train_cfg: The detector's; not used.
         test_cfg: The detector's; not used.
@@ -236,6 +236,6 @@ class EoMTPanopticHead(EoMTBase):
     def predict(self, x: Sequence[TokenStream], batch_data_samples: Sequence
                 ) -> tuple[Tensor, Tensor]:
         """Class logits (B, Q, classes + 1) and mask logits (B, Q, H, W) at the batch's size."""
-        classes, masks = (found[-1] for found in self(x))
+        classes, masks = (layers[-1] for layers in self(x))
         size = batch_data_samples[0].metainfo['batch_input_shape']
         return classes, F.interpolate(masks, tuple(size), mode='bilinear', align_corners=False)

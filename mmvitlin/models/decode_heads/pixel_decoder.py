@@ -9,7 +9,7 @@ from mmvitlin.registry import MODELS
 
 
 class Float32Linear(nn.Linear):
-    """A linear layer whose result is float32, whatever autocast multiplies in."""
+    """A linear layer whose result is float32, also under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) to (…, out_features), float32 at least."""

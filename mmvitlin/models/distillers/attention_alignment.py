@@ -1,4 +1,4 @@
-"""Attention alignment: every replaced attention towards its softmax twin, block by block."""
+"""Attention alignment: every replaced attention towards the softmax attention, by block."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ class AttentionAlignment(BaseDistiller):
     """Train only what makes queries, keys and values of a linear or recurrent ViT.
 
     The frozen teacher runs on the images. Each linear attention or Mamba-2 mixer of the student
-    gets the input that its softmax twin gets there, and learns to give its output: the softmax
-    path carries the residual stream, so blocks learn independently of each other's error, and one
-    backward pass serves all. The student starts from the teacher's weights.
+    gets the input of the teacher's softmax attention in that layer, and learns to give the same
+    output: the softmax path carries the residual stream, so blocks learn independently of each
+    other's error, and one backward pass serves all. The student starts from the teacher's weights.
 
     Args:
         backbone: Config of a :class:`mmvitlin.models.TimmViT` with layers of 'linear', 'focal' or
@@ -35,10 +35,10 @@ class AttentionAlignment(BaseDistiller):
             outputs (B, L, C) of a layer's two attentions, or None; by default one
             :class:`mmvitlin.models.AttentionAlignmentLoss`. Losses are 'loss_<name>', means over
             the layers.
-        trained: What trains in each of them: 'qkv', the projections to queries, keys and values;
-            'added', what the softmax module does not have (learned feature maps, convolution,
-            gate, steps and decays); 'proj', the output projection. ``('added', )`` with
-            ``feature_map='hedgehog'`` is the attention transfer of LoLCATs.
+        trained: Parameters that are trained in each of them: 'qkv', the projections to queries,
+            keys and values; 'added', what the softmax module does not have (learned feature maps,
+            convolution, gate, steps and decays); 'proj', the output projection. ``('added', )``
+            with ``feature_map='hedgehog'`` is the attention transfer of LoLCATs.
         block_by_block: Take each block's gradients as soon as it has run, and hold the
             activations of one block at a time rather than of all.
         inherit: See :class:`BaseDistiller`.
@@ -52,7 +52,7 @@ class AttentionAlignment(BaseDistiller):
 
     Source: ViT-AdaLA (arXiv 2603.16063), first stage; LoLCATs (arXiv 2410.10254).
     """
-    runs_whole_blocks = False  # but their attention alone
+    runs_whole_blocks = False  # but only their attention
     TRAINED = ('qkv', 'added', 'proj')
 
     def __init__(self,
@@ -73,24 +73,24 @@ class AttentionAlignment(BaseDistiller):
                                   'after a layer; attention alignment compares the outputs of '
                                   'attentions, as mmvitlin.AttentionAlignmentLoss does')
         if not self.teacher.plain:
-            raise ValueError('attention alignment looks into the running teacher: precision, '
-                             'compiled, cache and scale are not for it')
-        student, twin = self.backbone, self.teacher.network
-        if not isinstance(student, TimmViT) or not isinstance(twin, TimmViT):
+            raise ValueError('attention alignment hooks into the running teacher: precision, '
+                             'compiled, cache and scale cannot be used')
+        student, network = self.backbone, self.teacher.network
+        if not isinstance(student, TimmViT) or not isinstance(network, TimmViT):
             raise TypeError('attention alignment is between two mmvitlin.TimmViT, got '
-                            f'{type(student).__name__} and {type(twin).__name__}')
-        if (student.num_layers, student.embed_dims) != (twin.num_layers, twin.embed_dims):
+                            f'{type(student).__name__} and {type(network).__name__}')
+        if (student.num_layers, student.embed_dims) != (network.num_layers, network.embed_dims):
             raise ValueError(f'the student has {student.num_layers} layers of '
-                             f'{student.embed_dims} channels, the teacher {twin.num_layers} of '
-                             f'{twin.embed_dims}; attention alignment needs the same network')
+                             f'{student.embed_dims} channels, the teacher {network.num_layers} of '
+                             f'{network.embed_dims}; attention alignment needs the same network')
         self.replaced_layers = [i for i, block in enumerate(student.blocks())
                                 if isinstance(block.attn, tuple(ALIGNED.values()))]
         if not self.replaced_layers:
             raise ValueError("no layer of the student is linear, focal or recurrent; set "
                              "backbone.attention='linear', 'focal' or 'mamba2'")
-        if other := [i for i in self.replaced_layers if twin.attention[i] != 'softmax']:
-            raise ValueError(f'layers {other} of the teacher are {twin.attention[other[0]]} too; '
-                             'it must be softmax where the student is not')
+        if other := [i for i in self.replaced_layers if network.attention[i] != 'softmax']:
+            raise ValueError(f'layers {other} of the teacher are {network.attention[other[0]]} too'
+                             '; it must be softmax where the student is not')
         self._freeze_all_but(trained)
 
     def _freeze_all_but(self, trained: Sequence[str]) -> None:
@@ -100,9 +100,9 @@ class AttentionAlignment(BaseDistiller):
         for layer in self.replaced_layers:
             attn = self.backbone.vit.blocks[layer].attn
             names = dict(qkv=attn.QKV, added=attn.ADDED, proj=('proj', ))
-            wanted = {name for part in trained for name in names[part]}
+            trainable = {name for part in trained for name in names[part]}
             for name, parameter in attn.named_parameters():
-                parameter.requires_grad_(name.split('.')[0] in wanted)
+                parameter.requires_grad_(name.split('.')[0] in trainable)
         if not any(p.requires_grad for p in self.backbone.parameters()):
             raise ValueError(f'trained={tuple(trained)} leaves nothing to train in attention with '
                              'linear_cfg or mamba2_cfg of the backbone; choose from '
@@ -146,11 +146,11 @@ class AttentionAlignment(BaseDistiller):
         return _GradientAtOnce.apply(loss, min(target.numel(), 2**16), *trained)
 
     @contextmanager
-    def _listening(self, heard: Callable[[int, tuple, dict, Tensor], None]):
-        """Call ``heard`` with the input and output of each of the teacher's attentions."""
+    def _listening(self, callback: Callable[[int, tuple, dict, Tensor], None]):
+        """Call ``callback`` with the input and output of each of the teacher's attentions."""
         handles = [
             self.teacher.network.vit.blocks[layer].attn.register_forward_hook(
-                lambda _, args, kwargs, output, layer=layer: heard(layer, args, kwargs, output),
+                lambda _, args, kwargs, output, layer=layer: callback(layer, args, kwargs, output),
                 with_kwargs=True) for layer in self.replaced_layers
         ]
         try:
@@ -166,12 +166,12 @@ def _relative_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 class _GradientAtOnce(torch.autograd.Function):
-    """Differentiates a loss when it is computed, so that its graph is gone afterwards.
+    """Differentiates a loss when it is computed, so that its graph is freed at once.
 
-    The gradients wait until the backward pass asks for them, so scaling, accumulation and
-    distributed reduction work as ever. Inside, the loss is scaled by the number of values it
-    is a mean of, up to 2¹⁶: in half precision the gradients of such a mean would be zeros, and
-    their sums beyond what float16 holds.
+    The gradients are kept until the backward pass, so scaling, accumulation and distributed
+    reduction work as usual. Inside, the loss is scaled by the number of values it is a mean of, up
+    to 2¹⁶: in half precision the gradients of such a mean would be zeros, and their sums beyond
+    what float16 holds.
     """
 
     @staticmethod

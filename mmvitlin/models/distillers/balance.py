@@ -31,8 +31,8 @@ class GradientBalance(ExactBuffers):
     Raises:
         ConfigError: a share that is not positive, or a momentum outside [0, 1).
 
-    Source: after GradNorm (arXiv 1711.02257), with the norms' ratio itself in the place of
-    learned weights.
+    Source: after GradNorm (arXiv 1711.02257), with the ratio of the norms instead of learned
+    weights.
     """
 
     def __init__(self, names: Sequence[str], shares: Mapping[str, float] | None = None,
@@ -66,8 +66,8 @@ class GradientBalance(ExactBuffers):
         all_reduce(squares)
         new = (squares.sqrt() / get_world_size()).to(self.norms)  # of the mean over processes
         mixed = torch.lerp(new, self.norms, self.momentum)
-        # all averages start at 0 and are short by the same factor, which their ratios lose;
-        # a gradient that is no number changes nothing
+        # all averages start at 0 and are too small by the same factor, which cancels in ratios;
+        # a NaN or infinite gradient changes nothing
         self.norms.copy_(torch.where(torch.isfinite(new).all(), mixed, self.norms))
 
 

@@ -1,4 +1,4 @@
-"""What every distiller of a backbone shares: a student, a teacher, and what they are shown."""
+"""Base of the distillers of a backbone: student, teacher, and their images."""
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
@@ -19,7 +19,7 @@ from mmvitlin.utils.normalisation import Normalisation
 
 
 class BaseDistiller(BaseModel, metaclass=ABCMeta):
-    """Trains ``self.backbone`` against ``self.teacher``; subclasses say by what losses.
+    """Trains ``self.backbone`` against ``self.teacher``; subclasses define the losses.
 
     Args:
         backbone: Config of the student, a :class:`TokenBackbone`.
@@ -28,9 +28,9 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
             writes ``objectives=dict(mask=None)``.
         inherit: Start the student, a :class:`mmvitlin.models.TimmViT`, from the teacher's
             own weights; an ``init_cfg`` of the backbone is loaded over them.
-        sizes: Image sizes, side or (height, width) in whole patches of the student, one of which is
-            drawn for every step, for all processes: the student sees the batch at that size, the
-            teacher what it needs of the loaded images. None: as they are loaded.
+        sizes: Image sizes, side or (height, width) in whole patches of the student, one of them is
+            drawn for every step, the same for all processes: the student sees the batch at that
+            size, the teacher the size it needs of the loaded images. None: as they are loaded.
         data_preprocessor: Config of any OpenMMLab data preprocessor.
         init_cfg: See mmengine.
 
@@ -72,12 +72,12 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
             raise TypeError(
                 f'a {type(student).__name__} cannot inherit the weights of a '
                 f'{type(teacher).__name__}: both must be mmvitlin.TimmViT; set inherit=False')
-        theirs, ours = self.teacher.normalisation, self.normalisation
-        if theirs and ours and theirs.differences(ours):
-            wanted = theirs.to_meta()
+        of_teacher, own = self.teacher.normalisation, self.normalisation
+        if of_teacher and own and of_teacher.differences(own):
+            values = of_teacher.to_meta()
             raise ValueError('the student inherits weights that were trained with another '
-                             f"normalisation: set data_preprocessor.mean={wanted['mean']} and "
-                             f"std={wanted['std']}")
+                             f"normalisation: set data_preprocessor.mean={values['mean']} and "
+                             f"std={values['std']}")
         student.inherit(teacher)
 
     def teacher_tokens(self, images: Tensor, layers, grid) -> list[Tokens]:
@@ -129,7 +129,7 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
 
 
 def _keep_step_seed(module: nn.Module, args: tuple, output):
-    """Preprocessors of mmseg and mmdet give on images and samples alone."""
+    """Preprocessors of mmseg and mmdet return only images and samples."""
     if isinstance(output, dict) and isinstance(args[0], Mapping) and 'step_seed' in args[0]:
         output['step_seed'] = args[0]['step_seed']
     return output

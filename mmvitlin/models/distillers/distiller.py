@@ -50,17 +50,17 @@ class Distiller(BaseDistiller):
         self._layers = self._connect()
         self.balance = self._make_balance(balance, objectives)
 
-    def _make_projector(self, wish: bool | str) -> nn.Module:
+    def _make_projector(self, projector: bool | str) -> nn.Module:
         student, teacher = self.backbone.embed_dims, self.teacher.embed_dims
         needed = any(loss.needs_width and not loss.has_projector
                      for loss in self.objectives.values())
-        if wish == 'auto':
-            wish = student != teacher
-        if needed and student != teacher and not wish:
+        if projector == 'auto':
+            projector = student != teacher
+        if needed and student != teacher and not projector:
             raise ValueError(
                 f'the student is {student} wide, the teacher {teacher}, and projector=False: '
                 "the objectives compare features; set projector='auto'")
-        return nn.Linear(student, teacher) if needed and wish else nn.Identity()
+        return nn.Linear(student, teacher) if needed and projector else nn.Identity()
 
     def _connect(self) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
         """For each objective the layers of student and teacher that it reads; builds its heads."""
@@ -85,18 +85,20 @@ class Distiller(BaseDistiller):
                 raise ConfigError(f'compares class tokens, and the {side} has none; compare '
                                   'patches, or drop it with None')
         widths = [self.backbone.layer_dims[i] for i in student]
-        wanted = [self.teacher.layer_dims[i] for i in teacher]
-        loss.connect(widths, wanted)
+        teacher_widths = [self.teacher.layer_dims[i] for i in teacher]
+        loss.connect(widths, teacher_widths)
         if loss.needs_width and not loss.has_projector:
-            given = self.projector
-            if isinstance(given, nn.Linear) and set(widths) != {given.in_features}:
+            common = self.projector
+            if isinstance(common, nn.Linear) and set(widths) != {common.in_features}:
                 raise ConfigError(f"the student's layers {list(student)} are {widths} wide, and "
-                                  f'the common projector takes {given.in_features}; set '
+                                  f'the common projector takes {common.in_features}; set '
                                   "projector='linear' of this objective")
-            mapped = [given.out_features] * len(widths) if isinstance(given, nn.Linear) else widths
-            if mapped != wanted:
+            mapped = widths
+            if isinstance(common, nn.Linear):
+                mapped = [common.out_features] * len(widths)
+            if mapped != teacher_widths:
                 raise ConfigError(f"the student's layers {list(student)} come as {mapped} channels "
-                                  f"and the teacher's {list(teacher)} as {wanted}; set "
+                                  f"and the teacher's {list(teacher)} as {teacher_widths}; set "
                                   "projector='linear' of this objective")
 
     def _make_balance(self, cfg: dict | None, objectives: dict) -> GradientBalance | None:
@@ -122,8 +124,8 @@ class Distiller(BaseDistiller):
 
     def draw_mask(self, batch: int, length: int, device, draws: StepDraws
                   ) -> tuple[Tensor | None, int | None]:
-        """See :meth:`random_mask`; and how many patches it leaves of every image, None where that
-        is not one number known without asking the device."""
+        """See :meth:`random_mask`; and the number of unmasked patches of every image, None where it
+        varies or is only known on the device."""
         return None, None
 
     def distill(self, images: Tensor, draws: StepDraws) -> dict[str, Tensor]:
@@ -158,12 +160,12 @@ class Distiller(BaseDistiller):
         if self.balance is None:
             return {f'loss_{name}': loss for name, loss in losses.items()}
         weights = self.balance(losses, inputs)
-        # mmengine adds up whatever has 'loss' in its name
+        # mmengine adds up all values with 'loss' in their names
         log = {f"weight_{name.replace('loss', '')}": weight for name, weight in weights.items()}
         return {**{f'loss_{name}': weights[name] * loss for name, loss in losses.items()}, **log}
 
 
 def _own(tokens: Tokens) -> Tokens:
-    """The same values, where one objective's gradient can be taken apart from the others'."""
+    """The same values, for taking one objective's gradient separately."""
     cls = None if tokens.cls is None else tokens.cls.view_as(tokens.cls)
     return Tokens(tokens.patches.view_as(tokens.patches), cls, tokens.grid)

@@ -17,8 +17,7 @@ class FeatureAlignment(Distiller):
 
     With a linear :class:`mmvitlin.models.TimmViT` that comes from
     :class:`AttentionAlignment` this is the second stage of ViT-AdaLA; with any other student,
-    an Adventurer for one, it is the plain final-feature L2 that both published methods are to
-    be compared with.
+    such as an Adventurer, it is the plain final-feature L2, a baseline for both published methods.
 
     Args:
         backbone: See :class:`Distiller`.

@@ -17,7 +17,7 @@ _PARTS = ('backbone', 'neck', 'decode_head', 'head')  # auxiliary heads give no 
 
 
 def _whole_model(model: dict, checkpoint: str | None = None) -> tuple[nn.Module, dict | None]:
-    """A network with the weights of a file, and what that says of its classes."""
+    """A network with the weights of a file, and the file's classes."""
     network = MODELS.build(model)
     if checkpoint is None:
         return network, None
@@ -77,13 +77,14 @@ class LogitDistillation(BaseModel):
         whole, self.dataset_meta = _whole_model(**teacher)
         self.teacher = FrozenNetwork(whole)
         network = MODELS.build(student)
-        theirs, ours = (_classes(m) for m in (self.teacher.network, network))
-        if theirs != ours:
-            raise ValueError(f'the teacher tells {theirs} classes apart, the student {ours}')
+        teacher_classes, student_classes = (_classes(m) for m in (self.teacher.network, network))
+        if teacher_classes != student_classes:
+            raise ValueError(f'the teacher has {teacher_classes} classes, '
+                             f'the student {student_classes}')
         for name, part in network.named_children():
             if name in _PARTS:
                 self.add_module(name, part)
-        self.__dict__['student'] = network  # its parts are ours
+        self.__dict__['student'] = network  # its parts are registered here
 
     def init_weights(self) -> None:
         """As the student alone would be."""
@@ -126,11 +127,11 @@ def _classes(model: nn.Module) -> int | None:
     return getattr(head, 'num_classes', None)
 
 
-def _check_normalisation(theirs: Normalisation | None, ours: Normalisation | None) -> None:
-    if theirs is None:
+def _check_normalisation(teacher: Normalisation | None, student: Normalisation | None) -> None:
+    if teacher is None:
         return
-    wanted, given = theirs.to_meta(), ours.to_meta() if ours else {}
-    if differing := theirs.differences(ours) if ours else list(wanted):
+    expected, actual = teacher.to_meta(), student.to_meta() if student else {}
+    if differing := teacher.differences(student) if student else list(expected):
         raise ValueError('the teacher was trained with another normalisation; set '
                          'data_preprocessor to it: ' + ', '.join(
-                             f'{k}={wanted[k]}, not {given.get(k)}' for k in differing))
+                             f'{k}={expected[k]}, not {actual.get(k)}' for k in differing))

@@ -25,7 +25,7 @@ class StepDraws:
         """Random numbers (batch, length) in [0, 1), others for each purpose.
 
         With a seed they are those that one process with the whole global batch would draw for
-        these samples, which the samplers deal out in turn.
+        these samples, which the samplers give to the processes in turn.
         """
         if self.seed is None:
             return torch.rand(batch, length, device=device)

@@ -31,7 +31,7 @@ class ViTLinearizer(Distiller):
         ValueError: a ratio or probability outside [0, 1), or a masked objective without masks.
 
     Source: ViT-Linearizer (arXiv 2504.00037, ICCV 2025), with one ratio; a range and whole images
-    are our options.
+    are mmvitlin's options.
     """
 
     def __init__(self,

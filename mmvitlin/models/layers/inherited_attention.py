@@ -1,4 +1,4 @@
-"""What takes the place of a timm attention and keeps its weights."""
+"""Base of modules that replace a timm attention and keep its weights."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class TokenLayout(NamedTuple):
-    """What an :class:`InheritedAttention` is told of its tokens beside their values.
+    """Layout of the tokens that an :class:`InheritedAttention` attends over.
 
     timm's blocks hand their argument ``attn_mask`` on to attention as it is, so this goes there.
 
@@ -105,7 +105,7 @@ class InheritedAttention(nn.Module):
         return self.proj_drop(self.proj(y))
 
     def layout(self, attn_mask: TokenLayout | Tensor | None, is_causal: bool) -> TokenLayout:
-        """What a forward pass is told, where a mask alone may stand for the whole layout.
+        """Layout of the tokens, from a layout or from a mask alone.
 
         Raises:
             ValueError: causality is asked for, or a mask of a module without :attr:`MASKS`.

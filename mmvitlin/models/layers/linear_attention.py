@@ -40,7 +40,7 @@ class HedgehogMap(nn.Module):
 
 
 class LinearAttention(InheritedAttention):
-    """Linear attention over all tokens, in the place of a timm attention.
+    """Linear attention over all tokens, as a replacement of a timm attention.
 
     Rotary positions turn queries and keys before the feature map.
 
@@ -49,7 +49,7 @@ class LinearAttention(InheritedAttention):
         feature_map: 'elu', 'relu', 'focused', or 'hedgehog' (learned).
         normalize: Divide by the sum of weights.
         conv_kernel: Side of a depthwise convolution on the values over the patch grid, added
-            to the output; starts at zero, so that it is nothing at first. 0 for none.
+            to the output; starts at zero. 0 for none.
         output_gate: Multiply the output by ``2 sigmoid(G x)``, G starting at zero, so at one.
 
     Raises:

@@ -69,10 +69,10 @@ class Mamba2(nn.Module):
         self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
     def one_node(self, projected: Tensor) -> bool:
-        """Whether mamba-ssm runs all behind the first projection as one node.
+        """Whether mamba-ssm runs everything after the first projection as one node.
 
         So it is where the backend is 'auto' or 'mamba_ssm' and
-        :func:`~mmvitlin.ops.mixer_problem` has nothing against it.
+        :func:`~mmvitlin.ops.mixer_problem` gives no reason against it.
         """
         return (self.backend in ('auto', 'mamba_ssm') and projected.dtype != torch.float64
                 and mixer_problem(projected, self.conv1d.weight.shape[-1], self.num_groups) is None)

@@ -22,12 +22,12 @@ _ONE_BEFORE_SILU = 1.278464542761074
 
 
 class Mamba2Attention(InheritedAttention):
-    """Mamba-2's mixer over all tokens, in the place of a timm attention.
+    """Mamba-2's mixer over all tokens, as a replacement of a timm attention.
 
     By state space duality the recurrence ``S_t = exp(Δ_t A) S_{t−1} + Δ_t B_t x_tᵀ``,
     ``y_t = C_tᵀ S_t`` is causal linear attention with decay, of queries C, keys B and values x.
     So C, B, x and the output projection come from W_Q, W_K, W_V and W_O, with B and C for each
-    head, and what the softmax module did not have starts as nothing: the convolution as the
+    head, and what the softmax module did not have starts without effect: the convolution as the
     identity, the gate at one, the decay over the whole image at ``exp(−decay)``. Queries and keys
     go through a positive feature map where Mamba-2 has a SiLU; rotary positions turn them before
     the convolution and the map.
@@ -60,8 +60,8 @@ class Mamba2Attention(InheritedAttention):
         ValueError: an option that is not known or does not go with another.
 
     Source: Mamba-2 (arXiv 2405.21060), section 5; the map of weights as in MambaInLlama (arXiv
-    2408.15237) and MOHAWK (arXiv 2408.10189); the column of ones, both directions without
-    counting a token twice, and steps in units of the image are ours.
+    2408.15237) and MOHAWK (arXiv 2408.10189); the column of ones, both directions without counting
+    a token twice, and steps in units of the image are mmvitlin's.
     """
     ADDED = ('map_q', 'map_k', 'conv', 'step', 'A_log', 'D', 'out_gate')
 

@@ -1,4 +1,4 @@
-"""The Mamba-2 mixer as other runtimes run it fastest."""
+"""The Mamba-2 mixer in the form that is fastest in other runtimes."""
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,4 @@
-"""Softmax attention whose first tokens may be masked, in the place of a timm attention."""
+"""Softmax attention whose first tokens may be masked; replaces a timm attention."""
 from __future__ import annotations
 
 from torch import Tensor, nn

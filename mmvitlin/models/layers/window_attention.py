@@ -1,4 +1,4 @@
-"""Softmax attention inside windows, the way plain ViTs are taken to large images today."""
+"""Softmax attention inside windows, the usual way of running plain ViTs on large images."""
 from __future__ import annotations
 
 import torch
@@ -19,9 +19,9 @@ class WindowAttention(InheritedAttention):
     Args:
         softmax: The module to take the weights from; see :class:`InheritedAttention`.
         window: Side of a window in patches.
-        attend_padding: Let patches attend to what windows are filled up with, as in ViTDet: no
-            mask, so faster kernels serve. Here that is zeros among keys and values; ViTDet fills
-            up before the projection, whose biases its padding then has.
+        attend_padding: Let patches attend to the padding of windows, as in ViTDet: without a mask
+            faster kernels run. Here that is zeros among keys and values; ViTDet fills up before the
+            projection, whose biases its padding then has.
 
     Source: ViTDet (arXiv 2203.16527), section 3, with 14×14 windows and four global blocks.
     """
@@ -64,6 +64,6 @@ class WindowAttention(InheritedAttention):
         symbolic = isinstance(h, torch.SymInt) or isinstance(w, torch.SymInt)
         if not symbolic and h % s == w % s == 0:
             return None
-        there = torch.ones(1, 1, h * w, 1, dtype=torch.bool, device=x.device)
-        there = blocks_of(there, grid, s).flatten(0, 3).transpose(1, 2)[:, None]
-        return there.repeat(x.shape[0], 1, 1, 1)
+        valid = torch.ones(1, 1, h * w, 1, dtype=torch.bool, device=x.device)
+        valid = blocks_of(valid, grid, s).flatten(0, 3).transpose(1, 2)[:, None]
+        return valid.repeat(x.shape[0], 1, 1, 1)

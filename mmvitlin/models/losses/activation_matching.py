@@ -31,7 +31,7 @@ class ActivationMatchingLoss(Objective):
         loss_weight: Multiplies the loss.
         center: Subtract the mean of an image's compared patches from its tokens first,
             ``f(i) − 1/V Σ_j f(j)``. Tokens of a ViT share a large common part, which makes all
-            rows of the map alike (our option).
+            rows of the map alike (an option of mmvitlin).
         **kwargs: See :class:`Objective`; ``layer_weights`` are those of the stages.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Attention alignment: a linear attention's output against that of its softmax twin."""
+"""Attention alignment: a linear attention's output against the softmax attention's."""
 from __future__ import annotations
 
 import torch.nn as nn

@@ -1,4 +1,4 @@
-"""What every distillation objective shares: layers, projectors, weights."""
+"""Base of the distillation objectives: layers, projectors, weights."""
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
@@ -15,8 +15,8 @@ from mmvitlin.utils.errors import ConfigError
 class Objective(nn.Module, metaclass=ABCMeta):
     """A loss between a student's tokens and a teacher's, after layers that it names.
 
-    Subclasses implement :meth:`compare`, for one layer. A distiller asks :meth:`layer_indices`
-    which layers to read, calls :meth:`connect` once with their widths, and then in every step
+    Subclasses implement :meth:`compare`, for one layer. A distiller gets the layers to read from
+    :meth:`layer_indices`, calls :meth:`connect` once with their widths, and then in every step
     ``loss(student, teacher, mask)``.
 
     Args:
@@ -27,8 +27,8 @@ class Objective(nn.Module, metaclass=ABCMeta):
         teacher_layers: Likewise of the teacher; None for what ``layers`` says, read at the
             teacher's depth.
         layer_weights: Relative weights of the layers; None for equal ones.
-        projector: Maps the student's width to the teacher's, one for each layer, and is left
-            behind: 'linear', 'mlp' (see :class:`MLPProjector`), or dict(type='mlp',
+        projector: Maps the student's width to the teacher's, one for each layer, and is not part of
+            the student: 'linear', 'mlp' (see :class:`MLPProjector`), or dict(type='mlp',
             hidden_dims=…). None: the distiller's own, where the objective compares channels.
         loss_weight: Multiplies the loss.
 
@@ -40,7 +40,7 @@ class Objective(nn.Module, metaclass=ABCMeta):
         takes_visible: Is called with the number of unmasked patches, see :meth:`forward`.
 
     Raises:
-        ConfigError: lists of different lengths, weights that are no weights, or an unknown
+        ConfigError: lists of different lengths, invalid weights, or an unknown
             projector.
     """
     needs_width = False
@@ -98,12 +98,12 @@ class Objective(nn.Module, metaclass=ABCMeta):
         Raises:
             ConfigError: a layer is not there.
         """
-        asked = self._layers[side]
-        if asked is None and side == 'teacher':
-            asked = self._layers['student']
-        if asked is None:
+        chosen = self._layers[side]
+        if chosen is None and side == 'teacher':
+            chosen = self._layers['student']
+        if chosen is None:
             return self.default_layers(depth)
-        return tuple(_layer_index(layer, depth, side) for layer in asked)
+        return tuple(_layer_index(layer, depth, side) for layer in chosen)
 
     def connect(self, student_dims: Sequence[int], teacher_dims: Sequence[int]) -> None:
         """Build what depends on the widths of the layers that are read, in their order.
@@ -128,10 +128,10 @@ class Objective(nn.Module, metaclass=ABCMeta):
             student: Tokens of each layer.
             teacher: Tokens of each layer, of the same grid.
             mask: bool (B, L), true where the student saw the mask token. None: nowhere.
-            uniform: (B, L) random numbers in [0, 1) for objectives with ``needs_uniform``, the
-                same whatever the number of processes.
+            uniform: (B, L) random numbers in [0, 1) for objectives with ``needs_uniform``, the same
+                for any number of processes.
             visible: Unmasked patches of each image, where that is one number: objectives with
-                ``takes_visible`` need not ask the device for it then.
+                ``takes_visible`` then need not read it from the device.
 
         Returns:
             Scalar.

@@ -69,7 +69,7 @@ class FeatureAlignmentLoss(FeatureObjective):
 
 @MODELS.register_module()
 class ClassTokenLoss(FeatureAlignmentLoss):
-    """A term for the class token alone, which losses on patches leave without a target.
+    """A term for the class token only, which losses on patches leave without a target.
 
     ``1 − cos(student class token, teacher class token)``, mean over images.
 

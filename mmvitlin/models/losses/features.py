@@ -1,4 +1,4 @@
-"""What objectives share that compare features channel by channel."""
+"""Shared parts of objectives that compare features channel by channel."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ class GramAnchoringLoss(Objective):
     Raises:
         ConfigError: an unknown scope.
 
-    Source: DINOv3 (arXiv 2508.10104), with ``remove_neg=False``; the linear form is ours.
+    Source: DINOv3 (arXiv 2508.10104), with ``remove_neg=False``; the linear form is mmvitlin's.
     """
     takes_visible = True
     SCOPES = ('visible', 'all')

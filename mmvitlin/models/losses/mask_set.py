@@ -109,10 +109,10 @@ class MaskSetLoss(BaseModule):
                       ) -> dict[str, Tensor]:
         """Losses of one prediction; see :meth:`forward`."""
         matched = [self.match(c, m, t) for c, m, t in zip(classes, masks, targets, strict=True)]
-        wanted = classes.new_full(classes.shape[:2], self.num_classes, dtype=torch.long)
-        for row, (queries, index), target in zip(wanted, matched, targets, strict=True):
+        labels = classes.new_full(classes.shape[:2], self.num_classes, dtype=torch.long)
+        for row, (queries, index), target in zip(labels, matched, targets, strict=True):
             row[queries] = target.labels[index]
-        loss_cls = F.cross_entropy(classes.flatten(0, 1), wanted.flatten(), self.class_weight)
+        loss_cls = F.cross_entropy(classes.flatten(0, 1), labels.flatten(), self.class_weight)
         logits = torch.cat([m[queries] for m, (queries, _) in zip(masks, matched, strict=True)])
         count = _mean_over_processes(classes.new_tensor(float(len(logits))))
         if not len(logits):
@@ -128,7 +128,7 @@ class MaskSetLoss(BaseModule):
     @torch.no_grad()
     def match(self, classes: Tensor, masks: Tensor, target: InstanceData
               ) -> tuple[Tensor, Tensor]:
-        """Queries and the targets that they are to give, by the least cost at random points.
+        """Queries and the targets matched to them, by the least cost at random points.
 
         Args:
             classes: Logits (Q, num_classes + 1).

@@ -20,7 +20,7 @@ class MaskedPredictionLoss(FeatureObjective):
 
     Args:
         normalize_target: See :class:`FeatureObjective`; layer norm by default, so that
-            channels of very different size count alike (our choice).
+            channels of very different size count alike (mmvitlin's choice).
         beta: Where smooth L1 turns from square to linear.
         loss_weight: λ.
         visible_weight: γ.
@@ -30,7 +30,7 @@ class MaskedPredictionLoss(FeatureObjective):
     Raises:
         ConfigError: a negative γ, or an unknown distance or normalisation.
 
-    Source: ViT-Linearizer (arXiv 2504.00037); the term for visible tokens is our option.
+    Source: ViT-Linearizer (arXiv 2504.00037); the term for visible tokens is an option of mmvitlin.
     """
     needs_mask = True
 

@@ -15,7 +15,7 @@ KINDS = ('layer_norm', 'standardize', 'phi_s')
 
 
 def target_norm_cfg(cfg: bool | str | dict) -> dict | None:
-    """Full config of what ``normalize_target`` of an objective says; None for nothing.
+    """Full config of an objective's ``normalize_target``; None for no normalisation.
 
     Raises:
         ConfigError: an unknown kind or option.
@@ -46,7 +46,7 @@ class TargetStandardizer(ExactBuffers):
 
     where H is a Hadamard matrix over √C (:func:`mmvitlin.ops.equal_variance_rotation`). Either
     way every channel has mean 0 and variance 1; PHI-S keeps the angles and relative distances of
-    features, and so their noise where it is, which a scale for each channel blows up.
+    features, while a scale for each channel amplifies the noise of small channels.
 
     Until ``num_batches`` batches are seen, mean and scale (one for all channels in 'phi_s') are
     those of the batches so far, and 'phi_s' does not rotate yet; after that nothing changes any
@@ -79,7 +79,7 @@ class TargetStandardizer(ExactBuffers):
         self.register_buffer('scale', torch.ones(() if kind == 'phi_s' else dims))
         if kind == 'phi_s':
             self.register_buffer('rotation', torch.eye(dims))
-        self._complete: bool | None = None  # None: ask the buffer, which a GPU waits for
+        self._complete: bool | None = None  # None: read the buffer, for which the host waits
 
     def _load_from_state_dict(self, *args, **kwargs):
         super()._load_from_state_dict(*args, **kwargs)
@@ -101,7 +101,7 @@ class TargetStandardizer(ExactBuffers):
         sums = torch.cat([x.new_tensor([len(x)]), x.sum(0), squares.flatten()])
         all_reduce(sums)
         if not torch.isfinite(sums).all():
-            return  # a teacher's NaN would stay for good
+            return  # a NaN of the teacher would never leave the sums
         dims = len(self.total)
         self.count += sums[0]
         self.total += sums[1:dims + 1]
@@ -111,7 +111,7 @@ class TargetStandardizer(ExactBuffers):
         self._settle()
 
     def _settle(self) -> None:
-        """What follows from the sums."""
+        """Mean, scale and rotation from the sums."""
         mean = self.total / self.count
         self.mean.copy_(mean)
         if self.kind == 'standardize':
@@ -121,7 +121,7 @@ class TargetStandardizer(ExactBuffers):
             variance = covariance.diagonal().mean()
             if self.complete():
                 self.rotation.copy_(equal_variance_rotation(covariance))
-        floor = (1e-8 * variance.mean()).clamp_min(1e-12)  # a dead channel is no noise
+        floor = (1e-8 * variance.mean()).clamp_min(1e-12)  # a dead channel is not scaled up
         self.scale.copy_(torch.maximum(variance, floor).rsqrt())
 
     def forward(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ class TokenSimilarityLoss(Objective):
     Raises:
         ConfigError: no anchor, or T is not positive.
 
-    Source: SEED (arXiv 2101.04731), with tokens for images, a draw in the place of its queue, and
+    Source: SEED (arXiv 2101.04731), with tokens for images, random draws instead of its queue, and
     one temperature for both sides.
     """
     needs_width = True

@@ -23,14 +23,14 @@ class SimpleFPN(BaseModule):
 
     Args:
         in_channels: C of the incoming maps.
-        out_channels: Channels of every level, or None to keep C and leave the two
-            convolutions away (what UPerNet wants, which has laterals of its own).
+        out_channels: Channels of every level, or None to keep C and leave the two convolutions out
+            (for UPerNet, which has lateral convolutions of its own).
         strides: Strides to make; each a power of two times or part of ``in_stride``.
         in_stride: Stride of the incoming maps.
-        contiguous: Whether levels are made contiguous, as mmcv's RoIAlign wants them. False leaves
-            them on GPUs as they come, which is channels last: the tokens of a plain backbone lie
-            so, layer norms over channels want it, and so do convolutions in half precision. None
-            for where ``out_channels`` is given, for what regions are cut out of.
+        contiguous: Whether levels are made contiguous, as mmcv's RoIAlign needs them. False leaves
+            them channels last on GPUs: the layout of a plain backbone's tokens, and the fastest for
+            layer norms over channels and for convolutions in half precision. None: where
+            ``out_channels`` is given, which is for detectors.
 
     Raises:
         ValueError: a stride that is not reached by powers of two.
@@ -89,13 +89,13 @@ class SimpleFPN(BaseModule):
                              f'{len(self.levels)} maps, got {len(maps)}; set out_indices of '
                              'the backbone')
         maps = list(maps) * (len(self.levels) if len(maps) == 1 else 1)
-        made = iter(self._laid_out(level(x)) for level, x in zip(self.levels, maps, strict=True))
-        found: dict[int, Tensor] = {}
+        levels = iter(self._laid_out(level(x)) for level, x in zip(self.levels, maps, strict=True))
+        pyramid: dict[int, Tensor] = {}
         for stride in self.strides:
             half = self.halves.get(stride)
-            found[stride] = next(made) if half is None else self._laid_out(
-                found[half][..., ::2, ::2])
-        return tuple(found.values())
+            pyramid[stride] = next(levels) if half is None else self._laid_out(
+                pyramid[half][..., ::2, ::2])
+        return tuple(pyramid.values())
 
     def _laid_out(self, level: Tensor) -> Tensor:
         if self.contiguous or not level.is_cuda:

@@ -1,4 +1,4 @@
-"""Segmentors that mmseg lacks; empty where mmseg is not installed."""
+"""Segmentors that mmseg does not have; empty where mmseg is not installed."""
 from importlib.util import find_spec
 
 from mmvitlin.compat.quiet import quiet_imports

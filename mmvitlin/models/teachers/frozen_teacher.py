@@ -1,4 +1,4 @@
-"""A frozen network, and the teacher that one is."""
+"""Frozen networks, and teachers made of them."""
 from __future__ import annotations
 
 import copy
@@ -22,11 +22,10 @@ _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class FrozenNetwork(nn.Module):
-    """Holds a network outside of everything that is trained or saved.
+    """Holds a frozen network, excluded from state dict, optimiser and DDP.
 
-    It is in no state dict, no optimiser and no DDP bucket, but it moves with ``.to()``, and is
-    always in eval mode. A copy (``copy.deepcopy``, as for averaged weights) has modules of its own
-    over the same memory, since nothing writes to frozen weights.
+    It moves with ``.to()``, and is always in eval mode. A copy (``copy.deepcopy``, as for averaged
+    weights) has modules of its own over the same memory, since nothing writes to frozen weights.
 
     Args:
         network: To be frozen.
@@ -235,14 +234,14 @@ def _load(backbone: dict, checkpoint: str | None, prefix: str | None
 
 def _own_normalisation(network: nn.Module, backbone: dict, file: CheckpointFile | None
                        ) -> Normalisation | None:
-    """That the weights were trained with, or None for the student's."""
+    """Normalisation that the weights were trained with, or None for the student's."""
     if file is not None and 'teacher' in file.meta:  # fetched by name
         return Normalisation.of_meta(file.meta)
     if not isinstance(network, (TimmViT, TimmFeatures)):
         return None
     if file is None:
         by_makers = bool(backbone.get('pretrained'))
-    else:  # those of a run of ours have a prefix
+    else:  # those of a run of mmvitlin have a prefix
         by_makers = file.path.endswith('.onnx') or not any(
             key.startswith('backbone.') for key in file.state)
     if not by_makers or network.mean is None:

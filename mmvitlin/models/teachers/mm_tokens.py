@@ -1,4 +1,4 @@
-"""Tokens out of mmpretrain's Vision Transformers."""
+"""Tokens of mmpretrain's Vision Transformers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -54,8 +54,8 @@ class MMBackboneTokens(nn.Module):
         self.network.out_indices = order
         extra = self.network.num_extra_tokens
         grid = tuple(side // self.patch_size for side in images.shape[-2:])
-        found = {
+        tokens = {
             i: Tokens(x[:, extra:], x[:, 0] if extra else None, grid)
             for i, x in zip(order, self.network(images), strict=True)
         }
-        return [found[index % self.num_layers] for index in layers]
+        return [tokens[index % self.num_layers] for index in layers]

@@ -1,4 +1,4 @@
-"""A teacher that no process holds whole."""
+"""A teacher whose weights are sharded across ranks."""
 from __future__ import annotations
 
 from mmengine.dist import get_world_size
@@ -11,11 +11,11 @@ from mmvitlin.registry import MODELS
 
 @MODELS.register_module()
 class ShardedTeacher(FrozenTeacher):
-    """A :class:`FrozenTeacher` whose blocks' weights are dealt out to all processes, and gathered
-    for a block while it runs.
+    """A :class:`FrozenTeacher` that shards its blocks' weights across ranks, and gathers those of a
+    block while it runs.
 
-    They are dealt out in the first pass, on the device that the network has come to. A copy shares
-    the network: with modules of its own it would keep all weights in every process.
+    They are sharded in the first forward pass, on the network's device. A copy shares the network:
+    with modules of its own it would keep all weights in every process.
 
     Args:
         backbone: Config of a :class:`mmvitlin.models.TimmViT` with softmax attention.

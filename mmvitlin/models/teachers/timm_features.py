@@ -40,7 +40,7 @@ class TimmFeatures(nn.Module):
 
     Raises:
         ValueError: timm does not know the name.
-        ConfigError: the weights cannot be had.
+        ConfigError: the weights are not available.
         TypeError: timm gives no intermediate features of it.
         CheckpointError: the file does not fit.
     """

@@ -1,4 +1,4 @@
-"""Weights from files into backbones, with nothing lost silently."""
+"""Loads weights from files into backbones; nothing is silently left out."""
 from __future__ import annotations
 
 import json
@@ -29,7 +29,7 @@ _SHOWN = 8
 
 @dataclass
 class LoadReport:
-    """What became of each key of a checkpoint.
+    """The keys of a checkpoint by what happened to them.
 
     Attributes:
         matched: Keys loaded.
@@ -56,12 +56,12 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """What was read of a checkpoint, once.
+    """The content of a checkpoint file.
 
     Attributes:
         path: The file or URL.
         state: Its tensors, by the names they have there.
-        meta: What it says beside them; empty of files that are not of this toolkit.
+        meta: Its metadata; empty for files that are not of this toolkit.
     """
     path: str
     state: dict[str, Tensor]
@@ -69,7 +69,7 @@ class CheckpointFile:
 
     @property
     def description(self) -> dict:
-        """What it says of its backbone, or an empty dict."""
+        """Description of its backbone, or an empty dict."""
         return self.meta.get('backbone') or {}
 
     def state_dict(self, prefix: str | None = None) -> dict[str, Tensor]:
@@ -118,7 +118,7 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
 
 
 def read_meta(path: str | Path) -> dict:
-    """What a file of this toolkit says beside the weights; empty of other files and of URLs.
+    """Metadata of a file of this toolkit; empty for other files and for URLs.
 
     Raises:
         FileNotFoundError: no such file.
@@ -137,10 +137,10 @@ def read_state_dict(path: str | Path, prefix: str | None = None) -> dict[str, Te
 
 def with_description(state: Mapping[str, Tensor], description: Mapping, prefix: str = ''
                      ) -> OrderedDict[str, Tensor]:
-    """A state dict that carries what its file says of a network, in torch's own metadata.
+    """A state dict that carries the description of its network, in torch's own metadata.
 
-    Modules get that when they load it, as they get their version: a backbone learns there on what
-    grid positions were learned.
+    Modules get that when they load it, as they get their version: a backbone finds there the grid
+    on which positions were learned.
 
     Args:
         state: Of a network, or of a model that it is a part of.
@@ -155,7 +155,7 @@ def with_description(state: Mapping[str, Tensor], description: Mapping, prefix: 
 
 
 def description_in(state: Mapping[str, Tensor]) -> dict:
-    """What :func:`with_description` put into the state dict of a network, or an empty dict."""
+    """The description that :func:`with_description` put into a state dict, or an empty dict."""
     return (getattr(state, '_metadata', None) or {}).get('', {}).get('description') or {}
 
 
@@ -170,16 +170,16 @@ def as_loaded(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def unwrapped_state(content, name: str = 'the checkpoint'):
-    """The state dict in what a file holds, which may be several, or what it holds itself.
+    """The state dict in a file's content, the first where there are several, or the content itself.
 
     Args:
         content: Of the file.
         name: Of it, for the log.
     """
-    there = [w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)]
-    if len(there) > 1:
-        print_log(f"{name} holds {' and '.join(there)}; {there[0]} is taken", 'current')
-    return content[there[0]] if there else content
+    keys = [w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)]
+    if len(keys) > 1:
+        print_log(f"{name} holds {' and '.join(keys)}; {keys[0]} is taken", 'current')
+    return content[keys[0]] if keys else content
 
 
 def _read(path: str | Path) -> tuple[dict, dict]:
@@ -192,8 +192,8 @@ def _read(path: str | Path) -> tuple[dict, dict]:
         if not file.is_file() or file.name == 'last_checkpoint':
             raise FileNotFoundError(why_absent(file))
         if file.suffix == '.safetensors':
-            tensors, said = read_safetensors(file)
-            return tensors, _meta_of_text(said.get('mmvitlin', '{}'), path)
+            tensors, metadata = read_safetensors(file)
+            return tensors, _meta_of_text(metadata.get('mmvitlin', '{}'), path)
         if file.suffix == '.onnx':
             return read_onnx(file), {}
         content = safe_torch_load(file)
@@ -256,7 +256,7 @@ def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
         model: The backbone.
         state: Its parameters by name, without prefix; perhaps :func:`with_description`.
         source: Where they come from, for messages.
-        shapes: Shapes as they were in the file, to tell what was resized since.
+        shapes: Shapes in the file, to report what was resized.
     """
     own, description = model.state_dict(), description_in(state)
     state = {k: v for k, v in state.items()
@@ -287,7 +287,7 @@ def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
             f'{source} does not fit {type(model).__name__}: {report}. Check the arch, '
             'patch_size and img_size of the config against those of the checkpoint, or the '
             'prefix of its keys.')
-    # as_loaded has made of it what the network describes
+    # as_loaded has converted it to the network's description
     describe = getattr(model, 'describe', dict)
     model.load_state_dict(with_description(fitted, describe()), strict=False)
     print_log(f'{type(model).__name__} from {source}: {report}', logger='current')

@@ -16,7 +16,7 @@ from mmvitlin.utils.paths import locate
 
 
 def released_config(state: dict[str, torch.Tensor]) -> dict:
-    """Config of the backbone that fits a released state dict, told by its keys.
+    """Config of the backbone that fits a released state dict, from its keys.
 
     Raises:
         CheckpointError: neither an Adventurer's nor a Mamba-Reg's keys, or positions of no square

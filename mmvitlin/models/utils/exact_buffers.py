@@ -1,4 +1,4 @@
-"""Buffers whose type is theirs whatever the model's is."""
+"""Buffers that keep their type when the model's changes."""
 from __future__ import annotations
 
 import torch.nn as nn

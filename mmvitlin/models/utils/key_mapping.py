@@ -27,7 +27,7 @@ _MMPRETRAIN_BLOCK = {
     'ffn.layers.0.0': 'mlp.fc1', 'ffn.layers.1': 'mlp.fc2', 'attn.gamma1.weight': 'ls1.gamma',
     'ffn.gamma2.weight': 'ls2.gamma'}
 
-# kind → (a key that tells it, start of a block, its parts, everything else)
+# kind → (a key that identifies it, start of a block, its parts, everything else)
 _LAYOUTS: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
     'Hugging Face CLIP': (
         'vision_model.pre_layrnorm.weight', r'vision_model\.encoder\.layers\.(\d+)\.', _HF_BLOCK,
@@ -62,7 +62,7 @@ _TOWERS = ('vit.', 'dinov2.', 'dinov2_with_registers.', 'clip.', 'siglip.')
 
 
 def layout_of(state: Mapping[str, Tensor]) -> str | None:
-    """Whose names these are, or None for timm's, the original authors' or unknown ones."""
+    """The layout of the names, or None for timm's, the original authors' or unknown ones."""
     state = _without_tower(state)
     return next((kind for kind, (mark, *_) in _LAYOUTS.items() if mark in state), None)
 
@@ -76,23 +76,24 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if kind is None:
         return dict(state)
     _, start, parts, rest = _LAYOUTS[kind]
-    found: dict[str, Tensor] = {}
+    mapped: dict[str, Tensor] = {}
     for key, value in _without_tower(state).items():
         block = re.match(start, key)
         tail = key[block.end():] if block else key
         renamed = _rename(tail, parts if block else rest)
         if renamed is not None:
-            found[f'blocks.{block[1]}.{renamed}' if block else renamed] = value
-    for name in [n for n in found if '.attn.q.' in n]:
-        q, k, v = (found.pop(name.replace('.attn.q.', f'.attn.{p}.')) for p in 'qkv')
-        found[name.replace('.attn.q.', '.attn.qkv.')] = torch.cat([q, k, v])
-    if kind == 'Hugging Face DINOv2' and 'cls_token' in found:  # timm tells DINOv2 by its mask
-        found.setdefault('mask_token', torch.zeros_like(found['cls_token']))  # not in an ONNX file
+            mapped[f'blocks.{block[1]}.{renamed}' if block else renamed] = value
+    for name in [n for n in mapped if '.attn.q.' in n]:
+        q, k, v = (mapped.pop(name.replace('.attn.q.', f'.attn.{p}.')) for p in 'qkv')
+        mapped[name.replace('.attn.q.', '.attn.qkv.')] = torch.cat([q, k, v])
+    if kind == 'Hugging Face DINOv2' and 'cls_token' in mapped:
+        # timm recognises DINOv2 by its mask token, which an ONNX file lacks
+        mapped.setdefault('mask_token', torch.zeros_like(mapped['cls_token']))
     for name in ('cls_token', 'pos_embed'):
-        if name in found:
-            width = found[name].shape[-1]
-            found[name] = found[name].reshape(1, -1, width)
-    return found
+        if name in mapped:
+            width = mapped[name].shape[-1]
+            mapped[name] = mapped[name].reshape(1, -1, width)
+    return mapped
 
 
 def _without_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -102,7 +103,7 @@ def _without_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rename(key: str, names: Mapping[str, str]) -> str | None:
-    for theirs in sorted(names, key=len, reverse=True):
-        if key == theirs or key.startswith(f'{theirs}.'):
-            return names[theirs] + key[len(theirs):]
+    for name in sorted(names, key=len, reverse=True):
+        if key == name or key.startswith(f'{name}.'):
+            return names[name] + key[len(name):]
     return None

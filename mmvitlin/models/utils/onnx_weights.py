@@ -1,4 +1,4 @@
-"""A network's weights out of an ONNX file, under the names they had in its modules."""
+"""A network's weights from an ONNX file, with the names they had in its modules."""
 from __future__ import annotations
 
 import ast
@@ -56,7 +56,7 @@ def read_onnx(path: str | Path) -> dict[str, Tensor]:
 
 
 def require_onnx(subject: str | Path) -> None:
-    """Ask for the package ``onnx``.
+    """Check that the package ``onnx`` is installed.
 
     Args:
         subject: What needs it, for the message.

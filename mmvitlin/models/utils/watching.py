@@ -1,4 +1,4 @@
-"""Forward hooks that only look, so that what they look at runs the code it runs without them."""
+"""Forward hooks that do not change which code a network runs."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Watcher:
-    """A forward hook for which no network takes another path.
+    """A forward hook that does not change which code a network runs.
 
     Backbones run blocks module by module where hooks are registered, which could change what goes
     through, and tile by tile where there are none or only watchers. A watched block that runs tile
@@ -32,7 +32,7 @@ def is_hooked(module: nn.Module) -> bool:
 
 
 def show(module: nn.Module, output: Tensor) -> None:
-    """Give watchers of a module an output that it did not make by being called."""
+    """Give watchers of a module an output that was computed without calling it."""
     for hook in module._forward_hooks.values():
         if isinstance(hook, Watcher):
             hook(module, (), output)

@@ -1,4 +1,4 @@
-"""Linear layers and patch embeddings on a CPU, by the fastest way that torch has."""
+"""Linear layers and patch embeddings on a CPU, in the fastest way that torch has."""
 from __future__ import annotations
 
 import torch
@@ -27,8 +27,8 @@ def _onednn_serves(x: Tensor, weight: Tensor) -> bool:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As ``F.linear``; float32 inference on a CPU goes through oneDNN.
 
-    ``F.linear`` takes MKL for float32, which on processors not made by Intel stays below what
-    their vector units can do.
+    ``F.linear`` takes MKL for float32, which does not use the full vector units of processors that
+    are not Intel's.
 
     Args:
         x: (…, K).
@@ -63,14 +63,14 @@ def conv_patches(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     (batch, channels, height, width), (kh, kw) = images.shape, kernel
     rows, columns = height // kh, width // kw
     step = max(_STRIP_NUMBERS // max(batch * channels * kh * width, 1), 1)
-    found, flat = None, weight.flatten(1)
+    out, flat = None, weight.flatten(1)
     for at in range(0, rows, step):
         strip = images[:, :, at * kh:(at + step) * kh].unflatten(2, (-1, kh)).unflatten(4, (-1, kw))
         part = linear(strip.permute(0, 2, 4, 1, 3, 5).flatten(3), flat, bias)  # B r w N
-        if found is None:
-            found = part.new_empty(batch, rows, columns, len(weight))
-        found[:, at:at + step] = part
-    return found.permute(0, 3, 1, 2)
+        if out is None:
+            out = part.new_empty(batch, rows, columns, len(weight))
+        out[:, at:at + step] = part
+    return out.permute(0, 3, 1, 2)
 
 
 class FastLinear(TorchFunctionMode):

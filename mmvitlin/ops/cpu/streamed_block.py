@@ -1,9 +1,9 @@
 """A whole Adventurer block, tile by tile, for inference on a CPU.
 
-Every step of the block but two looks at single tokens; the scan needs the state of the tokens
+Every step of the block but two works on single tokens; the scan needs the state of the tokens
 before, the convolution the three tokens before. So the block runs over tiles of a few hundred
-tokens that stay in the cache, and writes its result over its input: what is held at full length
-is the residual stream alone.
+tokens that stay in the cache, and writes its result over its input: only the residual stream is
+held at full length.
 """
 from __future__ import annotations
 

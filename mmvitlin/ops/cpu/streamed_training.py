@@ -178,7 +178,7 @@ class _TrainedBlock(torch.autograd.Function):
                 grad = _mlp_backward(order.take(d_out, n), middle, h1, w, ctx.scales[1], sums)
                 dy = _scaled(grad, ctx.scales[0], dtype)
                 if n == 0:
-                    dy = F.pad(dy, (0, 0, 1, 0))  # the mean token's output went nowhere
+                    dy = F.pad(dy, (0, 0, 1, 0))  # the mean token's output was not used
                 t = mixer.scan(p, state, tail)
                 gated, inverse, normed = mixer.gate(t)
                 sums.add_product('out_proj', dy, normed)

@@ -41,14 +41,14 @@ FEATURE_MAPS = {'elu': elu_feature, 'relu': relu_feature, 'focused': focused_fea
 
 
 class LinearState:
-    """Sums over all keys and values, from which any query is answered.
+    """Sums over all keys and values, from which the output of any query follows.
 
     Both grow with the width and not with the number of tokens, so keys and values may come in
-    parts. In float32 (float64 for such values) whatever the input type.
+    parts. In float32 (float64 for such values) for any input type.
 
     Args:
-        normalize: Divide by the sum of weights; else by the number of keys, so that the answer's
-            size does not depend on the image's.
+        normalize: Divide by the sum of weights; else by the number of keys, so that the output's
+            scale does not depend on the image's size.
     """
 
     def __init__(self, normalize: bool = True):
@@ -68,7 +68,7 @@ class LinearState:
         self.length = self.length + k.shape[-2]
 
     def read(self, q: Tensor, dtype: torch.dtype) -> Tensor:
-        """Answers (B, H, L, P) to mapped queries (B, H, L, D), as ``dtype``."""
+        """Outputs (B, H, L, P) of mapped queries (B, H, L, D), as ``dtype``."""
         with no_autocast(q):
             q = q.to(self.context.dtype)
             if not self.normalize:
@@ -80,9 +80,9 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, normalize: bool = True,
                      feature_map: str | None = None, backend: str = 'auto') -> Tensor:
     """Attention of every token to every token in O(L).
 
-    ``O_i = φ(q_i) Σ_j φ(k_j)ᵀ v_j / (φ(q_i) · Σ_j φ(k_j))``, the sums and the division in
-    float32 whatever the input type. Without the normaliser the sum is divided by L, so that its
-    size does not depend on the image's.
+    ``O_i = φ(q_i) Σ_j φ(k_j)ᵀ v_j / (φ(q_i) · Σ_j φ(k_j))``, the sums and the division in float32
+    for any input type. Without the normaliser the sum is divided by L, so that its size does not
+    depend on the image's.
 
     Args:
         q: Queries, (B, H, L, D).

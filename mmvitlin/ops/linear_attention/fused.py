@@ -14,7 +14,7 @@ WIDEST = 64  # heads; wider ones spill registers
 @torch.library.custom_op('mmvitlin::linear_attention', mutates_args=())
 def _attend(q: Tensor, k: Tensor, v: Tensor, normalize: bool, feature_map: str
             ) -> tuple[Tensor, Tensor, Tensor]:
-    """Answers, and the sums that they come from: S (B, H, D, P), z (B, H, D)."""
+    """Outputs, and the sums that they are computed from: S (B, H, D, P), z (B, H, D)."""
     from mmvitlin.ops.linear_attention.kernels import answer, sum_keys
     with torch.cuda.device_of(q):
         first, parts, key_parts = sum_keys(k, v, feature_map)

@@ -1,9 +1,9 @@
 """Triton kernels of linear attention with its feature map. Import only where Triton is installed.
 
-Keys and values are read once for the sums, queries once for the answers; sums are float32, and
-what is mapped is never written down. The backward pass reads every input and writes every
-gradient once. Letters as in :func:`mmvitlin.ops.linear_attention`; ``S = Σ φ(k)ᵀ v`` (D, P),
-``z = Σ φ(k)`` (D,).
+Keys and values are read once for the sums, queries once for the outputs; sums are float32, and
+mapped features are never written to memory. The backward pass reads every input and writes every
+gradient once. Letters as in :func:`mmvitlin.ops.linear_attention`; ``S = Σ φ(k)ᵀ v`` (D, P), ``z =
+Σ φ(k)`` (D,).
 """
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def key_sums(k_ptr, v_ptr, S_ptr, z_ptr, length, heads, D, P, blocks, k_b, k_h, 
 def answers(q_ptr, S_ptr, z_ptr, y_ptr, length, heads, D, P, blocks, eps, q_b, q_h, q_l,
             NORMALIZE: tl.constexpr, MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr,
             BP: tl.constexpr, precision: tl.constexpr):
-    """Answers to the queries of one segment."""
+    """Outputs of the queries of one segment."""
     segment, head = tl.program_id(0), tl.program_id(1)
     batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
     q_ptr += batch * q_b + head * q_h

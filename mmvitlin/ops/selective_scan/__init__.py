@@ -26,7 +26,7 @@ def _mamba_ssm_problem(x: Tensor, A: Tensor) -> str | None:
 @torch.compiler.disable
 def selective_scan_mamba_ssm(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
                              D: Tensor | None = None) -> Tensor:
-    """By mamba-ssm's CUDA kernel, in float32: it wants one type, and step sizes need that."""
+    """By mamba-ssm's CUDA kernel, in float32: it takes one type, and step sizes need that one."""
     u, step, b, c = (t.float().transpose(1, 2).contiguous() for t in (x, dt, B, C))
     with torch.cuda.device_of(x):
         y = packages.mamba_selective_scan()(u, step, A.float(), b, c,
@@ -157,10 +157,10 @@ def _scan_backward(dy: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: T
             for k in reversed(range(len(starts))):
                 at = n * span + k * tile
                 part = slice(at, min(at + tile, end))
-                found = _tile_backward(*(t[part] for t in (dy, x, dt, B, C)), A, starts[k], later)
-                *ours, gA_here, later = found
+                *tile_grads, gA_here, later = _tile_backward(
+                    *(t[part] for t in (dy, x, dt, B, C)), A, starts[k], later)
                 gA += gA_here
-                for grad, here in zip(grads, ours, strict=True):
+                for grad, here in zip(grads, tile_grads, strict=True):
                     grad[part] = here
     gx, gdt, gB, gC = (t.transpose(0, 1).contiguous() for t in grads)
     return gx, gdt, gA, gB, gC

@@ -30,8 +30,8 @@ class _LinearDistance(torch.autograd.Function):
     def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
         acc = torch.float64 if student.dtype == torch.float64 else torch.float32
         rows = student.new_empty(3, *student.shape[:-1], dtype=acc)
-        wanted = ctx.needs_input_grad[0]
-        kept = student.new_empty(2, *student.shape, dtype=acc) if wanted else None
+        needed = ctx.needs_input_grad[0]
+        kept = student.new_empty(2, *student.shape, dtype=acc) if needed else None
         for n in samples(student):
             grams = _grams(student[n], teacher[n], acc)
             cross, of_student, of_teacher = grams
@@ -40,7 +40,7 @@ class _LinearDistance(torch.autograd.Function):
                 u, v, w = t @ cross.mT, s @ of_student, t @ of_teacher
                 for row, x, y in zip(rows, (s, s, t), (u, v, w), strict=True):
                     row[n, z] = (x * y).sum(-1)
-                if wanted:
+                if needed:
                     kept[0][n, z], kept[1][n, z] = u, v
         ctx.save_for_backward(student, teacher, rows, kept)
         c, a, b = rows
@@ -72,12 +72,12 @@ class _LinearDistance(torch.autograd.Function):
 
 def _grams(student: Tensor, teacher: Tensor, dtype: torch.dtype) -> list[Tensor]:
     """SᵀT, SᵀS and TᵀT."""
-    found: list[Tensor] = []
+    grams: list[Tensor] = []
     for z in tiles(student):
         s, t = unit_rows(student[..., z, :], dtype)[0], unit_rows(teacher[..., z, :], dtype)[0]
         parts = [s.mT @ t, s.mT @ s, t.mT @ t]
-        found = [x.add_(y) for x, y in zip(found, parts, strict=True)] if found else parts
-    return found
+        grams = [x.add_(y) for x, y in zip(grams, parts, strict=True)] if grams else parts
+    return grams
 
 
 def _to_rows(out: Tensor, own: Tensor, other: Tensor, to_c: Tensor, to_own: Tensor,

@@ -30,8 +30,8 @@ def available_backends(x: Tensor) -> list[str]:
 def choose(x: Tensor) -> str:
     """What 'auto' takes for ``x``: the first of mamba-ssm, fla and our kernels that can run.
 
-    Warns, once, where a GPU is left with the eager scan. Our kernels take a GPU's tensors alone,
-    also where Triton's interpreter is on.
+    Warns, once, where a GPU is left with the eager scan. The Triton kernels take only a GPU's
+    tensors, also where Triton's interpreter is on.
     """
     for name in _AUTO_ORDER:
         if (name == 'torch' or x.device.type == 'cuda') and BACKENDS[name][1](x) is None:

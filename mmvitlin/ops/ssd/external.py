@@ -42,10 +42,10 @@ def ssd_fla(x, dt, A, B, C, D=None, chunk_size=None) -> Tensor:
 
 
 def mixer_problem(x: Tensor, taps: int, groups: int) -> str | None:
-    """Why mamba-ssm's one node cannot take the place of a mixer of ours, or None.
+    """Why mamba-ssm's fused mixer cannot replace :class:`mmvitlin.models.layers.Mamba2`, or None.
 
     It needs mamba-ssm and causal-conv1d on a CUDA device, two to four taps, and one group: with
-    several it normalises each by itself, and our mixer all together.
+    several it normalises each by itself, and mmvitlin's mixer all together.
     """
     if groups != 1 or not 2 <= taps <= 4:
         return f'mamba-ssm fuses mixers of one group and 2 to 4 taps, not {groups} and {taps}'

@@ -173,7 +173,7 @@ def cut(length: int, chunk: int, rows: int, programs: int) -> tuple[int, int]:
 
 
 def carried(x: Tensor, segments: int, state: int) -> tuple[Tensor, Tensor]:
-    """Room for what segments leave to one another: states and log decays; none for one segment."""
+    """Buffers between segments: states and log decays; None for one segment."""
     batch, _, heads, width = x.shape
     count = segments if segments > 1 else 0
     return (x.new_empty(batch, heads, count, state, width, dtype=torch.float32),

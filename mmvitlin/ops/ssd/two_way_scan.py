@@ -18,7 +18,7 @@ CHUNK = 64
 
 
 class TwoWayInputs(NamedTuple):
-    """What a scan in both directions takes.
+    """Inputs of a scan in both directions.
 
     Attributes:
         q: Queries C, (b, T, H, N).
@@ -60,7 +60,7 @@ class _Chunks:
         return t.unflatten(1, (-1, self.chunk)).transpose(2, 3).contiguous()
 
     def weights(self) -> Tensor:
-        """What each token of a chunk takes from each other one beside q · k, (b, K, H, Q, Q)."""
+        """Weights between the tokens of a chunk, without q · k, (b, K, H, Q, Q)."""
         places = torch.arange(self.chunk, device=self.v.device)
         earlier = places <= places[:, None]
         later = self.log_before[..., None, :] - self.log_back[..., None]
@@ -96,7 +96,7 @@ def reverse_states(tile: TwoWayInputs, state: Tensor, chunk: int = CHUNK) -> tup
 
 def two_way_outputs(tile: TwoWayInputs, state: Tensor, reverse: Tensor, chunk: int = CHUNK
                     ) -> tuple[Tensor, Tensor]:
-    """Outputs of a tile from what lies before and behind its chunks.
+    """Outputs of a tile from the states before and behind its chunks.
 
     Args:
         tile: Consecutive tokens.

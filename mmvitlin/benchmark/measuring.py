@@ -1,9 +1,9 @@
-"""The speed laboratory: many networks, sizes and precisions, measured so that a sceptic accepts.
+"""The speed benchmark: many networks, sizes and precisions, measured under equal conditions.
 
 Each cell of the grid is measured in processes of its own: first the peak memory and one run of each
 network alone, then the time of all that can run, taken in turn. A cell that runs out of memory or
-time is a row like any other. What is done is kept, so an interrupted run goes on; a row is taken up
-again only where network, code, libraries and threads are those that it was measured with.
+time is a row like any other. What is done is kept, so an interrupted run resumes; a row is
+continued only where network, code, libraries and threads are those that it was measured with.
 """
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pathlib import Path
 from mmvitlin.benchmark import disturbance
 from mmvitlin.benchmark.flops import Counts, attainable_ms
 from mmvitlin.benchmark.grid import Grid, key_of
-from mmvitlin.benchmark.lab_process import PATIENCE, PENDING, run_task, with_time
 from mmvitlin.benchmark.latency import least_disturbed
+from mmvitlin.benchmark.measuring_process import PATIENCE, PENDING, run_task, with_time
 from mmvitlin.benchmark.provenance import libraries, made_of
 from mmvitlin.benchmark.subjects import Subject
 from mmvitlin.engine.hooks.result import command_line, versions
@@ -33,7 +33,7 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
     Args:
         grid: What to measure.
         out: JSON file; results are added to it row by row.
-        progress: Told each row in a line.
+        progress: Called with a line for each row.
 
     Returns:
         The file's content: 'calls', each with machine, versions, date, command and the 'limits'
@@ -71,15 +71,15 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
             grid, results['rows'].get(key_of(grid, cell, s, c)), digests[s.name])]
 
     for done, cell in enumerate(cells):
-        wanted = due(cell)
-        if not wanted:
+        pending = due(cell)
+        if not pending:
             continue
         left = _left(grid, spent, [c for c in cells[done:] if due(c)])
         progress(f"[{done + 1}/{len(cells)}] {'x'.join(map(str, cell['shape']))}, batch "
                  f"{cell['batch']}, {cell['precision']}{left}")
         start = last = time.perf_counter()
         once = single = lost = 0.
-        for subject, compiled, row in _measure_cell(grid, cell, wanted, results['rows'], digests):
+        for subject, compiled, row in _measure_cell(grid, cell, pending, results['rows'], digests):
             row.update(call=number, made_of=digests[subject.name], limit=grid.time_limit,
                        memory_tried=grid.memory, stale=False)
             results['rows'][key_of(grid, cell, subject, compiled)] = row
@@ -104,16 +104,16 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
 
 
 def _read(out: Path) -> dict:
-    """What the file holds, less what is drawn from its rows.
+    """What the file holds, without what is computed from its rows.
 
     Raises:
-        ConfigError: it is no file of this laboratory.
+        ConfigError: it is not a results file of this benchmark.
     """
     results = json.loads(out.read_text()) if out.is_file() else {}
     if results and 'calls' not in results:
-        raise ConfigError(f'{out} is no file of this laboratory (it has no calls); give another '
+        raise ConfigError(f'{out} is not a file of this benchmark (it has no calls); give another '
                           'folder')
-    results.pop('pairs', None), results.pop('growth', None)  # they are drawn anew from the rows
+    results.pop('pairs', None), results.pop('growth', None)  # computed again from the rows
     return dict(dict(rows={}, calls=[]), **results)
 
 
@@ -178,11 +178,11 @@ def in_words(row: dict) -> str:
     return f"{ms['median']:.1f} ms ({spread}){peak}{breaks}{busy}"
 
 
-def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]], rows: dict,
+def _measure_cell(grid: Grid, cell: dict, pending: list[tuple[Subject, bool]], rows: dict,
                   digests: dict[str, str]):
     """Rows of a cell, one by one: each network alone, then those that can run in turn."""
     alone: list[tuple[Subject, bool, dict]] = []
-    for subject, compiled in wanted:
+    for subject, compiled in pending:
         row = rows.get(key_of(grid, cell, subject, compiled))
         if row is None or row['status'] != PENDING or row['made_of'] != digests[subject.name]:
             if too_small := _given_up_before(grid, cell, subject, compiled, rows):
@@ -196,12 +196,12 @@ def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]], ro
             row = dict(status=problem)
         alone.append((subject, compiled, row))
         yield subject, compiled, row
-    able = [(s, c, row) for s, c, row in alone if row['status'] == PENDING]
-    if not able:
+    runnable = [(s, c, row) for s, c, row in alone if row['status'] == PENDING]
+    if not runnable:
         return
-    limit = 120 + len(able) * (60 + 12 * grid.time_limit) + grid.seconds
-    times = _times(grid, cell, [(s, c) for s, c, _ in able], limit)
-    for n, (subject, compiled, row) in enumerate(able):
+    limit = 120 + len(runnable) * (60 + 12 * grid.time_limit) + grid.seconds
+    times = _times(grid, cell, [(s, c) for s, c, _ in runnable], limit)
+    for n, (subject, compiled, row) in enumerate(runnable):
         if together := 'ms' in times:
             ms, load = times['ms'][n], times['load']
         else:  # together they do not fit; alone they did
@@ -210,7 +210,7 @@ def _measure_cell(grid: Grid, cell: dict, wanted: list[tuple[Subject, bool]], ro
                 yield subject, compiled, dict(row, status=single['status'])
                 continue
             ms, load = single['ms'][0], single['load']
-        yield subject, compiled, with_time(row, cell, ms, together and len(able) > 1, load)
+        yield subject, compiled, with_time(row, cell, ms, together and len(runnable) > 1, load)
 
 
 def _write_file(grid: Grid, cell: dict, subject: Subject, digest: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What a process of the speed laboratory measures before it ends."""
+"""What one process of the speed benchmark measures."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from mmvitlin.benchmark.subjects import DTYPES, Built, Subject
 from mmvitlin.utils.machine import peak_memory, process_peak
 
 PATIENCE = 6.  # time limits after which a run is given up
-PENDING = 'pending'  # alone is measured, together not yet
+PENDING = 'pending'  # measured alone, not yet in turn with others
 
 
 def with_time(row: dict, cell: dict, ms: dict, interleaved: bool, load: dict) -> dict:
@@ -23,11 +23,11 @@ def with_time(row: dict, cell: dict, ms: dict, interleaved: bool, load: dict) ->
 
 
 def run_task(message: dict) -> dict:
-    """Measure a cell of the laboratory's grid, or the machine's limits.
+    """Measure a cell of the benchmark's grid, or the machine's limits.
 
     Args:
         message: 'task' ('limits', 'export', 'alone', 'together'), 'cell', 'runs' (subjects as
-            dicts, and whether compiled) and the settings of :class:`mmvitlin.benchmark.lab.Grid`.
+            dicts, and whether compiled) and the settings of :class:`mmvitlin.benchmark.grid.Grid`.
 
     Returns:
         The limits; or a row's beginning with its memory and counts, of status
@@ -107,7 +107,7 @@ def _parameters(built: Built | BuiltFile, part: str) -> int | None:
 
 
 def _warm(built: Built, message: dict, cell: dict, call: Callable[[], object]) -> None:
-    """Let libraries load what they load once, so that it is not taken for the network's memory.
+    """Warm up, so that what libraries load once does not count as the network's memory.
 
     On a small image, where the network takes one; what is compiled is compiled first.
     """
@@ -140,5 +140,5 @@ def _counts(built: Built, part: str, shape: Sequence[int], dtype: torch.dtype) -
     try:
         return count(timed, tuple(shape), 2 if dtype in (torch.bfloat16, torch.float16) else 4,
                      method)
-    except Exception:  # an operator without a meta kernel, a part that nobody copies
+    except Exception:  # an operator without a meta kernel, a part that cannot be copied
         return Counts()

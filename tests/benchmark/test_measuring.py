@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.benchmark.lab import Grid as FullGrid
-from mmvitlin.benchmark.lab import _left, in_words, measure
-from mmvitlin.benchmark.subjects import Built, Subject, parse_subject, twins
+from mmvitlin.benchmark.measuring import Grid as FullGrid
+from mmvitlin.benchmark.measuring import _left, in_words, measure
+from mmvitlin.benchmark.subjects import Built, Subject, parse_subject, softmax_baselines
 from mmvitlin.benchmark.trends import (
     changed,
     growth,
@@ -56,9 +56,9 @@ def test_a_known_allocation(measured):
 
 
 def test_known_operations(measured):
-    got = row(measured[0], 'product', '128x128')
-    assert got['flops'] == 2 * 3 * 128 * 128 * 64
-    assert 0 < got['fraction'] < 1.5
+    actual = row(measured[0], 'product', '128x128')
+    assert actual['flops'] == 2 * 3 * 128 * 128 * 64
+    assert 0 < actual['fraction'] < 1.5
 
 
 def test_growth_of_known_times(measured):
@@ -89,9 +89,9 @@ def test_out_of_memory_is_a_row(measured):
 
 def test_what_is_done_is_not_measured_again(measured):
     results, grid, out = measured
-    told = []
-    assert measure(grid, out, told.append)['rows'] == results['rows']
-    assert told == []
+    messages = []
+    assert measure(grid, out, messages.append)['rows'] == results['rows']
+    assert messages == []
 
 
 def test_two_runs_of_one_network_agree(measured, tmp_path):
@@ -106,8 +106,8 @@ def test_two_runs_of_one_network_agree(measured, tmp_path):
                                    for k, r in results['rows'].items()})
 
     assert changed(timed(results, 51.), timed(again, 52.)) == []
-    (found, ) = changed(timed(results, 51.), timed(again, 102.))
-    assert found['ratio'] == 2
+    (change, ) = changed(timed(results, 51.), timed(again, 102.))
+    assert change['ratio'] == 2
 
 
 def test_time_limits(tmp_path):
@@ -130,29 +130,29 @@ def test_time_limits(tmp_path):
 def test_a_row_of_something_else_is_measured_again(tmp_path):
     out = tmp_path / 'r.json'
 
-    def told(**kwargs):
+    def messages(**kwargs):
         words = []
         grid = Grid([Subject('toy', **kwargs)], [(64, 64)], rounds=3, seconds=0.1, memory=False)
         measure(grid, out, words.append)
         return words
 
-    assert told(source='python', what='tests.benchmark.toys:linear')
-    assert not told(source='python', what='tests.benchmark.toys:linear')
-    assert told(source='python', what='tests.benchmark.toys:quadratic')
+    assert messages(source='python', what='tests.benchmark.toys:linear')
+    assert not messages(source='python', what='tests.benchmark.toys:linear')
+    assert messages(source='python', what='tests.benchmark.toys:quadratic')
     results = json.loads(out.read_text())
     assert [r['call'] for r in results['rows'].values()] == [1]
     assert len(results['calls']) == 2
     assert all(c['machine']['threads'] for c in results['calls'])
 
 
-def test_a_cut_cell_goes_on(tmp_path):
-    out, told = tmp_path / 'r.json', []
+def test_a_cut_cell_resumes(tmp_path):
+    out, messages = tmp_path / 'r.json', []
 
     class Cut(Exception):
         pass
 
     def stop(text):
-        told.append(text)
+        messages.append(text)
         if 'sleeper: ' in text:
             raise Cut
 
@@ -161,7 +161,7 @@ def test_a_cut_cell_goes_on(tmp_path):
         measure(grid, out, stop)
     before = json.loads(out.read_text())['rows']
     assert [r['status'] for r in before.values()] == ['ok', 'pending']
-    after = measure(grid, out, told.append)['rows']
+    after = measure(grid, out, messages.append)['rows']
     assert [r['status'] for r in after.values()] == ['ok', 'ok']
     assert list(after.values())[0] == list(before.values())[0]
 
@@ -176,17 +176,17 @@ def test_what_would_be_measured_as_something_else(kwargs, words, tmp_path):
         measure(Grid([toy('linear')], [(64, 64)], **kwargs), tmp_path / 'r.json')
 
 
-def test_twins_of_a_student():
+def test_softmax_baselines_of_a_student():
     student = Subject('student', 'backbone', cfg=dict(
         type='mmvitlin.Adventurer', arch=dict(embed_dims=128, num_layers=8), patch_size=8))
-    fused, materialised, windows = twins(student)
+    fused, materialised, windows = softmax_baselines(student)
     assert fused.cfg['model_kwargs'] == dict(patch_size=8, embed_dim=128, depth=8, num_heads=2)
     assert materialised.materialised
     assert windows.cfg['softmax_layers'] == [1, 3, 5, 7]
     assert windows.cfg['attend_padding']
-    assert fused.name == 'fused ViT twin of student'
-    with pytest.raises(ConfigError, match='no softmax twin'):
-        twins(Subject('r', 'timm', 'resnet18'))
+    assert fused.name == 'fused softmax baseline of student'
+    with pytest.raises(ConfigError, match='no softmax baseline'):
+        softmax_baselines(Subject('r', 'timm', 'resnet18'))
 
 
 def test_a_config_with_its_weights(tmp_path):
@@ -194,23 +194,23 @@ def test_a_config_with_its_weights(tmp_path):
     init_default_scope('mmseg')
     first = MODELS.build(load_config(config).model)
     torch.save(dict(state_dict=first.state_dict()), tmp_path / 'trained.pth')
-    told = dict(load_from=str(tmp_path / 'trained.pth'))
-    again = Built(Subject('a', 'config', config, options=told), (64, 128)).network
+    options = dict(load_from=str(tmp_path / 'trained.pth'))
+    again = Built(Subject('a', 'config', config, options=options), (64, 128)).network
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in first.state_dict().items())
-    assert all('load_from' not in t.options for t in twins(Subject('a', 'config', config,
-                                                                   options=told)))
+    subject = Subject('a', 'config', config, options=options)
+    assert all('load_from' not in s.options for s in softmax_baselines(subject))
     other = str(ROOT / 'configs/seg/fcn_vit-nano_streets.py')
     with pytest.raises(CheckpointError, match="no checkpoint of this config's model"):
-        Built(Subject('a', 'config', other, options=told), (64, 128))
+        Built(Subject('a', 'config', other, options=options), (64, 128))
     with pytest.raises(FileNotFoundError, match='nowhere.pth'):
         Built(Subject('a', 'config', config, options=dict(load_from='nowhere.pth')), (64, 128))
 
 
-def test_twins_of_a_config_have_its_head():
+def test_softmax_baselines_of_a_config_have_its_head():
     whole = parse_subject('mine=configs/seg/fcn_adventurer-nano_streets.py')
-    for twin in twins(whole):
-        built = Built(twin, (64, 128))
-        assert twin.name.endswith('ViT twin of mine')
+    for baseline in softmax_baselines(whole):
+        built = Built(baseline, (64, 128))
+        assert baseline.name.endswith('softmax baseline of mine')
         assert type(built.network.backbone).__name__ == 'TimmViT'
         assert built.network.backbone.vit.patch_embed.grid_size == (4, 8)
         built.call('whole', torch.randn(1, 3, 64, 128), 'inference', 'fp32')()
@@ -245,14 +245,14 @@ def test_subjects():
 
 
 def test_the_command_line_on_a_config(streets, tmp_path):
-    """Backbone with its twins, then the parts of the whole segmentor."""
+    """Backbone with its softmax baselines, then the parts of the whole segmentor."""
     config = 'configs/seg/fcn_adventurer-nano_streets.py'
     common = ['--shapes', '64', '64x128', '--rounds', '3', '--seconds', '0.1', '--repeats', '0',
               '--out-dir', str(tmp_path)]
     scores = tmp_path / 'result.json'
     scores.write_text(json.dumps(dict(metrics=dict(mIoU=41.5))))
-    done = python('tools/benchmark.py', f'net={config}',
-                           '--twins', '--scores', f'net={scores}', *common)
+    done = python('tools/benchmark.py', f'net={config}', '--baselines', '--scores',
+                  f'net={scores}', *common)
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((tmp_path / 'results.json').read_text())
     assert len(results['rows']) == 8
@@ -269,7 +269,7 @@ def test_the_command_line_on_a_config(streets, tmp_path):
     assert [r['status'] for r in results['rows'].values()] == ['ok'] * 5, results['rows']
 
 
-def test_pieces_of_what_is_compiled_are_told(tmp_path):
+def test_pieces_of_what_is_compiled_are_reported(tmp_path):
     grid = Grid([toy('in_two_graphs')], [(32, 32)], rounds=3, seconds=0.1, compiled=True,
                 memory=False)
     rows = measure(grid, tmp_path / 'results.json', lambda text: None)['rows']
@@ -306,14 +306,14 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
              for name, times in (('a-tiny', (2, 3, 4)), ('b-tiny', (1, 4)), ('b-base', (1, 2, 8)))}
     drawn = []
     monkeypatch.setattr(figures, 'save', lambda figure, path: drawn.append(figure) or path)
-    assert figures.lab_figures({}, [], {}, tmp_path) == []
-    found = [dict(faster='a-tiny', slower='b-tiny', setting='backbone · batch 1 · fp32 · eager',
+    assert figures.speed_figures({}, [], {}, tmp_path) == []
+    pairs = [dict(faster='a-tiny', slower='b-tiny', setting='backbone · batch 1 · fp32 · eager',
                   tokens=500, level=None, always=False),
              dict(faster='a-tiny', slower='b-base', setting='backbone · batch 1 · fp32 · eager',
                   tokens=2500, level=None, always=False),
              dict(faster='a-base', slower='b-base', setting='backbone · batch 1 · fp32 · eager',
                   tokens=None, level='512x512', since='1024x1024', always=False)]
-    names = figures.lab_figures(lines, found, dict(fp32=dict(flops=1e9, bytes=1e9)), tmp_path)
+    names = figures.speed_figures(lines, pairs, dict(fp32=dict(flops=1e9, bytes=1e9)), tmp_path)
     assert [p.name for p in names] == ['latency.png', 'memory.png', 'throughput.png',
                                        'roofline.png']
     panels = drawn[0].axes
@@ -323,8 +323,8 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
         assert [t.get_text().split()[0] for t in panel.get_xticklabels()] == ['256', '1,024',
                                                                               '4,096']
         assert panel.xaxis.get_tick_params()['labelbottom']
-    told = [t.get_text() for t in panels[0].get_legend().get_texts()]
-    assert told == ['1: a-tiny faster than b-tiny from 500 tokens',
-                    '2: a-base faster than b-base from 1024×1024 (level at 512×512)',
-                    '1 more pair in the results file']
+    labels = [t.get_text() for t in panels[0].get_legend().get_texts()]
+    assert labels == ['1: a-tiny faster than b-tiny from 500 tokens',
+                      '2: a-base faster than b-base from 1024×1024 (level at 512×512)',
+                      '1 more pair in the results file']
     assert drawn[0]._suptitle.get_text() == 'backbone · batch 1'
