@@ -172,7 +172,7 @@ def test_beside_a_competing_process(request):
 
 def test_rows_of_a_busy_machine_are_marked_and_can_be_measured_again(tmp_path, monkeypatch):
     """The measuring process is injected: three disturbed measurements, then quiet ones."""
-    from mmvitlin.benchmark import lab, latency
+    from mmvitlin.benchmark import latency, measuring
     from mmvitlin.benchmark.subjects import Subject
     loads = [0.3, 0.2, 0.4, 0., 0.]
 
@@ -185,7 +185,7 @@ def test_rows_of_a_busy_machine_are_marked_and_can_be_measured_again(tmp_path, m
         return dict(ms=[dict(median=1e3 * waiting + 1, p10=1., p90=500., rounds=9)], load=dict(
             disturbed=waiting > 0.05, waiting=waiting, others=0., cores=2))
 
-    monkeypatch.setattr(lab, '_worker', worker)
+    monkeypatch.setattr(measuring, '_worker', worker)
     monkeypatch.setattr(latency.time, 'sleep', lambda seconds: None)
     lines = []
 

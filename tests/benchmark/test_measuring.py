@@ -32,7 +32,7 @@ def toy(name):
 @pytest.fixture(scope='module')
 def measured(tmp_path_factory):
     """All toys at three sizes."""
-    out = tmp_path_factory.mktemp('lab') / 'results.json'
+    out = tmp_path_factory.mktemp('speed') / 'results.json'
     grid = Grid([toy(n) for n in ('sleeper', 'hoarder', 'linear', 'quadratic', 'breaks',
                                   'product')],
                 [(64, 64), (64, 128), (128, 128)], rounds=5, seconds=1.)
