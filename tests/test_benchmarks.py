@@ -2,8 +2,9 @@
 import json
 
 import pytest
+import torch
 
-from tools.benchmarks import cheaper_teacher, highres_camvid
+from tools.benchmarks import cheaper_teacher, highres_camvid, replaced_attention
 
 
 @pytest.fixture
@@ -57,3 +58,31 @@ def test_the_command_of_a_benchmark_is_the_one_that_was_given(tmp_path, monkeypa
     results = json.loads(out.read_text())
     assert '--batch 2' in results['command']
     assert 'page cache' in results['note']
+
+
+def test_a_ridge_probe_by_hand(monkeypatch):
+    """Classes that a linear map tells apart, shares of patches, and the score."""
+    labels = torch.tensor([[0, 0, 1, 1], [0, 0, 11, 1]])
+    shares = replaced_attention.shares(labels, (1, 2))
+    assert shares.shape == (2, 11)
+    assert shares[:, :2].tolist() == [[1., 0.], [0., 0.75]]
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 6, generator=draw, dtype=torch.float64)
+    truth = (x @ torch.randn(6, 11, generator=draw, dtype=torch.float64)).argmax(1)
+    weights = replaced_attention.fit(x, torch.nn.functional.one_hot(truth, 11).double())
+    assert ((x @ weights).argmax(1) == truth).double().mean() > 0.6  # chance is about 0.1
+    monkeypatch.setattr(replaced_attention, 'CLASSES', 2)
+    guess = torch.tensor([[0, 0, 1, 0], [0, 1, 1, 1]])
+    known = torch.tensor([[0, 0, 1, 1], [0, 0, 2, 1]])  # 2 is void
+    assert replaced_attention.miou([guess], [known]) == pytest.approx(100 * (3 / 5 + 2 / 4) / 2)
+
+
+def test_the_probe_of_a_replaced_attention(camvid, monkeypatch):
+    net = dict(model_name='vit_tiny_patch16_224', model_kwargs=dict(
+        patch_size=16, embed_dim=32, depth=2, num_heads=2))
+    monkeypatch.setattr(replaced_attention, 'TEACHER', net)
+    train, val = (replaced_attention.frames(camvid, split, 120) for split in ('train', 'val'))
+    for options in replaced_attention.WAYS.values():
+        row = replaced_attention.probe(options, (64, 96), train, val)
+        assert row['tokens'] == 24
+        assert 0 < row['miou'] < 100

@@ -177,6 +177,25 @@ def alignment(results: dict) -> list[str]:
               for error, name, row in sorted(rows, key=lambda r: r[0])), '', *ending(results)]
 
 
+def replaced(results: dict) -> list[str]:
+    """Frozen features of a pretrained ViT under other attentions."""
+    sizes = list(dict.fromkeys(key.split('|')[1] for key in results['rows']))
+    names = list(dict.fromkeys(key.split('|')[0] for key in results['rows']))
+    frames = results['frames']
+    lines = ['### A pretrained ViT with its attention replaced, nothing trained', '',
+             'The pretrained ViT-S/14 and the same weights under each attention, frozen; a linear '
+             f"classifier by ridge regression on {frames['train']} frames of CamVid, mIoU on "
+             f"{frames['val']} others. Frames have 360×480 pixels, larger ones are scaled up. "
+             f'Beside the score the time of one image, float32, {on(results)}, not in turn:', '',
+             f"| | {' | '.join(size.replace('x', '×') for size in sizes)} |",
+             '| --- |' + ' --- |' * len(sizes)]
+    for name in names:
+        of = [results['rows'].get(f'{name}|{size}') for size in sizes]
+        cells = [f"{row['miou']:.1f}, {row['seconds']:.2f} s" if row else '' for row in of]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, '', *ending(results)]
+
+
 def detector_scores(results: dict, metric: str) -> dict[str, dict]:
     """Percents of each detector that has them, by row, seeds in order; as ``gap`` takes them."""
     report = load_report(ROOT / results['recipe'])
