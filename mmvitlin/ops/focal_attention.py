@@ -1,6 +1,8 @@
 """Softmax attention to the patches around and to the means of cells further away, O(L)."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -107,19 +109,22 @@ def _keys_of_blocks(grid: tuple[int, int], block: int, cells: tuple[int, int], p
                     k: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of a block's keys among all tokens and cells, (blocks, keys), and what is added to
     their logits: −∞ for what is not there, the logarithm of the count for a cell."""
-    rows, cols = blocks_in(grid, block)
-    number = torch.arange(rows * cols, device=k.device)
     (ys, near_y, size_y, both_y), (xs, near_x, size_x, both_x) = (
-        _side(at, length, block, count) for at, length, count in (
-            (number // cols, grid[0], cells[0]), (number % cols, grid[1], cells[1])))
-    where = (ys[:, :, None] * grid[1] + xs[:, None]).flatten(1) + prefix
-    there = (near_y[:, :, None] & near_x[:, None]).flatten(1)
-    counts = ((size_y[:, None] * size_x) - both_y[:, :, None] * both_x[:, None]).flatten(1)
+        _side(torch.arange(blocks, device=k.device), length, block, count)
+        for blocks, length, count in zip(blocks_in(grid, block), grid, cells, strict=True))
+    where = _outer(ys * grid[1], xs, torch.add) + prefix
+    there = _outer(near_y, near_x, torch.logical_and)
+    counts = (size_y[:, None] * size_x).flatten() - _outer(both_y, both_x, torch.mul)
     first, last = (torch.arange(n, device=k.device).expand(where.shape[0], -1)
                    for n in (prefix, cells[0] * cells[1]))
     where = torch.cat([first, where, last + prefix + grid[0] * grid[1]], dim=1)
     bias = torch.cat([torch.ones_like(first), there, counts], dim=1)
     return where, bias.to(torch.promote_types(k.dtype, torch.float32)).log().to(k.dtype)
+
+
+def _outer(y: Tensor, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """(rows of blocks, n) and (columns of blocks, m) to (rows · columns, n · m)."""
+    return combine(y[:, None, :, None], x[None, :, None]).flatten(2).flatten(0, 1)
 
 
 def _side(at: Tensor, length: int, block: int, count: int
