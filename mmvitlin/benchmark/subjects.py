@@ -76,8 +76,8 @@ def parse_subject(text: str, options: dict | None = None) -> Subject:
     Args:
         text: ``NAME=SUBJECT``, or a subject alone: a config file, ``timm:NAME``,
             ``torchvision:NAME``, a bare timm name,
-            ``mmvitlin:{adventurer,linear-vit,mamba2-vit,vit}-{tiny,small,base,large}``, a
-            function ``package.module:function`` that builds a network for an image size, or an
+            ``mmvitlin:{adventurer,linear-vit,focal-vit,mamba2-vit,vit}-{tiny,small,base,large}``,
+            a function ``package.module:function`` that builds a network for an image size, or an
             exported file; ``SUBJECT@RUNTIME`` for it in another runtime, or for a config or
             ``mmvitlin:`` backbone that is exported on the way.
         options: ``--cfg-options`` of a config.

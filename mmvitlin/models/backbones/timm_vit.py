@@ -44,8 +44,8 @@ from mmvitlin.utils.errors import CheckpointError
 
 @MODELS.register_module()
 class TimmViT(TokenBackbone):
-    """A timm ViT as a token backbone: teacher, softmax baseline, linear or recurrent student, or
-    hybrid.
+    """A timm ViT as a token backbone: teacher, softmax baseline, linear, focal or recurrent student,
+    or hybrid.
 
     Works for timm's ``VisionTransformer`` and ``Eva`` models (AugReg, DeiT, CLIP, DINOv2 with
     or without registers, SigLIP, and the rotary EVA-02 and DINOv3), with their own prefix tokens
@@ -323,7 +323,8 @@ class TimmViT(TokenBackbone):
         return x[:, :count], x[:, count + self.vit.num_prefix_tokens:]
 
     def can_mask(self, layer: int) -> bool:
-        """See :meth:`TokenBackbone.can_mask`: softmax and linear attention can, scans cannot."""
+        """See :meth:`TokenBackbone.can_mask`: softmax, linear and focal attention can, scans and
+        windows cannot."""
         return getattr(self.vit.blocks[layer].attn, 'MASKS', False)
 
     def _embed_positions(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

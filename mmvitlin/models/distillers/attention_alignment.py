@@ -20,11 +20,11 @@ from mmvitlin.utils.errors import ConfigError
 
 @MODELS.register_module()
 class AttentionAlignment(BaseDistiller):
-    """Train only what makes queries, keys and values of a linear or recurrent ViT.
+    """Train only what makes queries, keys and values of a linear, focal or recurrent ViT.
 
-    The frozen teacher runs on the images. Each linear attention or Mamba-2 mixer of the student
-    gets the input of the teacher's softmax attention in that layer, and learns to give the same
-    output: the softmax path carries the residual stream, so blocks learn independently of each
+    The frozen teacher runs on the images. Each linear or focal attention or Mamba-2 mixer of the
+    student gets the input of the teacher's softmax attention in that layer, and learns to give the
+    same output: the softmax path carries the residual stream, so blocks learn independently of each
     other's error, and one backward pass serves all. The student starts from the teacher's weights.
 
     Args:
@@ -105,7 +105,7 @@ class AttentionAlignment(BaseDistiller):
                 parameter.requires_grad_(name.split('.')[0] in trainable)
         if not any(p.requires_grad for p in self.backbone.parameters()):
             raise ValueError(f'trained={tuple(trained)} leaves nothing to train in attention with '
-                             'linear_cfg or mamba2_cfg of the backbone; choose from '
+                             'linear_cfg, focal_cfg or mamba2_cfg of the backbone; choose from '
                              f'{sorted(self.TRAINED)}')
 
     def distill(self, images: Tensor, draws: StepDraws) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from mmvitlin.registry import MODELS
 class FeatureAlignment(Distiller):
     """Train a student so that its final features match the frozen teacher's.
 
-    With a linear :class:`mmvitlin.models.TimmViT` that comes from
+    With a linear, focal or recurrent :class:`mmvitlin.models.TimmViT` that comes from
     :class:`AttentionAlignment` this is the second stage of ViT-AdaLA; with any other student,
     such as an Adventurer, it is the plain final-feature L2, a baseline for both published methods.
 
@@ -41,7 +41,7 @@ class FeatureAlignment(Distiller):
             kind in self.backbone.attention for kind in ALIGNED)
         if replaced and not kwargs.get('inherit') and not any(
                 backbone.get(k) for k in ('init_cfg', 'checkpoint', 'pretrained')):
-            print_log('feature alignment of a linear or recurrent ViT from random weights; give '
+            print_log('feature alignment of a linear, focal or recurrent ViT from random weights; give '
                       "the first stage's student (backbone.init_cfg), or inherit=True for the "
                       "teacher's weights", logger='current', level=logging.WARNING)
         if any(loss.needs_mask for loss in self.objectives.values()):

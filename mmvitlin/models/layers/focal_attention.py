@@ -34,15 +34,21 @@ class FocalAttention(InheritedAttention):
     def __init__(self, softmax: nn.Module, block: int = 4, cells: int | Sequence[int] = 8):
         super().__init__(softmax)
         self.block = block
-        self.cells = (cells, cells) if isinstance(cells, int) else tuple(cells)
-        if block < 2 or block % 2:
-            raise ValueError(f'block must be an even number of patches, got {block}')
-        if len(self.cells) != 2 or min(self.cells) < 1:
-            raise ValueError(f'cells must be a number or (rows, columns), got {cells}')
+        self.cells = tuple(cells) if isinstance(cells, Sequence) else (cells, cells)
+        if not isinstance(block, int) or block < 2 or block % 2:
+            raise ValueError(f'block must be an even number of patches, got {block!r}')
+        if len(self.cells) != 2 or not all(isinstance(n, int) and n > 0 for n in self.cells):
+            raise ValueError(f'cells must be a number or (rows, columns), got {cells!r}')
 
     def options(self) -> dict:
         """What it was built with, beside the softmax module."""
         return dict(block=self.block, cells=list(self.cells))
+
+    def is_softmax(self, grid: tuple[int, int]) -> bool:
+        """Whether on a grid (h, w) it is exactly softmax attention: every patch is near every
+        other, or a cell of its own."""
+        return max(grid) <= 2 * self.block or all(
+            length <= count for length, count in zip(grid, self.cells, strict=True))
 
     def forward(self, x: Tensor, rope: Tensor | None = None,
                 attn_mask: TokenLayout | Tensor | None = None, is_causal: bool = False) -> Tensor:
@@ -64,7 +70,7 @@ class FocalAttention(InheritedAttention):
                                'attn_mask=TokenLayout(grid)')
         inputs = (*self.queries_keys_values(x, rope), grid, self.block, self.cells, self.scale,
                   seen)
-        if torch.is_grad_enabled() and inputs[2].requires_grad:
+        if torch.is_grad_enabled() and any(t.requires_grad for t in inputs[:3]):
             # gathered keys and values are several times what all else of a block would keep
             y = checkpoint(focal_attention, *inputs, use_reentrant=False, preserve_rng_state=False)
         else:
