@@ -86,6 +86,14 @@ def test_every_block_gets_the_teachers_input_and_learns_from_its_output(student,
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=near)
 
 
+@pytest.mark.parametrize('focal_cfg', [dict(block=4, cells=2), dict(block=2, cells=(6, 7))])
+def test_focal_attention_that_is_softmax_is_not_aligned(focal_cfg):
+    model = align(dict(FOCAL, focal_cfg=focal_cfg))
+    with pytest.raises(ConfigError, match='on 6×6 patches .* nothing to align'):
+        model(torch.randn(1, 3, 96, 96), mode='loss')
+    assert model(torch.randn(1, 3, 96, 144), mode='loss')['attention_error'] > 0
+
+
 def test_only_queries_keys_and_values_train_and_the_rest_is_the_teachers():
     model = peaked(align())
     assert {n.split('.', 4)[-1] for n, p in model.named_parameters() if p.requires_grad} == \

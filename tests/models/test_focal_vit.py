@@ -57,8 +57,9 @@ def test_checkpoints_say_blocks_and_cells(tmp_path):
             build('clip', attention=attention).load_weights(path, 'backbone.')
 
 
-@pytest.mark.parametrize('cfg', [dict(block=3), dict(block=0), dict(cells=0),
-                                 dict(cells=(1, 2, 3))])
+@pytest.mark.parametrize('cfg', [dict(block=3), dict(block=0), dict(block=4.0),
+                                 dict(block='4'), dict(cells=0), dict(cells='8'), dict(cells=2.5),
+                                 dict(cells=(8., 8)), dict(cells=(1, 2, 3))])
 def test_what_cannot_be(cfg):
     with pytest.raises(ValueError, match='must be'):
         build('clip', attention='focal', focal_cfg=cfg)

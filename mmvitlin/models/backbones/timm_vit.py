@@ -44,8 +44,8 @@ from mmvitlin.utils.errors import CheckpointError
 
 @MODELS.register_module()
 class TimmViT(TokenBackbone):
-    """A timm ViT as a token backbone: teacher, softmax baseline, linear, focal or recurrent student,
-    or hybrid.
+    """A timm ViT as a token backbone: teacher, softmax baseline, linear, focal or recurrent
+    student, or hybrid.
 
     Works for timm's ``VisionTransformer`` and ``Eva`` models (AugReg, DeiT, CLIP, DINOv2 with
     or without registers, SigLIP, and the rotary EVA-02 and DINOv3), with their own prefix tokens

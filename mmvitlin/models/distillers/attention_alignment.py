@@ -12,7 +12,7 @@ from mmvitlin.models.backbones import TimmViT
 from mmvitlin.models.backbones.timm_attention import ALIGNED
 from mmvitlin.models.distillers.base import BaseDistiller
 from mmvitlin.models.distillers.step_draws import StepDraws
-from mmvitlin.models.layers import TokenLayout
+from mmvitlin.models.layers import FocalAttention, TokenLayout
 from mmvitlin.models.losses import Objective
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError
@@ -47,7 +47,8 @@ class AttentionAlignment(BaseDistiller):
     Raises:
         TypeError: the student or the teacher is no TimmViT.
         ValueError: no layer is replaced, nothing would train, or depths differ.
-        ConfigError: an objective compares tokens and not attention outputs.
+        ConfigError: an objective compares tokens and not attention outputs; in the first step,
+            images so small that focal attention is softmax there.
         CheckpointError: the networks differ in width.
 
     Source: ViT-AdaLA (arXiv 2603.16063), first stage; LoLCATs (arXiv 2410.10254).
@@ -113,6 +114,8 @@ class AttentionAlignment(BaseDistiller):
         over the teacher's squared output, mean over blocks."""
         images = self.resized(images, draws)
         grid = self.student_grid(images)
+        if self.sizes is None:
+            self._refuse_softmax(grid)
         losses, errors = ({name: [] for name in self.objectives} for _ in range(2))
 
         def compare(layer: int, inputs: tuple, options: dict, target: Tensor) -> None:
@@ -132,6 +135,17 @@ class AttentionAlignment(BaseDistiller):
             self.teacher_tokens(images, (self.replaced_layers[-1], ), grid)
         return {f'loss_{name}': torch.stack(values).mean() for name, values in losses.items()} | {
             f'{name}_error': torch.stack(values).mean() for name, values in errors.items()}
+
+    def _refuse_softmax(self, grid: tuple[int, int]) -> None:
+        """Where all layers are softmax as the teacher's, gradients are rounding errors, and AdamW,
+        which scales them, would ruin the weights."""
+        layers = [self.backbone.vit.blocks[i].attn for i in self.replaced_layers]
+        if all(isinstance(attn, FocalAttention) and attn.is_softmax(grid) for attn in layers):
+            options = layers[0].options()
+            raise ConfigError(f'on {grid[0]}×{grid[1]} patches focal attention with {options} is '
+                              'softmax attention, and there is nothing to align; train on larger '
+                              f'images, more than {2 * layers[0].block} patches high or wide, or '
+                              'with a smaller backbone.focal_cfg')
 
     def _loss(self, attn: nn.Module, run: Callable[[], Tensor], objective: nn.Module,
               target: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,8 +41,8 @@ class FeatureAlignment(Distiller):
             kind in self.backbone.attention for kind in ALIGNED)
         if replaced and not kwargs.get('inherit') and not any(
                 backbone.get(k) for k in ('init_cfg', 'checkpoint', 'pretrained')):
-            print_log('feature alignment of a linear, focal or recurrent ViT from random weights; give '
-                      "the first stage's student (backbone.init_cfg), or inherit=True for the "
+            print_log('feature alignment of a linear, focal or recurrent ViT from random weights; '
+                      "give the first stage's student (backbone.init_cfg), or inherit=True for the "
                       "teacher's weights", logger='current', level=logging.WARNING)
         if any(loss.needs_mask for loss in self.objectives.values()):
             raise ValueError('feature alignment shows the student whole images, and an objective '
