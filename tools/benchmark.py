@@ -6,15 +6,15 @@
         --mode train --shapes 192x384        (a distillation step; of any config a training step)
 
 Subjects are configs of any of the libraries, timm:NAME, torchvision:NAME,
-mmvitlin:{adventurer,linear-vit,focal-vit,mamba2-vit,vit}-{tiny,small,base,large},
-module:function, or exported files (.onnx, .xml, .pt2), each with another name as NAME=SUBJECT. SUBJECT@RUNTIME runs a
-file in onnxruntime, openvino, onnxruntime-cuda or tensorrt; of a config or an mmvitlin: backbone it
-is exported on the way, and its results are compared with torch's. --part labels goes from a plain
-image to the label of each pixel, in torch as in a file. A training step is a forward and a backward
-pass. Weights are random unless --cfg-options load_from=CHECKPOINT loads some: a whole detector
-needs them, or it finds no objects and its post-processing costs nothing. Writes results.json,
-results.csv and figures; the same command continues where it was stopped, and measures again what
-changed since.
+mmvitlin:{adventurer,linear-vit,focal-vit,mamba2-vit,vit}-{tiny,small,base,large}, module:function,
+or exported files (.onnx, .xml, .pt2), each with another name as NAME=SUBJECT. SUBJECT@RUNTIME runs
+a file in onnxruntime, openvino, onnxruntime-cuda or tensorrt; of a config or an mmvitlin: backbone
+it is exported on the way, and its results are compared with torch's. --part labels goes from a
+plain image to the label of each pixel, in torch as in a file. A training step is a forward and a
+backward pass. Weights are random unless --cfg-options load_from=CHECKPOINT loads some: a whole
+detector needs them, or it finds no objects and its post-processing costs nothing. Writes
+results.json, results.csv and figures; the same command continues where it was stopped, and measures
+again what changed since.
 """
 import argparse
 import csv
