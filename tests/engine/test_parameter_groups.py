@@ -94,3 +94,17 @@ def test_fused_is_for_optimisers_that_have_it_on_cuda_and_leave_it_open():
     assert takes_fused(dict(type='AdamW'), OnGPU())
     assert not takes_fused(dict(type='AdamW', foreach=True), OnGPU())
     assert not takes_fused(dict(type='Rprop'), OnGPU())
+
+
+def test_modules_that_are_frozen_as_a_whole_are_not_listed(monkeypatch):
+    from mmengine.optim.optimizer import default_constructor
+    lines = []
+    monkeypatch.setattr(default_constructor, 'print_log', lambda text, **_: lines.append(text))
+    net = Net()
+    net.backbone.blocks[0].requires_grad_(False)
+    net.head.bias.requires_grad_(False)
+    wrapper = wrapper_of(net, 'distill_100e')
+    trained = {id(p) for p in net.parameters() if p.requires_grad}
+    assert {id(p) for g in wrapper.optimizer.param_groups for p in g['params']} == trained
+    assert [line for line in lines if 'skipped' in line] == [
+        'head.bias is skipped since its requires_grad=False']

@@ -150,6 +150,26 @@ def student_cells(results: dict) -> tuple[list[str], dict[str, list[str]]]:
     return ['M parameters', *(f"{s.replace('x', '×')}, ms" for s in sizes)], cells
 
 
+def attentions(results: dict) -> list[str]:
+    """Base networks by attention, beside the softmax ViT of the same run."""
+    rows = measured(results)
+    sizes = by_area(s for _, s, _ in rows)
+    lines = ['### Base networks by attention', '',
+             f'Batch 1, float32, {on(results)}, medians of {rounds(rows)} rounds in turn; beside '
+             'the seconds how many times faster than the softmax ViT, and the peak memory above '
+             'the loaded network:', '', f"| | {' | '.join(s.replace('x', '×') for s in sizes)} |",
+             '| --- |' + ' --- |' * len(sizes)]
+    for name in dict.fromkeys(n for n, _, _ in rows):
+        cells = []
+        for size in sizes:
+            row, base = rows.get((name, size, 'fp32')), rows.get(('vit-base', size, 'fp32'))
+            cells.append('' if row is None else f"{in_seconds(row)}, "
+                         f"{base['ms']['median'] / row['ms']['median']:.1f}×, "
+                         f"{row['peak_mib']:,.0f} MiB")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, '', *ending(results)]
+
+
 def student_times(results: dict) -> list[str]:
     """Backbones of about one size at three resolutions."""
     heads, cells = student_cells(results)

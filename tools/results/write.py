@@ -43,7 +43,8 @@ WRITERS = {
         robustness_cifar10=partial(evidence.robustness, name='robustness_cifar10'),
         cheaper_teacher=speed.teachers),
     'Time and memory': dict(
-        speed_cpu=speed.speed, ops_cpu=speed.ops, students_speed=speed.student_times,
+        attention_speed=speed.attentions, speed_cpu=speed.speed, ops_cpu=speed.ops,
+        students_speed=speed.student_times,
         gpu_counts=gpu_counts),
     'Large images': dict(
         highres_memory=speed.highres, highres_camvid=accuracy.camvid_at_full_size,

@@ -82,7 +82,10 @@ class MergesGroups:
         return wrapper
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
-        """See mmengine; the outermost call merges."""
+        """See mmengine; the outermost call merges. Modules that are frozen as a whole are passed
+        over, for which mmengine would write a line for each parameter."""
+        if prefix and not any(p.requires_grad for p in module.parameters()):
+            return
         super().add_params(params, module, prefix, **kwargs)
         if not prefix and self.paramwise_cfg.get('merge_groups', True):
             defaults = dict(lr=self.base_lr, weight_decay=self.base_wd)
