@@ -26,8 +26,30 @@ def draw(files: dict[str, dict], folder: Path) -> None:
         _save(_methods(methods), folder / 'site_methods.png')
     if ablations:
         _save(_objectives(ablations), folder / 'site_objectives.png')
+    if 'replaced_attention' in files:
+        _save(_replaced(files['replaced_attention']), folder / 'site_replaced.png')
     if 'camvid_few_labels' in files:
         _save(_few_labels(files['camvid_few_labels']), folder / 'site_few_labels.png')
+
+
+def _replaced(results: dict):
+    """Score of frozen features against the number of tokens, a line for each attention."""
+    figure, ax = plt.subplots(figsize=(7, 3.6), layout='constrained')
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for key, row in results['rows'].items():
+        lines.setdefault(key.split('|')[0], []).append((row['tokens'], row['miou']))
+    for name, points in lines.items():
+        ax.plot(*zip(*sorted(points), strict=True), marker='o', label=name,
+                linestyle='--' if name == 'softmax' else '-')
+    ax.set_xscale('log')
+    ticks = sorted({row['tokens'] for row in results['rows'].values()})
+    ax.set_xticks(ticks, [f'{n:,}' for n in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel('tokens of an image')
+    ax.set_ylabel('mIoU, linear classifier')
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8, ncols=2)
+    return figure
 
 
 def _save(figure, path: Path) -> None:
