@@ -44,9 +44,11 @@ def _seed():
 @pytest.fixture(autouse=True)
 def _fresh_scope():
     """A default scope set by one test's runner must not reach the next."""
+    from mmengine.logging import MessageHub
     from mmengine.registry import DefaultScope
     yield
     DefaultScope._instance_dict.clear()
+    MessageHub._instance_dict.clear()  # runs of one config in one second would share theirs
 
 
 @pytest.fixture(scope='session')

@@ -182,5 +182,5 @@ def test_two_processes_each_keep_their_own(streets, tmp_path):
     assert_same_weights(*(tmp_path / w / 'iter_6.pth' for w in ('whole', 'again')))
     runner = train(config(streets, tmp_path / 'alone', steps=6), resume=str(cut))
     assert runner.iter >= 6  # another number of processes: said, and not exact
-    assert 'of 2 processes, and 1 go on' in ''.join(
+    assert 'of 2 processes, and 1 resume' in ''.join(
         p.read_text() for p in (tmp_path / 'alone').glob('*/*.log'))
