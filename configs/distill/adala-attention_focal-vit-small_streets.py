@@ -6,4 +6,4 @@ _base_ = [
 model = dict(
     backbone=dict(attention='focal'),
     objectives=dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss', relative=True)))
-optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.))
+optim_wrapper = dict(optimizer=dict(lr=5e-5, weight_decay=0.))

@@ -72,7 +72,8 @@ def distill(student: str | Mapping,
         size: Of the random crops that are seen, side or (height, width) in pixels; whole patches.
         iterations: Of each stage; ViT-AdaLA has two.
         batch_size: Images an iteration.
-        lr: Learning rate of AdamW, of every stage. None: 5e-4 for ViT-Linearizer; 4e-4 and 1e-4
+        lr: Learning rate of AdamW, of every stage. None: 5e-4 for ViT-Linearizer; 4e-4
+            (5e-5 for 'focal', which starts near its goal) and 1e-4
             for the two of ViT-AdaLA. These are defaults of mmvitlin, not tuned for your data.
         work_dir: Gets configs, logs, checkpoints, ``student.pth``.
         amp: Mixed precision; None: on a GPU, which needs it to be fast, and not on a CPU.
@@ -208,7 +209,8 @@ def _stages(student: str | Mapping, teacher: dict, patch: int, size: tuple[int, 
                  prefix='backbone.')
     objective = dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss', relative=True))
     return [('align_attention', dict(type='mmvitlin.AttentionAlignment', backbone=backbone,
-                                     teacher=teacher, objectives=objective), 4e-4),
+                                     teacher=teacher, objectives=objective),
+             5e-5 if student == 'focal' else 4e-4),  # focal attention starts near its goal
             ('align_features', dict(type='mmvitlin.FeatureAlignment', teacher=teacher,
                                     backbone=dict(backbone, init_cfg=start)), 1e-4)]
 
