@@ -53,7 +53,7 @@ demo-adala: setup
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala.py --work-dir work_dirs/demo-adala
 
 test: setup
-	@echo "== test: the whole suite, about 17 minutes on two cores"
+	@echo "== test: the whole suite, about 14 minutes on two cores"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.setup-docs
