@@ -15,10 +15,11 @@ torch.set_num_threads(THREADS)  # for fixtures that come before the one below
 SHARED = ROOT.parent / 'shared' / 'data'
 
 
-LONGEST = ('integration/test_own_project', 'integration/test_command_lines',
-           'benchmark/test_measuring', 'engine/test_sharding', 'integration/test_tools',
-           'experiments/test_sweep', 'integration/test_examples', 'engine/test_exact_resume',
-           'engine/test_accumulation', 'engine/test_any_runner')
+LONGEST = ('engine/test_sharding', 'benchmark/test_measuring', 'apis/test_export',
+           'integration/test_own_project', 'engine/test_exact_resume',
+           'integration/test_command_lines', 'test_fuzz', 'test_package', 'integration/test_tools',
+           'models/test_detectors', 'experiments/test_sweep', 'experiments/test_recipe_files',
+           'integration/test_examples', 'apis/test_quantize')
 
 
 def pytest_collection_modifyitems(items):
