@@ -101,7 +101,7 @@ def test_modules_that_are_frozen_as_a_whole_are_not_listed(monkeypatch):
     lines = []
     monkeypatch.setattr(default_constructor, 'print_log', lambda text, **_: lines.append(text))
     net = Net()
-    net.backbone.blocks[0].requires_grad_(False)
+    net.backbone.blocks()[0].requires_grad_(False)
     net.head.bias.requires_grad_(False)
     wrapper = wrapper_of(net, 'distill_100e')
     trained = {id(p) for p in net.parameters() if p.requires_grad}
