@@ -6,7 +6,8 @@ r"""What is left of a pretrained ViT when its attention is replaced and nothing 
 The pretrained ViT-S/14 as it is, and with the same weights under each linear-time attention, at
 three sizes of CamVid's images. Its features stay frozen; a linear classifier on them is fitted by
 ridge regression to the share of each class in each patch, in closed form, so that no rate and no
-length is chosen. Scores are of its maps, resized to the labels, on held-out frames.
+length is chosen. Scores are of its maps, resized to the labels, on held-out frames. It goes on
+where it was stopped: rows that --out has are not measured again.
 """
 import argparse
 import json
@@ -118,9 +119,11 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/replaced_attention.json'))
     args = parser.parse_args()
     train, val = (frames(args.data, split, args.step) for split in ('train', 'val'))
-    rows = {}
+    rows = json.loads(args.out.read_text())['rows'] if args.out.is_file() else {}
     for text in args.sizes:
         for name in args.ways:
+            if f'{name}|{text}' in rows:
+                continue  # measured by a call before
             height, width = map(int, text.split('x'))
             rows[f'{name}|{text}'] = row = probe(WAYS[name], (height, width), train, val)
             print(f"{text} {name}: mIoU {row['miou']:.2f}, {row['seconds']:.3f} s", flush=True)
