@@ -4,7 +4,9 @@ import json
 import pytest
 import torch
 
-from tools.benchmarks import cheaper_teacher, highres_camvid, replaced_attention
+from mmvitlin.benchmark.subjects import Built
+from mmvitlin.models import TimmViT
+from tools.benchmarks import cheaper_teacher, highres_camvid, peers_cpu, replaced_attention
 
 
 @pytest.fixture
@@ -86,3 +88,37 @@ def test_the_probe_of_a_replaced_attention(camvid, monkeypatch):
         row = replaced_attention.probe(options, (64, 96), train, val)
         assert row['tokens'] == 24
         assert 0 < row['miou'] < 100
+
+
+def test_what_a_user_would_run_instead(tmp_path, monkeypatch):
+    """One of them from image to labels, and a file that the next call does not measure again."""
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime')
+    monkeypatch.setattr(peers_cpu, 'half_dtype', lambda _: None)
+    out, lines = tmp_path / 'a.json', []
+    monkeypatch.setattr('builtins.print', lambda text, **_: lines.append(text))
+    monkeypatch.setattr('sys.argv', ['a', '--nets', 'EfficientViT-B1', '--shapes', '64x96',
+                                     '--runtimes', 'torch', 'onnxruntime', '--rounds', '1',
+                                     '--out', str(out), '--files', str(tmp_path / 'files')])
+    peers_cpu.main()
+    results = json.loads(out.read_text())
+    assert [key.split('|')[0] for key in results['rows']] == ['EfficientViT-B1',
+                                                              'EfficientViT-B1@onnxruntime']
+    row, file = results['rows'].values()
+    assert row['status'] == file['status'] == 'ok'
+    assert row['flops'] > 1e8
+    assert file['agreement']['labels'] > 0.999
+    assert results['published'].keys() <= {s.name for s in peers_cpu.SUBJECTS}
+    lines.clear()
+    peers_cpu.main()
+    assert not lines
+
+
+def test_its_vits_have_the_head_of_the_adventurer_of_their_size():
+    small = [s for s in peers_cpu.SUBJECTS if s.name in ('ViT-S', 'focal ViT-S', 'Adventurer-S')]
+    heads = []
+    for subject in small:
+        net = Built(subject, (64, 64)).network
+        assert net.test_cfg == dict(mode='whole')
+        heads.append({name: p.shape for name, p in net.decode_head.named_parameters()})
+        assert isinstance(net.backbone, TimmViT) == ('ViT' in subject.name)
+    assert heads[0] == heads[1] == heads[2]

@@ -14,7 +14,9 @@ def tables(monkeypatch):
     import accuracy_tables
     import evidence_tables
     import scores
-    yield SimpleNamespace(accuracy=accuracy_tables, evidence=evidence_tables, scores=scores)
+    import speed_tables
+    yield SimpleNamespace(accuracy=accuracy_tables, evidence=evidence_tables, scores=scores,
+                          speed=speed_tables)
     for name in ('accuracy_tables', 'evidence_tables', 'speed_tables', 'trust_table', 'commands',
                  'scores'):
         sys.modules.pop(name, None)
@@ -93,3 +95,35 @@ def test_students_without_a_control_have_empty_cells(tables):
     assert '26.0 ± 1.0 | -4.9 [' in adventurer
     mixer = next(x for x in lines if x.startswith('| MLP-Mixer'))
     assert '| – |  | ' in mixer
+
+
+def speeds(*rows):
+    """Results of tools/benchmark.py: network, part, image, precision, ms."""
+    return dict(
+        calls=[dict(machine=dict(gpu=None, threads=2, processor='a processor'), command='measure')],
+        rows={f'{net}|{part}|inference|{size}|batch 1|{precision}|eager|cpu, 2 threads': dict(
+            status='ok', call=0, parameters=None if '@' in net else 2_500_000,
+            flops=None if '@' in net else 3e12, process_mib=512. if '@' in net else 2048.,
+            ms=dict(median=ms, rounds=5)) for net, part, size, precision, ms in rows})
+
+
+def test_exported_networks_are_compared_within_a_column(tables):
+    table = '\n'.join(tables.speed.deployed(speeds(
+        ('vit-base', 'backbone', '64x64', 'fp32', 8000.),
+        ('vit-base@openvino', 'backbone', '64x64', 'bf16', 4000.),
+        ('adventurer-base', 'backbone', '64x64', 'fp32', 2000.),
+        ('adventurer-base@openvino', 'backbone', '64x64', 'bf16', 500.))))
+    assert '| image | | torch | OpenVINO, bf16 | fastest forms |' in table
+    assert '| 64×64 | vit-base | 8 | 4 |  |' in table
+    assert '| 64×64 | adventurer-base | 2 (4.00×) | 0.5 (8.00×) | 8.00× |' in table
+
+
+def test_peers_are_in_order_of_their_fastest_form(tables):
+    table = tables.speed.peers(dict(speeds(
+        ('slow', 'labels', '64x64', 'fp32', 8000.),
+        ('slow@openvino', 'labels', '64x64', 'fp32', 400.),
+        ('quick', 'labels', '64x64', 'fp32', 500.)),
+        published=dict(quick=dict(miou=80.44, source='a paper'))))
+    assert [line for line in table if line.startswith(('| slow', '| quick'))] == [
+        '| slow | 2.5 | 3,000 | 8 | 0.4 | 512 |  |', '| quick | 2.5 | 3,000 | 0.5 | – | – | 80.4 |']
+    assert 'Published: quick: a paper.' in table

@@ -22,7 +22,7 @@ short_openmp_spin()
 import numpy as np
 from PIL import Image
 
-from mmvitlin.apis.export import SUFFIXES, Deployed, export, load_trained
+from mmvitlin.apis.export import SUFFIXES, Deployed, export, load_trained, size_of
 from mmvitlin.apis.quantize import PRECISIONS, export_reduced
 from mmvitlin.datasets.subset import evenly
 from mmvitlin.deploy.__main__ import list_images
@@ -82,9 +82,10 @@ def main() -> None:
     parser.add_argument('target', type=Path, help='file to write')
     parser.add_argument('--to', choices=SUFFIXES,
                         help="default: by the target's suffix (.pt2: torch)")
-    parser.add_argument('--size', type=int, nargs=2, default=(224, 224), metavar=('H', 'W'),
-                        help='traced at')
-    parser.add_argument('--fixed', action='store_true', help='only this size, batch 1')
+    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='traced at (default: '
+                        'the windows that the config tests in, or 224 224)')
+    parser.add_argument('--fixed', action='store_true', help='only this size, batch 1, as always '
+                        'where the config tests in windows')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32',
                         help='of its weights; fp16 and int8 as .onnx or .xml')
     parser.add_argument('--calibration', type=Path, metavar='FOLDER',
@@ -104,16 +105,19 @@ def main() -> None:
     if kind is None:
         parser.error(f'give --to; {args.target.name} has none of the suffixes {list(by_suffix)}')
     deployed = load_trained(args.config, args.checkpoint, args.cfg_options)
+    size, dynamic = size_of(deployed, args.size and tuple(args.size), False if args.fixed else None)
+    if deployed.windows is not None:
+        print('the config tests in windows: the file takes images of {}×{}, and python -m '
+              'mmvitlin.deploy moves it over larger ones'.format(*size))
     if args.precision == 'fp32':
-        print(export(deployed, args.target, kind, tuple(args.size), not args.fixed,
-                     args.tolerance))
+        print(export(deployed, args.target, kind, size, dynamic, args.tolerance))
         return
     if args.labels and not args.images:
         raise ConfigError('--labels are those of --images; give both')
     calibration = [] if args.calibration is None else [
         read(path) for path in chosen(args.calibration, args.calibration_count)]
     report = export_reduced(deployed, args.target, args.precision, samples(args, deployed),
-                            calibration, tuple(args.size), not args.fixed)
+                            calibration, size, dynamic)
     print(report)
     if warning := report.warning():
         print(f'warning: {warning}', file=sys.stderr)

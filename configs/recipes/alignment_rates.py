@@ -2,7 +2,7 @@
 # 100 iterations of 8 images without labels: error of the linear attentions' outputs against those
 # of the softmax attentions in their place, by optimiser, rate, decay, feature map and what trains.
 #   python tools/run_recipe.py configs/recipes/alignment_rates.py --amp --jobs 2 \
-#       --metric attention_error --out docs/results/alignment_rates.json
+#       --metric loss_attention --out docs/results/alignment_rates.json
 align = 'configs/distill/adala-attention_vit-small_camvid.py'
 rate, decay = 'optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay'
 linear = 'model.backbone.linear_cfg'

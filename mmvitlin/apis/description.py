@@ -21,7 +21,8 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
         itself); 'network_colours' ('RGB' or 'BGR', which the file sees to as well); 'size' or None
         for any; 'patch_size'; 'precision' of its weights; 'finished'; and, of segmentors and
         classifiers, 'classes', 'palette', 'resize' (what the test pipeline does to an image
-        first), and of segmentors 'align_corners' and 'threshold'.
+        first), and of segmentors 'align_corners', 'threshold' and 'stride' ((down, right) of the
+        windows that the config tests in, or None).
     """
     net = deployed.net
     backbone = getattr(net, 'backbone', net)
@@ -36,7 +37,8 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
     if hasattr(net, 'decode_head'):
         head = net.decode_head
         about.update(task='segmentation', align_corners=bool(net.align_corners),
-                     threshold=getattr(head, 'threshold', None))
+                     threshold=getattr(head, 'threshold', None),
+                     stride=deployed.windows and list(deployed.windows[1]))
         count = max(head.num_classes, 2) if head.out_channels == 1 else head.num_classes
     elif hasattr(net, 'head'):
         about.update(task='classification')

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import mmvitlin
 from mmvitlin.apis.description import describe
-from mmvitlin.apis.writers import WRITERS, ExportError, sample_images
+from mmvitlin.apis.writers import WRITERS, ExportError, is_mask2former, sample_images
 from mmvitlin.engine.rules import check, check_whole
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import without_initial_weights
@@ -50,6 +50,8 @@ class Deployed(nn.Module):
 
     Attributes:
         finished: False if the checkpoint is of a distillation that was cut.
+        windows: Size and stride, (height, width) each, of the windows that its config tests in;
+            None for whole images.
         config: That it was loaded with, or None.
         source: File of the checkpoint, or None.
     """
@@ -58,6 +60,7 @@ class Deployed(nn.Module):
                  rgb: bool = True):
         super().__init__()
         self.net, self.rgb, self.finished = net, rgb, True
+        self.windows: tuple[Sequence[int], Sequence[int]] | None = None
         self.config: Config | None = None
         self.source: Path | None = None
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
@@ -87,7 +90,8 @@ class Deployed(nn.Module):
             return tuple(out) if isinstance(out, (tuple, list)) else (out, )
         height, width = images.shape[-2:]
         x = pad_to_multiples(x, (getattr(self.net.backbone, 'patch_size', 1), ) * 2)
-        scores = self.net.decode_head(self.net.extract_feat(x))
+        head, features = self.net.decode_head, self.net.extract_feat(x)
+        scores = head(features, []) if is_mask2former(self.net) else head(features)
         if isinstance(scores, tuple):  # classes and masks of queries
             classes, masks = (layers[-1] for layers in scores)
             full = class_scores(classes, masks, x.shape[-2:])
@@ -130,17 +134,15 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
                                                 hasattr(net, 'head')):
             raise ConfigError(f'{config} holds a {type(net).__name__}; segmentors, classifiers and '
                               'distilled backbones can be exported')
-        if (cfg.model.get('test_cfg') or {}).get('mode') == 'slide':
-            raise ConfigError(f"{config} is tested in windows (model.test_cfg.mode='slide'), and "
-                              'what is exported takes whole images; see what they give with '
-                              '--cfg-options model.test_cfg.mode=whole')
         head = getattr(net, 'decode_head', None)
-        if type(head).__name__ == 'Mask2FormerHead' or isinstance(head, nn.ModuleList):
-            raise ConfigError(f'{config}: one head that gives scores a pixel can be exported, not '
-                              'cascades and not Mask2Former')
+        if isinstance(head, nn.ModuleList):
+            raise ConfigError(f'{config}: a single head can be exported, not a cascade of them')
         net.load_state_dict(check_whole(net, checkpoint), strict=False)
     deployed = Deployed(net.eval(), *normalisation(cfg)).eval()
     deployed.finished = read_meta(checkpoint).get('finished', True)
+    test = cfg.model.get('test_cfg') or {}
+    if hasattr(deployed.net, 'decode_head') and test.get('mode') == 'slide':
+        deployed.windows = tuple(test['crop_size']), tuple(test['stride'])
     deployed.config = cfg
     deployed.source = None if '://' in str(checkpoint) else locate(checkpoint)
     return deployed
@@ -184,8 +186,8 @@ class Exported:
 def export(deployed: Deployed,
            target: str | Path,
            kind: str,
-           size: tuple[int, int] = (224, 224),
-           dynamic: bool = True,
+           size: tuple[int, int] | None = None,
+           dynamic: bool | None = None,
            tolerance: float = 1e-4,
            label_tolerance: float = 1e-3) -> Exported:
     """Write a network in a format of another runtime, run what was written, and compare.
@@ -198,8 +200,10 @@ def export(deployed: Deployed,
         kind: 'checkpoint' (a plain OpenMMLab checkpoint), 'safetensors', 'onnx',
             'openvino', 'torch' (a ``torch.export`` programme) or 'aot' (a compiled package for this
             kind of machine).
-        size: (height, width) to trace at.
-        dynamic: Take any batch and size later; else only batch 1 at ``size``.
+        size: (height, width) to trace at; None for the windows that the config tests in, or
+            224².
+        dynamic: Take any batch and size later; else only batch 1 at ``size``. None for whether the
+            config tests whole images.
         tolerance: Difference of numbers allowed, relative to the largest.
         label_tolerance: Share of pixels that may have another label: differences that small decide
             between classes with all but equal scores.
@@ -210,6 +214,7 @@ def export(deployed: Deployed,
         ExportError: it cannot be written so, or computes something else.
     """
     target = Path(target)
+    size, dynamic = size_of(deployed, size, dynamic)
     _check_request(deployed, target, kind, size, (tolerance, label_tolerance))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -223,6 +228,9 @@ def export(deployed: Deployed,
             raise ExportError(f'{type(backbone).__name__} cannot be written as {kind}: other '
                               'runtimes have no operator for the scan of Mamba-1. Its weights can '
                               '(--to checkpoint or safetensors).')
+        if is_mask2former(deployed.net) and (dynamic or kind not in ('onnx', 'openvino')):
+            raise ExportError('Mask2Former is written for one image size, as ONNX or OpenVINO: '
+                              '--size HEIGHT WIDTH --fixed')
         shapes = _shapes(deployed, size) if dynamic else ((1, *size), )
         expected = {s: _run(deployed, s) for s in shapes}
         try:
@@ -240,6 +248,23 @@ def export(deployed: Deployed,
                               f'{target} was not written')
         move(aside, target)
         return report
+
+
+def size_of(deployed: Deployed, size: tuple[int, int] | None, dynamic: bool | None
+            ) -> tuple[tuple[int, int], bool]:
+    """Size and dynamic of :func:`export`, where None was given.
+
+    Raises:
+        ConfigError: a network that is tested in windows is to take something else.
+    """
+    if deployed.windows is None:
+        return size or (224, 224), dynamic is None or dynamic
+    window = tuple(deployed.windows[0])
+    if dynamic or tuple(size or window) != window:
+        raise ConfigError(f'its config tests in windows of {window[0]}×{window[1]}, which is the '
+                          'size that its file takes (larger images go through it in windows); for '
+                          'whole images: --cfg-options model.test_cfg.mode=whole')
+    return window, False
 
 
 def move(written: Path, target: Path) -> None:

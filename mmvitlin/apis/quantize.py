@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mmvitlin.apis.description import describe
-from mmvitlin.apis.export import Deployed, ExportError, export, move
+from mmvitlin.apis.export import Deployed, ExportError, export, move, size_of
 from mmvitlin.apis.writers import META, to_openvino
 from mmvitlin.deploy.model import ExportedModel, as_batch
 from mmvitlin.deploy.runtimes import Runtime
@@ -89,8 +89,8 @@ def export_reduced(deployed: Deployed,
                    precision: str,
                    samples: Iterable[tuple[np.ndarray, np.ndarray | None]],
                    calibration: Sequence[np.ndarray] = (),
-                   size: tuple[int, int] = (224, 224),
-                   dynamic: bool = True) -> Reduced:
+                   size: tuple[int, int] | None = None,
+                   dynamic: bool | None = None) -> Reduced:
     """Write a network as ONNX or for OpenVINO in lower precision, and say what that cost.
 
     fp16: weights of linear layers and convolutions and their products; everything between them,
@@ -119,6 +119,7 @@ def export_reduced(deployed: Deployed,
         raise ConfigError('int8 is calibrated on images like those it will see: give --calibration '
                           'FOLDER')
     target.parent.mkdir(parents=True, exist_ok=True)
+    size, dynamic = size_of(deployed, size, dynamic)
     torch_model = ExportedModel(TorchRuntime(deployed, size, dynamic))
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)

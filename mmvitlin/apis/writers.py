@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def sample_images(size: tuple[int, int], batch: int = 1) -> Tensor:
     coarse = torch.rand(batch, 3, 8, 8, generator=draw)
     smooth = F.interpolate(coarse, size=size, mode='bicubic').clamp(0, 1)
     return (255 * (0.8 * smooth + 0.2 * torch.rand(smooth.shape, generator=draw))).round()
+
+
+def is_mask2former(net: nn.Module) -> bool:
+    """Whether a segmentor has mmseg's Mask2Former head, whose library may not be installed."""
+    return type(getattr(net, 'decode_head', None)).__name__ == 'Mask2FormerHead'
 
 
 def _dynamic_shapes(dynamic: bool) -> dict | None:
@@ -59,6 +65,9 @@ def _write_onnx(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path
     except ImportError as error:
         raise ExportError(f'writing for {runtime} needs onnx, onnxscript and {runtime}: '
                           f"pip install 'mmvitlin[export]' {runtime}") from error
+    if is_mask2former(net.net):
+        _write_traced(net, size, path, about)
+        return runner(path, runtime)
     names = {0: 'batch', 2: 'height', 3: 'width'}
     written = torch.onnx.export(
         _programme(net, size, dynamic), (), dynamo=True, input_names=['images'],
@@ -69,6 +78,34 @@ def _write_onnx(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path
     written.model.metadata_props[META] = json.dumps(about)
     written.save(path, external_data=False)
     return runner(path, runtime)
+
+
+def _write_traced(net: nn.Module, size: tuple[int, int], path: Path, about: dict) -> None:
+    """Write the operators of one call as ONNX, in which all sizes are constants.
+
+    For what ``torch.export`` cannot follow: mmdet's pixel decoder computes with sizes in tensors.
+    """
+    import onnx
+    norm = 'aten::rms_norm', OPSET
+    torch.onnx.register_custom_op_symbolic(norm[0], _rms_norm, norm[1])
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of every size that becomes a constant, as meant
+            torch.onnx.export(net, (sample_images(size), ), path, dynamo=False,
+                              input_names=['images'], output_names=list(net.outputs),
+                              opset_version=OPSET)
+    finally:
+        torch.onnx.unregister_custom_op_symbolic(*norm)
+    written = onnx.load(path)
+    written.metadata_props.add(key=META, value=json.dumps(about))
+    onnx.save(written, path)
+
+
+def _rms_norm(g, x, shape, weight, eps):
+    """``F.rms_norm`` over the last axis as operators of ONNX, for the exporter of traces."""
+    axes = g.op('Constant', value_t=torch.tensor([-1]))
+    mean = g.op('ReduceMean', g.op('Mul', x, x), axes, keepdims_i=1)
+    return g.op('Mul', g.op('Div', x, g.op('Sqrt', g.op('Add', mean, eps))), weight)
 
 
 def _write_openvino(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path, about: dict

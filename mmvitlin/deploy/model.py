@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from mmvitlin.deploy.resizing import resize
 from mmvitlin.deploy.runtimes import Runtime, open_file
-from mmvitlin.deploy.windows import in_windows
+from mmvitlin.deploy.windows import in_windows, starts, strided
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 
 
@@ -62,7 +62,8 @@ class ExportedModel:
         threads: Likewise.
         resize: Let the network see what its config's test pipeline shows it; False for the image's
             own size.
-        overlap: Share that windows overlap, of a file of one size.
+        overlap: Least share that windows overlap, of a file of one size; None for the windows of
+            its config's tests, or a third where that tests whole images.
 
     Attributes:
         classes: Names.
@@ -77,7 +78,7 @@ class ExportedModel:
 
     def __init__(self, path: str | Path | Runtime, runtime: str | None = None,
                  precision: str = 'fp32', threads: int | None = None, resize: bool = True,
-                 overlap: float = 1 / 3):
+                 overlap: float | None = None):
         self.runtime = path if isinstance(path, Runtime) else open_file(
             path, runtime, precision, threads)
         self.meta = self.runtime.meta
@@ -87,7 +88,7 @@ class ExportedModel:
             raise ConfigError(f'{self.runtime.path} holds {what}; segmentors and classifiers give '
                               'results. For plain outputs call mmvitlin.deploy.open_file(...).run('
                               'images)')
-        if not 0 <= overlap < 1:
+        if overlap is not None and not 0 <= overlap < 1:
             raise ConfigError(f'overlap must be a share from 0 to below 1, got {overlap}')
         self.classes = tuple(self.meta['classes'])
         self.palette = np.asarray(self.meta['palette'], np.uint8)
@@ -114,7 +115,8 @@ class ExportedModel:
         if size is None:
             scores = self._scores(shown)
         else:
-            scores = in_windows(shown, size, self._scores, self.overlap, self.meta['mean'])
+            scores = in_windows(shown, size, self._scores, self._places(shown.shape, size),
+                                self.meta['mean'])
         return self._decide(resize(scores, image.shape[:2], self.meta['align_corners']))
 
     def _scores(self, image: np.ndarray) -> np.ndarray:
@@ -124,6 +126,18 @@ class ExportedModel:
         padded = tuple(-(-n // patch) * patch for n in (height, width))
         scores = self.runtime.run(as_batch(image))['scores'][0]
         return resize(scores, padded, self.meta['align_corners'])[:, :height, :width]
+
+    def _places(self, shape: Sequence[int], size: tuple[int, int]
+                ) -> tuple[list[int], list[int]]:
+        """Where windows begin, from above and from the left."""
+        if self.overlap is None and self.meta.get('stride'):
+            patch = self.meta['patch_size']  # images are padded before they are cut
+            padded = [-(-n // patch) * patch for n in shape[:2]]
+            rows, columns = map(strided, padded, size, self.meta['stride'])
+        else:
+            share = 1 / 3 if self.overlap is None else self.overlap
+            rows, columns = (starts(*lengths, share) for lengths in zip(shape, size, strict=False))
+        return rows, columns
 
     def _decide(self, scores: np.ndarray) -> np.ndarray:
         if len(scores) == 1:

@@ -16,27 +16,34 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
     return [round(n * (length - window) / (count - 1)) for n in range(count)]
 
 
+def strided(length: int, window: int, stride: int) -> list[int]:
+    """Where windows begin that are a stride apart, the last one at the end, as mmseg's are."""
+    last = max(length - window, 0)
+    return [min(n * stride, last) for n in range(-(-last // stride) + 1)]
+
+
 def in_windows(image: np.ndarray, size: tuple[int, int], run: Callable[[np.ndarray], np.ndarray],
-               overlap: float, fill: Sequence[float]) -> np.ndarray:
+               places: tuple[Sequence[int], Sequence[int]], fill: Sequence[float]) -> np.ndarray:
     """Scores of overlapping windows, averaged where they overlap.
 
     Args:
         image: (H, W, 3) uint8.
         size: (height, width) of a window.
-        run: Scores (classes, height, width) of a window.
-        overlap: Least share of a window that the next one covers too.
-        fill: Colour beyond the edges of an image that is smaller than a window.
+        run: Scores (classes, height, width) of a window, float32.
+        places: Where windows begin, from above and from the left; they cover the image
+            and may reach beyond it.
+        fill: Colour beyond the edges of the image.
 
     Returns:
         (classes, H, W) float32.
     """
     height, width = image.shape[:2]
     total, count = None, np.zeros((height, width), np.float32)
-    for top in starts(height, size[0], overlap):
-        for left in starts(width, size[1], overlap):
+    for top in places[0]:
+        for left in places[1]:
             part = image[top:top + size[0], left:left + size[1]]
-            window = np.empty((*size, 3), np.uint8)
-            window[:] = np.clip(np.round(fill), 0, 255).astype(np.uint8)
+            window = np.empty((*size, 3), np.float32)
+            window[:] = fill
             window[:part.shape[0], :part.shape[1]] = part
             scores = run(window)[:, :part.shape[0], :part.shape[1]]
             if total is None:

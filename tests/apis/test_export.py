@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.export import (
     Exported,
     ExportError,
@@ -16,6 +17,7 @@ from mmvitlin.apis.export import (
     load_trained,
 )
 from mmvitlin.apis.symbolic import SymbolicSizes, bilinear_weights, pooling_weights
+from mmvitlin.deploy import ExportedModel
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import read_state_dict
 from mmvitlin.models.utils.checkpoint import read_meta
@@ -53,9 +55,28 @@ def student(tmp_path_factory):
 def test_what_would_be_written_as_something_else(student, segmentor, tmp_path):
     with pytest.raises(ConfigError, match='of the kind checkpoint; call it net.pth'):
         export(load_trained(*student), tmp_path / 'net.safetensors', 'checkpoint')
-    with pytest.raises(ConfigError, match='takes whole images'):
-        load_trained(*segmentor, {'model.test_cfg': dict(
-            mode='slide', crop_size=(64, 64), stride=(32, 32))})
+    in_windows = load_trained(*segmentor, {'model.test_cfg': dict(
+        mode='slide', crop_size=(64, 64), stride=(32, 32))})
+    with pytest.raises(ConfigError, match='tests in windows of 64×64'):
+        export(in_windows, tmp_path / 'net.onnx', 'onnx', (64, 128))
+    with pytest.raises(ConfigError, match='for whole images'):
+        export(in_windows, tmp_path / 'net.onnx', 'onnx', dynamic=True)
+
+
+def test_a_network_that_is_tested_in_windows(segmentor, tmp_path):
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime')
+    windows = {'model.test_cfg': dict(mode='slide', crop_size=(64, 96), stride=(40, 56))}
+    report = export(load_trained(*segmentor, windows), tmp_path / 'net.onnx', 'onnx')
+    assert report.shapes == ((1, 64, 96), )
+    model = ExportedModel(tmp_path / 'net.onnx', resize=False)
+    assert (model.meta['size'], model.meta['stride']) == ([64, 96], [40, 56])
+    infer = SegInferencer(*segmentor, scale='original', cfg_options=windows)
+    for size in ((64, 96), (150, 230)):
+        image = np.random.RandomState(0).randint(0, 255, (*size, 3)).astype(np.uint8)
+        expected = infer([image])[0].labels
+        assert (model(image).labels != expected).mean() < 1e-3
+        elsewhere = ExportedModel(tmp_path / 'net.onnx', resize=False, overlap=0.)
+        assert size == (64, 96) or (elsewhere(image).labels != expected).mean() > 1e-3
 
 
 def test_the_student_of_class_probabilities(tmp_path):

@@ -17,7 +17,7 @@ from mmvitlin.apis.writers import to_openvino
 from mmvitlin.deploy import ExportedModel, open_file
 from mmvitlin.deploy.resizing import resize
 from mmvitlin.deploy.runtimes import _SignalStack, kept_signal_stack
-from mmvitlin.deploy.windows import in_windows, starts
+from mmvitlin.deploy.windows import in_windows, starts, strided
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.apis.pictures import picture
 from tests.conftest import ROOT
@@ -59,8 +59,12 @@ def test_windows_cover_everything_once_or_more():
     assert starts(50, 64, 1 / 3) == [0]
     assert starts(128, 64, 0.) == [0, 64]
     assert starts(150, 64, 1 / 3) == [0, 29, 57, 86]
+    assert strided(150, 64, 40) == [0, 40, 80, 86]
+    assert strided(64, 64, 40) == strided(50, 64, 40) == [0]
+    assert strided(104, 64, 40) == [0, 40]
     image = np.random.RandomState(0).randint(0, 255, (70, 150, 3)).astype(np.uint8)
-    actual = in_windows(image, (64, 64), lambda w: w.transpose(2, 0, 1).astype(np.float32), 1 / 3,
+    places = starts(70, 64, 1 / 3), strided(150, 64, 40)
+    actual = in_windows(image, (64, 64), lambda w: w.transpose(2, 0, 1).astype(np.float32), places,
                         (0, 0, 0))
     np.testing.assert_allclose(actual, image.transpose(2, 0, 1), atol=1e-3)
 

@@ -4,7 +4,7 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import CosineAnnealingLR, build_optim_wrapper
+from mmengine.optim import CosineAnnealingLR, OptimWrapper, build_optim_wrapper
 from torch import nn
 
 from mmvitlin.engine.optim import MuonWithAdamW
@@ -78,7 +78,7 @@ def test_schedules_and_rates_of_layers_hold_in_both_parts():
                                dict(params=list(net.second.parameters()))], lr=1e-2)
     assert [g['lr'] for g in optimizer.param_groups] == pytest.approx([5e-3, 2e-4, 1e-2, 4e-4])
     assert [g['weight_decay'] for g in optimizer.param_groups] == [0, 0, 0.05, 0]
-    schedule = CosineAnnealingLR(optimizer, T_max=2)
+    schedule = CosineAnnealingLR(OptimWrapper(optimizer), T_max=2)
     optimizer.step()
     schedule.step()
     assert [g['lr'] for g in optimizer.param_groups] == pytest.approx([25e-4, 1e-4, 5e-3, 2e-4])

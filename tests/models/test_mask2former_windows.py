@@ -1,11 +1,14 @@
-"""Mask2Former on windows of an image: scores, and labels by mmseg's metric."""
+"""Mask2Former on windows of an image: scores, and labels by mmseg's metric; and exported."""
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
+from mmvitlin.apis.export import Deployed, ExportError, export
+from mmvitlin.apis.writers import sample_images
 from mmvitlin.compat import detection
+from mmvitlin.deploy import open_file
 from mmvitlin.engine.runner.config import load_config
 from tests.conftest import ROOT
 from tests.detecting import needs_mmdet
@@ -75,3 +78,19 @@ def test_one_window_is_the_whole_image(net):
         with torch.no_grad():
             windows.append(net.predict(image, [sample()])[0].pred_sem_seg.data)
     assert torch.equal(*windows)
+
+
+def test_its_file_of_one_size_gives_its_labels(net, tmp_path):
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime')
+    deployed = Deployed(net, [0.] * 3, [255.] * 3).eval()
+    with pytest.raises(ExportError, match='written for one image size'):
+        export(deployed, tmp_path / 'net.onnx', 'onnx', CROP)
+    report = export(deployed, tmp_path / 'net.onnx', 'onnx', CROP, dynamic=False)
+    assert report.label_error < 1e-3
+    images = sample_images(CROP)
+    labels, scores = (torch.from_numpy(a) for a in open_file(tmp_path / 'net.onnx').run(
+        images.numpy()).values())
+    expected = scores_of(net, images / 255)
+    assert labels.unique().numel() > 1
+    assert (labels[0] != expected.argmax(0)).float().mean() < 1e-3
+    assert scores.shape == (1, 19, 16, 16)

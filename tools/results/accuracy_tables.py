@@ -170,9 +170,9 @@ def alignment(results: dict) -> list[str]:
     rows = [(row['mean'], name, row) for name, row in results['stages'].items()]
     return ['### How to train the first stage of ViT-AdaLA', '',
             'The pretrained ViT-S (width 384) with Hedgehog maps at 168×224, 8 images a step, one '
-            'seed: relative error of the linear attentions (root of the squared error over the '
-            "softmax attention's squared output, mean over layers), mean of the last 50 "
-            'iterations:', '', '| | iterations | error |', '| --- | --- | --- |',
+            "seed: squared error of the linear attentions' outputs over the softmax attentions' "
+            'squared outputs, mean over layers and the last 50 iterations:', '',
+            '| | iterations | error |', '| --- | --- | --- |',
             *(f"| {report[name]} | {row['iterations']} | {error:.3f} |"
               for error, name, row in sorted(rows, key=lambda r: r[0])), '', *ending(results)]
 

@@ -43,7 +43,8 @@ WRITERS = {
         robustness_cifar10=partial(evidence.robustness, name='robustness_cifar10'),
         cheaper_teacher=speed.teachers),
     'Time and memory': dict(
-        attention_speed=speed.attentions, speed_cpu=speed.speed, ops_cpu=speed.ops,
+        attention_speed=speed.attentions, deployed_cpu=speed.deployed, peers_cpu=speed.peers,
+        speed_cpu=speed.speed, ops_cpu=speed.ops,
         students_speed=speed.student_times,
         gpu_counts=gpu_counts),
     'Large images': dict(

@@ -54,7 +54,7 @@ class MuonWithAdamW(Optimizer):
         self._parts = {True: torch.optim.Muon(unused, **of_muon), False: AdamW(unused, **of_adamw)}
         split = [part for group in _as_groups(params)
                  for part in _split(group, of_muon, of_adamw)]
-        super().__init__(split, {})
+        super().__init__(split, dict(lr=lr))  # mmengine schedules and logs it beside the groups
         for group in self.param_groups:
             for name, value in self._parts[group['matrices']].defaults.items():
                 group.setdefault(name, value)

@@ -339,7 +339,7 @@ class Adventurer(ScannedBackbone):
         of a tile.
         """
         return (x.device.type == 'cpu' and not torch.compiler.is_compiling()
-                and self.layers[0].mlp.conv is None
+                and not torch.jit.is_tracing() and self.layers[0].mlp.conv is None
                 and self.layers[0].mixer.backend in ('auto', 'torch')
                 and not is_hooked(self.layers))
 

@@ -11,9 +11,9 @@ _STRIP_NUMBERS = 2**17  # of an image that are cut into patches at a time
 
 
 def infers_on_cpu(x: Tensor) -> bool:
-    """Whether ``x`` is on a CPU, without gradients and outside a compiler."""
+    """Whether ``x`` is on a CPU, without gradients, and no graph is made of its operators."""
     return (x.device.type == 'cpu' and not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling())
+            and not torch.compiler.is_compiling() and not torch.jit.is_tracing())
 
 
 def _onednn_serves(x: Tensor, weight: Tensor) -> bool:
