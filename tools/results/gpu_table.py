@@ -3,7 +3,7 @@ from commands import ending
 
 
 def counts(results: dict) -> list[str]:
-    """A row a layer; parameter groups, waits and spilled registers below."""
+    """A row a layer; parameter groups, waits, spilled registers and reading below."""
     lines = ['### Memory traffic of a GPU run', '',
              '| layer | least, GB | eager: GB, times the least, kernels | Triton kernels |',
              '| --- | --- | --- | --- |']
@@ -14,10 +14,15 @@ def counts(results: dict) -> list[str]:
     step = results['training_step']
     groups = ', '.join(f"{row['before']} to {row['now']} (`{schedule}`)"
                        for schedule, row in step['parameter_groups'].items())
+    reading = results['reading']
+    speed, operators = reading['images_a_second_and_core'], reading['operators_of_a_batch']
     waits, spilled = step['host_waits'], [r['spilled'] for r in results['registers'].values()]
     return [*lines, '',
             f'Parameter groups: {groups}. Waits of the host for the device with a fused optimiser, '
             f'gradients clipped or not, losses logged every 50 steps: {waits["most_steps"]} in '
             f'most steps, at most {waits["worst_step"]}, {waits["a_hundred_steps"]} in a hundred '
             f'({waits["a_hundred_steps_with_clipping"]} with clipping). Bytes of registers spilled '
-            f'by the {len(spilled)} compiled Triton kernels: {sum(spilled)}.', '', *ending(results)]
+            f'by the {len(spilled)} compiled Triton kernels: {sum(spilled)}. Operators on a batch '
+            f"of {operators['images']} images between loader and model: {operators['ours']} (the "
+            f"libraries: {operators['libraries']}); images read a second and core, on a CPU: "
+            f"{speed['ours']:,.0f} ({speed['libraries']:,.0f}).", '', *ending(results)]
