@@ -263,6 +263,8 @@ def _to_int8(source: Path, target: Path, batches: Iterator[np.ndarray]) -> None:
     weights = {t.name: t.dims for t in model.graph.initializer}
     first = {n.name for n in model.graph.node if n.op_type == 'Conv' and weights.get(
         n.input[1], (0, 0))[1] == 3}  # on the image: a hundredth of the work, all of its noise
+    stacked = {n.name for n in model.graph.node if n.op_type == 'MatMul' and len(weights.get(
+        n.input[1], ())) > 2}  # a matrix a head: onnxruntime has no scale a channel for those
     logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
     try:
         quantize_static(
@@ -270,7 +272,7 @@ def _to_int8(source: Path, target: Path, batches: Iterator[np.ndarray]) -> None:
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             op_types_to_quantize=list(_PRODUCTS),
-            nodes_to_quantize=sorted(_weighted(model) - first),
+            nodes_to_quantize=sorted(_weighted(model) - first - stacked),
             # with zero points OpenVINO refuses products of what was concatenated (2026.4)
             extra_options=dict(CalibMovingAverage=True, WeightSymmetric=True,
                                ActivationSymmetric=True,

@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
 from mmvitlin.apis import quantize
-from mmvitlin.apis.export import load_trained
+from mmvitlin.apis.export import Deployed, load_trained
 from mmvitlin.apis.quantize import Reduced, export_reduced, mean_iou
 from mmvitlin.deploy import ExportedModel, open_file
+from mmvitlin.engine.runner.config import load_config
 from mmvitlin.utils.errors import ConfigError
 from tests.apis.pictures import picture
+from tests.conftest import ROOT
 from tests.forked import python
 
 onnx = pytest.importorskip('onnx', reason='needs onnx')
@@ -60,6 +63,25 @@ def test_int8(segmentor, float_file, tmp_path, dynamic):
     same = ExportedModel(tmp_path / 'a.onnx')(images[0]).labels
     assert same.shape == (64, 128)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['a.onnx']
+
+
+def test_int8_of_every_attention(tmp_path):
+    """Hedgehog maps have a matrix a head, which stays float32."""
+    cfg = load_config(str(ROOT / 'configs/seg/conv1x1_linear-vit-small_camvid.py'), {
+        'model.backbone.linear_cfg.feature_map': 'hedgehog', 'model.backbone.init_cfg': None,
+        'model.backbone.model_name': 'vit_tiny_patch16_224', 'model.backbone.model_kwargs': dict(
+            embed_dim=32, depth=2, num_heads=2), 'model.backbone.out_indices': (0, 1),
+        'model.decode_head.in_channels': [32, 32], 'model.decode_head.in_index': [0, 1]})
+    init_default_scope('mmseg')
+    deployed = Deployed(MODELS.build(cfg.model).eval(), [120.] * 3, [60.] * 3).eval()
+    deployed.config = cfg
+    images = [picture(64, 96)]
+    report = export_reduced(deployed, tmp_path / 'a.onnx', 'int8', [(images[0], None)], images,
+                            (64, 96), False)
+    assert report.equal > 0.5
+    weights = written(tmp_path / 'a.onnx')[1].values()
+    assert sum(len(t.dims) == 2 and t.data_type == onnx.TensorProto.INT8 for t in weights) >= 8
+    assert any(len(t.dims) > 2 and t.data_type == onnx.TensorProto.FLOAT for t in weights)
 
 
 def test_fp16(segmentor, float_file, tmp_path):
