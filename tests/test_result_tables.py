@@ -12,13 +12,13 @@ from scipy import stats
 def tables(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / 'tools' / 'results')
     import accuracy_tables
+    import deployed_tables
     import evidence_tables
     import scores
-    import speed_tables
     yield SimpleNamespace(accuracy=accuracy_tables, evidence=evidence_tables, scores=scores,
-                          speed=speed_tables)
+                          deployed=deployed_tables)
     for name in ('accuracy_tables', 'evidence_tables', 'speed_tables', 'trust_table', 'commands',
-                 'scores'):
+                 'deployed_tables', 'scores'):
         sys.modules.pop(name, None)
 
 
@@ -108,7 +108,7 @@ def speeds(*rows):
 
 
 def test_exported_networks_are_compared_within_a_column(tables):
-    table = '\n'.join(tables.speed.deployed(speeds(
+    table = '\n'.join(tables.deployed.deployed(speeds(
         ('vit-base', 'backbone', '64x64', 'fp32', 8000.),
         ('vit-base@openvino', 'backbone', '64x64', 'bf16', 4000.),
         ('adventurer-base', 'backbone', '64x64', 'fp32', 2000.),
@@ -119,7 +119,7 @@ def test_exported_networks_are_compared_within_a_column(tables):
 
 
 def test_peers_are_in_order_of_their_fastest_form(tables):
-    table = tables.speed.peers(dict(speeds(
+    table = tables.deployed.peers(dict(speeds(
         ('slow', 'labels', '64x64', 'fp32', 8000.),
         ('slow@openvino', 'labels', '64x64', 'fp32', 400.),
         ('quick', 'labels', '64x64', 'fp32', 500.)),
@@ -127,3 +127,11 @@ def test_peers_are_in_order_of_their_fastest_form(tables):
     assert [line for line in table if line.startswith(('| slow', '| quick'))] == [
         '| slow | 2.5 | 3,000 | 8 | 0.4 | 512 |  |', '| quick | 2.5 | 3,000 | 0.5 | – | – | 80.4 |']
     assert 'Published: quick: a paper.' in table
+
+
+def test_int8_files_are_beside_their_float32(tables):
+    table = tables.deployed.reduced_precision(dict(speeds(
+        ('focal_fp32_64x64@openvino', 'labels', '64x64', 'fp32', 800.),
+        ('focal_int8_64x64@openvino', 'labels', '64x64', 'fp32', 400.)),
+        scores=dict(focal=dict(images=9, miou=dict(torch=51.24, int8=50.96)))))
+    assert '| focal ViT-S | 51.2 | 51.0 | – | 0.8, 0.4, 2.00× |' in table

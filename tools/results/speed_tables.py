@@ -52,7 +52,7 @@ def in_seconds(row: dict) -> str:
 
 def rounds(rows: dict) -> str:
     """How often cells were measured that were measured more than once."""
-    counts = {row['ms']['rounds'] for row in rows.values()} - {1}
+    counts = {row['ms']['rounds'] for row in rows.values()} - {1} or {1}
     return str(min(counts)) if len(counts) == 1 else f'{min(counts)} to {max(counts)}'
 
 
@@ -168,88 +168,6 @@ def attentions(results: dict) -> list[str]:
                          f"{row['peak_mib']:,.0f} MiB")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return [*lines, '', *ending(results)]
-
-
-RUNTIMES = {('torch', 'fp32'): 'torch', ('torch', 'bf16'): 'torch, bf16',
-            ('onnxruntime', 'fp32'): 'onnxruntime', ('openvino', 'fp32'): 'OpenVINO',
-            ('openvino', 'bf16'): 'OpenVINO, bf16'}
-
-
-def by_runtime(results: dict, part: str) -> dict[tuple[str, str], dict[tuple[str, str], dict]]:
-    """(network, image) → (runtime, precision) → row."""
-    found: dict[tuple[str, str], dict[tuple[str, str], dict]] = {}
-    for (name, size, precision), row in measured(results, part).items():
-        net, _, runtime = name.partition('@')
-        found.setdefault((net, size), {})[runtime or 'torch', precision] = row
-    return found
-
-
-def fastest(rows: dict[tuple[str, str], dict]) -> float:
-    """Milliseconds in the runtime and precision that take least."""
-    return min(row['ms']['median'] for row in rows.values())
-
-
-def deployed(results: dict) -> list[str]:
-    """Base networks in each runtime, beside the softmax ViT in the same one."""
-    found = by_runtime(results, 'backbone')
-    used = [key for key in RUNTIMES if any(key in rows for rows in found.values())]
-    lines = ['### Base networks as exported files', '',
-             f'Backbones at batch 1 on {on(results)}, medians of '
-             f"{rounds(measured(results))} rounds in turn; seconds, and in brackets how many times "
-             'faster than the softmax ViT-B in the same column. Last: the fastest form of each '
-             'against the fastest of the softmax ViT-B.', '',
-             f"| image | | {' | '.join(RUNTIMES[key] for key in used)} | fastest forms |",
-             '| --- | --- |' + ' --- |' * (len(used) + 1)]
-    for size in by_area(s for _, s in found):
-        softmax = found['vit-base', size]
-        for net in dict.fromkeys(n for n, s in found if s == size):
-            rows, cells = found[net, size], []
-            for key in used:
-                text = in_seconds(rows[key]) if key in rows else '–'
-                if key in rows and key in softmax and net != 'vit-base':
-                    ratio = softmax[key]['ms']['median'] / rows[key]['ms']['median']
-                    text += f' ({ratio:.2f}×)'
-                cells.append(text)
-            last = '' if net == 'vit-base' else f'{fastest(softmax) / fastest(rows):.2f}×'
-            lines.append(f"| {size.replace('x', '×')} | {net} | {' | '.join(cells)} | {last} |")
-    return [*lines, '', *ending(results)]
-
-
-def peers(results: dict) -> list[str]:
-    """Whole networks from image to labels beside those that others publish."""
-    found, published = by_runtime(results, 'labels'), results['published']
-    used = [key for key in RUNTIMES if any(key in rows for rows in found.values())]
-    lines = ['### What a user would run instead', '',
-             f'Whole networks from an image to its labels, batch 1, {on(results)}, medians of '
-             f"{rounds(measured(results, 'labels'))} rounds in turn within a column, seconds; "
-             'memory is the peak of a process that runs the file in OpenVINO, or onnxruntime, and '
-             'has no torch. ViTs and Adventurers have UPerNet with 48 (tiny), 96 (small) or 128 '
-             "channels, timm's pyramids SegFormer's head, the others their own. The last column "
-             'was **not measured here**: mIoU on Cityscapes as published, under its own '
-             'training.', '']
-    for size in by_area(s for _, s in found):
-        nets = [n for n, s in found if s == size]
-        lines += [f"| {size.replace('x', '×')} | M parameters | GFLOP | "
-                  f"{' | '.join(RUNTIMES[key] for key in used)} | MiB | published mIoU |",
-                  '| --- | --- | --- |' + ' --- |' * (len(used) + 2)]
-        for net in sorted(set(nets), key=lambda n: fastest(found[n, size])):
-            rows = found[net, size]
-            plain = rows.get(('torch', 'fp32'), {})
-            file = rows.get(('openvino', 'fp32')) or rows.get(('onnxruntime', 'fp32')) or {}
-            millions = f"{plain['parameters'] / 1e6:.1f}" if plain.get('parameters') else '–'
-            operations = f"{plain['flops'] / 1e9:,.0f}" if plain.get('flops') else '–'
-            memory = f"{file['process_mib']:,.0f}" if file.get('process_mib') else '–'
-            scored = f"{published[net]['miou']:.1f}" if net in published else ''
-            times = [in_seconds(rows[key]) if key in rows else '–' for key in used]
-            lines.append(f"| {net} | {millions} | {operations} | {' | '.join(times)} | {memory} | "
-                         f'{scored} |')
-        lines.append('')
-    sources: dict[str, list[str]] = {}
-    for net, row in published.items():
-        sources.setdefault(row['source'], []).append(net)
-    return [*lines, 'Published: ' + '; '.join(f"{', '.join(nets)}: {source}"
-                                             for source, nets in sources.items()) + '.', '',
-            *ending(results)]
 
 
 def student_times(results: dict) -> list[str]:

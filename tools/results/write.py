@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import accuracy_tables as accuracy
+import deployed_tables as deployed
 import evidence_tables as evidence
 import site_figures
 import speed_tables as speed
@@ -43,7 +44,8 @@ WRITERS = {
         robustness_cifar10=partial(evidence.robustness, name='robustness_cifar10'),
         cheaper_teacher=speed.teachers),
     'Time and memory': dict(
-        attention_speed=speed.attentions, deployed_cpu=speed.deployed, peers_cpu=speed.peers,
+        attention_speed=speed.attentions, deployed_cpu=deployed.deployed,
+        peers_cpu=deployed.peers, reduced_precision=deployed.reduced_precision,
         speed_cpu=speed.speed, ops_cpu=speed.ops,
         students_speed=speed.student_times,
         gpu_counts=gpu_counts),
