@@ -79,7 +79,8 @@ def students(results: dict) -> list[str]:
 
 
 def by_labels(results: dict) -> tuple[dict[str, str], dict[int, dict[str, dict]]]:
-    """Ways of training as text, and number of labelled frames → way → its scores."""
+    """Ways of training that were measured, as text, and number of labelled frames → way → its
+    scores."""
     recipe = Config.fromfile(str(ROOT / results['recipe']))
     counts = {prefix: len(frames[0]) for prefix, labels in recipe.amounts.items()
               for frames in labels.values()}
@@ -89,22 +90,24 @@ def by_labels(results: dict) -> tuple[dict[str, str], dict[int, dict[str, dict]]
                              *((n, f'{prefix}_{way}') for prefix, n in counts.items())):
             if 'mean' in results['stages'].get(stage, {}):
                 columns.setdefault(count, {})[way] = results['stages'][stage]
-    return {way: text for way, (text, _) in recipe.ways.items()}, columns
+    return {way: text for way, (text, _) in recipe.ways.items()
+            if any(way in rows for rows in columns.values())}, columns
 
 
 def few_labels(results: dict) -> list[str]:
     """Ways of training, a column for each number of labelled frames."""
     report, (names, columns) = load_report(ROOT / results['recipe']), by_labels(results)
+    control = Config.fromfile(str(ROOT / results['recipe'])).get('control', 'scratch_long')
     lines = [f'### {report.title}', '',
              f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
-             f"brackets the difference from “{names['scratch_long']}” with as many frames, "
+             f"brackets the difference from “{names[control]}” with as many frames, "
              'compared seed by seed, and its 95% interval, bold where that does not contain 0:', '',
              '| | ' + ' | '.join(f'{n} frames' for n in columns) + ' |',
              '| --- |' + ' --- |' * len(columns)]
     for way, text in names.items():
         cells = []
         for rows in columns.values():
-            row, labels = rows.get(way, {}), rows['scratch_long']
+            row, labels = rows.get(way, {}), rows[control]
             cell = score(row)
             if row and row is not labels:
                 bold = '' if beside(row, labels) == 'level with' else '**'

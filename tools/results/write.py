@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / 'docs' / 'results'
 WRITERS = {
     'Do the methods work': dict(
-        pretrained_camvid=accuracy.comparison, replaced_attention=accuracy.replaced,
+        pretrained_camvid=accuracy.few_labels, replaced_attention=accuracy.replaced,
         camvid=accuracy.ablation, camvid_few_labels=accuracy.few_labels,
         camvid_ablation=accuracy.ablation, camvid_images=accuracy.comparison,
         cifar10_ablation=accuracy.ablation,
