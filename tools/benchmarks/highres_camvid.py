@@ -1,15 +1,15 @@
-r"""CamVid at full size and twice it: three networks, whole images against sliding windows.
+r"""CamVid at full size and twice it: several networks, whole images against sliding windows.
 
     python tools/run_recipe.py configs/recipes/camvid_highres.py --seeds 0 1 2 --jobs 2 \
         --work-dir work_dirs/camvid
     python tools/benchmarks/highres_camvid.py --part scores --out docs/results/highres_camvid.json
     python tools/benchmarks/highres_camvid.py --part times --out docs/results/highres_camvid.json
 
-The networks are those of the recipe, trained on crops of 240×320. A window is as large as a crop
-and two thirds of it apart from the next, as is usual. Scores are of the whole test set, and may be
-taken beside other work, with --nets in several calls at once into one file; a seed that has them,
-at these scales and of as many images, is not evaluated again. Times are those of the first seed's
-networks on one image, in turn: they need an otherwise idle machine.
+The networks are those of the recipe, trained on crops of 240×320, those called crops on 360×480.
+A window has 240×320 and is two thirds of it apart from the next, as is usual. Scores are of the
+whole test set, and may be taken beside other work, with --nets in several calls at once into one
+file; a seed that has them, at these scales and of as many images, is not evaluated again. Times are
+those of the first seed's networks on one image, in turn: they need an otherwise idle machine.
 """
 import argparse
 import itertools
@@ -30,9 +30,15 @@ from mmvitlin.evaluation.resolution import labelled_images, resolution_curve
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.machine import machine
 
-NETS = dict(vit='configs/seg/fcn_vit-nano_camvid-360.py',
-            adventurer='configs/seg/fcn_adventurer-nano_camvid-360.py',
-            linear_vit='configs/seg/fcn_linear-vit-nano_camvid-360.py')
+CONFIG = 'configs/seg/fcn_{}-nano_camvid-360.py'
+COLUMNS = {'model.backbone.scan_axes': 'alternate'}
+NETS = dict(  # stage of the recipe → its config, and options
+    vit=(CONFIG.format('vit'), {}),
+    adventurer=(CONFIG.format('adventurer'), {}),
+    adventurer_crops=(CONFIG.format('adventurer'), {}),
+    adventurer_columns=(CONFIG.format('adventurer'), COLUMNS),
+    adventurer_columns_crops=(CONFIG.format('adventurer'), COLUMNS),
+    linear_vit=(CONFIG.format('linear-vit'), {}))
 MODES = dict(whole={'model.test_cfg.mode': 'whole'},
              slide={'model.test_cfg.mode': 'slide', 'model.test_cfg.crop_size': (240, 320),
                     'model.test_cfg.stride': (160, 216)})
@@ -63,8 +69,8 @@ def main() -> None:
                 continue
             print(name)
             measured_rows = resolution_curve(
-                NETS[net], checkpoint(args.work_dir, seed, net), args.scales,
-                dict(options, data_root=args.data), args.limit)
+                NETS[net][0], checkpoint(args.work_dir, seed, net), args.scales,
+                dict(options, **NETS[net][1], data_root=args.data), args.limit)
             keep(args, rows={name: [{k: v for k, v in dict(row, limit=args.limit).items()
                                      if k != 'ms'} for row in measured_rows]})
     results = measured(args.out)
@@ -109,9 +115,10 @@ def keep(args: argparse.Namespace, **parts: dict) -> None:
 def times(args: argparse.Namespace, scale: float) -> dict[str, dict]:
     """Milliseconds from an image in memory to its labels, of each network and mode."""
     calls = {}
-    for (net, config), (mode, options) in itertools.product(NETS.items(), MODES.items()):
+    for net, (mode, options) in itertools.product(args.nets, MODES.items()):
+        config, more = NETS[net]
         infer = SegInferencer(config, checkpoint(args.work_dir, args.seeds[0], net), scale=scale,
-                              cfg_options=dict(options, data_root=args.data))
+                              cfg_options=dict(options, **more, data_root=args.data))
         path, _ = next(iter(labelled_images(infer.cfg)))
         calls[f'{net} {mode}'] = partial(infer.predict, infer.read(path)[1])
     result = time_interleaved(calls, infer.device, warmup=1, rounds=15, seconds=20)

@@ -266,6 +266,9 @@ def whole_number(value: float | None) -> str:
 def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
     names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
+                 adventurer_crops='Adventurer, crops of 360×480',
+                 adventurer_columns='Adventurer, columns too',
+                 adventurer_columns_crops='Adventurer, columns too, crops of 360×480',
                  linear_vit='linear ViT, aligned')
     groups: dict[tuple, list[dict]] = {}
     for key, rows in results['rows'].items():
@@ -289,7 +292,7 @@ def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
 
 
 def camvid_at_full_size(results: dict) -> list[str]:
-    """Three networks on larger images, whole and in windows."""
+    """Networks on larger images, whole and in windows."""
     stages = Config.fromfile(ROOT / 'configs/recipes/camvid_highres.py').stages
     before, more = (s.iterations for s in stages if s.name in ('teacher', 'both_stages'))
     lines = ['### CamVid at full size and twice it', '',
