@@ -16,6 +16,42 @@ def test_one_option_moves_every_data_set():
     assert load_config(CITYSCAPES, work_dir='x').work_dir == 'x'
 
 
+def roots_of(path):
+    cfg = load_config(str(path))
+    return [cfg[f'{s}_dataloader'].dataset.data_root for s in ('train', 'val', 'test')]
+
+
+def test_a_config_of_ones_own_moves_its_data_sets(tmp_path):
+    own, below = tmp_path / 'own.py', tmp_path / 'below.py'
+    own.write_text("_base_ = 'mmvitlin::seg/cityscapes_1024.py'\ndata_root = 'data/mine'\n"
+                   "val_dataloader = dict(dataset=dict(data_root='data/other'))\n")
+    assert roots_of(own) == ['data/mine', 'data/other', 'data/mine']
+    below.write_text("_base_ = './own.py'\ndata_root = 'data/yours'\n")
+    assert roots_of(below) == ['data/yours', 'data/other', 'data/yours']
+    below.write_text("_base_ = './own.py'\n")
+    assert roots_of(below) == ['data/mine', 'data/other', 'data/mine']
+    own.write_text("_base_ = 'mmvitlin::det/mask-rcnn_adventurer-base_cityscapes-1024.py'\n"
+                   "data_root = 'data/mine'\n")
+    assert load_config(str(own)).val_evaluator.ann_file.startswith('data/mine/')
+
+
+def test_a_variable_that_a_base_has_used(tmp_path, monkeypatch):
+    own = tmp_path / 'own.py'
+    own.write_text("_base_ = 'mmvitlin::seg/cityscapes_1024.py'\ncrop_size = (512, 512)\n")
+    said = []
+    monkeypatch.setattr('mmvitlin.engine.rules.context.print_log',
+                        lambda text, **_: said.append(text))
+    load_config(str(own))
+    assert "'crop_size' is a variable of its base cityscapes_1024x1024.py" in said[0]
+    assert 'set what is made of it, such as' in said[0]
+    assert 'backbone.img_size' in said.pop()
+    for more in ("model = dict(backbone=dict(img_size=crop_size))", "mine = 3"):
+        own.write_text("_base_ = 'mmvitlin::seg/cityscapes_1024.py'\n" + (
+            'crop_size = (512, 512)\n' if 'crop_size' in more else '') + more)
+        load_config(str(own))
+        assert not said
+
+
 def test_bases_of_other_libraries_resolve(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text("_base_ = ['mmseg::_base_/datasets/cityscapes.py']\n")

@@ -166,6 +166,21 @@ def test_another_attention_is_not_evaluated(tmp_path):
                     check_whole(here, path)
 
 
+def test_focal_attention_runs_with_the_weights_of_softmax(tmp_path, monkeypatch):
+    from mmvitlin.engine.rules import check_whole
+    said = []
+    monkeypatch.setattr('mmvitlin.engine.rules.context.print_log',
+                        lambda text, **_: said.append(text))
+    softmax, focal = (Whole(build('clip', attention=a)) for a in ('softmax', 'focal'))
+    path = saved(softmax.backbone, tmp_path / 'a.pth')
+    focal.load_state_dict(check_whole(focal, path))
+    assert 'trained with softmax attention and is run with focal' in said[0]
+    linear = Whole(build('clip', attention='linear'))
+    path = saved(linear.backbone, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='attention is focal here and linear there. Give the'):
+        check_whole(focal, path)
+
+
 class Whole(torch.nn.Module):
     def __init__(self, backbone):
         super().__init__()

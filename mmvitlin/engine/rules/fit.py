@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
 
+from mmvitlin.engine.rules.context import warn
 from mmvitlin.models.utils.checkpoint import as_loaded, read_checkpoint, with_description
 from mmvitlin.utils.errors import CheckpointError
 
@@ -104,8 +105,24 @@ def misfits_of_backbone(file_shapes: dict[str, torch.Size],
     return ', '.join(words)
 
 
+def _same_weights(here: list[str], there: list[str]) -> bool:
+    """Whether layers differ only in focal against softmax attention."""
+    return len(here) == len(there) and all(
+        a == b or {a, b} == {'focal', 'softmax'} for a, b in zip(here, there, strict=True))
+
+
+def in_words(value: object) -> str:
+    """A value of a description; a list of equal values once."""
+    if isinstance(value, (list, tuple)) and value and all(v == value[0] for v in value) \
+            and isinstance(value[0], str):
+        return value[0]
+    return str(value)
+
+
 def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tensor]:
     """Read a checkpoint and refuse to evaluate a model that the checkpoint does not fill.
+
+    Focal attention in the place of softmax, which has the same weights, is only said.
 
     Raises:
         CheckpointError: parameters are missing, of another shape, or of the backbone and left
@@ -124,12 +141,16 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
         if isinstance(actual, dict) and isinstance(in_file, dict):  # what both of them know
             actual, in_file = ({k: d[k] for k in sorted(actual.keys() & in_file.keys())}
                                for d in (actual, in_file))
-        if actual != in_file:
+        if key == 'attention' and actual != in_file and _same_weights(actual, in_file):
+            warn(f'{checkpoint} was trained with {in_words(in_file)} attention and is run with '
+                 f'{in_words(actual)}, which has the same weights and computes something else')
+        elif actual != in_file:
             differing[key] = actual, in_file
     if differing:
         raise CheckpointError(f'{checkpoint} is of another backbone than this config: ' + '; '.join(
-            f'{key} is {actual} here and {in_file} there'
-            for key, (actual, in_file) in differing.items()))
+            f'{key} is {in_words(actual)} here and {in_words(in_file)} there'
+            for key, (actual, in_file) in differing.items()) + '. Give the config that it was '
+            'trained with; another network starts from it by load_from, in a training')
     own, state = model.state_dict(), file.state_dict(prefix='')
     missing = [k for k in own if k not in state]
     wrong = [k for k in own if k in state and state[k].shape != own[k].shape]

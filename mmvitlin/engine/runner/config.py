@@ -1,19 +1,16 @@
 """Reading configs."""
 from __future__ import annotations
 
-import ast
 import difflib
-import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config
 
 from mmvitlin.compat.mmengine import config_path, read_config
-from mmvitlin.engine.rules.context import LOADERS, datasets_of
-from mmvitlin.engine.runner.config_source import chain
+from mmvitlin.engine.rules.context import LOADERS, datasets_of, warn
 from mmvitlin.engine.runner.options import ABSENT, fit
+from mmvitlin.engine.runner.variables import idle, replaced, sources
 from mmvitlin.utils import paths
 from mmvitlin.utils.errors import ConfigError, in_words
 
@@ -24,10 +21,12 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     ``options`` are key → value, those of ``--cfg-options`` as
     :func:`mmvitlin.engine.runner.options.parse_option` reads them, and are fitted to what the
     config has; a ``data_root`` among them is the root of every data set of the config, so that one
-    option moves the data. ``iterations`` among them trains for as many (:func:`schedule_of`).
-    ``switches``, in the config or among the options, names files to merge
-    over it: those of ``configs/_base_/switches`` by their names, others by their paths. The work
-    directory is ``work_dirs/<name of the config>`` unless the config or the caller says otherwise.
+    option moves the data. A config that sets ``data_root`` anew moves the data sets that have its
+    base's; of another variable that its base has used already, a warning says that it changes
+    nothing. ``iterations`` among the options trains for as many (:func:`schedule_of`).
+    ``switches``, in the config or among the options, names files to merge over it: those of
+    ``configs/_base_/switches`` by their names, others by their paths. The work directory is
+    ``work_dirs/<name of the config>`` unless the config or the caller says otherwise.
 
     Raises:
         ConfigError: no such file or switch, an option that would change nothing, or a value of the
@@ -39,6 +38,13 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         cfg = read_config(path)
     except Exception as error:  # it is Python, and executed
         raise ConfigError(f'{path} is no config: {in_words(error)}') from error
+    files = sources(path)
+    if old := replaced(files, 'data_root'):
+        _move_data(cfg, str(cfg.data_root), old)
+    for name, base in idle(files, {*_RUNNER, 'switches'}).items():
+        warn(f"{path}: '{name}' is a variable of its base {base.path.name}, which has used it "
+             'before this config sets it: it changes nothing here'
+             + _made_of(cfg, base.values.get(name)))
     options = dict(options or {})
     switches = cfg.pop('switches', None)
     switches = fit('switches', options.pop('switches', switches), [])
@@ -123,7 +129,7 @@ _ENV = {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'}
 
 def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
     """Raises ConfigError for an option that would change nothing."""
-    variables = _variables(path) if options else set()
+    variables = {n for file in sources(path) for n in file.used} if options else set()
     for key in options:
         top, *rest = key.split('.')
         what = f'--cfg-options {key}'
@@ -151,15 +157,11 @@ def _refuse_idle(cfg: Config, options: dict, path: str) -> None:
             raise ConfigError(f"{what}: {path} has no '{top}'; {hint}")
 
 
-def _variables(path: str) -> set[str]:
-    """Names that a config and its bases use."""
-    names: set[str] = set()
-    with suppress(ConfigError):  # its bases are computed
-        for _, text in chain(path):
-            names |= {n.id for n in ast.walk(ast.parse(text))
-                      if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-            names |= set(re.findall(r'\b_base_\.(\w+)', text))
-    return names
+def _made_of(cfg: Config, value: object) -> str:
+    """Words on where a config still has the value of a variable of its base."""
+    made = [k for k, v in leaves(cfg) if v == value and type(v) is type(value)
+            and k.split('.')[0] in _RUNNER] if value is not None else []
+    return f"; set what is made of it, such as {', '.join(made[:3])}" if made else ''
 
 
 def leaves(node, key: str = '') -> Iterator[tuple[str, object]]:
@@ -231,12 +233,20 @@ def _seed_samples(cfg: Config) -> None:
         loader.dataset = dict(type='mmvitlin.SeededDataset', dataset=dataset)
 
 
-def _move_data(cfg: Config, root: str) -> None:
-    """Give every data set another root, and move the evaluators' files from the old ones to it."""
-    roots = set()
+def _move_data(cfg: Config, root: str, those: set[str] | None = None) -> None:
+    """Give data sets another root, and move the evaluators' files from the old ones to it.
+
+    Args:
+        cfg: Is changed.
+        root: The new one.
+        those: Roots of the data sets that move; None for all.
+    """
+    roots, those = set(), None if those is None else {r.rstrip('/') for r in those}
     for _, dataset in datasets_of(cfg):
-        roots.add(str(dataset['data_root'] or '').rstrip('/'))
-        dataset['data_root'] = root
+        old = str(dataset['data_root'] or '').rstrip('/')
+        if those is None or old in those:
+            roots.add(old)
+            dataset['data_root'] = root
     for key in ('val_evaluator', 'test_evaluator'):
         evaluators = cfg.get(key) or []
         for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
