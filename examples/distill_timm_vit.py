@@ -10,7 +10,6 @@ student's features of one image: the first three principal components as red, gr
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -48,10 +47,8 @@ print('losses at the end:', {name: round(value, 4) for name, value in done.losse
 picture = next(p for p in sorted(Path(args.images).rglob('*')) if p.suffix.lower() in
                ('.jpg', '.jpeg', '.png'))
 image = Image.open(picture).convert('RGB').resize((2 * args.size, 2 * args.size))
-config = mmvitlin.load_config(str(done.configs[-1])).model.data_preprocessor
-pixels = (np.asarray(image, np.float32) - config.mean) / config.std
 with torch.no_grad():
-    features = done.student(torch.tensor(pixels, dtype=torch.float32).permute(2, 0, 1)[None])[-1]
+    features = done.student(done.preprocess(image))[-1]
 tokens = features[0].flatten(1).T
 tokens = tokens - tokens.mean(0)
 components = tokens @ torch.pca_lowrank(tokens, 3)[2]

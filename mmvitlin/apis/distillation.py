@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 import torch.nn as nn
 from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+from torch import Tensor
 
+from mmvitlin.deploy.model import as_batch, read
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.models.teachers.fetch import TEACHERS
@@ -37,11 +41,29 @@ class Distilled:
             checkpoint=…, prefix='backbone.')`` in a config of a segmentor, detector or classifier.
         configs: The configs that were run, one a stage.
         losses: Name → mean of the last 50 iterations of the last stage.
+        mean: Of the images that the student takes, RGB, of values 0 to 255.
+        std: Likewise.
     """
     student: nn.Module
     checkpoint: Path
     configs: tuple[Path, ...]
     losses: dict[str, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def preprocess(self, image: str | Path | Image.Image | np.ndarray) -> Tensor:
+        """An image as the student takes it: (1, 3, H, W), float32, normalised, at its own size.
+
+        Args:
+            image: A file, a picture, or (H, W, 3) uint8, RGB.
+
+        Raises:
+            UnreadableFileError: it cannot be decoded.
+            ConfigError: an array of another shape or type.
+        """
+        pixels = torch.from_numpy(as_batch(read(image)))
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return (pixels - mean) / std
 
 
 def distill(student: str | Mapping,
@@ -135,7 +157,7 @@ def distill(student: str | Mapping,
     network = MODELS.build(dict(cfg.model.backbone, init_cfg=dict(
         type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.')))
     network.init_weights()
-    return Distilled(network.eval(), checkpoint, tuple(files), losses)
+    return Distilled(network.eval(), checkpoint, tuple(files), losses, tuple(mean), tuple(std))
 
 
 def _teacher(teacher: str | Mapping) -> tuple[dict, tuple[list[float], list[float]]]:

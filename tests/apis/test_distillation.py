@@ -51,6 +51,12 @@ def test_a_student_from_random_weights(images, teacher, tmp_path):
     cfg = load_config(str(done.configs[0]))  # what was written is a config of its own
     assert cfg.model.data_preprocessor.mean == [120., 110., 100.]
     assert cfg.train_cfg.max_iters == 2
+    image = sorted(images.rglob('*.png'))[0]
+    pixels = torch.tensor(np.asarray(Image.open(image))).permute(2, 0, 1)[None].double()
+    mean, std = (torch.tensor(teacher[k], dtype=torch.float64)[:, None, None]
+                 for k in ('mean', 'std'))
+    torch.testing.assert_close(done.preprocess(image).double(), (pixels - mean) / std, atol=1e-5,
+                               rtol=1e-5)
     assert distill(STUDENT, teacher, sorted(images.rglob('*.png')), work_dir=tmp_path / 'v',
                    **SMALL).checkpoint.is_file()
 

@@ -26,9 +26,9 @@ def comparison(results: dict) -> list[str]:
     lines = [
         f'### {report.title}', '',
         f'{metric} on held-out images in percent, {over(seeds)}; the last column is by how much '
-        f'the student (“{report.rows[report.student]}”) is ahead, compared seed by seed' +
+        f'the student (“{report.rows[report.student]}”) leads the row, compared seed by seed' +
         (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
-        f'| | {metric} | iterations with labels | ahead by |', '| --- | --- | --- | --- |',
+        f'| | {metric} | iterations with labels | student leads by |', '| --- | --- | --- | --- |',
         *(f"| {text} | {score(stages[name])} | {stages[name]['iterations']} | "
           f"{'' if name == report.student else gap(student, stages[name], spread)} |"
           for name, text in rows.items()), '',
@@ -224,7 +224,8 @@ def detection(results: dict) -> list[str]:
              f'is by how much “{report.rows[report.student]}” is ahead in the AP50 of all classes, '
              'compared seed by seed' +
              (', with its 95% interval' if len(seeds) > 1 else '') + ':', '',
-             f"| | {' | '.join(columns)} | ahead by |", '| --- |' + ' --- |' * (len(columns) + 1)]
+             f"| | {' | '.join(columns)} | student leads by |",
+             '| --- |' + ' --- |' * (len(columns) + 1)]
     for name in of_all:
         cells = [score(scores[key][name]) for key in columns.values()]
         ahead = '' if name == report.student else gap(of_all[report.student], of_all[name])
