@@ -7,7 +7,7 @@ from PIL import Image
 
 from mmvitlin.datasets.transforms.loading import LoadImage
 from mmvitlin.datasets.transforms.seg_loading import LoadSegLabels
-from mmvitlin.engine.rules import Context, files, numbers
+from mmvitlin.engine.rules import Context, check, files, numbers
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.engine.nano import nano
@@ -43,6 +43,38 @@ def test_numbers_with_which_nothing_is_trained(key, value, words):
     cfg.merge_from_dict({key: value})
     with pytest.raises(ConfigError, match=words):
         numbers.whole(context), numbers.learning(context)
+
+
+@pytest.mark.parametrize(('key', 'value', 'words'), [
+    ('model.decode_head.num_classes', ('road', 'car'), r"model.decode_head.num_classes is "
+     r"\('road', 'car'\); it must be the number of classes, a whole number of at least 1: 2 for"),
+    ('model.decode_head.num_classes', '19', "num_classes is '19'; it must be the number"),
+    ('model.decode_head.num_classes', 2., 'num_classes is 2.0'),
+    ('model.decode_head.num_classes', True, 'num_classes is True'),
+    ('model.decode_head.num_classes', 0, 'num_classes is 0; .* at least 1'),
+    ('model.auxiliary_head', [dict(num_classes='a')], 'model.auxiliary_head.0.num_classes is'),
+    ('model.bbox_head.num_classes', ['car'], r"model.bbox_head.num_classes is \['car'\]"),
+    ('model.roi_head.bbox_head.num_classes', ('car', ), 'model.roi_head.bbox_head.num_classes'),
+    ('model.roi_head.mask_head.num_classes', 'car', 'model.roi_head.mask_head.num_classes'),
+    ('model.student.decode_head.num_classes', 'a', 'model.student.decode_head.num_classes'),
+    ('model.panoptic_head.num_things_classes', ('car', ), 'panoptic_head.num_things_classes is'),
+    ('model.decode_head.loss_decode.num_classes', ('a', ), 'loss_decode.num_classes'),
+    ('model.data_preprocessor.num_classes', 'a', 'model.data_preprocessor.num_classes'),
+    ('train_dataloader.dataset.pipeline.0.num_classes', ('a', ), 'pipeline.0.num_classes is'),
+])
+def test_class_counts_of_another_type_name_their_key(key, value, words):
+    cfg = config()
+    cfg.merge_from_dict({key: value})
+    for purpose in ('train', 'data'):
+        with pytest.raises(ConfigError, match=words):
+            check(cfg, purpose, loaders=('train_dataloader', ))
+
+
+def test_class_counts_that_are_meant():
+    cfg = config(model=dict(backbone=dict(num_classes=0), decode_head=dict(num_classes=19),
+                            semantic_head=dict(num_things_classes=0, num_stuff_classes=3),
+                            head=dict(num_classes=None)))
+    numbers.class_counts(Context(cfg, 'train', ('train_dataloader', )))
 
 
 def test_a_learning_rate_of_0_is_reported(monkeypatch):

@@ -44,6 +44,7 @@ _RUNS = ('train', 'test', 'data')
 
 RULES: tuple[tuple[Callable[[Context], None], tuple[str, ...]], ...] = (  # rule, purposes
     (files.libraries, tuple(PURPOSES)),
+    (numbers.class_counts, tuple(PURPOSES)),
     (numbers.whole, ('train', 'test')),
     (numbers.learning, ('train', )),
     (classes.well_formed, _ALL),

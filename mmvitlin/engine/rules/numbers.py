@@ -3,8 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmvitlin.engine.rules.context import Context, as_list, kind_of, warn
+from mmvitlin.engine.rules.context import Context, as_list, dicts_below, kind_of, warn
 from mmvitlin.utils.errors import ConfigError
+
+_CLASS_COUNTS = ('num_classes', 'num_things_classes', 'num_stuff_classes')
 
 
 def _is_number(value) -> bool:
@@ -44,6 +46,29 @@ def _counts(context: Context) -> Iterator[tuple[str, object, int]]:
             if kind_of(step) == 'RandomCrop' and step.get('crop_type', 'absolute') == 'absolute':
                 for side in as_list(step.get('crop_size')):
                     yield f'{place}.crop_size', side, 1
+
+
+def class_counts(context: Context) -> None:
+    """Numbers of classes are whole numbers, of a head's classes above 0.
+
+    Raises:
+        ConfigError: names the key; of a list of names also its length.
+    """
+    parts = [*dicts_below(context.model, 'model'), *dicts_below(*reversed(context.preprocessor)),
+             *(step for _, _, steps in context.pipelines() for step in steps),
+             *(metric for loader in context.loaders for metric in context.evaluators(loader))]
+    for place, part in parts:
+        for name in _CLASS_COUNTS:
+            value, least = part.get(name), int(name == 'num_classes' and 'head' in place)
+            whole_number = isinstance(value, int) and not isinstance(value, bool)
+            if value is None or whole_number and (value >= least or 'head' not in place):
+                continue
+            hint = ''
+            if isinstance(value, (list, tuple, dict)):
+                hint = (f': {len(value)} for these, whose names are metainfo.classes of the data '
+                        'sets')
+            raise ConfigError(f'{place}.{name} is {value!r}; it must be the number of classes, a '
+                              f'whole number of at least {least}{hint}')
 
 
 def learning(context: Context) -> None:
