@@ -30,6 +30,37 @@ def test_masks_of_0_and_255_for_two_classes(tmp_path):
     assert not problems_of(seg_config(tmp_path, TWO, reader=reader))
 
 
+@pytest.mark.parametrize(('others', 'classes', 'level'), [
+    ((0, 1), TWO, 'warning'),
+    ((0, 1, 255), TWO, 'note'),  # ignored borders, and a file without a crack
+    ((0, 1, 2, 255), ('a', 'b', 'c'), 'warning')])
+def test_masks_of_0_and_255_among_class_numbers(others, classes, level, tmp_path):
+    masks = {f'mask{n}': np.resize((0, 0, 255), (6, 8)) for n in range(4)}
+    seg_folder(tmp_path, maps(*others) | masks | {'empty': np.zeros((6, 8))})
+    found = problems_of(seg_config(tmp_path, classes))
+    (got, detail), = found['mask of 0 and 255']
+    assert got == level
+    assert detail.startswith('4 label files hold only 0 and 255, and 255 is ignored, while others')
+    assert detail.count('.png') == 3
+    assert 'mask0.png' in detail
+    assert '…' in detail
+
+
+def test_validation_masks_of_0_and_255_beside_class_numbers_in_training(tmp_path):
+    seg_folder(tmp_path, maps(0, 1))
+    seg_folder(tmp_path, maps(0, 255, count=1), 'val')
+    (level, detail), = problems_of(seg_config(tmp_path, TWO, ('train', 'val')))['mask of 0 and 255']
+    assert level == 'warning'
+    assert detail.startswith('1 label file holds only 0 and 255')
+
+
+@pytest.mark.parametrize('reader', [dict(void_labels=[255]), dict(label_map={255: 1})])
+def test_255_whose_meaning_is_given(reader, tmp_path):
+    seg_folder(tmp_path, maps(0, 1, 255) | {'mask': np.resize((0, 255), (6, 8))})
+    reader = dict(type='mmvitlin.LoadSegLabels', num_classes=2, **reader)
+    assert 'mask of 0 and 255' not in problems_of(seg_config(tmp_path, TWO, reader=reader))
+
+
 def test_masks_whose_last_class_is_255(tmp_path):
     seg_folder(tmp_path, maps(0, 1, 255))
     (level, detail), = problems_of(seg_config(tmp_path, ('a', 'b', 'c')))['class never occurs']

@@ -6,9 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, init_default_scope
+from PIL import Image
 
+from mmvitlin.datasets.checks import masks
 from mmvitlin.datasets.checks.checking import open_splits
 from mmvitlin.datasets.checks.files import stray_files
+from mmvitlin.datasets.transforms.decoding import read_file
 from mmvitlin.engine.rules import follow_training, samples
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.utils.errors import ConfigError
@@ -50,6 +53,56 @@ def test_images_without_labels_and_the_other_way_round(dataset, tmp_path, monkey
         samples._refuse_absent('train_dataloader', built(dataset))
     dataset['pipeline'] = dataset['pipeline'][:1]  # as of a distillation
     samples._refuse_absent('train_dataloader', built(dataset))
+
+
+@pytest.mark.parametrize('reader', [None, dict(type='LoadAnnotations')])
+def test_masks_of_0_and_255_before_a_training(tmp_path, monkeypatch, reader):
+    messages = []
+    monkeypatch.setattr(samples, 'warn', messages.append)
+    seg_folder(tmp_path, {f'n{n}': 255 * np.eye(4) for n in range(5)} | {'empty': np.zeros((4, 4))})
+    settings = dict(seg_config(tmp_path, ('sky', 'crack'), reader=reader).train_dataloader.dataset)
+    words = (r'dataset: all 6 label files hold only 0 and 255, which is ignored, so sky would be '
+             r'the only class: if 255 is a class, set label_map=\{0: 0, 255: 1\} of')
+    with pytest.raises(ConfigError, match=f'train_dataloader.{words}'):
+        samples._refuse_masks('train_dataloader', built(settings))
+    assert not messages
+    samples._refuse_masks('val_dataloader', built(settings))
+    assert len(messages) == 1
+    monkeypatch.setattr(masks, '_LOOKED_AT', 4)  # of more, some
+    samples._refuse_masks('train_dataloader', built(settings))
+    assert 'the 4 label files that were looked at hold only 0 and 255' in messages[1]
+
+
+@pytest.mark.parametrize(('labels', 'reader', 'more'), [
+    ({'a': 255 * np.eye(4), 'b': np.eye(4)}, {}, {}),
+    ({'a': np.zeros((4, 4)), 'b': np.zeros((4, 4))}, {}, {}),
+    ({'a': 255 * np.eye(4)}, dict(label_map={255: 1}), {}),
+    ({'a': 255 * np.eye(4)}, dict(void_labels=255), {}),
+    ({'a': 255 * np.eye(4)}, dict(), dict(reduce_zero_label=True)),
+])
+def test_label_files_that_are_no_masks_of_0_and_255(tmp_path, monkeypatch, labels, reader, more):
+    monkeypatch.setattr(samples, 'warn', pytest.fail)
+    seg_folder(tmp_path, labels)
+    reader = dict(type='mmvitlin.LoadSegLabels', num_classes=2, **reader)
+    cfg = seg_config(tmp_path, ('sky', 'crack'), reader=reader, **more)
+    samples._refuse_masks('train_dataloader', built(dict(cfg.train_dataloader.dataset)))
+
+
+def test_one_label_file_is_read_where_it_holds_class_numbers(dataset, monkeypatch):
+    read = []
+    monkeypatch.setattr(masks, 'read_file',
+                        lambda path, *_: read.append(path) or read_file(path, ''))
+    samples._refuse_masks('train_dataloader', built(dataset))
+    assert len(read) == 1
+
+
+def test_masks_of_0_and_255_end_the_start_of_a_run(streets, tmp_path):
+    root = tmp_path / 'streets'
+    shutil.copytree(streets, root)
+    for path in (root / 'gtFine').rglob('*_labelTrainIds.png'):
+        Image.fromarray(255 * np.eye(64, 128, dtype=np.uint8)).save(path)
+    with pytest.raises(ConfigError, match='hold only 0 and 255, which is ignored, so road would'):
+        train(nano(root, tmp_path / 'run'))
 
 
 def test_labels_beside_their_images_are_no_labels_without_an_image(dataset, tmp_path):

@@ -93,6 +93,7 @@ class Checked:
             labels.
         of_pixels: Whether the classes are of a label map.
         values: Value in the label file → pixels.
+        label_file: Its label map, '' without.
         unseen: It has labels of pixels or boxes, and was turned in a way that its size does not
         show. fits: See :func:`mmvitlin.datasets.transforms.orientation.fits`. borders: See
         :func:`borders_between`.
@@ -107,6 +108,7 @@ class Checked:
     classes: dict[int, int] | None = None
     of_pixels: bool = False
     values: dict[int, int] | None = None
+    label_file: str = ''
     unseen: bool = False
     fits: tuple[float, float] | None = None
     borders: tuple[int, int] = (0, 0)
@@ -314,7 +316,7 @@ def _look_at_labels(seen: Checked, sample: dict) -> None:
     values, counts = np.unique(labels, return_counts=True)
     seen.classes = dict(zip(values.tolist(), counts.tolist(), strict=True))
     seen.of_pixels, seen.borders = True, borders_between(labels)
-    seen.values = sample.get('label_values')
+    seen.values, seen.label_file = sample.get('label_values'), str(name)
     wrong = [c for c in seen.classes if c != part.ignore_index
              and part.num_classes and not 0 <= c < part.num_classes]
     if wrong:

@@ -10,6 +10,7 @@ import numpy as np
 from mmvitlin.datasets.checks.checking import Checked, Part, Problem
 from mmvitlin.datasets.checks.files import stray_files
 from mmvitlin.datasets.checks.list_files import faulty_lines
+from mmvitlin.datasets.checks.masks import MaskCount, ignores_255
 from mmvitlin.datasets.transforms.label_values import is_hidden_cityscapes
 
 _TRANSPARENT = ('RGBA', 'LA', 'PA', 'La', 'RGBa')
@@ -49,6 +50,8 @@ class Tally:
         self.beside: Counter[int] = Counter()  # pixels that count of the images with the class
         self.ignored = 0
         self.values: Counter[int] = Counter()  # by value in the label files
+        self.masks = MaskCount()  # where 255 is ignored
+        self._counts_masks = ignores_255(_reader(part), part.dataset)
         self.sizes: tuple[list[int], list[int]] | None = None
         self.headers: Counter[str] = Counter()
         self.unseen = self.for_shown = self.for_stored = 0  # turned images, and what labels fit
@@ -79,6 +82,8 @@ class Tally:
             self.beside[c] += total
         self.ignored += sum(seen.classes.values()) - total
         self.values.update(seen.values or {})
+        if self._counts_masks and seen.values:
+            self.masks.add(seen.values, seen.label_file)
 
     def _add_header(self, seen: Checked) -> None:
         header = seen.header
@@ -143,6 +148,8 @@ class Survey:
                          for kind, file, detail, level in stray_files(part.dataset)]
             problems += self._of_headers(tally)
             problems += self._of_labels(tally, unlabelled)
+            if found := tally.masks.words([t.masks for t in self.tallies], part.num_classes):
+                problems.append(Problem(part.split, 'mask of 0 and 255', part.key, *found))
         return problems
 
     def class_shares(self) -> list[ClassShare]:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from mmvitlin.datasets.checks.checking import Part
 from mmvitlin.datasets.checks.files import absent_files, image_paths, stray_files
+from mmvitlin.datasets.checks.masks import REMEDY, only_masks
 from mmvitlin.engine.rules.classes import misplaced
 from mmvitlin.engine.rules.context import LOADERS, as_list, kind_of, unwrapped, warn
 from mmvitlin.engine.rules.files import holdings
@@ -31,7 +32,8 @@ def build_loaders(runner: Runner, loaders: tuple[str, ...]) -> None:
 
     Raises:
         ConfigError: a data set is empty, or too small for one batch; or data sets that name their
-            classes after their folders disagree; or labels are not of their image.
+            classes after their folders disagree; or labels are not of their image; or all label
+            maps to be trained on hold only 0 and 255, which is ignored.
     """
     built: dict[str, DataLoader] = {}
     try:
@@ -47,7 +49,11 @@ def build_loaders(runner: Runner, loaders: tuple[str, ...]) -> None:
         _refuse_absent(key, loader.dataset)
     _compare(built)
     _tell_shared(built)
-    if 'train_dataloader' in built and 'teacher' not in (runner.cfg.get('model') or {}):
+    if 'teacher' in (runner.cfg.get('model') or {}):
+        return
+    for key, loader in built.items():
+        _refuse_masks(key, loader.dataset)
+    if 'train_dataloader' in built:
         _refuse_without_objects('train_dataloader.dataset', built['train_dataloader'].dataset)
         follow('train_dataloader.dataset', built['train_dataloader'].dataset)
 
@@ -93,6 +99,23 @@ def _refuse_absent(key: str, dataset) -> None:
                    f'labels in {place}.ann_file'))
         if stray:
             warn(f'{place}: {stray}')
+
+
+def _refuse_masks(key: str, dataset) -> None:
+    """Label maps of 0 and 255 leave one class where 255 is ignored."""
+    for place, leaf in leaves_of(f'{key}.dataset', dataset):
+        classes = (getattr(leaf, 'metainfo', None) or {}).get('classes') or ()
+        reader = next(filter(is_reader, leaf.pipeline.transforms), None)
+        found = only_masks(leaf, reader) if len(classes) > 1 else None
+        if found is None:
+            continue
+        count, all_of_them = found
+        words = (f"{place}: {'all' if all_of_them else 'the'} {count} label files"
+                 f"{'' if all_of_them else ' that were looked at'} hold only 0 and 255, which is "
+                 f'ignored, so {classes[0]} would be the only class: if 255 is a class, {REMEDY}')
+        if all_of_them and key == 'train_dataloader':
+            raise ConfigError(words)
+        warn(words)
 
 
 def _stray(leaf) -> str:
