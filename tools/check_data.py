@@ -58,6 +58,9 @@ def print_classes(console: Console, survey: Survey) -> None:
         table.add_row(c.name, f'{c.images:,}', f'{c.share:.2f}',
                       '–' if c.weight is None else f'{c.weight:.2f}')
     console.print(table)
+    console.print('weight: a proposal for decode_head.loss_decode.class_weight, which is optional: '
+                  '√(median frequency / frequency), 1 for a class of median frequency and more for '
+                  'rarer ones', highlight=False, soft_wrap=True)
 
 
 @friendly

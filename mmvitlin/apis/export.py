@@ -179,7 +179,8 @@ class Exported:
             return f'{self.path}: read back, every tensor equal'
         sizes = ', '.join((f'{b} images of ' if b > 1 else '') + f'{h}x{w}'
                           for b, h, w in self.shapes)
-        labels = '' if self.label_error is None else f', labels on all but {self.label_error:.1e}'
+        labels = {None: '', 0.: ', all labels equal'}.get(
+            self.label_error, f', labels on all but {self.label_error or 0:.1e}')
         return f'{self.path}: agrees to {self.error:.1e}{labels} at {sizes}'
 
 

@@ -242,6 +242,14 @@ def test_a_file_that_computes_something_else_is_not_written(student, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_said_of_labels():
+    size = dict(shapes=((1, 8, 8), ))
+    assert str(Exported('x', **size, label_error=0.)) == 'x: agrees to 0.0e+00, all labels equal ' \
+        'at 8x8'
+    assert 'labels on all but 2.0e-04 at' in str(Exported('x', **size, label_error=2e-4))
+    assert 'label' not in str(Exported('x', **size))
+
+
 def test_another_shape_is_reported():
     with pytest.raises(ExportError, match='came out as'):
         _compare(('a', ), lambda images: [torch.zeros(2)], {(1, 8, 8): [torch.zeros(3)]}, 'x')

@@ -1,15 +1,19 @@
 """Every way a data set can be wrong is found, and a sound one passes."""
+import io
 import json
+import runpy
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from mmvitlin.compat import detection
 from mmvitlin.datasets.checks.checking import check, open_splits
 from mmvitlin.datasets.checks.files import stray_files
-from mmvitlin.datasets.checks.survey import Survey
+from mmvitlin.datasets.checks.survey import ClassShare, Survey
 from mmvitlin.engine.runner.config import load_config
 from tests.conftest import ROOT
 from tests.forked import python
@@ -54,6 +58,15 @@ def test_a_list_defines_a_split(streets, tmp_path):
     train = open_splits(cfg)[0].dataset
     assert len(train) == 1
     assert not list(stray_files(train))
+
+
+def test_the_table_of_classes_says_what_a_weight_is():
+    output = io.StringIO()
+    shares = SimpleNamespace(class_shares=lambda: [ClassShare('road', 3, 50., 1.)])
+    runpy.run_path(str(ROOT / 'tools/check_data.py'))['print_classes'](Console(file=output), shares)
+    table, sentence = output.getvalue().rsplit('┘', 1)
+    assert 'weight' in table
+    assert sentence.strip().startswith('weight: a proposal for decode_head.loss_decode.class_weig')
 
 
 def test_shares_and_weights_of_classes(streets, tmp_path):
