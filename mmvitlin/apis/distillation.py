@@ -20,6 +20,7 @@ from mmvitlin.engine.runner.launch import train
 from mmvitlin.models.teachers.fetch import TEACHERS
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.files import write_whole
+from mmvitlin.utils.paths import why_absent
 
 ARCHS = ('tiny', 'small', 'base', 'large')
 INHERITING = ('linear', 'focal', 'mamba2')
@@ -108,15 +109,23 @@ def distill(student: str | Mapping,
         The student and what was written.
 
     Raises:
-        ConfigError: an unknown student or teacher, no images, a size that is no whole number of
-            patches, or a config that ``mmvitlin train`` would refuse.
-        CheckpointError: the teacher's weights are not there or do not fit.
+        ConfigError: an unknown student or teacher, a teacher's file that is not there, a number
+            out of range, no images, a size that is no whole number of patches, or a config that
+            ``mmvitlin train`` would refuse. Images are looked at last.
+        CheckpointError: the teacher's weights do not fit.
 
     Source: ViT-Linearizer (arXiv 2504.00037), ViT-AdaLA (arXiv 2603.16063); schedules are
         mmvitlin's own.
     """
     work_dir = Path(work_dir)
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = _side_lengths(size)
+    for name, number, least in (('iterations', iterations, 1), ('batch_size', batch_size, 1),
+                                ('workers', workers, 0)):
+        if not isinstance(number, int) or number < least:
+            raise ConfigError(f'{name}: {number!r}, must be a whole number of at least {least}')
+    if lr is not None and not (isinstance(lr, (int, float)) and lr > 0):
+        raise ConfigError(f'lr: {lr!r}, must be above 0, or None')
+    _check_student(student)
     teacher_cfg, (mean, std) = _teacher(teacher)
     patch = _patch_size(teacher_cfg['backbone'])
     if not isinstance(student, str):
@@ -125,9 +134,7 @@ def distill(student: str | Mapping,
         near = [max(round(side / patch), 1) * patch for side in (height, width)]
         raise ConfigError(f'size: {height}×{width} pixels are no whole patches of {patch}; take '
                           f'{tuple(near)}')
-    for name, number in dict(iterations=iterations, batch_size=batch_size).items():
-        if number < 1:
-            raise ConfigError(f'{name}: {number}, must be at least 1')
+    stages = _stages(student, teacher_cfg, patch, (height, width), work_dir)
     common = dict(
         train_dataloader=_loader(images, (height, width), batch_size, workers, work_dir),
         train_cfg=dict(max_iters=iterations, val_interval=iterations),
@@ -141,7 +148,7 @@ def distill(student: str | Mapping,
     preprocessor = dict(type='mmvitlin.ImagePreprocessor', mean=mean, std=std, bgr_to_rgb=True)
     amp = torch.cuda.is_available() if amp is None else amp
     files: list[Path] = []
-    for stage, model, rate in _stages(student, teacher_cfg, patch, (height, width), work_dir):
+    for stage, model, rate in stages:
         decay = {} if stage == 'distill' else dict(weight_decay=0.)  # weights are inherited
         file = _write(work_dir / f'{stage}.py', dict(
             model=dict(model, data_preprocessor=preprocessor), **common,
@@ -160,19 +167,51 @@ def distill(student: str | Mapping,
     return Distilled(network.eval(), checkpoint, tuple(files), losses, tuple(mean), tuple(std))
 
 
+def _side_lengths(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the crops.
+
+    Raises:
+        ConfigError: something else than one or two whole numbers above 0.
+    """
+    sides = (size, size) if isinstance(size, int) else size
+    if not isinstance(sides, (tuple, list)) or len(sides) != 2 or not all(
+            isinstance(side, int) and side > 0 for side in sides):
+        raise ConfigError(f'size: {size!r}, must be one side or (height, width), in pixels')
+    return sides[0], sides[1]
+
+
+def _check_student(student: str | Mapping) -> None:
+    """Refuse a student that is not known.
+
+    Raises:
+        ConfigError: lists the names.
+    """
+    names = [*(f'adventurer-{a}' for a in ARCHS), *INHERITING]
+    known = 'type' in student if isinstance(student, Mapping) else \
+        student in names or student in ARCHS
+    if not known:
+        raise ConfigError(f'student: {student!r} is none of {names}, nor the config of a backbone '
+                          '(dict(type=…))')
+
+
 def _teacher(teacher: str | Mapping) -> tuple[dict, tuple[list[float], list[float]]]:
     """Config of the teacher; mean and std of its images."""
+    if not isinstance(teacher, (str, Mapping)):
+        raise ConfigError(f'teacher: {teacher!r} is neither a name nor a config, '
+                          'dict(backbone=dict(type=…), checkpoint=…)')
     if isinstance(teacher, Mapping):
         if not isinstance(teacher.get('backbone'), Mapping):
             raise ConfigError('teacher: a config has a backbone, dict(backbone=dict(type=…), '
                               'checkpoint=…)')
+        _look_for(teacher.get('checkpoint'))
         name = teacher['backbone'].get('model_name', '')
         own = (list(teacher[k]) for k in ('mean', 'std')) if 'mean' in teacher else _norm_of(name)
         return dict(teacher), tuple(own)
     fetched = TEACHERS.get(teacher.removeprefix('mmvitlin::'))
     if fetched is not None:
-        cfg = dict(backbone=fetched.backbone(),
-                   checkpoint=f"mmvitlin::{teacher.removeprefix('mmvitlin::')}")
+        checkpoint = f"mmvitlin::{teacher.removeprefix('mmvitlin::')}"
+        _look_for(checkpoint)
+        cfg = dict(backbone=fetched.backbone(), checkpoint=checkpoint)
         return cfg, (list(fetched.mean), list(fetched.std))
     if timm.models.get_pretrained_cfg(teacher) is None:
         near = timm.list_models(f"*{teacher.split('.')[0]}*", pretrained=True)[:3]
@@ -182,6 +221,13 @@ def _teacher(teacher: str | Mapping) -> tuple[dict, tuple[list[float], list[floa
                           "model_name=…), checkpoint='FILE')")
     backbone = dict(type='mmvitlin.TimmViT', model_name=teacher, pretrained=True)
     return dict(backbone=backbone), _norm_of(teacher)
+
+
+def _look_for(checkpoint: object) -> None:
+    """Raises ConfigError: the teacher's file is not there. A URL is taken as it is."""
+    if isinstance(checkpoint, str) and '://' not in checkpoint \
+            and (reason := why_absent(checkpoint)):
+        raise ConfigError(f'teacher: {reason}')
 
 
 def _norm_of(model_name: str) -> tuple[list[float], list[float]]:
@@ -218,9 +264,6 @@ def _stages(student: str | Mapping, teacher: dict, patch: int, size: tuple[int, 
             mask=dict(type='mmvitlin.MaskedPredictionLoss'))
         return [('distill', dict(type='mmvitlin.ViTLinearizer', backbone=backbone, teacher=teacher,
                                  mask_ratio=0.75, objectives=objectives), 5e-4)]
-    if student not in INHERITING:
-        names = [*(f'adventurer-{a}' for a in ARCHS), *INHERITING]
-        raise ConfigError(f"student: '{student}' is none of {names}, nor the config of a backbone")
     if teacher['backbone'].get('type') != 'mmvitlin.TimmViT':
         raise ConfigError(f"student='{student}' inherits the weights of a mmvitlin.TimmViT, and "
                           f"the teacher is {teacher['backbone'].get('type')}")

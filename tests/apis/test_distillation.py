@@ -79,7 +79,17 @@ def test_a_student_that_inherits_goes_through_both_stages(images, teacher, tmp_p
     (dict(images='nowhere'), "no folder at 'nowhere'"),
     (dict(batch_size=5), '4 found, fewer than batch_size=5'),
     (dict(size=(36, 32)), r'take \(32, 32\)'),
+    (dict(size='32'), "size: '32', must be one side or"),
+    (dict(size=(32, 32, 3)), 'must be one side or'),
     (dict(iterations=0), 'iterations: 0'),
+    (dict(iterations=2.5), 'iterations: 2.5, must be a whole number'),
+    (dict(workers=-1), 'workers: -1, must be a whole number of at least 0'),
+    (dict(lr=0.), 'lr: 0.0, must be above 0'),
+    (dict(student='focl'), "'focl' is none of .*'focal'"),
+    (dict(student=None), 'None is none of'),
+    (dict(student=dict(arch='tiny')), 'nor the config of a backbone'),
+    (dict(teacher=None), 'teacher: None is neither a name nor a config'),
+    (dict(teacher=dict(backbone=NETWORK, checkpoint='no.pth')), "teacher: no checkpoint at 'no.p"),
     (dict(student='linear', teacher=dict(backbone=dict(type='mmvitlin.Adventurer', arch='tiny',
                                                        patch_size=8))), 'inherits the weights'),
 ])
@@ -89,6 +99,27 @@ def test_what_cannot_be_distilled(images, teacher, tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         distill(**arguments)
     assert not list(tmp_path.glob('w/*/*.pth'))
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(student='focl'), "^student: 'focl'"),
+    (dict(teacher='vit_base_patch16_clop'), '^teacher: timm has no'),
+    (dict(teacher=dict(backbone=NETWORK, checkpoint='no.pth')), '^teacher: no checkpoint'),
+    (dict(size=36), '^size: 36'),
+    (dict(iterations=0), '^iterations: 0'),
+    (dict(workers='4'), "^workers: '4'"),
+    (dict(lr=-1), '^lr: -1'),
+    (dict(student='focal', teacher=dict(backbone=dict(type='mmvitlin.Adventurer', arch='tiny',
+                                                      patch_size=8))), '^student=.focal. inherits'),
+])
+@pytest.mark.parametrize('folder', ['images', 'nowhere'])
+def test_arguments_are_looked_at_before_images(images, teacher, tmp_path, folder, changes, message):
+    """Of images there are too few, or none."""
+    arguments = dict(student='linear', teacher=teacher, images=tmp_path / folder,
+                     work_dir=tmp_path / 'w', **SMALL) | dict(batch_size=5) | changes
+    with pytest.raises(ConfigError, match=message):
+        distill(**arguments)
+    assert not (tmp_path / 'w').exists()
 
 
 def test_names_of_the_package():
