@@ -74,7 +74,7 @@ def test_tools_by_name():
     def call(*words):
         return subprocess.run([sys.executable, '-m', 'mmvitlin', *words], cwd=ROOT, text=True,
                               capture_output=True)
-    assert 'train' in call().stderr
+    assert 'train' in call().stdout
     wrong = call('trian')
     assert wrong.returncode == 2
     assert "no tool 'trian'" in wrong.stderr
