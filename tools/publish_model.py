@@ -3,7 +3,8 @@
     python tools/publish_model.py work_dirs/cityscapes_1024/iter_80000.pth adventurer-base_city
 
 The card says what the checkpoint and the result.json beside it say: network, normalisation,
-classes, teacher, scores, how to load it. What only a person can say is marked TO BE FILLED IN. It
+classes, teacher, scores, how to load it; and what the runs that it started from have beside their
+checkpoints, where these still are. What only a person can say is marked TO BE FILLED IN. It
 names no folder and no file of this machine.
 """
 from pathlib import Path

@@ -8,20 +8,16 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import timm
 from mmengine.config import Config
 from torch import Tensor
 
-from mmvitlin.engine.recorded_config import recorded_config
-from mmvitlin.engine.run_scores import run_scores
-from mmvitlin.models.teachers.fetch import TEACHERS
+from mmvitlin.engine.origin import NOT_KNOWN, RANDOM, Run
+from mmvitlin.engine.run_scores import circumstances, run_record, run_scores
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.normalisation import Normalisation
 from mmvitlin.utils.paths import is_place
 
 TO_FILL_IN = 'TO BE FILLED IN'
-NOT_KNOWN = 'not known'
-RANDOM = 'random weights'
 _STARTS = ('init_cfg', 'checkpoint', 'pretrained', 'load_from')  # keys of a config
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 _TASKS = {'decode_head': 'image-segmentation', 'panoptic_head': 'image-segmentation',
@@ -57,8 +53,8 @@ def model_card(weights: Path, sha256: str, source: Path, meta: Mapping, state: M
     Returns:
         Markdown, with Hugging Face's YAML header.
     """
-    config = recorded_config(meta, source.parent)
-    model = config.get('model') or {}
+    run = Run(source, meta)
+    config, model = run.config, run.model
     whole = model.get('student') or ({} if 'teacher' in model else model)  # beside a backbone
     network = whole or model.get('backbone') or {}
     task = _task(state)
@@ -69,7 +65,7 @@ def model_card(weights: Path, sha256: str, source: Path, meta: Mapping, state: M
         '## Licence', _licence(licence), '## File', '\n'.join(_file(weights, sha256, state)),
         '## Network', *_network(network, bool(whole), meta),
         '## Images', _normalisation(meta), '## Classes', _classes(meta),
-        '## Training', '\n'.join(_training(meta, config)),
+        '## Training', *_training(run),
         '## Scores', run_scores(source, meta),
         '## Loading', *_loading(weights.name, task, network, config),
         '## Intended use and limits', f'**{TO_FILL_IN}**: what the weights are for, on what images '
@@ -166,66 +162,35 @@ def _classes(meta: Mapping) -> str:
     return f'{len(names)}, by number from 0: ' + ', '.join(names) + '.'
 
 
-def _training(meta: Mapping, config: Mapping) -> Iterator[str]:
-    done = [f"{meta['iter']:,} iterations" for _ in 'i' if meta.get('iter')]
-    done += [f"{meta['epoch']:,} epochs" for _ in 'e' if meta.get('epoch')]
-    cut = ' (the run had not ended)' if meta.get('finished') is False else ''
-    yield f"- Length: {', '.join(done) or NOT_KNOWN}{cut}"
-    sets = list(_data_sets((config.get('train_dataloader') or {}).get('dataset')))
-    yield f"- Data set: {', '.join(f'`{name}`' for name in sets) or NOT_KNOWN}"
-    model = config.get('model') or {}
-    student = model.get('student') or model
-    weights, licence = _origin(student.get('backbone') or {}, config.get('load_from'))
-    if model.get('inherit', str(model.get('type')).endswith('AttentionAlignment')):
-        weights, licence = "the teacher's own weights", NOT_KNOWN
-    yield f'- Started from: {weights if config else NOT_KNOWN}'
+def _training(run: Run) -> Iterator[str]:
+    """The run, and those that it started from."""
+    for n, one in enumerate(run.chain()):
+        if n:
+            yield f"The run that {'this' if n == 1 else 'that'} one started from:"
+        lines = list(_run(one))
+        if n and (result := run_record(one.file, one.meta)) is not None:
+            lines += [f"- Date: {result.get('date', NOT_KNOWN)}", *circumstances(result)]
+        yield '\n'.join(lines)
+
+
+def _run(run: Run) -> Iterator[str]:
+    yield f'- Length: {run.iterations}'
+    yield f'- Data set: {run.data_sets}'
+    weights, licence = run.start()
+    yield f'- Started from: {weights}'
     if licence != NOT_KNOWN:
         yield f'- Licence of the weights it started from: {licence}'
-    if 'teacher' in model:
-        weights, licence = _origin(model['teacher'] or {})
-        yield f"- Distilled by `{model.get('type', NOT_KNOWN)}`"
-        yield f'- Teacher: {weights}'
+    taught = [one for one in run.chain() if one.teacher is not None]
+    if run.teacher is not None:
+        yield f"- Distilled by `{run.model.get('type', NOT_KNOWN)}`"
+    if taught:
+        weights, licence = taught[0].origin(taught[0].teacher)
+        yield f'- Teacher: {weights}' + '; not in this run, but before it' * (run is not taught[0])
         yield f"- Licence of the teacher's weights: {licence}"
-    elif config and weights.endswith(RANDOM):
+    elif run.config and weights.endswith(RANDOM):
         yield '- Teacher: none'
     else:
-        yield f'- Teacher: {NOT_KNOWN}' + '; none in this run' * bool(config)
-
-
-def _data_sets(dataset: object) -> Iterator[str]:
-    """Types of data sets, without what wraps them."""
-    if not isinstance(dataset, Mapping):
-        return
-    inner = dataset.get('datasets') or [dataset.get('dataset')]
-    if isinstance(inner, (list, tuple)) and any(isinstance(one, Mapping) for one in inner):
-        for one in inner:
-            yield from _data_sets(one)
-    elif 'type' in dataset:
-        yield str(dataset['type'])
-
-
-def _origin(settings: Mapping, load_from: object = None) -> tuple[str, str]:
-    """Whose weights a teacher or a backbone takes, and their licence."""
-    inner = settings.get('model') or settings
-    network = inner.get('backbone') or inner
-    kind = str(network.get('type', NOT_KNOWN)).removeprefix('mmvitlin.')
-    name = network.get('model_name') or network.get('arch')
-    name = f'{kind} {name}' if isinstance(name, str) and not is_place(name) else kind
-    file = load_from or settings.get('checkpoint') or (
-        network.get('init_cfg') or {}).get('checkpoint') or network.get('checkpoint')
-    fetched = str(file).startswith('mmvitlin::')
-    known = TEACHERS.get(str(file).removeprefix('mmvitlin::')) if fetched else None
-    if known is not None:
-        return (f'{name}, {known.title} of the package {known.requirement}; training: '
-                f'{known.training}'), known.licence
-    if file:
-        return f'{name}, of a file whose origin is {NOT_KNOWN}', NOT_KNOWN
-    if network.get('pretrained') is True:
-        published = timm.models.get_pretrained_cfg(network.get('model_name', ''))
-        licence = getattr(published, 'license', None)
-        return (f"{name}, timm's published weights",
-                f"{licence} by timm's record; see what its makers say" if licence else NOT_KNOWN)
-    return f'{name}, {RANDOM}' if network else NOT_KNOWN, NOT_KNOWN
+        yield f'- Teacher: {NOT_KNOWN}' + '; none in this run' * bool(run.config)
 
 
 def _loading(name: str, task: str, network: Mapping, config: Mapping) -> Iterator[str]:

@@ -37,6 +37,17 @@ def run_scores(checkpoint: Path, meta: Mapping) -> str:
     return '\n\n'.join(parts or [why])
 
 
+def run_record(checkpoint: Path, meta: Mapping) -> dict | None:
+    """The ``result.json`` beside a checkpoint; None where there is none, or it is of other weights.
+
+    Args:
+        checkpoint: The file.
+        meta: Its entries besides the weights.
+    """
+    result = _read(checkpoint.with_name('result.json'))
+    return None if result is None or _differs(result, meta) else result
+
+
 def public_command(command: str) -> str:
     """A command line in which names of one's own folders are replaced by PATH.
 
@@ -118,10 +129,11 @@ def _table(result: Mapping, what: str) -> Iterator[str]:
     yield f'{what}, {date}:' if scores else f'No score was measured. Losses of the run, {date}:'
     if rows:
         yield '\n'.join(['| | |', '| --- | --- |', *rows])
-    yield '\n'.join(_circumstances(result))
+    yield '\n'.join(circumstances(result))
 
 
-def _circumstances(result: Mapping) -> Iterator[str]:
+def circumstances(result: Mapping) -> Iterator[str]:
+    """Versions, commit, machine and command of a result, a line each."""
     versions = ', '.join(f'{k} {v}' for k, v in (result.get('versions') or {}).items())
     yield f"- Versions: {versions or 'not known'}"
     commit = str(result.get('commit', 'not known'))

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from mmvitlin.apis import distill
+from mmvitlin.engine.hooks.result import command_line
 from mmvitlin.engine.publishing import publish
 from mmvitlin.engine.recorded_config import literals
 from mmvitlin.engine.run_scores import public_command
@@ -60,7 +61,7 @@ def test_values_are_those_of_the_run(run, published):
                   '`CityscapesDataset`', '19, by number from 0: road, sidewalk, ', 'order RGB',
                   '(123.675, 116.28, 103.53)', '`mmvitlin.Adventurer`', 'decode_head `FCNHead`',
                   'Teacher: none\n', 'Adventurer, random weights\n',
-                  'Command: `python tools/train.py PATH --work-dir PATH --cfg-options '
+                  'Command: `python -m mmvitlin train PATH --work-dir PATH --cfg-options '
                   'data_root=PATH`'):
         assert value in card
     header = yaml.safe_load(card.split('---')[1])
@@ -170,6 +171,120 @@ model = dict(type='mmvitlin.AttentionAlignment', teacher=dict({teacher}),
     assert '/home' not in card
     assert 'init_cfg' not in code_in(card)[0]
     assert '- linear-attention' in card
+
+
+def recorded(folder, name, iterations, config, **result):
+    """The student of a run, with its config and result.json beside it."""
+    start = '20260102_030405'
+    (folder / start / 'vis_data').mkdir(parents=True)
+    (folder / start / 'vis_data/config.py').write_text(config)
+    (folder / 'result.json').write_text(json.dumps(dict(
+        iterations=iterations, date='2026-01-02', versions=dict(mmvitlin='0.2.0'), **result)))
+    torch.save(dict(state_dict={'backbone.weight': torch.ones(3)}, meta=dict(
+        experiment_name=f'{name}_{start}', iter=iterations, finished=True)),
+        folder / 'student.pth')
+    return folder / 'student.pth'
+
+
+DISTILLED = """
+train_dataloader = dict(dataset=dict(type='mmpretrain.CustomDataset'))
+model = dict(type='mmvitlin.ViTLinearizer', backbone=dict(type='mmvitlin.Adventurer', arch='small'),
+             teacher=dict(checkpoint='mmvitlin::vit-small-14_saliency', backbone=dict(
+                 type='mmvitlin.TimmViT', model_name='vit_small_patch14_dinov2')))
+"""
+SEGMENTOR = """
+model = dict(type='EncoderDecoder', decode_head=dict(type='FCNHead'), backbone=dict(
+    type='mmvitlin.Adventurer', arch='small', init_cfg=dict(
+        type='Pretrained', checkpoint='{}', prefix='backbone.')))
+"""
+
+
+def test_a_segmentor_that_started_from_a_student(tmp_path):
+    student = recorded(tmp_path / PRIVATE, 'mine', 1234, DISTILLED,
+                       command=f'python -m mmvitlin train {tmp_path}/{PRIVATE}/mine.py --amp')
+    card = card_of(tmp_path, SEGMENTOR.format(student))
+    training = card.split('## Training')[1].split('## Scores')[0]
+    this, before = training.split('The run that this one started from:')
+    for line in ('Started from: Adventurer small, of a run of 1,234 iterations on '
+                 '`mmpretrain.CustomDataset` that started from: Adventurer small, random weights',
+                 'Teacher: TimmViT vit_small_patch14_dinov2, ViT-S/14 (saliency) of the package',
+                 '; not in this run, but before it',
+                 "Licence of the teacher's weights: MIT, by the package's metadata"):
+        assert line in this
+    assert 'Distilled by' not in this
+    for line in ('- Length: 1,234 iterations', '- Distilled by `mmvitlin.ViTLinearizer`',
+                 '- Teacher: TimmViT vit_small_patch14_dinov2, ViT-S/14', '- Date: 2026-01-02',
+                 '- Versions: mmvitlin 0.2.0', 'Command: `python -m mmvitlin train PATH --amp`'):
+        assert line in before
+    assert PRIVATE not in card
+    assert str(tmp_path) not in card
+
+
+def test_a_start_that_is_named_from_another_folder(tmp_path, monkeypatch):
+    """As work_dirs/…, from where the run was started."""
+    recorded(tmp_path / 'project/work_dirs/a', 'mine', 5, DISTILLED)
+    (tmp_path / 'project/work_dirs/b').mkdir()
+    monkeypatch.chdir(ROOT)
+    card = card_of(tmp_path / 'project/work_dirs/b', SEGMENTOR.format('work_dirs/a/student.pth'))
+    assert 'of a run of 5 iterations on `mmpretrain.CustomDataset`' in card
+
+
+def test_a_chain_of_runs_and_a_teacher_that_a_run_trained(tmp_path):
+    """The second stage of ViT-AdaLA starts from the first, and both learn from one teacher."""
+    teacher = recorded(tmp_path / 't', 'teacher', 7, SEGMENTOR.format('/gone.pth'))
+    stage = """
+model = dict(type='mmvitlin.{}', backbone=dict(type='mmvitlin.TimmViT', init_cfg=dict(
+    checkpoint='{}')), teacher=dict(checkpoint='{}', backbone=dict(type='mmvitlin.TimmViT')))
+"""
+    first = recorded(tmp_path / '1', 'a', 10,
+                     stage.format('AttentionAlignment', '/gone.pth', teacher))
+    second = recorded(tmp_path / '2', 'b', 20, stage.format('FeatureAlignment', first, teacher))
+    card = card_of(tmp_path, SEGMENTOR.format(second))
+    this, two, one = card.split('## Scores')[0].split('- Length: ')[1:]
+    assert 'of a run of 20 iterations' in this
+    assert two.startswith('20 iterations\n')
+    assert one.startswith('10 iterations\n')
+    assert "Started from: the teacher's own weights" in one
+    words = 'Teacher: TimmViT, of a run of 7 iterations that started from: Adventurer small'
+    assert all(words in part for part in (this, two, one))
+
+
+@pytest.mark.parametrize('fault', ['gone', 'weights', 'itself', 'broken'])
+def test_a_start_that_cannot_be_followed(tmp_path, fault):
+    student = recorded(tmp_path / 'a', 'mine', 5, DISTILLED)
+    if fault == 'gone':
+        student.unlink()
+    elif fault == 'weights':
+        torch.save({'backbone.weight': torch.ones(3)}, student)
+    elif fault == 'broken':
+        student.write_bytes(b'PK no checkpoint')
+    else:  # written anew by the run that started from it
+        (tmp_path / 'a/20260102_030405/vis_data/config.py').write_text(SEGMENTOR.format(student))
+        path = publish(student, tmp_path / 'net')
+        assert 'The run that' not in path.with_suffix('.md').read_text()
+        return
+    card = card_of(tmp_path, SEGMENTOR.format(student))
+    assert 'Started from: Adventurer small, of a file whose origin is not known' in card
+    assert 'Teacher: not known; none in this run' in card
+    assert 'The run that' not in card
+
+
+def test_a_resumed_run_did_not_start_from_itself(tmp_path):
+    student = recorded(tmp_path / 'a', 'mine', 5, DISTILLED)
+    text = SEGMENTOR.format(student) + "load_from = 'work/iter_2.pth'\nresume = True\n"
+    assert 'of a run of 5 iterations' in card_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(('script', 'command'), [
+    ('tools/train.py', 'python -m mmvitlin train x.py --amp'),
+    ('tools/benchmarks/reliability.py', 'python tools/benchmarks/reliability.py x.py --amp'),
+    ('nowhere.py', 'python')])
+def test_the_command_that_is_recorded(script, command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for path in (script, str(ROOT / script)):
+        monkeypatch.setattr('sys.argv', [path, 'x.py', '--amp'])
+        assert command_line() == command
+    assert public_command(command) == command.replace('tools/benchmarks/', '')
 
 
 def test_what_is_not_known_is_said(tmp_path):

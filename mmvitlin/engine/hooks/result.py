@@ -26,6 +26,7 @@ from mmvitlin.engine.optim import OptimWrapper as OurOptimWrapper
 from mmvitlin.registry import HOOKS
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.normalisation import Normalisation
+from mmvitlin.utils.paths import folder
 
 _LAST = 50  # iterations whose mean loss is kept
 
@@ -55,9 +56,14 @@ def commit() -> str | None:
 
 
 def command_line() -> str:
-    """What was called, with the script's place relative to the working folder."""
+    """What was called: a tool as ``python -m mmvitlin TOOL …``, which runs it in a checkout and in
+    an installation, or a script by its place relative to the working folder."""
     if not sys.argv[0] or not Path(sys.argv[0]).is_file():
         return 'python'
+    script = Path(sys.argv[0]).resolve()
+    with suppress(FileNotFoundError):  # an installation without tools
+        if script.parent == folder('tools').resolve():
+            return shlex.join(['python', '-m', 'mmvitlin', script.stem, *sys.argv[1:]])
     return shlex.join(['python', os.path.relpath(sys.argv[0]), *sys.argv[1:]])
 
 
