@@ -29,7 +29,9 @@ with small networks, is in [results](results/README.md). A GPU needs `--amp`, se
 
 `python tools/make_recipe_table.py` writes this page from the headers and the resolved configs.
 
-Rates are for the batch that is named and follow another one in proportion (`auto_scale_lr`);
+Rates are for the batch that is named and follow another one in proportion (`auto_scale_lr`). Where
+8 GPUs with the config's batch a GPU make another one, it stands in brackets: take other numbers of
+GPUs, `train_dataloader.batch_size` or `optim_wrapper.accumulative_counts` for the one that is named.
 "layers" is the decay of the rate from block to block. Sizes are those of images or crops in
 training.
 """
@@ -81,7 +83,9 @@ def _length(cfg: Config) -> str:
     loop = cfg.train_cfg
     count = f"{loop['max_epochs']} epochs" if 'max_epochs' in loop else \
         f"{loop['max_iters'] // 1000}k steps"
-    return f'{count} of {cfg.auto_scale_lr.base_batch_size}'
+    meant = cfg.auto_scale_lr.base_batch_size
+    taken = 8 * cfg.train_dataloader.batch_size * cfg.optim_wrapper.get('accumulative_counts', 1)
+    return f'{count} of {meant}' + ('' if taken == meant else f' (8 GPUs: {taken})')
 
 
 def settings(cfg: Config) -> str:

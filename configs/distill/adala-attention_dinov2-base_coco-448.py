@@ -5,3 +5,5 @@ _base_ = [
     '../_base_/models/adala_dinov2-base.py', '../_base_/datasets/coco_images_448.py',
     '../_base_/schedules/align_attention_10e.py', '../_base_/runtime_distill_cls.py'
 ]
+model = dict(
+    objectives=dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss', relative=True)))

@@ -7,7 +7,7 @@
 # (docs/results/highres_camvid.json), the Adventurer did better in windows, ViTs with whole images.
 # Whole images: --cfg-options model.test_cfg.mode=whole; the start from 448: switches=student_448.
 # Published: ViT-Linearizer (arXiv 2504.00037) reports a distilled student on Cityscapes; rate and
-#   decay are those of Adventurer (arXiv 2410.07599) on ADE20K.
+#   decay are those of Adventurer (arXiv 2410.07599) on ADE20K, there for 16 images a step.
 # Ours: UPerNet and SimpleFPN, 128 channels wide, 80k steps of 8 crops of 1024x1024, layer decay
 #   0.9, drop path 0.1: the paper's recipe is not known to us; windows in the test, as measured.
 _base_ = [

@@ -25,14 +25,14 @@ def counted():
     return layers()
 
 
-@pytest.mark.parametrize(('part', 'bound'), [('convolution', 1.1), ('linear attention', 1.9),
-                                             ('scan', 5.)])
-def test_fused_kernels_stay_near_their_floor(counted, part, bound):
+@pytest.mark.parametrize(('part', 'bound', 'kernels'), [
+    ('convolution', 1.1, 3), ('linear attention', 1.9, 11), ('scan', 5., 18)])
+def test_fused_kernels_stay_near_their_floor(counted, part, bound, kernels):
     rows = {name: row for name, row in counted.items() if name.startswith(part)}
     assert rows
     for name, row in rows.items():
         assert row['fused']['times_floor'] <= bound, name
-        assert row['fused']['kernels'] < row['eager']['kernels'], name
+        assert row['fused']['kernels'] <= (kernels if '128' in name or '16 im' in name else 6), name
         assert row['fused']['gigabytes'] < row['eager']['gigabytes'] / 5, name
 
 

@@ -28,6 +28,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=4,
     persistent_workers=True,
+    pin_memory=True,
     worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededSampler', shuffle=True),
     dataset=dict(

@@ -31,6 +31,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=True,
+    pin_memory=True,
     collate_fn=dict(type='default_collate'),
     worker_init_fn=dict(type='mmvitlin.patient_worker'),
     sampler=dict(type='mmvitlin.SeededSampler', shuffle=True),

@@ -37,10 +37,10 @@ class FiniteLossHook(Hook):
     With a fused optimiser, which is what runs on GPUs have, the host does not wait: the device
     leaves the update out, and all that follow, and the run ends up to ten steps later, before
     anything is saved or validated (:mod:`mmvitlin.engine.hooks.finite_on_device`).
-    Several processes agree by one reduction a step, which the host waits for. Other hooks can add
-    their own values to that reduction: ``shares`` maps names to functions that return 1-D tensors,
-    called at that reduction; ``shared`` holds the sums until the next step, None of a step that was
-    left out.
+    Several processes agree by one reduction a step, for which the host waits where the optimiser is
+    not fused. Other hooks can then add their own values to that reduction: ``shares`` maps names
+    to functions that return 1-D tensors, called at that reduction; ``shared`` holds the sums until
+    the next step, None of a step that was left out.
 
     Args:
         action: 'stop' or 'skip'.
