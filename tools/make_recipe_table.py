@@ -31,7 +31,7 @@ with small networks, is in [results](results/README.md). A GPU needs `--amp`, se
 
 Rates are for the batch that is named and follow another one in proportion (`auto_scale_lr`). Where
 8 GPUs with the config's batch a GPU make another one, it stands in brackets: take other numbers of
-GPUs, `train_dataloader.batch_size` or `optim_wrapper.accumulative_counts` for the one that is named.
+GPUs, `train_dataloader.batch_size` or `optim_wrapper.accumulative_counts` for the one named here.
 "layers" is the decay of the rate from block to block. Sizes are those of images or crops in
 training.
 """
