@@ -21,8 +21,10 @@ from mmvitlin.benchmark.latency import time_interleaved
 from mmvitlin.ops import (
     available_backends,
     causal_depthwise_conv1d,
+    gated_rms_norm,
     linear_attention,
     linear_attention_reference,
+    silu_product,
     ssd,
     ssd_reference,
 )
@@ -101,6 +103,11 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.silu(F.conv1d(padded, weight, bias, groups=weight.shape[0])).transpose(1, 2)
 
 
+def _gated_norm(value: Tensor, gate: Tensor, weight: Tensor) -> Tensor:
+    gated = value * F.silu(gate)
+    return gated / (gated.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight
+
+
 def kernels(device: str, sizes: Sizes, tell: Tell) -> None:
     """Every form of every operator that can run here against its reference."""
     for dtype in (torch.float32, torch.bfloat16):
@@ -120,6 +127,15 @@ def kernels(device: str, sizes: Sizes, tell: Tell) -> None:
                 calls[f'convolution {b}'] = partial(
                     compare, partial(causal_depthwise_conv1d, activation='silu', backend=b), _conv,
                     conv, 'x weight bias')
+            gates = [torch.randn(2, length, 96, device=device).to(dtype) for _ in 'yz']
+            scale = torch.randn(96, device=device)
+            for b in ('fused', 'torch'):
+                calls[f'gate of SwiGLU {b}'] = partial(
+                    compare, partial(silu_product, backend=b), lambda a, b: F.silu(a) * b, gates,
+                    'gate value')
+                calls[f'gated norm {b}'] = partial(
+                    compare, partial(gated_rms_norm, eps=1e-5, backend=b), _gated_norm,
+                    [*gates, scale], 'value gate weight')
             for name, call in calls.items():
                 row = tried(call)
                 if isinstance(row, dict):

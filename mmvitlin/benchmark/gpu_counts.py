@@ -7,15 +7,25 @@ GPUs without mamba-ssm and fla before there were kernels of ours, and our Triton
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from mmvitlin.benchmark.resources import SHARED_BYTES, TARGETS, find_ptxas, resources
 from mmvitlin.benchmark.traffic import Traffic, traffic
-from mmvitlin.ops import causal_depthwise_conv1d, linear_attention, ssd
-from mmvitlin.ops.launch import Launch
+from mmvitlin.models.backbones.adventurer import AdventurerBlock
+from mmvitlin.ops import (
+    causal_depthwise_conv1d,
+    gated_rms_norm,
+    linear_attention,
+    silu_product,
+    ssd,
+)
+from mmvitlin.ops.launch import Launch, meta_as_gpu
 from mmvitlin.ops.linear_attention import FEATURE_MAPS
 
 HALF = torch.bfloat16
@@ -64,6 +74,24 @@ def attention(backend: str, batch: int, length: int, heads: int = 16, width: int
     return call, (_meta(batch, length, 3, heads, width, dtype=dtype), )
 
 
+def block(backend: str, batch: int, length: int, width: int = 768) -> tuple[Callable, tuple]:
+    """A whole block of Adventurer-B that scans in reverse, all in bfloat16, and its arguments."""
+    with torch.device('meta'):
+        layer = AdventurerBlock(width, reverse=True).to(HALF)
+    names, weights = zip(*layer.named_parameters(), strict=True)
+
+    def call(x, *weights):
+        with meta_as_gpu() if backend == 'fused' else nullcontext():
+            return functional_call(layer, dict(zip(names, weights, strict=True)), (x, ))
+    return call, (_meta(batch, length, width), *weights)
+
+
+def product_bytes(counter: Traffic) -> int:
+    """What the matrix products of a count read and write."""
+    return sum(moved for name, moved in counter.by_operator.items()
+               if name.split('.')[0] in ('aten::mm', 'aten::addmm', 'aten::bmm'))
+
+
 def floor_bytes(call: Callable, args: tuple, backward: bool) -> int:
     """Every argument read and the output written once; backward also every gradient."""
     inputs = sum(t.numel() * t.element_size() for t in args)
@@ -72,6 +100,7 @@ def floor_bytes(call: Callable, args: tuple, backward: bool) -> int:
     return inputs + output + (2 * inputs + output if backward else 0)
 
 
+BLOCK = 'block, Adventurer-B at 224², 128 images'
 PARTS = {
     'convolution, Adventurer-B at 224², 128 images': (convolution, 128, 197, True),
     'scan, Adventurer-B at 224², 128 images': (scan, 128, 197, True),
@@ -87,7 +116,10 @@ def _row(counter: Traffic, floor: int) -> dict:
 
 
 def layers() -> dict:
-    """Bytes and kernels of each part, of one layer, eager and fused."""
+    """Bytes and kernels of each part, of one layer, eager and fused.
+
+    The least of a whole block is what its matrix products alone move.
+    """
     table = {}
     for name, (part, batch, length, backward) in PARTS.items():
         floor = floor_bytes(*part('torch', batch, length), backward)
@@ -95,6 +127,11 @@ def layers() -> dict:
         for label, backend in (('eager', 'torch'), ('fused', 'fused')):
             row[label] = _row(traffic(*part(backend, batch, length), backward), floor)
         table[name] = row
+    counts = {label: traffic(*block(backend, 128, 197)) for label, backend in (
+        ('eager', 'torch'), ('fused', 'fused'))}
+    least = product_bytes(counts['fused'])
+    table[BLOCK] = dict(floor_gigabytes=round(least / 1e9, 4),
+                        **{label: _row(counter, least) for label, counter in counts.items()})
     return table
 
 
@@ -105,6 +142,9 @@ def kernel_launches(dtype: torch.dtype, width: int, state: int) -> list[Launch]:
              attention('fused', 1, 4097, 16, width, dtype)]
     call, (x, *weights) = convolution('fused', 2, 8193)
     parts.append((call, (x.to(dtype), *weights)))
+    hidden, inner = ((_meta(2, 8193, c, dtype=dtype), ) * 2 for c in (1920, 1536))
+    parts.append((partial(silu_product, backend='fused'), hidden))
+    parts.append((lambda y, z, w: gated_rms_norm(y, z, w, 1e-5, 'fused'), (*inner, _wide(1536))))
     for call, args in parts:
         launches |= {launch.kernel.fn.__name__: launch for launch in traffic(call, args).launches}
     return list(launches.values())

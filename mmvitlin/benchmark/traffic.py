@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmvitlin.ops import causal_conv
+from mmvitlin.ops import causal_conv, gating
 from mmvitlin.ops.launch import Launch, recorded
 from mmvitlin.ops.linear_attention import fused as fused_attention
 from mmvitlin.ops.ssd import chunked, fused
@@ -22,8 +24,12 @@ from mmvitlin.ops.ssd import chunked, fused
 _OURS = {
     'mmvitlin::causal_conv': causal_conv._conv,
     'mmvitlin::causal_conv_backward': causal_conv._conv_backward,
+    'mmvitlin::gated_rms_norm': gating._norm,
+    'mmvitlin::gated_rms_norm_backward': gating._norm_backward,
     'mmvitlin::linear_attention': fused_attention._attend,
     'mmvitlin::linear_attention_backward': fused_attention._attend_backward,
+    'mmvitlin::silu_product': gating._product,
+    'mmvitlin::silu_product_backward': gating._product_backward,
     'mmvitlin::ssd_chunked': chunked._scan,
     'mmvitlin::ssd_chunked_backward': chunked._scan_backward,
     'mmvitlin::ssd_fused': fused._fused,
@@ -32,6 +38,38 @@ _OURS = {
 _NO_KERNEL = {'aten::empty.memory_format', 'aten::empty_strided', 'aten::empty_like',
               'aten::new_empty', 'aten::new_empty_strided', 'aten::detach', 'aten::alias',
               'aten::_unsafe_view', 'aten::lift_fresh'}
+
+
+class _NormsAsOne(TorchFunctionMode):
+    """Counts ``F.rms_norm`` as the one kernel that a GPU has for it, in both directions; on the
+    meta device it comes apart."""
+
+    def __init__(self, counter: Traffic):
+        super().__init__()
+        self.counter = counter
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is F.rms_norm:
+            weight = kwargs.get('weight', args[2] if len(args) > 2 else None)
+            return _Norm.apply(args[0], weight, self.counter)
+        return func(*args, **kwargs)
+
+
+class _Norm(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, counter: Traffic) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.counter = counter
+        counter._add('rms_norm', _size((x, x, weight)))
+        return torch.empty_like(x)
+
+    @staticmethod
+    def backward(ctx, dout: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight = ctx.saved_tensors
+        ctx.counter._add('rms_norm_backward', _size((dout, x, x, weight, weight)))
+        return torch.empty_like(x), torch.empty_like(weight), None
 
 
 class Traffic(TorchDispatchMode):
@@ -85,7 +123,7 @@ def traffic(call: Callable[..., Tensor], leaves: Iterable[Tensor], backward: boo
     """
     leaves = [t.detach().requires_grad_(backward and t.is_floating_point()) for t in leaves]
     counter = Traffic()
-    with counter:
+    with counter, _NormsAsOne(counter):
         out = call(*leaves)
     if backward:
         gradient = torch.empty_like(out)

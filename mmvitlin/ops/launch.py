@@ -15,6 +15,7 @@ from torch import Tensor
 REMEDY = "pip install 'mmvitlin[cuda]'"
 _WARNED: set[str] = set()
 _RECORD: ContextVar[list | None] = ContextVar('launches', default=None)
+_AS_GPU: ContextVar[bool] = ContextVar('meta as a GPU', default=False)
 
 
 class Launch(NamedTuple):
@@ -74,6 +75,21 @@ def triton_problem(x: Tensor) -> str | None:
     if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f"the kernels take float32, bfloat16 and float16, not {x.dtype}; take 'torch'"
     return None
+
+
+def on_gpu(x: Tensor) -> bool:
+    """Whether 'auto' takes what a GPU runs: of a GPU's tensor, and within :func:`meta_as_gpu`."""
+    return x.device.type == 'cuda' or x.device.type == 'meta' and _AS_GPU.get()
+
+
+@contextmanager
+def meta_as_gpu() -> Iterator[None]:
+    """Within the context 'auto' takes on the meta device what it takes on a GPU: to be counted."""
+    token = _AS_GPU.set(True)
+    try:
+        yield
+    finally:
+        _AS_GPU.reset(token)
 
 
 @torch.compiler.assume_constant_result

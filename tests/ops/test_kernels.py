@@ -13,8 +13,10 @@ import torch.nn.functional as F
 
 from mmvitlin.ops import (
     causal_depthwise_conv1d,
+    gated_rms_norm,
     linear_attention,
     linear_attention_reference,
+    silu_product,
     ssd,
     ssd_reference,
 )
@@ -164,3 +166,50 @@ def test_on_a_cpu_they_say_what_to_do(name):
                attention=lambda: linear_attention(*torch.randn(3, 1, 1, 4, 8), backend='fused'))
     with pytest.raises(RuntimeError, match="'fused' cannot run.*CUDA device.*backend='torch'"):
         run[name]()
+
+
+def of_wider_rows(*shape, dtype):
+    """A tensor whose rows are parts of wider ones, as those of a split projection."""
+    wide = torch.randn(*shape[:-1], shape[-1] + 7, device=DEVICE, dtype=dtype)
+    return wide[..., 3:3 + shape[-1]]
+
+
+@pytest.fixture
+def few_programs(monkeypatch):
+    """Each program of a gate takes several rows, the last one fewer."""
+    if HERE:
+        monkeypatch.setattr('mmvitlin.ops.gating.kernels._PROGRAMS', 3)
+
+
+@runs_kernels
+@types
+@pytest.mark.parametrize('shape', [(1, 1, 16), (2, 5, 24), (3, 1, 7)])
+def test_product_of_a_gate(dtype, bound, shape, few_programs):
+    leaves = [of_wider_rows(*shape, dtype=dtype).requires_grad_() for _ in range(2)]
+    exact = in_float64(leaves)
+    compare(silu_product(*leaves, backend='fused'), F.silu(exact[0]) * exact[1], leaves, exact,
+            bound)
+
+
+@runs_kernels
+@types
+@pytest.mark.parametrize('shape', [(1, 1, 16), (2, 5, 24), (3, 1, 7)])
+def test_gated_norm(dtype, bound, shape, few_programs):
+    leaves = [of_wider_rows(*shape, dtype=dtype).requires_grad_() for _ in range(2)]
+    leaves.append(torch.randn(shape[-1], device=DEVICE, requires_grad=True))
+    exact = in_float64(leaves)
+    value, gate, weight = exact
+    expected = F.rms_norm(value * F.silu(gate), weight.shape, weight, 1e-5)
+    compare(gated_rms_norm(*leaves, 1e-5, backend='fused'), expected, leaves, exact, bound)
+
+
+@runs_kernels
+def test_gates_of_two_types_are_in_the_wider():
+    value, gate = (torch.randn(2, 3, 16, device=DEVICE, dtype=t)
+                   for t in (torch.float32, torch.bfloat16))
+    weight = torch.randn(16, device=DEVICE)
+    for fused, plain in ((gated_rms_norm(value, gate, weight, 1e-5, backend=b) for b in
+                          ('fused', 'torch')), (silu_product(gate, value, backend=b) for b in
+                                                ('fused', 'torch'))):
+        assert fused.dtype == plain.dtype == torch.float32
+        torch.testing.assert_close(fused, plain, atol=2e-2, rtol=2e-2)

@@ -91,8 +91,9 @@ class AdventurerBlock(nn.Module):
         """The reverse of :meth:`_along`."""
         return _transposed(x, grid[::-1]) if self.columns else x
 
-    def _flip(self, x: Tensor, patches: int) -> Tensor:
-        return torch.cat([x[:, :patches].flip(1), x[:, patches:]], dim=1) if self.reverse else x
+    def _in_order(self, x: Tensor, patches: int) -> tuple[Tensor, ...]:
+        """Parts of the tokens that follow each other in the scan, or do so again."""
+        return (x[:, :patches].flip(1), x[:, patches:]) if self.reverse else (x, )
 
     def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """(B, L + n, C), patches first, to the same; what is behind them is scanned last.
@@ -102,10 +103,11 @@ class AdventurerBlock(nn.Module):
             grid: (h, w) of the patches; without it, all tokens but the last are patches in a row.
         """
         patches = x.shape[1] - 1 if grid is None else grid[0] * grid[1]
-        y = self._flip(self._along(self.norm(x), grid), patches)
-        y = torch.cat([y.mean(1, keepdim=True), y], dim=1)  # heading average
-        y = self._back(self._flip(self.mixer(y)[:, 1:], patches), grid)
-        x = x + self.drop_path(y)
+        y = self._along(self.norm(x), grid)
+        y = torch.cat([y.mean(1, keepdim=True), *self._in_order(y, patches)], dim=1)
+        y = self.mixer(y)[:, 1:]  # without the heading average
+        y = torch.cat(self._in_order(y, patches), dim=1) if self.reverse else y
+        x = x + self.drop_path(self._back(y, grid))
         return x + self.drop_path(self.mlp(self.norm_mlp(x), grid))
 
 

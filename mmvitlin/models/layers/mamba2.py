@@ -8,7 +8,13 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.ops import causal_depthwise_conv1d, mixer_mamba_ssm, mixer_problem, ssd
+from mmvitlin.ops import (
+    causal_depthwise_conv1d,
+    gated_rms_norm,
+    mixer_mamba_ssm,
+    mixer_problem,
+    ssd,
+)
 
 
 class Mamba2(nn.Module):
@@ -99,6 +105,4 @@ class Mamba2(nn.Module):
                 self.D,
                 chunk_size=self.chunk_size,
                 backend=self.backend)
-        y = y.flatten(2) * F.silu(z)
-        scale = self.norm.weight.to(y.dtype)  # of another type there is no fused norm
-        return self.out_proj(F.rms_norm(y, self.norm.normalized_shape, scale, self.norm.eps))
+        return self.out_proj(gated_rms_norm(y.flatten(2), z, self.norm.weight, self.norm.eps))

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
+
+from mmvitlin.ops import silu_product
 
 
 class SwiGLU(nn.Module):
@@ -42,7 +43,7 @@ class SwiGLU(nn.Module):
         value = self.w2(x)
         if self.conv is not None:
             value = self._convolve(value, grid)
-        return self.w3(F.silu(self.w1(x)) * value)
+        return self.w3(silu_product(self.w1(x), value))
 
     def _convolve(self, value: Tensor, grid: tuple[int, int]) -> Tensor:
         patches = grid[0] * grid[1]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.ops import packages
-from mmvitlin.ops.launch import triton_problem, warn_of_eager
+from mmvitlin.ops.launch import on_gpu, triton_problem, warn_of_eager
 from mmvitlin.ops.precision import no_autocast
 
 _MOST_TAPS = 8  # of our kernels, whose backward pass has taps² loads
@@ -155,7 +155,7 @@ def causal_depthwise_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = Non
     taps = weight.shape[-1]
     if backend == 'auto':
         backend = next(name for name, (_, problem) in BACKENDS.items()
-                       if name == 'torch' or x.device.type == 'cuda' and problem(x, taps) is None)
+                       if name == 'torch' or on_gpu(x) and problem(x, taps) is None)
         if backend == 'torch':
             warn_of_eager('the causal convolution', x)
     elif backend not in BACKENDS:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvitlin.ops.launch import warn_of_eager
+from mmvitlin.ops.launch import on_gpu, warn_of_eager
 from mmvitlin.ops.linear_attention.fused import EPS, FUSED_MAPS, attend_fused, fused_problem
 from mmvitlin.ops.linear_attention.reference import linear_attention_reference
 from mmvitlin.ops.precision import no_autocast
@@ -109,7 +109,7 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, normalize: bool = True,
         q, k, feature_map = FEATURE_MAPS[feature_map](q), FEATURE_MAPS[feature_map](k), None
     if backend == 'fused' and (reason := fused_problem(q, v)):
         raise RuntimeError(f"linear attention backend 'fused' cannot run: {reason}")
-    if backend == 'fused' or backend == 'auto' and q.is_cuda and not fused_problem(q, v):
+    if backend == 'fused' or backend == 'auto' and on_gpu(q) and not fused_problem(q, v):
         return attend_fused(q, k, v, normalize, feature_map)
     if backend == 'auto':
         warn_of_eager('linear attention', v, fused_problem(q, v))

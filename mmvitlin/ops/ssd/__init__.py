@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmvitlin.ops.launch import warn_of_eager
+from mmvitlin.ops.launch import on_gpu, warn_of_eager
 from mmvitlin.ops.ssd import external
 from mmvitlin.ops.ssd.chunked import ssd_chunked
 from mmvitlin.ops.ssd.external import mixer_mamba_ssm, mixer_problem
@@ -34,7 +34,7 @@ def choose(x: Tensor) -> str:
     tensors, also where Triton's interpreter is on.
     """
     for name in _AUTO_ORDER:
-        if (name == 'torch' or x.device.type == 'cuda') and BACKENDS[name][1](x) is None:
+        if (name == 'torch' or on_gpu(x)) and BACKENDS[name][1](x) is None:
             break
     if name == 'torch':
         warn_of_eager('the scan of Mamba-2', x)
