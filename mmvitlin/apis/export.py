@@ -19,6 +19,7 @@ from torch import Tensor
 import mmvitlin
 from mmvitlin.apis.description import describe
 from mmvitlin.apis.writers import WRITERS, ExportError, is_mask2former, sample_images
+from mmvitlin.compat.quiet import quiet_export
 from mmvitlin.engine.rules import check, check_whole
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import without_initial_weights
@@ -184,6 +185,7 @@ class Exported:
         return f'{self.path}: agrees to {self.error:.1e}{labels} at {sizes}'
 
 
+@quiet_export()
 def export(deployed: Deployed,
            target: str | Path,
            kind: str,

@@ -7,6 +7,7 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
 from mmvitlin.compat.mmengine import read_tensors_only
+from mmvitlin.compat.quiet import not_of_file_clients
 from mmvitlin.engine.checkpoints import LOCAL, clear_debris
 from mmvitlin.registry import HOOKS
 from mmvitlin.utils.files import write_whole
@@ -39,6 +40,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             self.backend_args = dict(backend=LOCAL)
         if runner.rank == 0:
             clear_debris(runner.work_dir)
+        runner.logger.addFilter(not_of_file_clients)
         super().before_train(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmvitlin.engine.hooks.finite_on_device import AtStep, DeviceCheck, Step, fits
+from mmvitlin.engine.hooks.finite_on_device import AtStep, DeviceCheck, Step, fits, replace_step
 from mmvitlin.engine.hooks.step_seed import StepSeedHook
 from mmvitlin.models.utils.watching import Watcher
 from mmvitlin.registry import HOOKS
@@ -110,7 +110,8 @@ class FiniteLossHook(Hook):
                     runner, f'no gradient was finite for {self.skipped} steps, the loss scale fell '
                     f'to {scaler.get_scale():g}', torch.tensor(float('nan'))))
 
-        wrapper.update_params, wrapper.step = kept_update, guarded_step
+        wrapper.update_params = kept_update
+        replace_step(wrapper, guarded_step)
 
     def _end(self, runner: AtStep, step: Step) -> None:
         """End the run for a step that the device left out."""

@@ -1,6 +1,7 @@
 """The finite check without a wait in most steps: the device itself leaves bad updates out."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,6 +32,17 @@ def fits(wrapper: OptimWrapper) -> bool:
             and getattr(wrapper, '_accumulative_counts', 1) == 1
             and not any(hasattr(p, 'to_local') for g in wrapper.param_groups for p in g['params'])
             and not (scaler is not None and scaler.is_enabled()))
+
+
+def replace_step(wrapper: OptimWrapper, step: Callable[..., None]) -> None:
+    """Put a step in the place of an optimiser wrapper's own, which it calls.
+
+    Schedulers count the calls of the step that they have found, and warn where it was replaced, or
+    where they come before the first update, as they do where several steps make one.
+    """
+    wrapper.step = functools.wraps(wrapper.step)(step)  # keeps what mmengine marks it with
+    if hasattr(wrapper, '_global_step'):
+        wrapper._global_step = max(wrapper._global_step, 0)
 
 
 class AtStep:
@@ -65,7 +77,8 @@ class DeviceCheck:
         self._flag: Tensor | None = None
         wrapper = runner.optim_wrapper
         self._update, self._step = wrapper.update_params, wrapper.step
-        wrapper.update_params, wrapper.step = self._update_params, self._guarded_step
+        wrapper.update_params = self._update_params
+        replace_step(wrapper, lambda *args, **kwargs: self._guarded_step(*args, **kwargs))
 
     def _update_params(self, loss: Tensor, *args, **kwargs) -> None:
         self._loss = loss.detach()

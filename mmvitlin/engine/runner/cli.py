@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from mmvitlin.compat.quiet import expect_no_accelerator
 from mmvitlin.utils.environment import shared_file
 from mmvitlin.utils.errors import UserError
 
@@ -53,11 +54,12 @@ def friendly(main: Callable[[], None]) -> Callable[[], None]:
     Errors of mmvitlin for bad input end with exit status 2; set MMVITLIN_TRACEBACK=1 to
     see where they came from. Anything unforeseen keeps its traceback. Of several processes of a run
     on one machine only the first error is printed; the errors of the others are often only that
-    they lost the first process.
+    they lost the first process. Without a GPU, loaders do not warn that they pin no memory.
     """
 
     @functools.wraps(main)
     def wrapped() -> None:
+        expect_no_accelerator()
         try:
             main()
         except (UserError, *_OF_FILES) as error:
