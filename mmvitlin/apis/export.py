@@ -1,11 +1,9 @@
 """Export of trained networks to other runtimes; each file is verified before it gets its name."""
 from __future__ import annotations
 
-import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,23 +14,23 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
-import mmvitlin
 from mmvitlin.apis.description import describe
-from mmvitlin.apis.writers import WRITERS, ExportError, is_mask2former, sample_images
+from mmvitlin.apis.writers import (
+    WRITERS,
+    ExportError,
+    in_plain_operators,
+    is_mask2former,
+    sample_images,
+    write_weights,
+)
 from mmvitlin.compat.quiet import quiet_export
 from mmvitlin.engine.rules import check, check_whole
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import without_initial_weights
 from mmvitlin.models.decode_heads.eomt_head import class_scores
-from mmvitlin.models.layers import (
-    BiMamba,
-    Mamba2,
-    Mamba2Attention,
-    PlainMamba2,
-    pad_to_multiples,
-)
+from mmvitlin.models.layers import BiMamba, pad_to_multiples
 from mmvitlin.models.utils.checkpoint import read_meta
-from mmvitlin.utils.errors import CheckpointError, ConfigError
+from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.normalisation import Normalisation, takes_rgb
 from mmvitlin.utils.paths import locate
 
@@ -223,7 +221,7 @@ def export(deployed: Deployed,
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         aside = Path(folder) / f'written{SUFFIXES[kind]}'
         if kind in ('checkpoint', 'safetensors'):
-            _write_weights(deployed, aside, kind)
+            write_weights(deployed, aside, kind)
             aside.replace(target)
             return Exported(target)
         backbone = getattr(deployed.net, 'backbone', deployed.net)
@@ -237,7 +235,7 @@ def export(deployed: Deployed,
         shapes = _shapes(deployed, size) if dynamic else ((1, *size), )
         expected = {s: _run(deployed, s) for s in shapes}
         try:
-            with _in_plain_operators(deployed):
+            with in_plain_operators(deployed):
                 run = WRITERS[kind](deployed, size, dynamic, aside,
                                     describe(deployed, size, dynamic))
         except Exception as error:
@@ -310,49 +308,6 @@ def _shapes(deployed: Deployed, size: tuple[int, int]) -> tuple[tuple[int, int, 
 @torch.inference_mode()
 def _run(net: nn.Module, shape: tuple[int, int, int]) -> list[Tensor]:
     return [t.clone() for t in net(sample_images(shape[1:], shape[0]))]
-
-
-@contextmanager
-def _in_plain_operators(deployed: Deployed) -> Iterator[None]:
-    """Within this context scans use only operators that every runtime has."""
-    mixers = [m for m in deployed.modules() if isinstance(m, (Mamba2, Mamba2Attention))]
-    before = [m.backend for m in mixers]
-    places = [(parent, name, child) for parent in deployed.modules()
-              for name, child in parent.named_children() if type(child) is Mamba2]
-    try:
-        for mixer in mixers:
-            mixer.backend = 'plain'
-        for parent, name, mixer in places:
-            setattr(parent, name, PlainMamba2(mixer).eval())
-        yield
-    finally:
-        for parent, name, mixer in places:
-            setattr(parent, name, mixer)
-        for mixer, backend in zip(mixers, before, strict=True):
-            mixer.backend = backend
-
-
-def _write_weights(deployed: Deployed, path: Path, kind: str) -> None:
-    net = deployed.net
-    backbone = getattr(net, 'backbone', net)
-    prefix = '' if hasattr(net, 'backbone') else 'backbone.'
-    state = {prefix + k: v.detach().clone().contiguous() for k, v in net.state_dict().items()
-             if k != 'mask_token'}
-    about = dict(backbone=getattr(backbone, 'describe', dict)(), finished=deployed.finished)
-    if deployed.rgb:
-        about['normalisation'] = {k: [round(float(v), 4) for v in getattr(deployed, k).flatten()]
-                                  for k in ('mean', 'std')}
-    if kind == 'safetensors':
-        from safetensors.torch import load_file, save_file
-        save_file(state, path, metadata=dict(format='pt', mmvitlin=json.dumps(
-            dict(version=mmvitlin.__version__, **about))))
-        back = load_file(path)
-    else:
-        torch.save(dict(meta=dict(mmvitlin_version=mmvitlin.__version__, **about),
-                        state_dict=state), path)
-        back = torch.load(path, weights_only=True)['state_dict']
-    if back.keys() != state.keys() or not all(torch.equal(back[k], v) for k, v in state.items()):
-        raise CheckpointError(f'{path} does not read back as it was written')
 
 
 def _compare(names: Sequence[str], run: Callable,

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,9 +12,11 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+import mmvitlin
 from mmvitlin.apis.symbolic import SymbolicSizes
 from mmvitlin.deploy.runtimes import META, open_file
-from mmvitlin.utils.errors import UserError
+from mmvitlin.models.layers import Mamba2, Mamba2Attention, PlainMamba2
+from mmvitlin.utils.errors import CheckpointError, UserError
 
 OPSET = 20
 
@@ -142,6 +145,59 @@ def _write_aot(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path,
     aoti_compile_and_package(_programme(net, size, dynamic), package_path=str(path),
                              inductor_configs={'aot_inductor.metadata': {META: json.dumps(about)}})
     return aoti_load_package(str(path))
+
+
+@contextmanager
+def in_plain_operators(deployed: nn.Module) -> Iterator[None]:
+    """Within this context scans use only operators that every runtime has."""
+    mixers = [m for m in deployed.modules() if isinstance(m, (Mamba2, Mamba2Attention))]
+    before = [m.backend for m in mixers]
+    places = [(parent, name, child) for parent in deployed.modules()
+              for name, child in parent.named_children() if type(child) is Mamba2]
+    try:
+        for mixer in mixers:
+            mixer.backend = 'plain'
+        for parent, name, mixer in places:
+            setattr(parent, name, PlainMamba2(mixer).eval())
+        yield
+    finally:
+        for parent, name, mixer in places:
+            setattr(parent, name, mixer)
+        for mixer, backend in zip(mixers, before, strict=True):
+            mixer.backend = backend
+
+
+def write_weights(deployed: nn.Module, path: Path, kind: str) -> None:
+    """Write only the weights, as a checkpoint or safetensors, and read them back.
+
+    Args:
+        deployed: A :class:`mmvitlin.apis.export.Deployed`.
+        path: File to write.
+        kind: 'checkpoint' or 'safetensors'.
+
+    Raises:
+        CheckpointError: they do not read back.
+    """
+    net = deployed.net
+    backbone = getattr(net, 'backbone', net)
+    prefix = '' if hasattr(net, 'backbone') else 'backbone.'
+    state = {prefix + k: v.detach().clone().contiguous() for k, v in net.state_dict().items()
+             if k != 'mask_token'}
+    about = dict(backbone=getattr(backbone, 'describe', dict)(), finished=deployed.finished)
+    if deployed.rgb:
+        about['normalisation'] = {k: [round(float(v), 4) for v in getattr(deployed, k).flatten()]
+                                  for k in ('mean', 'std')}
+    if kind == 'safetensors':
+        from safetensors.torch import load_file, save_file
+        save_file(state, path, metadata=dict(format='pt', mmvitlin=json.dumps(
+            dict(version=mmvitlin.__version__, **about))))
+        back = load_file(path)
+    else:
+        torch.save(dict(meta=dict(mmvitlin_version=mmvitlin.__version__, **about),
+                        state_dict=state), path)
+        back = torch.load(path, weights_only=True)['state_dict']
+    if back.keys() != state.keys() or not all(torch.equal(back[k], v) for k, v in state.items()):
+        raise CheckpointError(f'{path} does not read back as it was written')
 
 
 WRITERS = {'onnx': _write_onnx, 'openvino': _write_openvino, 'torch': _write_torch,

@@ -101,7 +101,10 @@ def few_labels(results: dict) -> list[str]:
     lines = [f'### {report.title}', '',
              f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
              f"brackets the difference from “{names[control]}” with as many frames, "
-             'compared seed by seed, and its 95% interval, bold where that does not contain 0:', '',
+             'compared seed by seed, and its 95% interval, bold where that does not contain 0'
+             + ('; “of” says how many seeds a row has that not all have' if any(
+                 row.get('incomplete') for rows in columns.values() for row in rows.values())
+                else '') + ':', '',
              '| | ' + ' | '.join(f'{n} frames' for n in columns) + ' |',
              '| --- |' + ' --- |' * len(columns)]
     for way, text in names.items():
@@ -109,6 +112,8 @@ def few_labels(results: dict) -> list[str]:
         for rows in columns.values():
             row, labels = rows.get(way, {}), rows[control]
             cell = score(row)
+            if row.get('incomplete'):
+                cell += f" of {len(row['values'])}"
             if row and row is not labels:
                 bold = '' if beside(row, labels) == 'level with' else '**'
                 cell += f' ({bold}{gap(row, labels)}{bold})'
