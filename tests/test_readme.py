@@ -59,3 +59,16 @@ def test_scores_with_the_attention_replaced():
         key = next(key for key in rows if key.split('|')[0].split(',')[0] == name)
         assert cells == [f"{rows[key.split('|')[0] + '|' + size.replace('×', 'x')]['miou']:.1f}"
                          for size in sizes]
+
+
+def test_scores_with_few_labels():
+    stages, names = load('pretrained_camvid')['stages'], {
+        'softmax ViT-S, pretrained': 'softmax_tuned',
+        'focal ViT-S, the same weights': 'focal_inherited_tuned',
+        'linear ViT-S, aligned (two seeds)': 'linear_both_tuned',
+        'focal ViT-S from random weights': 'focal_random'}
+    for first, cells in rows_after('CamVid, fine-tuned').items():
+        rows = [stages.get(f'{few}{names[first]}') for few in ('', '37_')]
+        assert cells == ['–' if row is None else f"{row['mean']:.1f} ± {row['std']:.1f}"
+                         for row in rows]
+        assert all(len(row['seeds']) == (2 if 'two' in first else 3) for row in rows if row)
