@@ -165,17 +165,6 @@ def test_scans_see_windows_of_the_crop_and_vits_whole_images(path):
     assert all(n / 2 < m < n for n, m in zip(crop, test_cfg.stride, strict=True))
 
 
-@pytest.mark.parametrize('path', [p for p in CONFIGS if 'adala-attention_' in p and (
-    'coco-448' in p or 'vit-small' in p)])
-def test_the_first_stage_has_the_relative_error(path):
-    assert load_config(str(ROOT / path)).model.objectives.attention.relative
-
-
-@pytest.mark.parametrize('path', [p for p in CONFIGS if '_in1k-' in p or '_coco-1024' in p])
-def test_labelled_images_are_pinned(path):
-    assert load_config(str(ROOT / path)).train_dataloader.pin_memory
-
-
 def test_switches_of_starts_and_optimisers_fit(monkeypatch):
     monkeypatch.chdir(ROOT)
     for path in ('configs/seg/cityscapes_1024.py',

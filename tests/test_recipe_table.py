@@ -54,8 +54,9 @@ def test_settings_are_those_of_the_run(tool):
         return tool.settings(load_config(str(ROOT / 'configs' / name)))
 
     assert text('seg/cityscapes_1024.py') == (
-        '1024×1024, 80k steps of 8, AdamW 5e-05, decay 0.01, layers 0.9, drop path 0.1, '
-        'tested in windows')
-    assert text('cls/adventurer-base_in1k-448.py').startswith('448×448, 100 epochs of 1024, AdamW ')
+        '1024×1024, 80k steps of 8 (8 GPUs: 16), AdamW 5e-05, decay 0.01, layers 0.9, '
+        'drop path 0.1, tested in windows')
+    assert text('cls/adventurer-base_in1k-448.py').startswith(
+        '448×448, 100 epochs of 1024 (8 GPUs: 256), AdamW ')
     assert text('distill/adala-attention_siglip-large_coco-448.py') == (
         '448×448, 10 epochs of 128, AdamW 0.0004, decay 0, clipped at 1')

@@ -79,3 +79,10 @@ def _causal_conv(x_shape, weight_shape, *_, **__) -> int:
 def _causal_conv_backward(dy_shape, x_shape, weight_shape, *_, **__) -> int:
     """Sums again for the slope of SiLU, and those into the gradients of x and the weight."""
     return 6 * prod(x_shape) * weight_shape[-1]
+
+
+@register_flop_formula([_OPS.silu_product, _OPS.silu_product_backward, _OPS.gated_rms_norm,
+                        _OPS.gated_rms_norm_backward])
+def _gates(*_, **__) -> int:
+    """Nothing is summed up but a row's square, as in torch's norms, which do not count either."""
+    return 0
