@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/replaced_attention.json'))
     args = parser.parse_args()
     train, val = (frames(args.data, split, args.step) for split in ('train', 'val'))
-    rows = json.loads(args.out.read_text())['rows'] if args.out.is_file() else {}
+    before = json.loads(args.out.read_text()) if args.out.is_file() else dict(rows={}, commands={})
+    rows, part = before['rows'], f"{' '.join(args.sizes)}: {', '.join(args.ways)}"
+    commands = {**before['commands'], part: command_line()}
     for text in args.sizes:
         for name in args.ways:
             if f'{name}|{text}' in rows:
@@ -128,7 +130,7 @@ def main() -> None:
             rows[f'{name}|{text}'] = row = probe(WAYS[name], (height, width), train, val)
             print(f"{text} {name}: mIoU {row['miou']:.2f}, {row['seconds']:.3f} s", flush=True)
             write_whole((json.dumps(dict(
-                rows=rows, frames=dict(train=len(train), val=len(val)), command=command_line(),
+                rows=rows, frames=dict(train=len(train), val=len(val)), commands=commands,
                 machine=machine(), versions=versions(),
                 date=datetime.now(timezone.utc).isoformat(timespec='seconds')), indent=2)
                 + '\n').encode(), args.out)
