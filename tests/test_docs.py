@@ -20,9 +20,7 @@ PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding='utf-8')
 GENERATED = ('recipes.md', 'results/README.md')
 GUIDES = {name: text for name, text in PAGES.items()
           if name not in GENERATED and not name.startswith('api/')}
-ELSEWHERE = ('docs/results/deployed_cpu.json',  # yet to be measured
-             'docs/results/peers_cpu.json',
-             'tools/dataset_converters/cityscapes.py',  # mmdetection's
+ELSEWHERE = ('tools/dataset_converters/cityscapes.py',  # mmdetection's
              'tools/TOOL.py')
 PUBLIC = ('mmvitlin', 'mmvitlin.apis', 'mmvitlin.datasets.registered', 'mmvitlin.datasets.streets',
           'mmvitlin.deploy', 'mmvitlin.engine', 'mmvitlin.engine.hooks', 'mmvitlin.engine.optim',

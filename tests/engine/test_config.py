@@ -28,6 +28,8 @@ def test_a_config_of_ones_own_moves_its_data_sets(tmp_path):
     assert roots_of(own) == ['data/mine', 'data/other', 'data/mine']
     below.write_text("_base_ = './own.py'\ndata_root = 'data/yours'\n")
     assert roots_of(below) == ['data/yours', 'data/other', 'data/yours']
+    below.write_text("_base_ = './own.py'\ndata_root = '/'.join(('data', 'computed'))\n")
+    assert roots_of(below) == ['data/computed', 'data/other', 'data/computed']
     below.write_text("_base_ = './own.py'\n")
     assert roots_of(below) == ['data/mine', 'data/other', 'data/mine']
     own.write_text("_base_ = 'mmvitlin::det/mask-rcnn_adventurer-base_cityscapes-1024.py'\n"

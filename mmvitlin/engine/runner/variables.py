@@ -47,9 +47,10 @@ def _source(path: Path, text: str) -> Source:
 
 
 def replaced(files: list[Source], name: str) -> set[str]:
-    """Texts that files of a config gave a variable before the last of them did."""
-    given = [f.values[name] for f in files if isinstance(f.values.get(name), str)]
-    return set(given[:-1]) - set(given[-1:])
+    """Texts that files of a config gave a variable before the last of them did, which may have
+    computed its own."""
+    *before, last = [f.values[name] for f in files if name in f.values] or [None]
+    return {value for value in before if isinstance(value, str)} - {last}
 
 
 def idle(files: list[Source], taken: set[str]) -> dict[str, Source]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmvitlin.ops.launch import on_gpu, triton_problem, warn_of_eager
 
-_MOST_WIDE = 8192  # of the kernels
+_MOST_WIDE = 8192  # numbers of a row that a program of the kernels holds
 
 
 def silu_product(gate: Tensor, value: Tensor, backend: str = 'auto') -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mmvitlin.ops.launch import Launch
 
-MOST_WIDE = 8192  # numbers of a row that a program holds
 _PROGRAMS = 1024  # enough for any GPU; each has a part of the weight's gradient
 
 
