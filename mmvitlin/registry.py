@@ -29,8 +29,9 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope='mmvitlin', locations=list(locations))
 
 
-MODELS = _child(MMENGINE_MODELS, 'mmvitlin.models', 'mmvitlin.models.decode_heads',
-                'mmvitlin.models.segmentors', 'mmvitlin.models.detection')
+MODELS = _child(MMENGINE_MODELS, 'mmvitlin.models', 'mmvitlin.models.classification',
+                'mmvitlin.models.decode_heads', 'mmvitlin.models.segmentors',
+                'mmvitlin.models.detection')
 TASK_UTILS = _child(MMENGINE_TASK_UTILS, 'mmvitlin.models.detection')
 DATASETS = _child(MMENGINE_DATASETS, 'mmvitlin.datasets.registered')
 FUNCTIONS = _child(MMENGINE_FUNCTIONS, 'mmvitlin.datasets.registered')

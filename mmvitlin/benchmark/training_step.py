@@ -20,11 +20,19 @@ _WAITS = ('aten::_local_scalar_dense', 'aten::nonzero', 'aten::masked_select', '
 
 
 class HostWaits(TorchDispatchMode):
-    """Counts what would make the host wait for a GPU while it is entered."""
+    """Counts what would make the host wait for a GPU while it is entered.
 
-    def __init__(self):
+    Numbers that the host reads, sizes that depend on numbers, copies between host and device
+    without ``non_blocking``, and indices that lie elsewhere than what they index.
+
+    Args:
+        device: Type of the device whose tensors stand for a GPU's.
+    """
+
+    def __init__(self, device: str = 'cpu'):
         super().__init__()
         self.count = 0
+        self.device = device
         self._calls = _Lists(self)
 
     def __enter__(self):
@@ -36,10 +44,23 @@ class HostWaits(TorchDispatchMode):
         self._calls.__exit__(*error)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        masks = func.name() == 'aten::index.Tensor' and any(
-            index is not None and index.dtype is torch.bool for index in args[1])
-        self.count += masks or func.name() in _WAITS
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        self.count += self._waits(func.name(), args, kwargs or {}, result)
+        return result
+
+    def _waits(self, name: str, args: tuple, kwargs: dict, result) -> bool:
+        if name in ('aten::copy_', 'aten::_to_copy'):
+            source = args[1] if name == 'aten::copy_' else args[0]
+            at_once = kwargs.get('non_blocking') or name == 'aten::copy_' and len(args) > 2
+            return source.device != result.device and not at_once
+        if name == 'aten::index.Tensor':
+            indices = [index for index in args[1] if index is not None]
+            return any(index.device != args[0].device for index in indices) or (
+                self._there(args[0]) and any(index.dtype is torch.bool for index in indices))
+        return name in _WAITS and self._there(args[0])
+
+    def _there(self, tensor) -> bool:
+        return tensor.device.type == self.device
 
 
 class _Lists(TorchFunctionMode):
@@ -50,7 +71,8 @@ class _Lists(TorchFunctionMode):
         self.waits = waits
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.waits.count += func is torch.Tensor.tolist and args[0].ndim > 0
+        self.waits.count += (func is torch.Tensor.tolist and args[0].ndim > 0
+                             and self.waits._there(args[0]))
         return func(*args, **(kwargs or {}))
 
 

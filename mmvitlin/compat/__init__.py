@@ -10,6 +10,8 @@ each because there is no extension point, and only by the code that needs it:
   transformers 5 (:mod:`mmvitlin.compat.mmpretrain`)
 - ``mmcv.image.geometric.rescale_size``, when a loader of mmvitlin is built
   (:mod:`mmvitlin.compat.mmcv`)
+- ``mmseg.models.decode_heads.decode_head.accuracy``, when a segmentor of mmvitlin is built
+  (:mod:`mmvitlin.compat.mmseg`)
 """
 from __future__ import annotations
 

@@ -1,9 +1,13 @@
 """Forward passes of the configs on a simulated GPU, plain and under autocast."""
+import contextlib
+
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 
+from mmvitlin.benchmark.training_step import HostWaits
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models.distillers.step_draws import StepDraws
 from mmvitlin.ops import causal_depthwise_conv1d
@@ -29,6 +33,11 @@ CONFIGS = [
     'seg/fcn_linear-vit-nano_camvid', 'seg/fcn_vit-nano_camvid',
     'seg/upernet_adventurer-tiny_cityscapes-1024'
 ]
+FULL_SIZE = [
+    'cls/adventurer-base_in1k-224', 'distill/adala-attention_dinov2-base_coco-448',
+    'distill/adala-feature_dinov2-base_in1k-448', 'distill/linearizer_adventurer-base_in1k-224',
+    'seg/segmenter_adventurer-base_cityscapes-1024'
+]
 
 
 def _samples(kind: str, size, classes: int = 1) -> list:
@@ -41,21 +50,29 @@ def _samples(kind: str, size, classes: int = 1) -> list:
     return [sample]
 
 
+def _model_and_batch(path: str) -> tuple:
+    cfg = load_config(f'configs/{path}.py')
+    without_weights(cfg.model)
+    init_default_scope(cfg.default_scope)
+    if 'data_preprocessor' in cfg:  # as the runner does
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    kind = path.split('/')[0]
+    size = cfg.get('crop_size', (120, 160) if 'camvid' in path else (32, 32))
+    images = [torch.zeros(3, *size, dtype=torch.uint8)] * 2
+    batch = dict(inputs=torch.stack(images) if 'collate_fn' in cfg.train_dataloader else images)
+    if kind != 'distill':
+        batch['data_samples'] = [s for _ in images for s in _samples(kind, size)]
+    return MODELS.build(cfg.model).train(), batch
+
+
 @pytest.mark.parametrize('autocast', TYPES, ids=str)
 @pytest.mark.parametrize('path', CONFIGS)
 def test_forward_passes(path, autocast, monkeypatch):
     monkeypatch.chdir(ROOT)
-    cfg = load_config(f'configs/{path}.py')
-    without_weights(cfg.model)
-    init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model).train()
+    model, batch = _model_and_batch(path)
     kind = path.split('/')[0]
-    size = cfg.get('crop_size', (120, 160) if 'camvid' in path else (32, 32))
     with simulated_gpu(autocast):
         move(model)
-        batch = dict(inputs=[torch.zeros(3, *size, dtype=torch.uint8)] * 2)
-        if kind != 'distill':
-            batch['data_samples'] = 2 * _samples(kind, size)
         loss, _ = model.parse_losses(model(**model.data_preprocessor(batch, True), mode='loss'))
         assert (loss.device, loss.dtype) == (GPU, torch.float32)
         if kind == 'distill':
@@ -64,6 +81,47 @@ def test_forward_passes(path, autocast, monkeypatch):
         batch = dict(inputs=batch['inputs'][:1], data_samples=batch['data_samples'][:1])
         with torch.no_grad():
             model(**model.data_preprocessor(batch, False), mode='predict')
+
+
+@pytest.mark.parametrize('path', [*CONFIGS, *FULL_SIZE])
+def test_steps_wait_for_nothing(path, monkeypatch):
+    """From the loader's batch to the loss, once constants are on the device."""
+    monkeypatch.chdir(ROOT)
+    np.random.seed(0)  # which of Mixup and CutMix a batch gets
+    model, batch = _model_and_batch(path)
+    with simulated_gpu(torch.bfloat16):
+        move(model)
+        for _ in range(3):
+            with HostWaits('cuda') as waits:
+                model.parse_losses(model(**model.data_preprocessor(batch, True), mode='loss'))
+    assert waits.count == 0
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'adventurer' not in p])
+def test_backward_passes_wait_for_nothing(path, monkeypatch):
+    """On a CPU, whose own scan reads numbers."""
+    monkeypatch.chdir(ROOT)
+    model, batch = _model_and_batch(path)
+    loss, _ = model.parse_losses(model(**model.data_preprocessor(batch, True), mode='loss'))
+    with HostWaits() as waits:
+        loss.backward()
+    assert waits.count == 0
+
+
+@pytest.mark.parametrize(('way', 'expected'), [
+    (lambda x: x.sum().item(), 1), (lambda x: x[x > 0], 1), (lambda x: x.tolist(), 1),
+    (lambda x: x[torch.tensor([1, 0])], 1), (lambda x: x.new_tensor([1., 2.]), 1),
+    (lambda x: x.copy_(torch.zeros(2)), 1), (lambda x: torch.zeros(2).to(GPU), 1),
+    (lambda x: torch.zeros(2).to(GPU, non_blocking=True), 0),
+    (lambda x: x.copy_(torch.zeros(2), non_blocking=True), 0), (lambda x: x.flip(0) * 2 + 1, 0),
+    (lambda x: x[torch.tensor([1, 0]).to(GPU, non_blocking=True)], 0),
+    (lambda x: torch.zeros(2).sum().item(), 0)])
+def test_what_is_a_wait(way, expected):
+    with simulated_gpu(), HostWaits('cuda') as waits:
+        x = torch.empty(2, device=GPU)
+        with contextlib.suppress(RuntimeError):  # a list of numbers that are not there
+            way(x)
+    assert min(waits.count, 1) == expected
 
 
 @pytest.mark.parametrize('autocast', TYPES, ids=str)

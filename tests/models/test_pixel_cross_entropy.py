@@ -82,3 +82,20 @@ def test_every_shipped_segmentor_leaves_ignored_pixels_out_of_the_mean():
                 assert (loss.type, loss.avg_non_ignore) == ('mmvitlin.PixelCrossEntropyLoss', True)
                 seen += 1
     assert seen > 20
+
+
+@pytest.mark.parametrize('ignored', [255, 1, 0])
+def test_the_accuracy_of_heads_is_mmseg_s(ignored):
+    from mmseg.models.decode_heads import decode_head
+
+    from mmvitlin.compat.mmseg import accuracy_without_masks
+    accuracy_without_masks()
+    draw = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 3, 4, 5, generator=draw)
+    labels = torch.randint(0, 3, (2, 4, 5), generator=draw)
+    for target in (labels, torch.full_like(labels, ignored)):
+        for options in ({}, dict(topk=(1, 2))):
+            actual = decode_head.accuracy(scores, target, ignore_index=ignored, **options)
+            expected = decode_head.accuracy.__wrapped__(scores, target, ignore_index=ignored,
+                                                        **options)
+            torch.testing.assert_close(actual, expected)

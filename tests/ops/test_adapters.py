@@ -57,6 +57,15 @@ def chunk_simple_gla(q, k, v, g=None, g_gamma=None, scale=None, initial_state=No
     return torch.stack(outputs, 1), None
 
 
+def causal_conv1d(x, weight=None, bias=None, residual=None, initial_state=None,
+                  output_final_state=False, activation=None, backend='triton', cu_seqlens=None,
+                  cu_seqlens_cpu=None, chunk_indices=None, cp_context=None, **kwargs):
+    """fla's; channels last."""
+    assert residual is None
+    assert not kwargs
+    return causal_conv1d_fn(x.mT, weight, bias, activation=activation).mT, None
+
+
 def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, initial_states=None,
                      return_final_states=False, final_states_out=None, activation=None):
     assert x.stride(1) == 1
@@ -79,8 +88,7 @@ def stand_ins(monkeypatch):
         mamba_split_conv1d_scan_combined=mamba_split_conv1d_scan_combined))
     monkeypatch.setattr(packages, 'fla_scan', lambda: chunk_simple_gla)
     monkeypatch.setattr(packages, 'causal_conv1d', lambda: causal_conv1d_fn)
-    monkeypatch.setattr(packages, 'fla_conv', lambda: lambda x, weight, bias, activation: (
-        causal_conv1d_fn(x.mT, weight, bias, activation=activation).mT, None))
+    monkeypatch.setattr(packages, 'fla_conv', lambda: causal_conv1d)
     monkeypatch.setattr(packages, 'mamba_selective_scan', lambda: selective_scan_fn)
 
 
@@ -130,7 +138,8 @@ def test_what_keeps_a_mixer_from_one_node(taps, groups, words):
 @pytest.mark.parametrize(('module', 'stand_in'), [
     ('mamba_ssm.ops.triton.ssd_combined', mamba_chunk_scan_combined),
     ('mamba_ssm.ops.triton.ssd_combined', mamba_split_conv1d_scan_combined),
-    ('fla.ops.simple_gla', chunk_simple_gla), ('causal_conv1d', causal_conv1d_fn),
+    ('fla.ops.simple_gla', chunk_simple_gla), ('fla.modules.causal_conv1d', causal_conv1d),
+    ('causal_conv1d', causal_conv1d_fn),
     ('mamba_ssm.ops.selective_scan_interface', selective_scan_fn)])
 def test_signatures_of_what_is_installed(module, stand_in):
     try:

@@ -2,6 +2,7 @@
 data_root = 'data/cifar10'
 num_classes = 10
 data_preprocessor = dict(
+    type='mmvitlin.ClsPreprocessor',
     num_classes=num_classes,
     mean=[125.307, 122.961, 113.8575],
     std=[51.5865, 50.847, 51.255],

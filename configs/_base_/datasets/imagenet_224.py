@@ -3,6 +3,7 @@
 data_root = 'data/imagenet'
 num_classes = 1000
 data_preprocessor = dict(
+    type='mmvitlin.ClsPreprocessor',
     num_classes=num_classes,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],

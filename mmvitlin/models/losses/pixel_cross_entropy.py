@@ -1,6 +1,7 @@
 """Cross-entropy over labelled pixels. Needs mmseg."""
 from __future__ import annotations
 
+import torch
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.models.losses.cross_entropy_loss import cross_entropy
 from torch import Tensor
@@ -17,7 +18,8 @@ class PixelCrossEntropyLoss(CrossEntropyLoss):
 
     with v the ignored label and w the class weights, as torch's ``cross_entropy``, and 0 where
     every pixel is ignored. mmseg's own divides by all pixels unless ``avg_non_ignore=True``, which
-    fails beside class weights (mmseg 1.4.2: IndexError) and makes every step wait for the GPU.
+    fails beside class weights (mmseg 1.4.2: IndexError) and makes every step wait for the GPU, as
+    do class weights, which it copies there each time.
 
     Args:
         avg_non_ignore: False for mmseg's way.
@@ -28,6 +30,19 @@ class PixelCrossEntropyLoss(CrossEntropyLoss):
         super().__init__(*args, avg_non_ignore=avg_non_ignore, **kwargs)
         if not (self.use_sigmoid or self.use_mask):
             self.cls_criterion = pixel_cross_entropy
+        weights = None if self.class_weight is None else torch.tensor(self.class_weight)
+        self.register_buffer('_weights', weights, persistent=False)
+
+    def forward(self, cls_score: Tensor, label: Tensor, weight: Tensor | None = None,
+                avg_factor: Tensor | float | None = None, reduction_override: str | None = None,
+                ignore_index: int = -100, **kwargs) -> Tensor:
+        """See mmseg."""
+        class_weight = None if self._weights is None else self._weights.to(
+            cls_score, non_blocking=True)
+        return self.loss_weight * self.cls_criterion(
+            cls_score, label, weight, class_weight=class_weight,
+            reduction=reduction_override or self.reduction, avg_factor=avg_factor,
+            avg_non_ignore=self.avg_non_ignore, ignore_index=ignore_index, **kwargs)
 
 
 def pixel_cross_entropy(pred: Tensor, label: Tensor, weight: Tensor | None = None,

@@ -10,6 +10,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mmvitlin.models.preprocessor import on_device
 from mmvitlin.registry import MODELS
 
 
@@ -32,13 +33,13 @@ class SegPreprocessor(SegDataPreProcessor):
         images, samples = data['inputs'], data.get('data_samples')
         if not training or samples is None or not self._fits(images, samples):
             return super().forward(data, training)
-        batch = self._together(images)
+        batch = on_device(images, self.device)
         if self._channel_conversion and batch.shape[1] == 3:
             batch = batch.flip(1)
         batch = batch.float()
         if self._enable_normalize:
             batch = (batch - self.mean).div_(self.std)
-        labels = self._together([s.gt_sem_seg.data for s in samples])
+        labels = on_device([s.gt_sem_seg.data for s in samples], self.device)
         return dict(inputs=batch, data_samples=[
             self._sample(s, one) for s, one in zip(samples, labels, strict=True)])
 
@@ -57,13 +58,6 @@ class SegPreprocessor(SegDataPreProcessor):
         if self.size is not None:
             return all(a >= b for a, b in zip(sides, self.size[-2:], strict=True))
         return not any(side % (self.size_divisor or 1) for side in sides)
-
-    def _together(self, tensors: Sequence[Tensor]) -> Tensor:
-        batch = torch.empty(len(tensors), *tensors[0].shape, dtype=tensors[0].dtype,
-                            device=self.device)
-        for place, tensor in zip(batch, tensors, strict=True):
-            place.copy_(tensor, non_blocking=True)
-        return batch
 
     def _sample(self, sample: SegDataSample, labels: Tensor) -> SegDataSample:
         made, pixels = sample.new(), sample.gt_sem_seg.new()

@@ -12,6 +12,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmvitlin.compat.mmseg import accuracy_without_masks
 from mmvitlin.models.decode_heads.eomt_head import EoMTHead
 from mmvitlin.models.segmentors.batches import LabelsOnce
 from mmvitlin.ops.strips import (
@@ -52,6 +53,7 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
     """
 
     def __init__(self, *args, test_cfg: dict | None = None, **kwargs):
+        accuracy_without_masks()
         super().__init__(*args, test_cfg=test_cfg, **kwargs)
         cfg = self.test_cfg = dict(mode='whole') if self.test_cfg is None else self.test_cfg
         if cfg.get('mode', 'whole') not in ('whole', 'slide'):
