@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -187,12 +188,12 @@ def _measure_cell(grid: Grid, cell: dict, pending: list[tuple[Subject, bool]], r
         if row is None or row['status'] != PENDING or row['made_of'] != digests[subject.name]:
             if too_small := _given_up_before(grid, cell, subject, compiled, rows):
                 row = dict(status='over the time limit', why=f'{too_small} already was')
-            elif problem := _write_file(grid, cell, subject, digests[subject.name]):
+            elif problem := _write_file(grid, cell, subject):
                 row = dict(status=problem)
             else:  # building, warming and counting operations come on top of a run
                 row = _worker('alone', grid, cell, [(subject, compiled)],
                               PATIENCE * grid.time_limit + 300)
-        elif problem := _write_file(grid, cell, subject, digests[subject.name]):
+        elif problem := _write_file(grid, cell, subject):
             row = dict(status=problem)
         alone.append((subject, compiled, row))
         yield subject, compiled, row
@@ -213,13 +214,14 @@ def _measure_cell(grid: Grid, cell: dict, pending: list[tuple[Subject, bool]], r
         yield subject, compiled, with_time(row, cell, ms, together and len(runnable) > 1, load)
 
 
-def _write_file(grid: Grid, cell: dict, subject: Subject, digest: str) -> str | None:
+def _write_file(grid: Grid, cell: dict, subject: Subject) -> str | None:
     """Make sure of the file of a subject that is exported on the way; what went wrong, if anything.
 
-    The subject's ``file`` is then that of the cell's image size.
+    The subject's ``file`` is then that of the cell's image size, the same for all runtimes.
     """
     if not subject.runtime or subject.source == 'exported':
         return None
+    digest = made_of(replace(subject, runtime='onnxruntime'), grid.device, grid.cpu_threads())
     path = grid.files / '{}_{}x{}.onnx'.format(digest, *cell['shape'])
     subject.file = str(path)
     if path.is_file():
