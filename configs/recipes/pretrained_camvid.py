@@ -22,7 +22,9 @@ students = dict(  # prefix of stages → (what configs' names have, options)
     linear=('', {'model.backbone.linear_cfg.feature_map': 'hedgehog'}),
     focal=('focal-', {}),
     mamba2=('mamba2-', {'model.backbone.mamba2_cfg.feature_map': 'hedgehog'}),
-    elu=('', {}))
+    elu=('', {}),
+    conv=('', {'model.backbone.linear_cfg': dict(feature_map='hedgehog', conv_kernel=5,
+                                                 output_gate=True)}))
 softmax = seg.format('vit-small')
 stages = [
     dict(name='softmax_frozen', config=softmax, iterations=100, options=frozen),
@@ -41,7 +43,7 @@ for student, (name, options) in students.items():
              config=f'configs/distill/adala-feature_{name}vit-small_camvid.py',
              inputs={checkpoint: f'{student}_attention'}, **only),
     ]
-    if student != 'elu':
+    if student not in ('elu', 'conv'):
         stages += [
             dict(name=f'{student}_feature', iterations=300, output='student.pth', seeds=1,
                  config=f'configs/distill/adala-feature_{name}vit-small_camvid.py',
@@ -51,7 +53,11 @@ for student, (name, options) in students.items():
         dict(name=f'{student}_both_tuned', inputs={checkpoint: f'{student}_both'},
              options=options, **tuned, **only),
         dict(name=f'{student}_inherited_tuned', options=options, **tuned, **only)]
-    if student == 'elu':
+    if student == 'conv':
+        stages += [dict(name=f'{few}_{student}_both_tuned', by_seed=labels, options=options,
+                        inputs={checkpoint: f'{student}_both'}, **tuned)
+                   for few, labels in amounts.items()]
+    if student in ('elu', 'conv'):
         continue
     for few, labels in amounts.items():
         stages += [
@@ -123,6 +129,7 @@ ways = {  # row → what it is, its stage with all labels
         softmax_tuned='softmax ViT-S',
         focal_inherited_tuned="focal ViT-S, the ViT's weights, not aligned",
         linear_both_tuned='linear ViT-S, aligned: both stages of ViT-AdaLA',
+        conv_both_tuned='the same, with a 5×5 convolution on the values and a gate, aligned',
         linear_inherited_tuned="linear ViT-S, the ViT's weights, not aligned",
         linear_inherited_long='the same, labels for the iterations of the alignment too',
         focal_random='focal ViT-S from random weights',

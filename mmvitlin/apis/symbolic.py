@@ -1,10 +1,12 @@
-"""Resizing and pooling, for graphs that take any image size."""
+"""Resizing and pooling, for graphs that are exported."""
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from mmvitlin.models.layers.position import bicubic_weights
 
 
 class SymbolicSizes(TorchFunctionMode):
@@ -13,7 +15,8 @@ class SymbolicSizes(TorchFunctionMode):
     Bilinear resizing and adaptive average pooling become matrix products: torch decomposes its own
     resizing into index arithmetic that takes minutes to trace, and has no form of its pooling for
     unknown sizes. Maxima of tiles do not depend on whether the last tile is whole. Calls with plain
-    sizes are left as they are.
+    sizes are left as they are, but for the antialiased bicubic resizing of learned positions:
+    onnxruntime would repeat it in every run, and OpenVINO take minutes for it when it loads.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -21,6 +24,9 @@ class SymbolicSizes(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.interpolate and _mode(*args, **kwargs) == 'bilinear':
             return _interpolate(*args, **kwargs)
+        if func is F.interpolate and _mode(*args, **kwargs) == 'bicubic' and \
+                kwargs.get('antialias'):
+            return _bicubic(*args, **kwargs)
         if func is F.adaptive_avg_pool2d:
             return _pool(*args, **kwargs)
         if func is F.max_pool2d:
@@ -40,6 +46,17 @@ def _interpolate(input: Tensor, size=None, scale_factor=None, mode='nearest', al
         return F.interpolate(input, size, scale_factor, mode, align_corners, **kwargs)
     size = sizes[2:] if len(sizes) == 4 else (size, size)
     rows, columns = (bilinear_weights(old, new, input, bool(align_corners))
+                     for old, new in zip(input.shape[-2:], size, strict=True))
+    return rows @ input @ columns.mT
+
+
+def _bicubic(input: Tensor, size=None, *args, **kwargs) -> Tensor:
+    if not isinstance(size, (tuple, list)) or kwargs.get('align_corners'):
+        return F.interpolate(input, size, *args, **kwargs)
+    sizes = *input.shape[-2:], *size
+    if not any(isinstance(n, torch.SymInt) for n in sizes) and sizes[:2] == sizes[2:]:
+        return input
+    rows, columns = (bicubic_weights(old, new, input)
                      for old, new in zip(input.shape[-2:], size, strict=True))
     return rows @ input @ columns.mT
 

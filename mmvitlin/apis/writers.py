@@ -105,7 +105,7 @@ def _write_traced(net: nn.Module, size: tuple[int, int], path: Path, about: dict
     norm = 'aten::rms_norm', OPSET
     torch.onnx.register_custom_op_symbolic(norm[0], _rms_norm, norm[1])
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), SymbolicSizes(), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of every size that becomes a constant, as meant
             torch.onnx.export(net, (sample_images(size), ), path, dynamo=False,
                               input_names=['images'], output_names=list(net.outputs),

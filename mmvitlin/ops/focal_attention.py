@@ -12,6 +12,7 @@ from mmvitlin.ops.query_attention import query_attention
 
 GATHERED = 2**21  # numbers of the keys that are gathered at a time: 8 MiB in float32
 GATHERED_GPU = 2**26
+GATHERED_EXPORT = 2**24  # each band is written out
 
 
 def focal_attention(q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int], block: int,
@@ -74,6 +75,7 @@ def _rows_of_blocks(keys: Tensor, where: Tensor, columns: int) -> int | None:
     if isinstance(row, torch.SymInt) or isinstance(where.shape[0], torch.SymInt):
         return None
     limit = GATHERED if keys.device.type == 'cpu' else GATHERED_GPU
+    limit = GATHERED_EXPORT if torch.compiler.is_exporting() else limit
     return None if keys.shape[0] * keys.shape[2] * where.numel() <= limit else max(limit // row, 1)
 
 

@@ -16,7 +16,6 @@ from mmvitlin.apis.export import (
     export,
     load_trained,
 )
-from mmvitlin.apis.symbolic import SymbolicSizes, bilinear_weights, pooling_weights
 from mmvitlin.deploy import ExportedModel
 from mmvitlin.models import Adventurer
 from mmvitlin.models.utils import read_state_dict
@@ -282,44 +281,6 @@ def test_a_network_that_gives_no_numbers_is_not_taken_for_equal(student, tmp_pat
     deployed.std.fill_(float('nan'))
     with pytest.raises(ExportError, match='does not compute the same'):
         export(deployed, tmp_path / 'net.pt2', 'torch', (64, 96), dynamic=False)
-
-
-@pytest.mark.parametrize('align_corners', [False, True])
-@pytest.mark.parametrize(('old', 'new'), [(5, 17), (17, 5), (4, 4), (1, 9)])
-def test_bilinear_interpolation_as_products(old, new, align_corners):
-    scores = torch.randn(1, 2, old, 3)
-    expected = torch.nn.functional.interpolate(scores, size=(new, 3), mode='bilinear',
-                                               align_corners=align_corners)
-    actual = bilinear_weights(old, new, scores, align_corners) @ scores
-    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(('old', 'bins'), [(7, 3), (6, 6), (2, 3), (13, 1), (5, 6)])
-def test_adaptive_pooling_as_products(old, bins):
-    scores = torch.randn(1, 2, old, 4)
-    expected = torch.nn.functional.adaptive_avg_pool2d(scores, (bins, 4))
-    torch.testing.assert_close(pooling_weights(old, bins, scores) @ scores, expected)
-
-
-class Resizing(torch.nn.Module):
-    def forward(self, x):
-        F = torch.nn.functional
-        small = F.max_pool2d(x, 2, ceil_mode=True)
-        return (F.interpolate(small, x.shape[2:], mode='bilinear', align_corners=False),
-                F.interpolate(x, small.shape[2:], mode='bilinear', align_corners=True),
-                F.adaptive_avg_pool2d(x, 3), F.adaptive_avg_pool2d(x, (2, 5)), small,
-                F.max_pool2d(x, 3, ceil_mode=True))
-
-
-def test_resizing_and_pooling_at_symbolic_sizes():
-    sizes = torch.export.Dim.DYNAMIC
-    with SymbolicSizes():
-        run = torch.export.export(Resizing(), (torch.randn(2, 3, 22, 31), ), strict=False,
-                                  dynamic_shapes=dict(x={0: sizes, 2: sizes, 3: sizes})).module()
-    for shape in ((1, 3, 7, 6), (2, 3, 22, 31), (3, 3, 9, 40)):
-        x = torch.randn(shape)
-        for actual, expected in zip(run(x), Resizing()(x), strict=True):
-            torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_segmentor_of_one_size_as_onnx(segmentor, exported):
