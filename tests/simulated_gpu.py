@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmvitlin.ops import packages
+
 GPU = torch.device('cuda', 0)
 
 
@@ -50,7 +52,8 @@ def simulated_gpu(autocast: torch.dtype | None = None):
     memory = dict(mem_get_info=lambda device: (60 * 2**30, 80 * 2**30),
                   memory_reserved=lambda device: 2**30, memory_allocated=lambda device: 2**29)
     with FakeTensorMode(allow_non_fake_inputs=True), _Answers(), \
-            mock.patch.multiple(torch.cuda, **memory):
+            mock.patch.multiple(torch.cuda, **memory), \
+            mock.patch.object(packages, '_import_problem', return_value='it needs a real GPU'):
         before = torch.get_autocast_dtype('cuda')
         # torch.autocast itself asks for a real device
         torch.set_autocast_enabled('cuda', autocast is not None)

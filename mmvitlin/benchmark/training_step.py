@@ -51,7 +51,7 @@ class HostWaits(TorchDispatchMode):
     def _waits(self, name: str, args: tuple, kwargs: dict, result) -> bool:
         if name in ('aten::copy_', 'aten::_to_copy'):
             source = args[1] if name == 'aten::copy_' else args[0]
-            at_once = kwargs.get('non_blocking') or name == 'aten::copy_' and len(args) > 2
+            at_once = kwargs.get('non_blocking', name == 'aten::copy_' and any(args[2:]))
             return source.device != result.device and not at_once
         if name == 'aten::index.Tensor':
             indices = [index for index in args[1] if index is not None]
