@@ -54,9 +54,25 @@ for student, (name, options) in students.items():
              options=options, **tuned, **only),
         dict(name=f'{student}_inherited_tuned', options=options, **tuned, **only)]
     if student == 'conv':
-        stages += [dict(name=f'{few}_{student}_both_tuned', by_seed=labels, options=options,
-                        inputs={checkpoint: f'{student}_both'}, **tuned)
-                   for few, labels in amounts.items()]
+        stages += [
+            dict(name='conv_attention_long', iterations=1000, output='student.pth',
+                 options=options, config='configs/distill/adala-attention_vit-small_camvid.py'),
+            dict(name='conv_both_long', iterations=2000, output='student.pth', options=options,
+                 config='configs/distill/adala-feature_vit-small_camvid.py',
+                 inputs={checkpoint: 'conv_attention_long'}),
+            dict(name='conv_both_long_tuned', options=options,
+                 inputs={checkpoint: 'conv_both_long'}, **tuned),
+            dict(name='conv_inherited_long', options=options, config=config, iterations=800),
+            dict(name='conv_inherited_3200', options=options, config=config, iterations=3200,
+                 seeds=1)]
+        for few, labels in amounts.items():
+            stages += [dict(name=f'{few}_conv_{of}_tuned', by_seed=labels, options=options,
+                            inputs={checkpoint: f'conv_{of}'}, **tuned)
+                       for of in ('both', 'both_long')]
+            stages += [
+                dict(name=f'{few}_conv_inherited_tuned', options=options, by_seed=labels, **tuned),
+                dict(name=f'{few}_conv_inherited_long', options=options, by_seed=labels,
+                     config=config, iterations=800)]
     if student in ('elu', 'conv'):
         continue
     for few, labels in amounts.items():

@@ -58,16 +58,16 @@ def scan(backend: str, batch: int, length: int, heads: int = 24, width: int = 64
 
 
 def attention(backend: str, batch: int, length: int, heads: int = 16, width: int = 64,
-              dtype: torch.dtype = HALF) -> tuple[Callable, tuple]:
+              dtype: torch.dtype = HALF, feature_map: str = 'elu') -> tuple[Callable, tuple]:
     """Linear attention of ViT-L from its queries, keys and values to the tokens, and these."""
     def mapped(q, k, v):
-        q, k = FEATURE_MAPS['elu'](q), FEATURE_MAPS['elu'](k)
+        q, k = FEATURE_MAPS[feature_map](q), FEATURE_MAPS[feature_map](k)
         return linear_attention(q, k, v, backend='torch')
 
     def call(qkv):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         if backend == 'fused':
-            y = linear_attention(q, k, v, feature_map='elu', backend='fused')
+            y = linear_attention(q, k, v, feature_map=feature_map, backend='fused')
         else:  # as the layer runs it
             y = checkpoint(mapped, q, k, v, use_reentrant=False, preserve_rng_state=False)
         return y.transpose(1, 2).flatten(2)
@@ -107,6 +107,8 @@ PARTS = {
     'scan, Adventurer-B at 1024x2048, 1 image, inference': (scan, 1, 8193, False),
     'linear attention, ViT-L at 1024², 1 image, inference': (attention, 1, 4097, False),
     'linear attention, ViT-L at 512², 16 images': (attention, 16, 1025, True),
+    'linear attention with Hedgehog maps, ViT-L at 512², 16 images': (
+        partial(attention, feature_map='paired_softmax'), 16, 1025, True),
 }
 
 
@@ -137,16 +139,18 @@ def layers() -> dict:
 
 def kernel_launches(dtype: torch.dtype, width: int, state: int) -> list[Launch]:
     """All launches of our kernels for heads of a width and state size, one of each kernel."""
-    launches: dict[str, Launch] = {}
+    launches: dict[tuple, Launch] = {}
     parts = [scan('fused', 2, 8193, 24, width, state, dtype),
-             attention('fused', 1, 4097, 16, width, dtype)]
+             *(attention('fused', 1, 4097, 16, width, dtype, feature_map)
+               for feature_map in ('elu', 'paired_softmax'))]
     call, (x, *weights) = convolution('fused', 2, 8193)
     parts.append((call, (x.to(dtype), *weights)))
     hidden, inner = ((_meta(2, 8193, c, dtype=dtype), ) * 2 for c in (1920, 1536))
     parts.append((partial(silu_product, backend='fused'), hidden))
     parts.append((lambda y, z, w: gated_rms_norm(y, z, w, 1e-5, 'fused'), (*inner, _wide(1536))))
     for call, args in parts:
-        launches |= {launch.kernel.fn.__name__: launch for launch in traffic(call, args).launches}
+        launches |= {(launch.kernel.fn.__name__, launch.options.get('SIDES')): launch
+                     for launch in traffic(call, args).launches}
     return list(launches.values())
 
 
@@ -159,6 +163,8 @@ def spills(shapes=((torch.bfloat16, 64, 64), (torch.float32, 64, 64)), targets=T
         for launch in kernel_launches(dtype, width, state):
             by_target = {c: resources(launch, c) for c in targets}
             name = f"{launch.kernel.fn.__name__} {str(dtype).removeprefix('torch.')}"
+            if launch.options.get('SIDES') == 2:
+                name = f'{name}, Hedgehog maps,'
             table[f'{name} P={width} N={state}'] = dict(
                 registers=max(r.registers for r in by_target.values()),
                 spilled=max(r.spilled for r in by_target.values()),

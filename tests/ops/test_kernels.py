@@ -143,6 +143,7 @@ def test_convolution(dtype, bound, length, channels, taps, bias, activation):
 @types
 @pytest.mark.parametrize(('length', 'width', 'out', 'normalize', 'feature_map'), [
     (70, 20, 24, True, 'elu'), (33, 16, 16, True, 'relu'), (150, 16, 16, False, 'elu'),
+    (70, 20, 24, True, 'paired_softmax'), (40, 16, 16, False, 'paired_softmax'),
     (40, 16, 16, True, None)])
 def test_linear_attention(dtype, bound, length, width, out, normalize, feature_map):
     leaves = [torch.randn(1, length, 2, n, device=DEVICE).abs_().to(dtype).requires_grad_()

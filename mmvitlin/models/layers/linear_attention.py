@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mmvitlin.models.layers.inherited_attention import InheritedAttention, TokenLayout
+from mmvitlin.ops.launch import on_gpu
 from mmvitlin.ops.linear_attention import (
     FEATURE_MAPS,
     LinearState,
@@ -35,8 +36,11 @@ class HedgehogMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, L, D) to (B, H, L, 2 D)."""
-        y = x @ self.weight.to(x.dtype)
-        return torch.cat([y.softmax(-1), (-y).softmax(-1)], dim=-1)
+        return FEATURE_MAPS['paired_softmax'](self.turn(x))
+
+    def turn(self, x: Tensor) -> Tensor:
+        """``W x``, of which the features are taken: (B, H, L, D)."""
+        return x @ self.weight.to(x.dtype)
 
 
 class LinearAttention(InheritedAttention):
@@ -121,7 +125,7 @@ class LinearAttention(InheritedAttention):
             raise RuntimeError('the convolution on V needs the grid; run it inside a TimmViT, or '
                                'give attn_mask=TokenLayout(grid)')
         q, k, v = self.queries_keys_values(x, rope)
-        mapped_outside = (v.device.type != 'cuda' or fused_problem(q, v) is not None
+        mapped_outside = (not on_gpu(v) or fused_problem(q, v) is not None
                           or mask is not None)
         if mapped_outside and torch.is_grad_enabled() and v.requires_grad:
             # mapped in float32, queries and keys are more than all else that a block would keep
@@ -140,7 +144,8 @@ class LinearAttention(InheritedAttention):
         if mask is not None:
             return query_linear_attention(self.map_q(q), self.map_k(k), v, mask, self.normalize)
         if self.feature_map == 'hedgehog':
-            return linear_attention(self.map_q(q), self.map_k(k), v, self.normalize)
+            return linear_attention(self.map_q.turn(q), self.map_k.turn(k), v, self.normalize,
+                                    'paired_softmax')
         return linear_attention(q, k, v, self.normalize, self.feature_map)
 
     def stream_(self, x: Tensor, norm: nn.Module, scale: Callable[[Tensor], Tensor],

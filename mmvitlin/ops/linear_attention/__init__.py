@@ -37,7 +37,16 @@ def focused_feature(x: Tensor, power: float = 3.) -> Tensor:
     return sharp * (x.norm(dim=-1, keepdim=True) / sharp.norm(dim=-1, keepdim=True))
 
 
-FEATURE_MAPS = {'elu': elu_feature, 'relu': relu_feature, 'focused': focused_feature}
+def paired_softmax_feature(x: Tensor) -> Tensor:
+    """``[softmax(x), softmax(−x)]``, twice as wide.
+
+    Source: Hedgehog (arXiv 2402.04347), equation 6, of x that a learned map has turned.
+    """
+    return torch.cat([x.softmax(-1), (-x).softmax(-1)], dim=-1)
+
+
+FEATURE_MAPS = {'elu': elu_feature, 'relu': relu_feature, 'focused': focused_feature,
+                'paired_softmax': paired_softmax_feature}
 
 
 class LinearState:

@@ -7,14 +7,17 @@ from torch import Tensor
 from mmvitlin.ops.launch import triton_problem
 
 EPS = 1e-6  # keeps a zero normaliser from dividing
-FUSED_MAPS = ('elu', 'relu')  # feature maps that the kernels have
+FUSED_MAPS = ('elu', 'relu', 'paired_softmax')  # feature maps that the kernels have
 WIDEST = 64  # heads; wider ones spill registers
 
 
 @torch.library.custom_op('mmvitlin::linear_attention', mutates_args=())
 def _attend(q: Tensor, k: Tensor, v: Tensor, normalize: bool, feature_map: str
             ) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs, and the sums that they are computed from: S (B, H, D, P), z (B, H, D)."""
+    """Outputs, and the sums that they are computed from: S (B, H, D, P), z (B, H, D).
+
+    Of a paired map 2 D.
+    """
     from mmvitlin.ops.linear_attention.kernels import answer, sum_keys
     with torch.cuda.device_of(q):
         first, parts, key_parts = sum_keys(k, v, feature_map)
@@ -28,10 +31,10 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, normalize: bool, feature_map: str
 @_attend.register_fake
 def _(q, k, v, normalize, feature_map):
     batch, heads, length, width = q.shape
-    out = v.shape[3]
+    out, features = v.shape[3], width * (1 + (feature_map == 'paired_softmax'))
     return (q.new_empty(batch, length, heads, out).transpose(1, 2),
-            q.new_empty(batch, heads, width, out, dtype=torch.float32),
-            q.new_empty(batch, heads, width, dtype=torch.float32))
+            q.new_empty(batch, heads, features, out, dtype=torch.float32),
+            q.new_empty(batch, heads, features, dtype=torch.float32))
 
 
 @torch.library.custom_op('mmvitlin::linear_attention_backward', mutates_args=())

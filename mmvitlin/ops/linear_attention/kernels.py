@@ -3,7 +3,7 @@
 Keys and values are read once for the sums, queries once for the outputs; sums are float32, and
 mapped features are never written to memory. The backward pass reads every input and writes every
 gradient once. Letters as in :func:`mmvitlin.ops.linear_attention`; ``S = Σ φ(k)ᵀ v`` (D, P), ``z =
-Σ φ(k)`` (D,).
+Σ φ(k)`` (D,). Of a paired map there are two of each, one after the other: (2 D, P), (2 D,).
 """
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from torch import Tensor
 
 from mmvitlin.ops.launch import Launch
 
-# of a block, forward and backward; more spill registers
-_TOKENS = {torch.float32: (32, 16), torch.bfloat16: (64, 32), torch.float16: (64, 32)}
 _SEGMENTS = 64  # at most
 _PROGRAMS = 1024  # enough for any GPU
 
@@ -36,38 +34,54 @@ def store_tokens(ptr, values, tokens, channels, length, width, stride_l):
 
 @triton.jit
 def feature(x, tokens, channels, length, width, MAP: tl.constexpr):
-    """φ(x) in float32, zero outside the sequence and behind the last channel."""
+    """φ(x) in float32, zero outside the sequence and behind the last channel.
+
+    A paired map is ``[φ(x), φ(−x)]``; this is one side of it.
+    """
     y = x.to(tl.float32)
+    inside = (tokens < length)[:, None] & (channels < width)[None, :]
     if MAP == 'elu':
-        y = tl.where(y > 0, y + 1, tl.exp(tl.minimum(y, 0.)))
-        y = tl.where((tokens < length)[:, None] & (channels < width)[None, :], y, 0.)
+        y = tl.where(inside, tl.where(y > 0, y + 1, tl.exp(tl.minimum(y, 0.))), 0.)
     elif MAP == 'relu':
         y = tl.maximum(y, 0.)
+    elif MAP == 'paired_softmax':
+        y = tl.where((channels < width)[None, :], y, float('-inf'))
+        y = tl.exp(y - tl.max(y, 1)[:, None])
+        y = tl.where(inside, y / tl.sum(y, 1)[:, None], 0.)
     return y
 
 
 @triton.jit
-def feature_slope(x, MAP: tl.constexpr):
-    """φ'(x) in float32."""
+def through_feature(x, mapped, dy, MAP: tl.constexpr):
+    """Gradient of x in float32, from those of one side of φ(x)."""
+    if MAP == 'paired_softmax':
+        return mapped * (dy - tl.sum(mapped * dy, 1)[:, None])
     y = x.to(tl.float32)
     if MAP == 'elu':
-        return tl.exp(tl.minimum(y, 0.))
+        return dy * tl.exp(tl.minimum(y, 0.))
     if MAP == 'relu':
-        return tl.where(y > 0, 1., 0.)
-    return tl.zeros_like(y) + 1.
+        return tl.where(y > 0, dy, 0.)
+    return dy
 
 
 @triton.jit
 def load_sums(S_ptr, z_ptr, place, d, p, D, P):
-    """S and z of one head."""
+    """S and z of one head, or of one side of it."""
     S = tl.load(S_ptr + place * D * P + d[:, None] * P + p[None, :],
                 mask=(d < D)[:, None] & (p < P)[None, :], other=0.)
     return S, tl.load(z_ptr + place * D + d, mask=d < D, other=0.)
 
 
 @triton.jit
+def load_transposed(S_ptr, place, d, p, D, P):
+    """The transpose of S."""
+    return tl.load(S_ptr + place * D * P + d[None, :] * P + p[:, None],
+                   mask=(d < D)[None, :] & (p < P)[:, None], other=0.)
+
+
+@triton.jit
 def store_sums(S_ptr, z_ptr, S, z, place, d, p, D, P):
-    """Write S and z of one head and segment."""
+    """Write S and z of one head and segment, or of one side of them."""
     tl.store(S_ptr + place * D * P + d[:, None] * P + p[None, :], S,
              mask=(d < D)[:, None] & (p < P)[None, :])
     tl.store(z_ptr + place * D + d, z, mask=d < D)
@@ -75,8 +89,8 @@ def store_sums(S_ptr, z_ptr, S, z, place, d, p, D, P):
 
 @triton.jit
 def key_sums(k_ptr, v_ptr, S_ptr, z_ptr, length, heads, D, P, blocks, k_b, k_h, k_l, v_b, v_h, v_l,
-             MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr, BP: tl.constexpr,
-             precision: tl.constexpr):
+             MAP: tl.constexpr, SIDES: tl.constexpr, T: tl.constexpr, BD: tl.constexpr,
+             BP: tl.constexpr, precision: tl.constexpr):
     """S and z of one segment."""
     segment, head = tl.program_id(0), tl.program_id(1)
     batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
@@ -84,34 +98,49 @@ def key_sums(k_ptr, v_ptr, S_ptr, z_ptr, length, heads, D, P, blocks, k_b, k_h, 
     v_ptr += batch * v_b + head * v_h
     d, p = tl.arange(0, BD), tl.arange(0, BP)
     S, z = tl.zeros((BD, BP), tl.float32), tl.zeros((BD, ), tl.float32)
+    S_2, z_2 = tl.zeros((BD, BP), tl.float32), tl.zeros((BD, ), tl.float32)
     for block in range(blocks):
         tokens = (segment * blocks + block) * T + tl.arange(0, T)
-        k = feature(load_tokens(k_ptr, tokens, d, length, D, k_l), tokens, d, length, D, MAP)
+        k = load_tokens(k_ptr, tokens, d, length, D, k_l)
         v = load_tokens(v_ptr, tokens, p, length, P, v_l)
-        S = tl.dot(tl.trans(k.to(v.dtype)), v, S, input_precision=precision)
-        z += tl.sum(k, 0)
-    place = (batch * heads + head) * tl.num_programs(0) + segment
+        mapped = feature(k, tokens, d, length, D, MAP)
+        S = tl.dot(tl.trans(mapped.to(v.dtype)), v, S, input_precision=precision)
+        z += tl.sum(mapped, 0)
+        if SIDES == 2:
+            mapped = feature(-k.to(tl.float32), tokens, d, length, D, MAP)
+            S_2 = tl.dot(tl.trans(mapped.to(v.dtype)), v, S_2, input_precision=precision)
+            z_2 += tl.sum(mapped, 0)
+    place = ((batch * heads + head) * tl.num_programs(0) + segment) * SIDES
     store_sums(S_ptr, z_ptr, S, z, place, d, p, D, P)
+    if SIDES == 2:
+        store_sums(S_ptr, z_ptr, S_2, z_2, place + 1, d, p, D, P)
 
 
 @triton.jit
 def answers(q_ptr, S_ptr, z_ptr, y_ptr, length, heads, D, P, blocks, eps, q_b, q_h, q_l,
-            NORMALIZE: tl.constexpr, MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr,
-            BP: tl.constexpr, precision: tl.constexpr):
+            NORMALIZE: tl.constexpr, MAP: tl.constexpr, SIDES: tl.constexpr, T: tl.constexpr,
+            BD: tl.constexpr, BP: tl.constexpr, precision: tl.constexpr):
     """Outputs of the queries of one segment."""
     segment, head = tl.program_id(0), tl.program_id(1)
     batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
     q_ptr += batch * q_b + head * q_h
     y_ptr += (batch * length * heads + head) * P
-    d, p = tl.arange(0, BD), tl.arange(0, BP)
-    S, z = load_sums(S_ptr, z_ptr, batch * heads + head, d, p, D, P)
+    d, p, place = tl.arange(0, BD), tl.arange(0, BP), (batch * heads + head) * SIDES
+    S, z = load_sums(S_ptr, z_ptr, place, d, p, D, P)
+    if SIDES == 2:
+        S_2, z_2 = load_sums(S_ptr, z_ptr, place + 1, d, p, D, P)
     for block in range(blocks):
         tokens = (segment * blocks + block) * T + tl.arange(0, T)
         q = load_tokens(q_ptr, tokens, d, length, D, q_l)
         mapped = feature(q, tokens, d, length, D, MAP)
         y = tl.dot(mapped.to(q.dtype), S.to(q.dtype), input_precision=precision)
+        total = tl.sum(mapped * z[None, :], 1) + eps
+        if SIDES == 2:
+            mapped = feature(-q.to(tl.float32), tokens, d, length, D, MAP)
+            y = tl.dot(mapped.to(q.dtype), S_2.to(q.dtype), y, input_precision=precision)
+            total += tl.sum(mapped * z_2[None, :], 1)
         if NORMALIZE:
-            y /= (tl.sum(mapped * z[None, :], 1) + eps)[:, None]
+            y /= total[:, None]
         else:
             y /= length
         store_tokens(y_ptr, y, tokens, p, length, P, heads * P)
@@ -120,44 +149,65 @@ def answers(q_ptr, S_ptr, z_ptr, y_ptr, length, heads, D, P, blocks, eps, q_b, q
 @triton.jit
 def query_gradients(q_ptr, dy_ptr, S_ptr, z_ptr, dq_ptr, dS_ptr, dz_ptr, length, heads, D, P,
                     blocks, eps, q_b, q_h, q_l, dy_b, dy_h, dy_l, NORMALIZE: tl.constexpr,
-                    MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr, BP: tl.constexpr,
-                    precision: tl.constexpr):
+                    MAP: tl.constexpr, SIDES: tl.constexpr, T: tl.constexpr, BD: tl.constexpr,
+                    BP: tl.constexpr, precision: tl.constexpr):
     """Gradient of the queries of one segment, and what they give to those of S and z."""
     segment, head = tl.program_id(0), tl.program_id(1)
     batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
     q_ptr += batch * q_b + head * q_h
     dy_ptr += batch * dy_b + head * dy_h
     dq_ptr += (batch * length * heads + head) * D
-    d, p = tl.arange(0, BD), tl.arange(0, BP)
-    z = tl.load(z_ptr + (batch * heads + head) * D + d, mask=d < D, other=0.)
+    d, p, place = tl.arange(0, BD), tl.arange(0, BP), (batch * heads + head) * SIDES
+    z = tl.load(z_ptr + place * D + d, mask=d < D, other=0.)
     dS, dz = tl.zeros((BD, BP), tl.float32), tl.zeros((BD, ), tl.float32)
+    if SIDES == 2:
+        z_2 = tl.load(z_ptr + (place + 1) * D + d, mask=d < D, other=0.)
+        dS_2, dz_2 = tl.zeros((BD, BP), tl.float32), tl.zeros((BD, ), tl.float32)
     for block in range(blocks):
         tokens = (segment * blocks + block) * T + tl.arange(0, T)
         q = load_tokens(q_ptr, tokens, d, length, D, q_l)
-        mapped = feature(q, tokens, d, length, D, MAP)
         dy = load_tokens(dy_ptr, tokens, p, length, P, dy_l)
-        S = tl.load(S_ptr + (batch * heads + head) * D * P + d[None, :] * P + p[:, None],
-                    mask=(d < D)[None, :] & (p < P)[:, None], other=0.)  # transposed
-        through = tl.dot(dy, S, input_precision=precision)
+        mapped = feature(q, tokens, d, length, D, MAP)
+        through = tl.dot(dy, load_transposed(S_ptr, place, d, p, D, P), input_precision=precision)
         if NORMALIZE:
             total = tl.sum(mapped * z[None, :], 1) + eps
-            d_total = -tl.sum(mapped * through, 1) / (total * total)
-            d_mapped = through / total[:, None] + d_total[:, None] * z[None, :]
+            weighted = tl.sum(mapped * through, 1)
+        if SIDES == 2:
+            mapped_2 = feature(-q.to(tl.float32), tokens, d, length, D, MAP)
+            through_2 = tl.dot(dy, load_transposed(S_ptr, place + 1, d, p, D, P),
+                               input_precision=precision)
+            if NORMALIZE:
+                total += tl.sum(mapped_2 * z_2[None, :], 1)
+                weighted += tl.sum(mapped_2 * through_2, 1)
+        if NORMALIZE:
+            d_total = -weighted / (total * total)
+            through = through / total[:, None] + d_total[:, None] * z[None, :]
             dz += tl.sum(mapped * d_total[:, None], 0)
             share = (dy / total[:, None]).to(dy.dtype)
         else:
-            d_mapped = through / length
+            through /= length
             share = (dy.to(tl.float32) / length).to(dy.dtype)
-        store_tokens(dq_ptr, d_mapped * feature_slope(q, MAP), tokens, d, length, D, heads * D)
+        dq = through_feature(q, mapped, through, MAP)
         dS = tl.dot(tl.trans(mapped.to(dy.dtype)), share, dS, input_precision=precision)
-    place = (batch * heads + head) * tl.num_programs(0) + segment
+        if SIDES == 2:
+            if NORMALIZE:
+                through_2 = through_2 / total[:, None] + d_total[:, None] * z_2[None, :]
+                dz_2 += tl.sum(mapped_2 * d_total[:, None], 0)
+            else:
+                through_2 /= length
+            dq -= through_feature(-q, mapped_2, through_2, MAP)
+            dS_2 = tl.dot(tl.trans(mapped_2.to(dy.dtype)), share, dS_2, input_precision=precision)
+        store_tokens(dq_ptr, dq, tokens, d, length, D, heads * D)
+    place = ((batch * heads + head) * tl.num_programs(0) + segment) * SIDES
     store_sums(dS_ptr, dz_ptr, dS, dz, place, d, p, D, P)
+    if SIDES == 2:
+        store_sums(dS_ptr, dz_ptr, dS_2, dz_2, place + 1, d, p, D, P)
 
 
 @triton.jit
 def key_gradients(k_ptr, v_ptr, dS_ptr, dz_ptr, dk_ptr, dv_ptr, length, heads, D, P, blocks, k_b,
-                  k_h, k_l, v_b, v_h, v_l, MAP: tl.constexpr, T: tl.constexpr, BD: tl.constexpr,
-                  BP: tl.constexpr, precision: tl.constexpr):
+                  k_h, k_l, v_b, v_h, v_l, MAP: tl.constexpr, SIDES: tl.constexpr, T: tl.constexpr,
+                  BD: tl.constexpr, BP: tl.constexpr, precision: tl.constexpr):
     """Gradients of the keys and values of one segment."""
     segment, head = tl.program_id(0), tl.program_id(1)
     batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
@@ -165,30 +215,51 @@ def key_gradients(k_ptr, v_ptr, dS_ptr, dz_ptr, dk_ptr, dv_ptr, length, heads, D
     v_ptr += batch * v_b + head * v_h
     dk_ptr += (batch * length * heads + head) * D
     dv_ptr += (batch * length * heads + head) * P
-    d, p = tl.arange(0, BD), tl.arange(0, BP)
+    d, p, place = tl.arange(0, BD), tl.arange(0, BP), (batch * heads + head) * SIDES
     for block in range(blocks):
         tokens = (segment * blocks + block) * T + tl.arange(0, T)
-        dS, dz = load_sums(dS_ptr, dz_ptr, batch * heads + head, d, p, D, P)
+        dS, dz = load_sums(dS_ptr, dz_ptr, place, d, p, D, P)
         k = load_tokens(k_ptr, tokens, d, length, D, k_l)
         v = load_tokens(v_ptr, tokens, p, length, P, v_l)
-        d_mapped = tl.dot(v, tl.trans(dS.to(v.dtype)), input_precision=precision) + dz[None, :]
-        store_tokens(dk_ptr, d_mapped * feature_slope(k, MAP), tokens, d, length, D, heads * D)
-        mapped = feature(k, tokens, d, length, D, MAP).to(v.dtype)
-        dv = tl.dot(mapped, dS.to(v.dtype), input_precision=precision)
+        mapped = feature(k, tokens, d, length, D, MAP)
+        through = tl.dot(v, tl.trans(dS.to(v.dtype)), input_precision=precision) + dz[None, :]
+        dk = through_feature(k, mapped, through, MAP)
+        dv = tl.dot(mapped.to(v.dtype), dS.to(v.dtype), input_precision=precision)
+        if SIDES == 2:
+            dS, dz = load_sums(dS_ptr, dz_ptr, place + 1, d, p, D, P)
+            mapped = feature(-k.to(tl.float32), tokens, d, length, D, MAP)
+            through = tl.dot(v, tl.trans(dS.to(v.dtype)), input_precision=precision) + dz[None, :]
+            dk -= through_feature(-k, mapped, through, MAP)
+            dv = tl.dot(mapped.to(v.dtype), dS.to(v.dtype), dv, input_precision=precision)
+        store_tokens(dk_ptr, dk, tokens, d, length, D, heads * D)
         store_tokens(dv_ptr, dv, tokens, p, length, P, heads * P)
 
 
-def _cut(q: Tensor, backward: bool = False) -> tuple[tuple[int, int, int], int]:
+def sides(feature_map: str) -> int:
+    """How many features a channel becomes."""
+    return 1 + (feature_map == 'paired_softmax')
+
+
+def _tokens(q: Tensor, feature_map: str, backward: bool) -> int:
+    """Of a block. More spill registers; float32 gradients of a paired map do, 11 of a thread's."""
+    half = q.dtype != torch.float32
+    if backward:
+        return 32 if half else 16
+    return 64 if half and sides(feature_map) == 1 else 32
+
+
+def _cut(q: Tensor, feature_map: str, backward: bool = False) -> tuple[tuple[int, int, int], int]:
     """Grid, and blocks of a segment."""
     batch, heads, length, _ = q.shape
-    all_blocks = triton.cdiv(length, _TOKENS[q.dtype][backward])
-    segments = max(1, min(all_blocks, _SEGMENTS, triton.cdiv(_PROGRAMS, batch * heads)))
+    all_blocks = triton.cdiv(length, _tokens(q, feature_map, backward))
+    programs = _PROGRAMS // sides(feature_map)  # each segment writes sums, of a paired map twice
+    segments = max(1, min(all_blocks, _SEGMENTS, triton.cdiv(programs, batch * heads)))
     blocks = triton.cdiv(all_blocks, segments)
     return (triton.cdiv(all_blocks, blocks), heads, batch), blocks
 
 
 def _options(q: Tensor, v: Tensor, feature_map: str, backward: bool = False) -> dict:
-    return dict(MAP=feature_map, T=_TOKENS[q.dtype][backward],
+    return dict(MAP=feature_map, SIDES=sides(feature_map), T=_tokens(q, feature_map, backward),
                 BD=max(16, triton.next_power_of_2(q.shape[3])),
                 BP=max(16, triton.next_power_of_2(v.shape[3])), num_warps=4, num_stages=1,
                 precision='tf32x3' if q.dtype == torch.float32 else 'tf32')
@@ -200,17 +271,18 @@ def _rows(like: Tensor, width: int) -> Tensor:
     return like.new_empty(batch, length, heads, width).transpose(1, 2)
 
 
-def _room_for_sums(q: Tensor, v: Tensor, segments: int) -> tuple[Tensor, Tensor]:
-    shape = (*q.shape[:2], segments, q.shape[3])
+def _room_for_sums(q: Tensor, v: Tensor, segments: int, feature_map: str
+                   ) -> tuple[Tensor, Tensor]:
+    shape = (*q.shape[:2], segments, sides(feature_map) * q.shape[3])
     return (q.new_empty(*shape, v.shape[3], dtype=torch.float32),
             q.new_empty(*shape, dtype=torch.float32))
 
 
 def sum_keys(k: Tensor, v: Tensor, feature_map: str) -> tuple[Launch, Tensor, Tensor]:
-    """Launch that fills S (B, H, segments, D, P) and z (B, H, segments, D)."""
+    """Launch that fills S (B, H, segments, D, P) and z (B, H, segments, D); 2 D if paired."""
     (_, heads, length, width), out = k.shape, v.shape[3]
-    grid, blocks = _cut(k)
-    S, z = _room_for_sums(k, v, grid[0])
+    grid, blocks = _cut(k, feature_map)
+    S, z = _room_for_sums(k, v, grid[0], feature_map)
     return Launch(key_sums, grid, (k, v, S, z, length, heads, width, out, blocks, *k.stride()[:3],
                                    *v.stride()[:3]), _options(k, v, feature_map)), S, z
 
@@ -219,7 +291,7 @@ def answer(q: Tensor, S: Tensor, z: Tensor, eps: float, normalize: bool, feature
            ) -> tuple[Launch, Tensor]:
     """Launch that fills (B, H, L, P) from S (B, H, D, P) and z (B, H, D)."""
     (_, heads, length, width), out = q.shape, S.shape[3]
-    grid, blocks = _cut(q)
+    grid, blocks = _cut(q, feature_map)
     y = _rows(q, out)
     return Launch(answers, grid, (q, S, z, y, length, heads, width, out, blocks, eps,
                                   *q.stride()[:3]),
@@ -230,9 +302,9 @@ def differentiate_queries(dy: Tensor, q: Tensor, S: Tensor, z: Tensor, eps: floa
                           feature_map: str) -> tuple[Launch, Tensor, Tensor, Tensor]:
     """Launch that fills the gradient of q, and of S and z by segments as :func:`sum_keys`."""
     (_, heads, length, width), out = q.shape, S.shape[3]
-    grid, blocks = _cut(q, True)
+    grid, blocks = _cut(q, feature_map, True)
     dq = _rows(q, width)
-    dS, dz = _room_for_sums(q, dy, grid[0])
+    dS, dz = _room_for_sums(q, dy, grid[0], feature_map)
     options = dict(_options(q, dy, feature_map, True), NORMALIZE=normalize, num_warps=8)
     if q.dtype == torch.float32:
         options['precision'] = 'ieee'  # three products of tf32 spill registers
@@ -245,9 +317,9 @@ def differentiate_keys(k: Tensor, v: Tensor, dS: Tensor, dz: Tensor, feature_map
                        ) -> tuple[Launch, Tensor, Tensor]:
     """Launch that fills the gradients of k and v from those of S (B, H, D, P) and z (B, H, D)."""
     (_, heads, length, width), out = k.shape, v.shape[3]
-    grid, blocks = _cut(k, True)
+    grid, blocks = _cut(k, feature_map, True)
     dk, dv = _rows(k, width), _rows(v, out)
+    warps = 8 if k.dtype == torch.float32 or sides(feature_map) == 2 else 4
     return Launch(key_gradients, grid, (k, v, dS, dz, dk, dv, length, heads, width, out, blocks,
                                         *k.stride()[:3], *v.stride()[:3]),
-                  dict(_options(k, v, feature_map, True),
-                       num_warps=8 if k.dtype == torch.float32 else 4)), dk, dv
+                  dict(_options(k, v, feature_map, True), num_warps=warps)), dk, dv
