@@ -7,6 +7,7 @@ What is published and what is not comes from the config's header ("# Published: 
 continued on lines that start with three spaces), the settings from the resolved config.
 """
 import argparse
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from mmvitlin.engine.runner.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs/recipes.md'
+RECIPES_BY_SWITCH = ('l2', 'clip_large', 'siglip_large', 'softmax', 'focal', 'student_448',
+                     'cascade', 'muon')
 SMALL = ('camvid', 'cifar10', 'streets', '_images')
 FOLDERS = dict(distill='Distillation', cls='Classification', seg='Segmentation',
                det='Detection, instances and panoptic segments')
@@ -118,7 +121,23 @@ def page() -> str:
                 lines.append(f"| [`{path.stem}`](../configs/{folder}/{path.name}) | "
                              f"{settings(load_config(str(path)))} | {parts['Published']} | "
                              f"{parts['Ours']} |")
+    lines += ['', '## By switch', '', 'Recipes that differ from the configs above in one thing: '
+              '`--cfg-options switches=NAME`, or `switches = [...]` in a config of your own. A '
+              'hybrid keeps softmax in some layers: `model.backbone.softmax_layers=(11,23)` '
+              '(JetViT).',
+              '', '| switch | what it changes |', '| --- | --- |', *switches()]
     return '\n'.join(lines) + '\n'
+
+
+def switches() -> list[str]:
+    """A row for each switch that makes another recipe of a config, from its first lines."""
+    rows = []
+    for name in RECIPES_BY_SWITCH:
+        text = (ROOT / f'configs/_base_/switches/{name}.py').read_text()
+        header = itertools.takewhile(lambda line: line.startswith('#'), text.splitlines())
+        said = ' '.join(line[1:].strip() for line in header).removeprefix('a switch: ')
+        rows.append(f'| [`switches={name}`](../configs/_base_/switches/{name}.py) | {said} |')
+    return rows
 
 
 def main() -> None:

@@ -53,26 +53,29 @@ for student, (name, options) in students.items():
         dict(name=f'{student}_both_tuned', inputs={checkpoint: f'{student}_both'},
              options=options, **tuned, **only),
         dict(name=f'{student}_inherited_tuned', options=options, **tuned, **only)]
-    if student == 'conv':
+    if student in ('conv', 'mamba2'):  # what more of the alignment gives
+        align = f'configs/distill/adala-{{}}_{name}vit-small_camvid.py'
         stages += [
-            dict(name='conv_attention_long', iterations=1000, output='student.pth',
-                 options=options, config='configs/distill/adala-attention_vit-small_camvid.py'),
-            dict(name='conv_both_long', iterations=2000, output='student.pth', options=options,
-                 config='configs/distill/adala-feature_vit-small_camvid.py',
-                 inputs={checkpoint: 'conv_attention_long'}),
-            dict(name='conv_both_long_tuned', options=options,
-                 inputs={checkpoint: 'conv_both_long'}, **tuned),
-            dict(name='conv_inherited_long', options=options, config=config, iterations=800),
-            dict(name='conv_inherited_3200', options=options, config=config, iterations=3200,
-                 seeds=1)]
+            dict(name=f'{student}_attention_long', iterations=1000, output='student.pth',
+                 options=options, config=align.format('attention')),
+            dict(name=f'{student}_both_long', iterations=2000, output='student.pth',
+                 options=options, config=align.format('feature'),
+                 inputs={checkpoint: f'{student}_attention_long'}),
+            dict(name=f'{student}_both_long_tuned', inputs={checkpoint: f'{student}_both_long'},
+                 options=options, **tuned),
+            dict(name=f'{student}_inherited_3200', options=options, config=config,
+                 iterations=3200, seeds=1),
+            *(dict(name=f'{few}_{student}_both_long_tuned', options=options, by_seed=labels,
+                   inputs={checkpoint: f'{student}_both_long'}, **tuned)
+              for few, labels in amounts.items())]
+    if student == 'conv':
+        stages.append(dict(name='conv_inherited_long', options=options, config=config,
+                           iterations=800))
         for few, labels in amounts.items():
-            stages += [dict(name=f'{few}_conv_{of}_tuned', by_seed=labels, options=options,
-                            inputs={checkpoint: f'conv_{of}'}, **tuned)
-                       for of in ('both', 'both_long')]
             stages += [
-                dict(name=f'{few}_conv_inherited_tuned', options=options, by_seed=labels, **tuned),
-                dict(name=f'{few}_conv_inherited_long', options=options, by_seed=labels,
-                     config=config, iterations=800)]
+                dict(name=f'{few}_conv_both_tuned', by_seed=labels, options=options,
+                     inputs={checkpoint: 'conv_both'}, **tuned),
+                dict(name=f'{few}_conv_inherited_tuned', options=options, by_seed=labels, **tuned)]
     if student in ('elu', 'conv'):
         continue
     for few, labels in amounts.items():
@@ -144,8 +147,14 @@ ways = {  # row → what it is, its stage with all labels
     name: (text, name) for name, text in dict(
         softmax_tuned='softmax ViT-S',
         focal_inherited_tuned="focal ViT-S, the ViT's weights, not aligned",
-        linear_both_tuned='linear ViT-S, aligned: both stages of ViT-AdaLA',
-        conv_both_tuned='the same, with a 5×5 convolution on the values and a gate, aligned',
+        mamba2_both_tuned='Mamba-2 ViT-S, aligned: both stages of ViT-AdaLA',
+        mamba2_both_long_tuned='the same, aligned for 3,000 iterations',
+        mamba2_inherited_tuned="Mamba-2 ViT-S, the ViT's weights, not aligned",
+        mamba2_inherited_long='the same, labels for the iterations of the alignment too',
+        conv_both_tuned='linear ViT-S with a convolution on the values and a gate, aligned',
+        conv_both_long_tuned='the same, aligned for 3,000 iterations',
+        conv_inherited_tuned="the same, the ViT's weights, not aligned",
+        linear_both_tuned='linear ViT-S, aligned',
         linear_inherited_tuned="linear ViT-S, the ViT's weights, not aligned",
         linear_inherited_long='the same, labels for the iterations of the alignment too',
         focal_random='focal ViT-S from random weights',
@@ -157,8 +166,8 @@ report = dict(
     student='focal_inherited_tuned',
     unlabelled=[],
     note='ViT-S/14 (saliency) at 168×224; 200 iterations of 8 images with labels, 800 where labels '
-    'are for longer. The linear ViT has Hedgehog feature maps; its alignment takes 600 iterations '
-    'on images without labels. Rows without a deviation have one seed.',
+    'are for longer. Linear and Mamba-2 ViTs have Hedgehog feature maps; their alignment takes 600 '
+    'iterations on images without labels. Rows without a deviation have one seed.',
     rows={
         **{name: text for name, (text, _) in ways.items()},
         **{f'{few}_{way}': f'{text}, {len(by_seed[0])} labelled frames'

@@ -1,7 +1,6 @@
 # Cityscapes: UPerNet with a narrower head on a distilled Adventurer-S, 1024x1024 crops
 # Published: nothing on Cityscapes; as cityscapes_1024.py.
-# Ours: the size.
-# cityscapes_1024.py with Adventurer-S and a narrower head
+# Ours: the size, and the head of 96 channels.
 _base_ = ['./cityscapes_1024.py']
 model = dict(
     backbone=dict(

@@ -1,7 +1,6 @@
 # Cityscapes: UPerNet with a narrower pyramid and head on a distilled Adventurer-T, 1024x1024 crops
 # Published: nothing on Cityscapes; as cityscapes_1024.py.
-# Ours: the size.
-# cityscapes_1024.py with Adventurer-T and a narrower pyramid and head
+# Ours: the size, the pyramid of 64 channels and the head of 48.
 _base_ = ['./cityscapes_1024.py']
 model = dict(
     backbone=dict(

@@ -5,6 +5,7 @@ that is stopped leaves the rows it has.
 """
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -42,6 +43,7 @@ SHARE = 0.7  # of a training step's time on the device that products of matrices
 class Sizes(NamedTuple):
     """Sizes of a check."""
     lengths: tuple[int, ...] = (64, 197, 1000)  # of tokens, kernels against references
+    long: tuple[int, int] = (16, 4097)  # images and tokens of kernels that go through many blocks
     images: tuple[tuple[int, int], ...] = ((1024, 2048), (2048, 4096))
     batch: int = 128  # of the training step
     network: dict | None = None  # instead of the base networks: width and depth
@@ -50,7 +52,7 @@ class Sizes(NamedTuple):
     stages: tuple[str, ...] = ('elu_attention', 'elu_both', 'elu_both_tuned', 'softmax_tuned')
 
 
-TINY = Sizes((33, ), ((32, 64), ), 2, dict(width=64, depth=4), 2, 0.1, ())
+TINY = Sizes((33, ), (2, 65), ((32, 64), ), 2, dict(width=64, depth=4), 2, 0.1, ())
 
 
 def tried(call: Callable[[], object]) -> object:
@@ -93,8 +95,10 @@ def scan_inputs(device: str, length: int, dtype: torch.dtype, heads: int = 24, b
             *(normal(batch, length, 1, 64).to(dtype) for _ in 'BC'), normal(heads)]
 
 
-def _linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return linear_attention_reference(FEATURE_MAPS['elu'](q), FEATURE_MAPS['elu'](k), v)
+def _linear(q: Tensor, k: Tensor, v: Tensor, normalize: bool = True, feature_map: str = 'elu'
+            ) -> Tensor:
+    phi = FEATURE_MAPS[feature_map]
+    return linear_attention_reference(phi(q), phi(k), v, normalize)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -119,10 +123,13 @@ def kernels(device: str, sizes: Sizes, tell: Tell) -> None:
             calls = {f'scan {b}': partial(compare, partial(ssd, backend=b), ssd_reference, scan,
                                           'x dt A B C D')
                      for b in available_backends(scan[0]) if b != 'reference'}
-            for b in ('fused', 'torch'):
-                calls[f'linear attention {b}'] = partial(
-                    compare, partial(linear_attention, feature_map='elu', backend=b), _linear, qkv,
-                    'q k v')
+            for (phi, normalize), b in itertools.product(
+                    (('elu', True), ('elu', False), ('relu', True), ('paired_softmax', True)),
+                    ('fused', 'torch')):
+                how = dict(feature_map=phi, normalize=normalize)
+                name = f"linear attention {b} {phi}{'' if normalize else ' not normalised'}"
+                calls[name] = partial(compare, partial(linear_attention, backend=b, **how),
+                                      partial(_linear, **how), qkv, 'q k v')
             for b in ('fused', 'causal_conv1d', 'fla', 'torch'):
                 calls[f'convolution {b}'] = partial(
                     compare, partial(causal_depthwise_conv1d, activation='silu', backend=b), _conv,
@@ -136,11 +143,29 @@ def kernels(device: str, sizes: Sizes, tell: Tell) -> None:
                 calls[f'gated norm {b}'] = partial(
                     compare, partial(gated_rms_norm, eps=1e-5, backend=b), _gated_norm,
                     [*gates, scale], 'value gate weight')
-            for name, call in calls.items():
-                row = tried(call)
-                if isinstance(row, dict):
-                    row = dict(row, right=max(row.values()) < BOUNDS[dtype])
-                tell(f"{name} {length} {str(dtype).removeprefix('torch.')}", row)
+            _judge(calls, dtype, length, tell)
+        images, length = sizes.long
+        qkv = [torch.randn(images, 4, length, 64, device=device).to(dtype) for _ in 'qkv']
+        calls = {f'linear attention fused {phi}': partial(
+            compare, partial(linear_attention, feature_map=phi, backend='fused'),
+            partial(linear_attention, feature_map=phi, backend='torch'), qkv, 'q k v')
+            for phi in ('elu', 'paired_softmax')}
+        conv = [torch.randn(images, length, 128, device=device).to(dtype),
+                torch.randn(128, 1, 4, device=device), torch.randn(128, device=device)]
+        calls['convolution fused'] = partial(
+            compare, partial(causal_depthwise_conv1d, activation='silu', backend='fused'), _conv,
+            conv, 'x weight bias')
+        _judge(calls, dtype, length, tell)
+
+
+def _judge(calls: dict[str, Callable[[], object]], dtype: torch.dtype, length: int, tell: Tell
+           ) -> None:
+    """Tell each call's errors, and whether they are small enough."""
+    for name, call in calls.items():
+        row = tried(call)
+        if isinstance(row, dict):
+            row = dict(row, right=max(row.values()) < BOUNDS[dtype])
+        tell(f"{name} {length} {str(dtype).removeprefix('torch.')}", row)
 
 
 def side_by_side(calls: dict[str, Callable[[], object]], device: str, sizes: Sizes) -> dict:
@@ -167,8 +192,9 @@ def operators(device: str, sizes: Sizes, tell: Tell) -> None:
                    for _ in 'qkv')
         scan = scan_inputs(device, length, torch.bfloat16, 2 * heads)
         calls = {'fused attention': partial(F.scaled_dot_product_attention, q, k, v)}
-        calls |= {f'linear attention {b}': partial(linear_attention, q, k, v, feature_map='elu',
-                                                   backend=b) for b in ('fused', 'torch')}
+        calls |= {f'linear attention {b} {phi}': partial(
+            linear_attention, q, k, v, feature_map=phi, backend=b)
+            for phi in ('elu', 'paired_softmax') for b in ('fused', 'torch')}
         calls |= {f'scan {b}': partial(ssd, *scan, backend=b)
                   for b in available_backends(scan[0]) if b != 'reference'}
         tell(f'{height}x{width}', side_by_side({n: _no_grad(c) for n, c in calls.items()}, device,

@@ -149,7 +149,8 @@ def kernel_launches(dtype: torch.dtype, width: int, state: int) -> list[Launch]:
     parts.append((partial(silu_product, backend='fused'), hidden))
     parts.append((lambda y, z, w: gated_rms_norm(y, z, w, 1e-5, 'fused'), (*inner, _wide(1536))))
     for call, args in parts:
-        launches |= {(launch.kernel.fn.__name__, launch.options.get('SIDES')): launch
+        launches |= {(launch.kernel.fn.__name__, launch.options.get('SIDES'),
+                      launch.options.get('SCALED')): launch
                      for launch in traffic(call, args).launches}
     return list(launches.values())
 
@@ -165,6 +166,8 @@ def spills(shapes=((torch.bfloat16, 64, 64), (torch.float32, 64, 64)), targets=T
             name = f"{launch.kernel.fn.__name__} {str(dtype).removeprefix('torch.')}"
             if launch.options.get('SIDES') == 2:
                 name = f'{name}, Hedgehog maps,'
+            if launch.options.get('SCALED'):
+                name = f'{name} scaled'
             table[f'{name} P={width} N={state}'] = dict(
                 registers=max(r.registers for r in by_target.values()),
                 spilled=max(r.spilled for r in by_target.values()),

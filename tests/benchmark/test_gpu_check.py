@@ -20,11 +20,13 @@ def rows():
 
 def test_kernels_are_compared_with_their_references(rows):
     ran = {n: row for n, row in rows['kernels'].items() if isinstance(row, dict)}
-    assert {n.rsplit(' ', 2)[0] for n in ran} >= {'scan torch', 'linear attention torch',
-                                                  'convolution torch'}
+    assert {n.rsplit(' ', 2)[0] for n in ran} >= {
+        'scan torch', 'linear attention torch elu', 'linear attention torch elu not normalised',
+        'linear attention torch relu', 'linear attention torch paired_softmax', 'convolution torch'}
     assert all(row['right'] for row in ran.values())
     assert set(ran['scan torch 33 bfloat16']) == {'output', 'x', 'dt', 'A', 'B', 'C', 'D', 'right'}
-    assert 'cannot run' in rows['kernels']['linear attention fused 33 float32']
+    assert 'cannot run' in rows['kernels']['linear attention fused elu 33 float32']
+    assert 'cannot run' in rows['kernels']['linear attention fused paired_softmax 65 bfloat16']
 
 
 def test_a_wrong_kernel_is_found():
@@ -38,7 +40,7 @@ def test_a_wrong_kernel_is_found():
 
 def test_times_stand_beside_fused_attention(rows):
     row = rows['operators']['32x64']
-    assert all(row[name] > 0 for name in ('fused attention', 'linear attention torch',
+    assert all(row[name] > 0 for name in ('fused attention', 'linear attention torch elu',
                                           'scan torch'))
     step, share = rows['training_step'].values()
     assert step['ms'] > 0

@@ -30,7 +30,8 @@ def counted():
 
 
 @pytest.mark.parametrize(('part', 'bound', 'kernels'), [
-    ('convolution', 1.1, 3), ('linear attention', 1.9, 11), ('scan', 5., 18), ('block', 4.1, 88)])
+    ('convolution', 1.1, 3), ('linear attention,', 1.95, 12),
+    ('linear attention with Hedgehog', 2.1, 12), ('scan', 5., 18), ('block', 4.1, 88)])
 def test_fused_kernels_stay_near_their_floor(counted, part, bound, kernels):
     rows = {name: row for name, row in counted.items() if name.startswith(part)}
     assert rows
@@ -49,9 +50,9 @@ def test_fused_kernels_stay_near_their_floor(counted, part, bound, kernels):
 def test_no_kernel_spills_registers(dtype, targets):
     """For heads and states of 64, as the models have; the tool has the other targets too."""
     rows = spills([(dtype, 64, 64)], targets)
-    assert len(rows) == 21
+    assert len(rows) == 23
     for name, row in rows.items():
-        few = 44 if dtype == torch.float32 and 'gradients' in name and 'Hedgehog' in name else 0
+        few = 8 if name.startswith('key_gradients float32, Hedgehog') else 0
         assert row['spilled'] <= few, name
         assert row['fits'], name
 
@@ -68,5 +69,5 @@ def test_features_of_hedgehog_maps_stay_in_the_kernels():
     x = torch.empty(2, 50, 128, dtype=torch.bfloat16, device='meta')
     launches = traffic(call, (x, *weights)).launches
     assert [launch.kernel.fn.__name__ for launch in launches] == [
-        'key_sums', 'answers', 'query_gradients', 'key_gradients']
+        'key_sums', 'answers', 'query_gradients', 'key_sums', 'key_gradients']
     assert {launch.options['SIDES'] for launch in launches} == {2}

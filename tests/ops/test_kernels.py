@@ -3,6 +3,7 @@
 The interpreter must be chosen before Triton is imported, so on a CPU these tests run in a
 process of their own, which :func:`test_in_the_interpreter` starts.
 """
+import importlib
 import os
 import subprocess
 import sys
@@ -28,8 +29,8 @@ HERE = torch.cuda.is_available() or os.environ.get('TRITON_INTERPRET') == '1'
 runs_kernels = pytest.mark.skipif(not HERE, reason='run by test_in_the_interpreter')
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 # the interpreter cuts what it rounds to bfloat16 off
-TYPES = [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
-types = pytest.mark.parametrize(('dtype', 'bound'), TYPES, ids=['float32', 'bfloat16'])
+TYPES = [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 4e-3)]
+types = pytest.mark.parametrize(('dtype', 'bound'), TYPES, ids=['float32', 'bfloat16', 'float16'])
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,15 @@ def in_float64(leaves):
     return [t.detach().double().requires_grad_() for t in leaves]
 
 
+@pytest.fixture
+def few_programs(monkeypatch):
+    """Each program takes several rows, or blocks of tokens, the last one fewer."""
+    if HERE:
+        for name, most in (('gating', 3), ('linear_attention', 8), ('causal_conv', 4)):
+            kernels = importlib.import_module(f'mmvitlin.ops.{name}.kernels')
+            monkeypatch.setattr(kernels, '_PROGRAMS', most)
+
+
 @runs_kernels
 @types
 @pytest.mark.parametrize(('length', 'chunk', 'groups', 'heads', 'width', 'state'), [
@@ -124,10 +134,11 @@ def test_scan_does_not_overflow_at_the_limits(dtype, step):
 @runs_kernels
 @types
 @pytest.mark.parametrize(('length', 'channels', 'taps', 'bias', 'activation'), [
-    (1, 5, 4, True, 'silu'), (20, 66, 4, True, 'silu'), (33, 8, 3, False, None)])
-def test_convolution(dtype, bound, length, channels, taps, bias, activation):
+    (1, 5, 4, True, 'silu'), (20, 66, 4, True, 'silu'), (33, 8, 3, False, None),
+    (150, 8, 4, True, 'silu')])
+def test_convolution(dtype, bound, length, channels, taps, bias, activation, few_programs):
     """Of a slice of wider rows, as a mixer's projection gives it."""
-    wide = torch.randn(1, length, channels + 3, device=DEVICE).to(dtype).requires_grad_()
+    wide = torch.randn(2, length, channels + 3, device=DEVICE).to(dtype).requires_grad_()
     leaves = [wide, torch.randn(channels, 1, taps, device=DEVICE, requires_grad=True)]
     if bias:
         leaves.append(torch.randn(channels, device=DEVICE, requires_grad=True))
@@ -145,8 +156,8 @@ def test_convolution(dtype, bound, length, channels, taps, bias, activation):
     (70, 20, 24, True, 'elu'), (33, 16, 16, True, 'relu'), (150, 16, 16, False, 'elu'),
     (70, 20, 24, True, 'paired_softmax'), (40, 16, 16, False, 'paired_softmax'),
     (40, 16, 16, True, None)])
-def test_linear_attention(dtype, bound, length, width, out, normalize, feature_map):
-    leaves = [torch.randn(1, length, 2, n, device=DEVICE).abs_().to(dtype).requires_grad_()
+def test_linear_attention(dtype, bound, length, width, out, normalize, feature_map, few_programs):
+    leaves = [torch.randn(2, length, 2, n, device=DEVICE).abs_().to(dtype).requires_grad_()
               for n in (width, width, out)]
     if feature_map:  # of which only 'elu' of small numbers needs mapping with care
         leaves = [(t.detach() - 0.5).requires_grad_() for t in leaves]
@@ -156,6 +167,29 @@ def test_linear_attention(dtype, bound, length, width, out, normalize, feature_m
         q, k = FEATURE_MAPS[feature_map](q), FEATURE_MAPS[feature_map](k)
     compare(linear_attention(*(t.transpose(1, 2) for t in leaves), normalize, feature_map, 'fused'),
             linear_attention_reference(q, k, v, normalize), leaves, exact, bound)
+
+
+@runs_kernels
+def test_linear_attention_of_other_queries_than_keys():
+    q, k, v = (torch.randn(1, 2, n, 16, device=DEVICE) for n in (20, 45, 45))
+    for normalize in (True, False):
+        fused, plain = (linear_attention(q, k, v, normalize, 'elu', b) for b in ('fused', 'torch'))
+        torch.testing.assert_close(fused, plain)
+
+
+@runs_kernels
+@pytest.mark.parametrize('feature_map', ['elu', 'paired_softmax'])
+def test_small_gradients_in_float16(feature_map):
+    """Of a long sequence, whose sums are large and whose shares are small."""
+    leaves = [torch.randn(1, 1, 3000, 16, device=DEVICE).half().requires_grad_() for _ in 'qkv']
+    exact = in_float64(leaves)
+    dy = torch.randn(1, 1, 3000, 16, device=DEVICE).half() * 0.01
+    y = linear_attention(*leaves, feature_map=feature_map, backend='fused')
+    plain = linear_attention(*exact, feature_map=feature_map, backend='torch')
+    for a, b in zip(torch.autograd.grad(y, leaves, dy),
+                    torch.autograd.grad(plain, exact, dy.double()), strict=True):
+        unit = b.abs().max()
+        assert (a - b).abs().max() < max(0.02 * unit, 1e-7)  # half of float16's smallest number
 
 
 @pytest.mark.skipif(HERE, reason='it can run here')
@@ -175,11 +209,6 @@ def of_wider_rows(*shape, dtype):
     return wide[..., 3:3 + shape[-1]]
 
 
-@pytest.fixture
-def few_programs(monkeypatch):
-    """Each program of a gate takes several rows, the last one fewer."""
-    if HERE:
-        monkeypatch.setattr('mmvitlin.ops.gating.kernels._PROGRAMS', 3)
 
 
 @runs_kernels

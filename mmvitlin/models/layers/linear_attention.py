@@ -126,7 +126,7 @@ class LinearAttention(InheritedAttention):
                                'give attn_mask=TokenLayout(grid)')
         q, k, v = self.queries_keys_values(x, rope)
         mapped_outside = (not on_gpu(v) or fused_problem(q, v) is not None
-                          or mask is not None)
+                          or mask is not None or self.feature_map == 'focused')
         if mapped_outside and torch.is_grad_enabled() and v.requires_grad:
             # mapped in float32, queries and keys are more than all else that a block would keep
             y = checkpoint(self._attend, q, k, v, mask, use_reentrant=False,

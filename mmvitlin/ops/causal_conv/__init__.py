@@ -157,7 +157,7 @@ def causal_depthwise_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = Non
         backend = next(name for name, (_, problem) in BACKENDS.items()
                        if name == 'torch' or on_gpu(x) and problem(x, taps) is None)
         if backend == 'torch':
-            warn_of_eager('the causal convolution', x)
+            warn_of_eager('the causal convolution', x, _fused_problem(x, taps))
     elif backend not in BACKENDS:
         raise ValueError(f"unknown convolution backend '{backend}'; choose 'auto' or one of "
                          f'{sorted(BACKENDS)}')

@@ -75,7 +75,7 @@ def _choose(backend: str, what: str, x: Tensor) -> str:
         return 'torch'
     if on_gpu(x) and problem is None:
         return 'fused'
-    warn_of_eager(what, x)
+    warn_of_eager(what, x, problem)
     return 'torch'
 
 

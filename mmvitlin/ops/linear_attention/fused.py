@@ -14,7 +14,7 @@ WIDEST = 64  # heads; wider ones spill registers
 @torch.library.custom_op('mmvitlin::linear_attention', mutates_args=())
 def _attend(q: Tensor, k: Tensor, v: Tensor, normalize: bool, feature_map: str
             ) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs, and the sums that they are computed from: S (B, H, D, P), z (B, H, D).
+    """Outputs, and the means that they are computed from: S (B, H, D, P), z (B, H, D).
 
     Of a paired map 2 D.
     """
@@ -23,7 +23,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, normalize: bool, feature_map: str
         first, parts, key_parts = sum_keys(k, v, feature_map)
         first.run()
         S, z = parts.sum(2), key_parts.sum(2)
-        second, y = answer(q, S, z, EPS, normalize, feature_map)
+        second, y = answer(q, S, z, EPS / k.shape[2], normalize, feature_map)
         second.run()
     return y, S, z
 
@@ -41,13 +41,19 @@ def _(q, k, v, normalize, feature_map):
 def _attend_backward(dy: Tensor, q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor,
                      normalize: bool, feature_map: str) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v."""
-    from mmvitlin.ops.linear_attention.kernels import differentiate_keys, differentiate_queries
+    from mmvitlin.ops.linear_attention.kernels import (
+        differentiate_keys,
+        differentiate_queries,
+        sum_keys,
+    )
     with torch.cuda.device_of(q):
-        first, dq, parts, key_parts = differentiate_queries(dy, q, S, z, EPS, normalize,
-                                                            feature_map)
+        first, dq, scales = differentiate_queries(dy, q, S, z, EPS / k.shape[2], normalize,
+                                                  feature_map)
         first.run()
-        second, dk, dv = differentiate_keys(k, v, parts.sum(2), key_parts.sum(2), feature_map)
+        second, parts, key_parts = sum_keys(q, dy, feature_map, scales)
         second.run()
+        third, dk, dv = differentiate_keys(k, v, parts.sum(2), key_parts.sum(2), feature_map)
+        third.run()
     return dq, dk, dv
 
 
