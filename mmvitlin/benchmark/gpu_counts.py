@@ -137,9 +137,9 @@ def layers() -> dict:
     return table
 
 
-def kernel_launches(dtype: torch.dtype, width: int, state: int) -> list[Launch]:
+def named_launches(dtype: torch.dtype, width: int, state: int) -> dict[str, Launch]:
     """All launches of our kernels for heads of a width and state size, one of each kernel."""
-    launches: dict[tuple, Launch] = {}
+    launches: dict[str, Launch] = {}
     parts = [scan('fused', 2, 8193, 24, width, state, dtype),
              *(attention('fused', 1, 4097, 16, width, dtype, feature_map)
                for feature_map in ('elu', 'paired_softmax'))]
@@ -149,10 +149,16 @@ def kernel_launches(dtype: torch.dtype, width: int, state: int) -> list[Launch]:
     parts.append((partial(silu_product, backend='fused'), hidden))
     parts.append((lambda y, z, w: gated_rms_norm(y, z, w, 1e-5, 'fused'), (*inner, _wide(1536))))
     for call, args in parts:
-        launches |= {(launch.kernel.fn.__name__, launch.options.get('SIDES'),
-                      launch.options.get('SCALED')): launch
+        launches |= {_name_of(launch, dtype, width, state): launch
                      for launch in traffic(call, args).launches}
-    return list(launches.values())
+    return launches
+
+
+def _name_of(launch: Launch, dtype: torch.dtype, width: int, state: int) -> str:
+    name = f"{launch.kernel.fn.__name__} {str(dtype).removeprefix('torch.')}"
+    name += ', Hedgehog maps,' * (launch.options.get('SIDES') == 2)
+    name += ' scaled' * bool(launch.options.get('SCALED'))
+    return f'{name} P={width} N={state}'
 
 
 def spills(shapes=((torch.bfloat16, 64, 64), (torch.float32, 64, 64)), targets=TARGETS) -> dict:
@@ -161,14 +167,9 @@ def spills(shapes=((torch.bfloat16, 64, 64), (torch.float32, 64, 64)), targets=T
         return {}
     table = {}
     for dtype, width, state in shapes:
-        for launch in kernel_launches(dtype, width, state):
+        for name, launch in named_launches(dtype, width, state).items():
             by_target = {c: resources(launch, c) for c in targets}
-            name = f"{launch.kernel.fn.__name__} {str(dtype).removeprefix('torch.')}"
-            if launch.options.get('SIDES') == 2:
-                name = f'{name}, Hedgehog maps,'
-            if launch.options.get('SCALED'):
-                name = f'{name} scaled'
-            table[f'{name} P={width} N={state}'] = dict(
+            table[name] = dict(
                 registers=max(r.registers for r in by_target.values()),
                 spilled=max(r.spilled for r in by_target.values()),
                 fits=all(r.shared <= SHARED_BYTES[c] for c, r in by_target.items()))

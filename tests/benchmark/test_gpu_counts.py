@@ -1,4 +1,5 @@
 """What our kernels move and hold, counted without a GPU: fails where a count grows."""
+import json
 import os
 
 import pytest
@@ -6,11 +7,12 @@ import torch
 from timm.layers import Attention
 from torch.func import functional_call
 
-from mmvitlin.benchmark.gpu_counts import layers, spills
+from mmvitlin.benchmark.gpu_counts import BLOCK, PARTS, layers, named_launches, spills
 from mmvitlin.benchmark.resources import TARGETS, find_ptxas
 from mmvitlin.benchmark.traffic import traffic
 from mmvitlin.models.layers.linear_attention import LinearAttention
 from mmvitlin.ops.launch import meta_as_gpu
+from tests.conftest import ROOT
 
 pytest.importorskip('triton')
 compiles = pytest.mark.skipif(find_ptxas() is None or os.environ.get('TRITON_INTERPRET') == '1',
@@ -55,6 +57,13 @@ def test_no_kernel_spills_registers(dtype, targets):
         few = 8 if name.startswith('key_gradients float32, Hedgehog') else 0
         assert row['spilled'] <= few, name
         assert row['fits'], name
+
+
+def test_published_counts_are_of_these_kernels():
+    published = json.loads((ROOT / 'docs/results/gpu_counts.json').read_text())
+    assert list(published['layers']) == [*PARTS, BLOCK]
+    assert list(published['registers']) == [
+        name for dtype in (torch.bfloat16, torch.float32) for name in named_launches(dtype, 64, 64)]
 
 
 def test_features_of_hedgehog_maps_stay_in_the_kernels():
