@@ -157,18 +157,30 @@ class EoMTHead(EoMTBase):
         self.align_corners, self.ignore_index = align_corners, ignore_index
         self.out_channels = num_classes  # of what a segmentor's test path gives
 
-    def targets(self, labels: Tensor) -> InstanceData:
-        """A mask for every class of a label map (1, H, W)."""
-        present = labels.unique()
-        present = present[present != self.ignore_index]
-        return InstanceData(labels=present.long(), masks=labels == present[:, None, None])
+    def targets(self, maps: Sequence[Tensor]) -> list[InstanceData]:
+        """Of each label map (1, H, W) a mask for every class that it has.
+
+        The host waits for the device once, to learn which classes there are.
+        """
+        present = torch.stack([self._present(labels) for labels in maps]).cpu()
+        classes = [row.nonzero()[:, 0].to(maps[0].device, non_blocking=True) for row in present]
+        return [InstanceData(labels=some, masks=labels == some[:, None, None])
+                for some, labels in zip(classes, maps, strict=True)]
+
+    def _present(self, labels: Tensor) -> Tensor:
+        """Which classes a label map has: (num_classes,), bool."""
+        labels = labels.flatten().long()
+        found = torch.zeros(self.num_classes + 1, dtype=torch.bool, device=labels.device)
+        ignored = torch.full_like(labels, self.num_classes)
+        labels = torch.where(labels == self.ignore_index, ignored, labels)
+        return found.scatter_(0, labels, True)[:-1]
 
     def loss(self, x: Sequence[TokenStream], batch_data_samples: Sequence, train_cfg: dict
              ) -> dict[str, Tensor]:
         """Losses of a batch with ``gt_sem_seg``; see :class:`MaskSetLoss`."""
         classes, masks = self(x)
-        return self.set_loss(classes, masks, [
-            self.targets(sample.gt_sem_seg.data) for sample in batch_data_samples])
+        return self.set_loss(classes, masks, self.targets(
+            [sample.gt_sem_seg.data for sample in batch_data_samples]))
 
     def predict(self, x: Sequence[TokenStream], batch_img_metas: Sequence[dict], test_cfg: dict
                 ) -> Tensor:

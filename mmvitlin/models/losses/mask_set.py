@@ -3,13 +3,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModule
 from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from mmvitlin.ops.precision import no_autocast
 
 
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
@@ -57,7 +61,7 @@ class MaskSetLoss(BaseModule):
         num_points: Points of each mask.
         oversample_ratio: See :func:`uncertain_points`.
         importance_sample_ratio: See :func:`uncertain_points`.
-        assigner: Config of another assigner than mmseg's Hungarian one with these weights.
+        match_costs: Configs of other costs than those of mmseg with these weights.
 
     Source: Mask2Former (arXiv 2112.01527), section 3.3.
     """
@@ -69,19 +73,16 @@ class MaskSetLoss(BaseModule):
                  num_points: int = 12544,
                  oversample_ratio: float = 3.,
                  importance_sample_ratio: float = 0.75,
-                 assigner: dict | None = None):
+                 match_costs: Sequence[dict] | None = None):
         super().__init__()
         self.num_classes, self.num_points = num_classes, num_points
         self.weights = dict(dict(cls=2., mask=5., dice=5.), **(weights or {}))
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
-        self.assigner = TASK_UTILS.build(assigner or dict(
-            type='mmseg.HungarianAssigner',
-            match_costs=[
-                dict(type='mmseg.ClassificationCost', weight=self.weights['cls']),
-                dict(type='mmseg.CrossEntropyLossCost', weight=self.weights['mask']),
-                dict(type='mmseg.DiceCost', weight=self.weights['dice'], pred_act=True, eps=1.)
-            ]))
+        self.match_costs = [TASK_UTILS.build(cost) for cost in match_costs or (
+            dict(type='mmseg.ClassificationCost', weight=self.weights['cls']),
+            dict(type='mmseg.CrossEntropyLossCost', weight=self.weights['mask']),
+            dict(type='mmseg.DiceCost', weight=self.weights['dice'], pred_act=True, eps=1.))]
         self.register_buffer('class_weight', torch.tensor(
             [1.] * num_classes + [no_object_weight]), persistent=False)
 
@@ -98,17 +99,18 @@ class MaskSetLoss(BaseModule):
             'loss_cls', 'loss_mask' and 'loss_dice' of the final prediction, and with 'd0.',
             'd1.' … in front of those before it.
         """
+        classes, masks = [c.float() for c in classes], [m.float() for m in masks]
+        matches = self.match(classes, masks, targets)
         losses = {}
-        for n, (scores, logits) in enumerate(zip(classes, masks, strict=True)):
+        for n, (scores, logits, matched) in enumerate(zip(classes, masks, matches, strict=True)):
             start = '' if n == len(classes) - 1 else f'd{n}.'
-            one = self.of_prediction(scores.float(), logits.float(), targets)
+            one = self.of_prediction(scores, logits, targets, matched)
             losses |= {start + name: loss for name, loss in one.items()}
         return losses
 
-    def of_prediction(self, classes: Tensor, masks: Tensor, targets: Sequence[InstanceData]
-                      ) -> dict[str, Tensor]:
-        """Losses of one prediction; see :meth:`forward`."""
-        matched = [self.match(c, m, t) for c, m, t in zip(classes, masks, targets, strict=True)]
+    def of_prediction(self, classes: Tensor, masks: Tensor, targets: Sequence[InstanceData],
+                      matched: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Losses of one prediction (B, …), whose images' queries are matched to targets."""
         labels = classes.new_full(classes.shape[:2], self.num_classes, dtype=torch.long)
         for row, (queries, index), target in zip(labels, matched, targets, strict=True):
             row[queries] = target.labels[index]
@@ -126,9 +128,33 @@ class MaskSetLoss(BaseModule):
                     loss_dice=self.weights['dice'] * loss_dice)
 
     @torch.no_grad()
-    def match(self, classes: Tensor, masks: Tensor, target: InstanceData
-              ) -> tuple[Tensor, Tensor]:
+    def match(self, classes: Sequence[Tensor], masks: Sequence[Tensor],
+              targets: Sequence[InstanceData]) -> list[list[tuple[Tensor, Tensor]]]:
         """Queries and the targets matched to them, by the least cost at random points.
+
+        The host waits for the device once, for the costs of all predictions and images.
+
+        Args:
+            classes: Logits (B, Q, num_classes + 1) of each prediction.
+            masks: Logits (B, Q, h, w) of each.
+            targets: Of each image.
+
+        Returns:
+            Of each prediction and image the indices (n,) of queries and of targets.
+        """
+        costs = [self.costs(c, m, t) for scores, logits in zip(classes, masks, strict=True)
+                 for c, m, t in zip(scores, logits, targets, strict=True)]
+        values = torch.cat([cost.flatten() for cost in costs]).cpu()
+        pairs = [torch.as_tensor(np.stack(linear_sum_assignment(part.view(cost.shape).numpy())))
+                 for cost, part in zip(costs, values.split([c.numel() for c in costs]),
+                                       strict=True)]
+        where = torch.cat(pairs, 1).to(classes[0].device, non_blocking=True)
+        found = [(part[0], part[1]) for part in where.split([p.shape[1] for p in pairs], 1)]
+        images = len(targets)
+        return [found[n:n + images] for n in range(0, len(found), images)]
+
+    def costs(self, classes: Tensor, masks: Tensor, target: InstanceData) -> Tensor:
+        """Of matching queries to the targets of an image (Q, n), at random points.
 
         Args:
             classes: Logits (Q, num_classes + 1).
@@ -137,13 +163,14 @@ class MaskSetLoss(BaseModule):
         """
         points = torch.rand(1, self.num_points, 2, device=masks.device)
         if not len(target.labels):
-            nothing = torch.zeros(0, dtype=torch.long, device=masks.device)
-            return nothing, nothing
+            return masks.new_zeros(len(masks), 0)
         predicted = InstanceData(scores=classes, masks=sample_points(
             masks, points.expand(len(masks), -1, -1)))
         truth = InstanceData(labels=target.labels, masks=sample_points(
             target.masks.to(masks.dtype), points.expand(len(target.masks), -1, -1)))
-        return self.assigner.assign(predicted, truth)
+        with no_autocast(masks):
+            return torch.stack([cost(pred_instances=predicted, gt_instances=truth)
+                                for cost in self.match_costs]).sum(0)
 
     def _of_masks(self, logits: Tensor, truth: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and dice of mask logits (n, h, w) and masks (n, H, W) at points."""
