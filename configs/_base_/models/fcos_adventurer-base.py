@@ -6,6 +6,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
+        non_blocking=True,
         pad_size_divisor=32,
         batch_augments=[dict(type='BatchFixedSizePad', size=(1024, 1024), pad_mask=False)]),
     backbone=dict(
