@@ -63,6 +63,9 @@ for student, (name, options) in students.items():
                  inputs={checkpoint: f'{student}_attention_long'}),
             dict(name=f'{student}_both_long_tuned', inputs={checkpoint: f'{student}_both_long'},
                  options=options, **tuned),
+            *(dict(name=f'{student}_{of}_tuned_800', inputs={checkpoint: f'{student}_{of}'},
+                   options=options, config=config, iterations=800)
+              for of in ('both', 'both_long')),  # beside softmax_tuned_long
             dict(name=f'{student}_inherited_3200', options=options, config=config,
                  iterations=3200, seeds=1),
             *(dict(name=f'{few}_{student}_both_long_tuned', options=options, by_seed=labels,
