@@ -54,35 +54,6 @@ def test_it_builds(path, monkeypatch):
     assert text.startswith('#'), 'a config says in its first line what it is for'
 
 
-L2 = [f'configs/distill/linearizer_adventurer-{size}_in1k-224.py' for size in
-      ('tiny', 'small', 'large')] + ['configs/distill/linearizer_adventurer-base_in1k-448.py']
-MASK2FORMER = [f'configs/seg/mask2former_linear-vit-large_{stage}.py'
-               for stage in ('ade20k-512', 'cityscapes-1024')]
-HYBRID = ['configs/distill/adala-attention_dinov2-large_coco-448.py',
-          'configs/seg/upernet_linear-vit-large_cityscapes-1024.py']
-
-
-@pytest.mark.parametrize(('path', 'options'), [
-    *((path, {'switches': 'l2'}) for path in L2),
-    *((path, {'switches': name}) for path in MASK2FORMER for name in
-      ('clip_large', 'siglip_large', 'softmax', 'focal')),
-    *((path, {'model.backbone.softmax_layers': (11, 23)}) for path in HYBRID)])
-def test_recipes_by_switch_build(path, options, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    cfg = load_config(path, options)
-    without_weights(cfg.model)
-    if 'mask2former' in path and detection.lacking():
-        pytest.skip('needs mmdet and the compiled ops: make setup-full')
-    init_default_scope(cfg.default_scope)
-    with torch.device('meta'):
-        model = MODELS.build(cfg.model)
-    if options == {'switches': 'l2'}:
-        assert list(model.objectives) == ['feature']
-    if 'model.backbone.softmax_layers' in options:
-        kinds = [type(block.attn).__name__ for block in model.backbone.vit.blocks]
-        assert [n for n, kind in enumerate(kinds) if kind != 'LinearAttention'] == [11, 23]
-
-
 def test_the_page_of_data_sets_has_their_places():
     page = (ROOT / 'docs/data.md').read_text()
     for path in (ROOT / 'configs/_base_/datasets').glob('*.py'):

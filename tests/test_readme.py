@@ -65,7 +65,9 @@ def test_scores_with_few_labels():
     stages, names = load('pretrained_camvid')['stages'], {
         'softmax ViT-S, pretrained': 'softmax_tuned',
         'focal ViT-S, the same weights': 'focal_inherited_tuned',
+        'Mamba-2 ViT-S, aligned': 'mamba2_both_tuned',
         'linear ViT-S, aligned (two seeds)': 'linear_both_tuned',
+        'Mamba-2 ViT-S, the same weights, not aligned': 'mamba2_inherited_tuned',
         'focal ViT-S from random weights': 'focal_random'}
     for first, cells in rows_after('CamVid, fine-tuned').items():
         rows = [stages.get(f'{few}{names[first]}') for few in ('', '37_')]
