@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.ops.linear_attention import linear_attention
-from mmvitlin.ops.linear_attention.fused import EPS
+from mmvitlin.ops.linear_attention.feature_maps import EPS
 from mmvitlin.ops.precision import no_autocast
 
 

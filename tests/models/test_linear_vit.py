@@ -8,7 +8,7 @@ from mmvitlin.models import TimmViT
 from mmvitlin.models.backbones.timm_blocks import stream_block_
 from mmvitlin.models.layers import HedgehogMap, LinearAttention, resize_positions
 from mmvitlin.ops import linear_attention, linear_attention_reference
-from mmvitlin.ops.linear_attention import elu_feature
+from mmvitlin.ops.linear_attention.feature_maps import elu_feature
 from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.models.test_timm_vit import FAMILIES, build
 

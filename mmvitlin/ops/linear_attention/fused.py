@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from mmvitlin.ops.launch import triton_problem
+from mmvitlin.ops.linear_attention.feature_maps import EPS, sides
 
-EPS = 1e-6  # keeps a zero normaliser from dividing
-FUSED_MAPS = ('elu', 'relu', 'paired_softmax')  # feature maps that the kernels have
 WIDEST = 64  # heads; wider ones spill registers
 
 
@@ -31,7 +30,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, normalize: bool, feature_map: str
 @_attend.register_fake
 def _(q, k, v, normalize, feature_map):
     batch, heads, length, width = q.shape
-    out, features = v.shape[3], width * (1 + (feature_map == 'paired_softmax'))
+    out, features = v.shape[3], width * sides(feature_map)
     return (q.new_empty(batch, length, heads, out).transpose(1, 2),
             q.new_empty(batch, heads, features, out, dtype=torch.float32),
             q.new_empty(batch, heads, features, dtype=torch.float32))

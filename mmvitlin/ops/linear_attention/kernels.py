@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mmvitlin.ops.launch import Launch
+from mmvitlin.ops.linear_attention.feature_maps import sides
 
 _SEGMENTS = 64  # at most
 _PROGRAMS = 512  # four on each core of a large GPU; more of them write more sums
@@ -220,11 +221,6 @@ def key_gradients(k_ptr, v_ptr, dS_ptr, dz_ptr, size_ptr, dk_ptr, dv_ptr, length
             dv = tl.dot(mapped.to(v.dtype), dS, dv, input_precision=precision)
         store_tokens(dk_ptr, dk * scale, tokens, d, length, D, heads * D)
         store_tokens(dv_ptr, dv * scale, tokens, p, length, P, heads * P)
-
-
-def sides(feature_map: str) -> int:
-    """How many features a channel becomes."""
-    return 1 + (feature_map == 'paired_softmax')
 
 
 def _block(q: Tensor, feature_map: str, backward: bool) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor
 
-from mmvitlin.ops.linear_attention.fused import EPS
+from mmvitlin.ops.linear_attention.feature_maps import EPS
 
 
 def linear_attention_reference(q: Tensor, k: Tensor, v: Tensor, normalize: bool = True) -> Tensor:
