@@ -7,7 +7,7 @@ Each part runs in a process of its own within a limit of time; its rows are in t
 fails or is stopped. Parts: kernels against references, values and gradients; operators, and
 backbones of base size, beside fused attention and mamba-ssm; the time of a step of distillation and
 the share of it that products of matrices have; the recipe of the pretrained teacher on CamVid,
-which needs data/camvid, data/images and the weights of `python -m mmvitlin fetch_teacher`.
+which needs data/camvid, data/images and the weights of `mmvitlin fetch_teacher`.
 """
 import argparse
 import json

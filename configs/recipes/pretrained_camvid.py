@@ -1,4 +1,4 @@
-# What a pretrained ViT is worth on CamVid: the ViT-S/14 (saliency) that `python -m mmvitlin
+# What a pretrained ViT is worth on CamVid: the ViT-S/14 (saliency) that `mmvitlin
 # fetch_teacher` gets, students that inherit its weights (linear attention, focal attention,
 # Mamba-2 mixers) and Adventurer-T from random weights. 168×224, batch 8; images
 # without labels: CamVid's training frames and 1,000 of ImageNet; labels of all 367 frames, of one

@@ -27,10 +27,10 @@ def data_set_of(cfg: Config, path: str, scope: str) -> dict:
     if cfg.get('default_scope') == 'mmpretrain' or kind.endswith('Classifier'):
         raise ConfigError(f'{path} is of a classifier; the inferencers are for segmentors and '
                           'detectors (classes of images: mmpretrain.ImageClassificationInferencer, '
-                          'or what tools/export.py writes)')
+                          'or what `mmvitlin export` writes)')
     other = {'mmseg': 'segmentor: take SegInferencer', 'mmdet': 'detector: take DetInferencer'}
     if cfg.get('default_scope', scope) in other.keys() - {scope}:
-        raise ConfigError(f"{path} is of a {other[cfg.default_scope]}, or tools/infer.py, which "
+        raise ConfigError(f"{path} is of a {other[cfg.default_scope]}, or `mmvitlin infer`, which "
                           'chooses by the config')
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
     if dataset is None or 'pipeline' not in dataset:

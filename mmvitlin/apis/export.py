@@ -246,7 +246,9 @@ def export(deployed: Deployed,
         report = _compare(deployed.outputs, run, expected, target)
         if not (report.error <= tolerance and (report.label_error or 0) <= label_tolerance):
             raise ExportError(f'what was written as {kind} does not compute the same ({report}); '
-                              f'{target} was not written')
+                              f'{target} was not written. Sums in another order differ by more in '
+                              'a network that enlarges them: --tolerance takes another limit than '
+                              f'{tolerance:.1e}')
         move(aside, target)
         return report
 

@@ -42,7 +42,8 @@ def write(subject: dict, shape: tuple[int, int], path: str) -> dict:
     """Write a subject's ONNX file of one image size; in a process of its own."""
     net = network_of(Subject(**subject), tuple(shape))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    export(net, path, 'onnx', tuple(shape), dynamic=False)
+    # random weights enlarge differences; rows say how many labels are equal
+    export(net, path, 'onnx', tuple(shape), dynamic=False, tolerance=1e-3)
     return dict(status='written')
 
 

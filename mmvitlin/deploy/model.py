@@ -84,7 +84,7 @@ class ExportedModel:
         self.meta = self.runtime.meta
         self.task = self.meta.get('task')
         if self.task not in ('segmentation', 'classification'):
-            what = self.task or 'nothing that tools/export.py described'
+            what = self.task or 'nothing that `mmvitlin export` described'
             raise ConfigError(f'{self.runtime.path} holds {what}; segmentors and classifiers give '
                               'results. For plain outputs call mmvitlin.deploy.open_file(...).run('
                               'images)')

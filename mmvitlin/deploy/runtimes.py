@@ -69,8 +69,8 @@ class OnnxRuntime(Runtime):
         import onnxruntime
         if self.precision not in self.precisions:
             raise ConfigError(f'{self.name} runs a file in the precision that it was written in; '
-                              f"write one with tools/export.py --precision, or take 'openvino' for "
-                              f'{self.precision}')
+                              'write one with `mmvitlin export --precision`, or take '
+                              f"'openvino' for {self.precision}")
         missing = {p if isinstance(p, str) else p[0] for p in self.providers} - set(
             onnxruntime.get_available_providers())
         if missing:

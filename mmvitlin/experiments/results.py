@@ -83,9 +83,9 @@ def read_results(path: str | Path) -> dict:
     except OSError as error:
         raise ConfigError(f'no results file at {path} ({error.strerror})') from error
     except (ValueError, AttributeError) as error:
-        raise ConfigError(f'{path} is no results file of tools/run_recipe.py') from error
+        raise ConfigError(f'{path} is no results file of `mmvitlin run_recipe`') from error
     if missing:
-        raise ConfigError(f'{path} is no results file of tools/run_recipe.py: it has no '
+        raise ConfigError(f'{path} is no results file of `mmvitlin run_recipe`: it has no '
                           f'{sorted(missing)}')
     return results
 

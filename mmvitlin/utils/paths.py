@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).parents[1]
 PLACES = (_PACKAGE / '.mim', _PACKAGE.parent)
 
 # checkpoints that a tool gets: name and tool
-FETCHED = {'vit-small-14_saliency': 'python -m mmvitlin fetch_teacher'}
+FETCHED = {'vit-small-14_saliency': 'mmvitlin fetch_teacher'}
 
 
 def folder(kind: str) -> Path:

@@ -159,7 +159,7 @@ def test_labels_do_not_drift_where_the_patch_does_not_fit(segmentor):
     ('distill/linearizer_adventurer-nano_streets.py', 'distils a backbone, which has no head'),
     ('cls/adventurer-pico_cifar10.py', 'is of a classifier; the inferencers are for'),
     ('det/mask-rcnn_adventurer-nano_streets-512.py',
-     'is of a detector: take DetInferencer, or tools/infer.py')])
+     'is of a detector: take DetInferencer, or `mmvitlin infer`')])
 def test_a_config_of_another_kind(segmentor, config, words):
     with pytest.raises(ConfigError, match=f'{config} {words}'):
         SegInferencer(str(ROOT / 'configs' / config), segmentor[1], 'cpu')

@@ -191,13 +191,13 @@ def test_a_config_that_needs_it_names_the_tool(tmp_path, monkeypatch, key):
     cfg = Config(dict(model=dict()))
     cfg.merge_from_dict({key: f'mmvitlin::{REAL}'})
     with pytest.raises(ConfigError, match=rf'^{key}: no checkpoint at mmvitlin::{REAL}.*'
-                                          r'`python -m mmvitlin fetch_teacher`'):
+                                          r'`mmvitlin fetch_teacher`'):
         check(cfg)
 
 
 def test_python_that_needs_it_names_the_tool(tmp_path, monkeypatch):
     monkeypatch.setenv('MMVITLIN_CACHE', str(tmp_path))
-    with pytest.raises(FileNotFoundError, match='`python -m mmvitlin fetch_teacher`'):
+    with pytest.raises(FileNotFoundError, match='`mmvitlin fetch_teacher`'):
         MODELS.build(dict(NETWORK, checkpoint=f'mmvitlin::{REAL}'))
 
 

@@ -1,5 +1,6 @@
 """Forward passes of the configs on a simulated GPU, plain and under autocast."""
 import contextlib
+import importlib
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from mmengine.structures import PixelData
 from mmvitlin.benchmark.training_step import HostWaits
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models.distillers.step_draws import StepDraws
+from mmvitlin.models.losses.mask_set import MaskSetLoss
 from mmvitlin.ops import causal_depthwise_conv1d
 from mmvitlin.ops.selective_scan import _scan as selective_scan
 from mmvitlin.ops.selective_scan import _scan_backward as selective_scan_backward
 from mmvitlin.ops.ssd.chunked import _scan as ssd
 from mmvitlin.ops.ssd.chunked import _scan_backward as ssd_backward
 from tests.conftest import ROOT
+from tests.detecting import needs_mmdet
 from tests.models.test_distillation_options import ALL
 from tests.models.test_distillers import build as build_distiller
 from tests.simulated_gpu import GPU, move, simulated_gpu
@@ -94,6 +97,37 @@ def test_steps_wait_for_nothing(path, monkeypatch):
         for _ in range(3):
             with HostWaits('cuda') as waits:
                 model.parse_losses(model(**model.data_preprocessor(batch, True), mode='loss'))
+    assert waits.count == 0
+
+
+@pytest.mark.parametrize('path', [
+    'seg/eomt_vit-nano_camvid', 'seg/eomt_adventurer-base_cityscapes-1024',
+    'seg/eomt_linear-vit-base_cityscapes-1024',
+    pytest.param('seg/mask2former_adventurer-base_cityscapes-1024', marks=needs_mmdet)])
+def test_mask_heads_wait_for_nothing_but_matches(path, monkeypatch):
+    """Which are found on the host; ``tests/models/test_mask_set.py`` counts their one wait."""
+    monkeypatch.chdir(ROOT)
+    model, batch = _model_and_batch(path)
+    calls = []
+
+    def first_to_first(self, classes, masks, targets):
+        calls.append(self.costs(classes[0][0], masks[0][0], targets[0]))
+        where = torch.zeros(1, dtype=torch.long, device=GPU)
+        return [[(where, where) for _ in targets] for _ in classes]
+
+    monkeypatch.setattr(MaskSetLoss, 'match', first_to_first)
+    if 'mask2former' in path:  # mmcv's compiled operator
+        decoder = importlib.import_module('mmvitlin.models.decode_heads.pixel_decoder')
+        monkeypatch.setattr(decoder.MultiScaleDeformableAttnFunction, 'apply',
+                            lambda value, *_: value.flatten(2))
+    with simulated_gpu(torch.bfloat16):
+        move(model)
+        for _ in range(2):
+            with HostWaits('cuda') as waits:
+                loss, _ = model.parse_losses(
+                    model(**model.data_preprocessor(batch, True), mode='loss'))
+    assert len(calls) == 2
+    assert (loss.device, loss.dtype) == (GPU, torch.float32)
     assert waits.count == 0
 
 

@@ -35,7 +35,7 @@ def run(decoder, maps):
 
 
 def test_values(decoders, monkeypatch):
-    from mmcv.ops import multi_scale_deform_attn as mmcv_attention
+    from mmvitlin.models.decode_heads import pixel_decoder as mmcv_attention
     decoder, reference = decoders
     maps = [torch.randn(1, 8, 32 >> n, 48 >> n) for n in range(4)]
     exact = run(reference, maps)

@@ -1,6 +1,6 @@
 r"""What is left of a pretrained ViT when its attention is replaced and nothing is trained?
 
-    python -m mmvitlin fetch_teacher
+    mmvitlin fetch_teacher
     python tools/benchmarks/replaced_attention.py --out docs/results/replaced_attention.json
 
 The pretrained ViT-S/14 as it is, and with the same weights under each linear-time attention, at

@@ -1,4 +1,4 @@
-# the pretrained ViT-S/14 (saliency) that `python -m mmvitlin fetch_teacher` gets, and a 1x1
+# the pretrained ViT-S/14 (saliency) that `mmvitlin fetch_teacher` gets, and a 1x1
 # convolution on four depths of it
 model = dict(
     type='mmvitlin.HighResSegmentor',

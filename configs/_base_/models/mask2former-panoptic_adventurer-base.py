@@ -32,7 +32,7 @@ model = dict(
     neck=dict(
         type='mmvitlin.SimpleFPN', in_channels=768, out_channels=None, strides=(4, 8, 16, 32)),
     panoptic_head=dict(
-        type='Mask2FormerHead',
+        type='mmvitlin.Mask2FormerPanopticHead',
         in_channels=[768, 768, 768, 768],
         strides=[4, 8, 16, 32],
         feat_channels=256,

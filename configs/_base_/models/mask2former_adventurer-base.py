@@ -5,7 +5,7 @@ model = dict(
     neck=dict(out_channels=None),
     decode_head=dict(
         _delete_=True,
-        type='Mask2FormerHead',
+        type='mmvitlin.Mask2FormerHead',
         in_channels=[768, 768, 768, 768],
         strides=[4, 8, 16, 32],
         feat_channels=256,

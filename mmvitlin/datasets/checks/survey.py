@@ -231,7 +231,7 @@ class Survey:
                 put('orientation', f'{words}; whether the labels of {tally.unseen} are for them as '
                     'viewers show them, as is assumed, or as they are stored (color_type='
                     "'color_ignore_orientation'), their size does not tell: look at them with "
-                    'tools/browse_dataset.py', 'warning')
+                    '`mmvitlin browse_dataset`', 'warning')
             else:
                 put('orientation', words)
         return problems

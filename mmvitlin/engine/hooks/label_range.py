@@ -90,7 +90,7 @@ class LabelRangeHook(Hook):
             raise UnreadableFileError(
                 f'the label maps of this evaluation, such as {self._example}, show nothing but '
                 f"{self._ranges['pixels'][1]}, which is ignored, so there is no score; "
-                'tools/check_data.py looks at all files')
+                '`mmvitlin check_data` looks at all files')
 
     def after_train(self, runner: Runner) -> None:
         """See what a training without a validation has shown."""
@@ -122,9 +122,9 @@ class LabelRangeHook(Hook):
         start = f'the labels of the first {self._batches} batches, such as {self._example}, show '
         if not self._shown:
             raise UnreadableFileError(f'{start}nothing but {ignored}, which is ignored, so nothing '
-                                      'is learned; tools/check_data.py looks at all files')
+                                      'is learned; `mmvitlin check_data` looks at all files')
         if classes > 1:
-            print_log(f'{start}only class {min(self._shown)} of {classes}; tools/check_data.py '
+            print_log(f'{start}only class {min(self._shown)} of {classes}; `mmvitlin check_data` '
                       'tells which classes occur and what may be wrong', logger='current',
                       level=logging.WARNING)
 
@@ -186,7 +186,7 @@ def check_sample(sample, known: dict[str, tuple[int, int]]) -> None:
             more = (f', and {ignored} is ignored' if kind == 'pixels' else '')
             raise UnreadableFileError(
                 f'{path} gives the labels {wrong[:8]}, but the head has {classes} classes (0 to '
-                f'{classes - 1}{more}); tools/check_data.py looks at all files')
+                f'{classes - 1}{more}); `mmvitlin check_data` looks at all files')
 
 
 def _labels_of(sample) -> Iterator[tuple[str, str, Tensor]]:

@@ -50,7 +50,7 @@ def data_folders(context: Context) -> None:
         if not root.is_dir():
             raise ConfigError(
                 f"{key}.data_root: no folder '{root}'. Put the data there, or give its place with "
-                '--cfg-options data_root=…; `python tools/make_streets.py FOLDER` draws a '
+                '--cfg-options data_root=…; `mmvitlin make_streets FOLDER` draws a '
                 'data set in the Cityscapes layout to try things on, docs/data.md says where '
                 'others come from.')
         prefix = dataset.get('data_prefix') or {}

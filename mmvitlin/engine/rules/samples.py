@@ -145,7 +145,7 @@ def _refuse_without_objects(key: str, dataset) -> None:
     if counts['images']:
         raise ConfigError(f"{key}: none of {counts['images']} images has an object to learn from"
                           f" ({counts[True]} are ignored, as crowds are); see what the annotations "
-                          'hold with `python -m mmvitlin check_data`')
+                          'hold with `mmvitlin check_data`')
 
 
 def follow_training(parts: Iterable[Part]) -> None:

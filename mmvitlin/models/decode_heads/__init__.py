@@ -1,4 +1,4 @@
-"""Decode heads and the loss that mmseg does not have, and the pixel decoder of Mask2Former; empty
+"""Decode heads and the loss that mmseg does not have, and Mask2Former's heads and decoder; empty
 where neither mmseg nor mmdet is installed."""
 from importlib.util import find_spec
 
@@ -16,7 +16,12 @@ if find_spec('mmseg') is not None:
 if not detection.lacking():
     try:
         with quiet_imports():
+            from mmvitlin.models.decode_heads.mask2former_head import (
+                Mask2FormerHead,
+                Mask2FormerPanopticHead,
+            )
             from mmvitlin.models.decode_heads.pixel_decoder import MSDeformAttnPixelDecoder
-        __all__ += [MSDeformAttnPixelDecoder.__name__]
+        __all__ += [Mask2FormerHead.__name__, Mask2FormerPanopticHead.__name__,
+                    MSDeformAttnPixelDecoder.__name__]
     except (ImportError, AssertionError):  # an mmdet that does not fit its mmcv
         pass

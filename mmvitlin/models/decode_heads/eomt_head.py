@@ -7,12 +7,12 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from mmengine.structures import InstanceData
 from timm.layers import LayerNorm2d
 from torch import Tensor
 
 from mmvitlin.models.backbones.token_stream import TokenStream
 from mmvitlin.models.losses.mask_set import MaskSetLoss
+from mmvitlin.models.losses.mask_targets import ClassMasks, InstanceMasks
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError
 
@@ -157,30 +157,16 @@ class EoMTHead(EoMTBase):
         self.align_corners, self.ignore_index = align_corners, ignore_index
         self.out_channels = num_classes  # of what a segmentor's test path gives
 
-    def targets(self, maps: Sequence[Tensor]) -> list[InstanceData]:
-        """Of each label map (1, H, W) a mask for every class that it has.
-
-        The host waits for the device once, to learn which classes there are.
-        """
-        present = torch.stack([self._present(labels) for labels in maps]).cpu()
-        classes = [row.nonzero()[:, 0].to(maps[0].device, non_blocking=True) for row in present]
-        return [InstanceData(labels=some, masks=labels == some[:, None, None])
-                for some, labels in zip(classes, maps, strict=True)]
-
-    def _present(self, labels: Tensor) -> Tensor:
-        """Which classes a label map has: (num_classes,), bool."""
-        labels = labels.flatten().long()
-        found = torch.zeros(self.num_classes + 1, dtype=torch.bool, device=labels.device)
-        ignored = torch.full_like(labels, self.num_classes)
-        labels = torch.where(labels == self.ignore_index, ignored, labels)
-        return found.scatter_(0, labels, True)[:-1]
+    def targets(self, batch_data_samples: Sequence) -> list[ClassMasks]:
+        """Of each image with ``gt_sem_seg`` a mask for every class that it shows."""
+        return [ClassMasks(sample.gt_sem_seg.data, self.num_classes, self.ignore_index)
+                for sample in batch_data_samples]
 
     def loss(self, x: Sequence[TokenStream], batch_data_samples: Sequence, train_cfg: dict
              ) -> dict[str, Tensor]:
         """Losses of a batch with ``gt_sem_seg``; see :class:`MaskSetLoss`."""
         classes, masks = self(x)
-        return self.set_loss(classes, masks, self.targets(
-            [sample.gt_sem_seg.data for sample in batch_data_samples]))
+        return self.set_loss(classes, masks, self.targets(batch_data_samples))
 
     def predict(self, x: Sequence[TokenStream], batch_img_metas: Sequence[dict], test_cfg: dict
                 ) -> Tensor:
@@ -230,7 +216,7 @@ class EoMTPanopticHead(EoMTBase):
         super().__init__(in_channels, num_things_classes + num_stuff_classes, **kwargs)
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
 
-    def targets(self, sample) -> InstanceData:
+    def targets(self, sample) -> InstanceMasks:
         """Masks and labels of things, and of stuff where the sample has a ``gt_sem_seg``."""
         from mmdet.models.utils import preprocess_panoptic_gt
         things, stuff = sample.gt_instances, None
@@ -238,7 +224,7 @@ class EoMTPanopticHead(EoMTBase):
             stuff = sample.gt_sem_seg.sem_seg
         labels, masks = preprocess_panoptic_gt(things.labels, things.masks, stuff,
                                                self.num_things_classes, self.num_stuff_classes)
-        return InstanceData(labels=labels, masks=masks)
+        return InstanceMasks(labels, masks)
 
     def loss(self, x: Sequence[TokenStream], batch_data_samples: Sequence) -> dict[str, Tensor]:
         """Losses of a batch with ``gt_instances`` and, of stuff, ``gt_sem_seg``."""

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_world_size
@@ -13,12 +12,10 @@ from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from mmvitlin.models.losses.mask_targets import ClassMasks, InstanceMasks, sample_points
 from mmvitlin.ops.precision import no_autocast
 
-
-def sample_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Values of maps (n, h, w) at points (n, P, 2) of [0, 1]², x first, bilinear: (n, P)."""
-    return F.grid_sample(maps[:, None], 2 * points[:, None] - 1, align_corners=False)[:, 0, 0]
+Targets = Sequence[InstanceMasks | ClassMasks]
 
 
 def uncertain_points(masks: Tensor, num_points: int, oversample_ratio: float,
@@ -87,13 +84,13 @@ class MaskSetLoss(BaseModule):
             [1.] * num_classes + [no_object_weight]), persistent=False)
 
     def forward(self, classes: Sequence[Tensor], masks: Sequence[Tensor],
-                targets: Sequence[InstanceData]) -> dict[str, Tensor]:
+                targets: Targets) -> dict[str, Tensor]:
         """Losses of several predictions of one set of targets.
 
         Args:
             classes: Logits (B, Q, num_classes + 1) of each prediction, the last one the final.
             masks: Logits (B, Q, h, w) of each.
-            targets: Of each image ``labels`` (n,) and ``masks`` (n, H, W), of 0 and 1.
+            targets: Of each image.
 
         Returns:
             'loss_cls', 'loss_mask' and 'loss_dice' of the final prediction, and with 'd0.',
@@ -108,7 +105,7 @@ class MaskSetLoss(BaseModule):
             losses |= {start + name: loss for name, loss in one.items()}
         return losses
 
-    def of_prediction(self, classes: Tensor, masks: Tensor, targets: Sequence[InstanceData],
+    def of_prediction(self, classes: Tensor, masks: Tensor, targets: Targets,
                       matched: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Losses of one prediction (B, …), whose images' queries are matched to targets."""
         labels = classes.new_full(classes.shape[:2], self.num_classes, dtype=torch.long)
@@ -116,23 +113,29 @@ class MaskSetLoss(BaseModule):
             row[queries] = target.labels[index]
         loss_cls = F.cross_entropy(classes.flatten(0, 1), labels.flatten(), self.class_weight)
         logits = torch.cat([m[queries] for m, (queries, _) in zip(masks, matched, strict=True)])
-        count = _mean_over_processes(classes.new_tensor(float(len(logits))))
+        count = _mean_over_processes(classes.new_full((), len(logits)))
         if not len(logits):
             loss_mask = loss_dice = masks.sum() * 0
         else:
-            truth = torch.cat([t.masks[index].to(logits.dtype)
-                               for t, (_, index) in zip(targets, matched, strict=True)])
-            loss_mask, loss_dice = self._of_masks(logits, truth, count.clamp(min=1.))
+            with torch.no_grad():
+                points = uncertain_points(logits, self.num_points, self.oversample_ratio,
+                                          self.importance_sample_ratio)
+                parts = points.split([len(queries) for queries, _ in matched])
+                truth = torch.cat([target.of(index, part) for target, (_, index), part in zip(
+                    targets, matched, parts, strict=True)])
+            loss_mask, loss_dice = _of_points(sample_points(logits, points), truth,
+                                              count.clamp(min=1.))
         return dict(loss_cls=self.weights['cls'] * loss_cls,
                     loss_mask=self.weights['mask'] * loss_mask,
                     loss_dice=self.weights['dice'] * loss_dice)
 
     @torch.no_grad()
     def match(self, classes: Sequence[Tensor], masks: Sequence[Tensor],
-              targets: Sequence[InstanceData]) -> list[list[tuple[Tensor, Tensor]]]:
+              targets: Targets) -> list[list[tuple[Tensor, Tensor]]]:
         """Queries and the targets matched to them, by the least cost at random points.
 
-        The host waits for the device once, for the costs of all predictions and images.
+        The host waits for the device once: for the costs of all predictions and images, and for
+        the classes that label maps show.
 
         Args:
             classes: Logits (B, Q, num_classes + 1) of each prediction.
@@ -144,16 +147,23 @@ class MaskSetLoss(BaseModule):
         """
         costs = [self.costs(c, m, t) for scores, logits in zip(classes, masks, strict=True)
                  for c, m, t in zip(scores, logits, targets, strict=True)]
-        values = torch.cat([cost.flatten() for cost in costs]).cpu()
-        pairs = [torch.as_tensor(np.stack(linear_sum_assignment(part.view(cost.shape).numpy())))
-                 for cost, part in zip(costs, values.split([c.numel() for c in costs]),
-                                       strict=True)]
+        present = [target.present for target in targets if target.present is not None]
+        parts = [part.flatten().to(costs[0]) for part in (*costs, *present)]
+        numbers = torch.cat(parts).cpu().split([len(part) for part in parts])
+        shown = iter(numbers[len(costs):])
+        columns = [torch.arange(len(target.labels)) if target.present is None
+                   else next(shown).nonzero()[:, 0] for target in targets]
+        pairs = []
+        for n, (cost, values) in enumerate(zip(costs, numbers, strict=False)):
+            some = columns[n % len(targets)]
+            queries, index = linear_sum_assignment(values.view(cost.shape)[:, some].numpy())
+            pairs.append(torch.stack((torch.as_tensor(queries), some[torch.as_tensor(index)])))
         where = torch.cat(pairs, 1).to(classes[0].device, non_blocking=True)
         found = [(part[0], part[1]) for part in where.split([p.shape[1] for p in pairs], 1)]
         images = len(targets)
         return [found[n:n + images] for n in range(0, len(found), images)]
 
-    def costs(self, classes: Tensor, masks: Tensor, target: InstanceData) -> Tensor:
+    def costs(self, classes: Tensor, masks: Tensor, target: InstanceMasks | ClassMasks) -> Tensor:
         """Of matching queries to the targets of an image (Q, n), at random points.
 
         Args:
@@ -166,23 +176,18 @@ class MaskSetLoss(BaseModule):
             return masks.new_zeros(len(masks), 0)
         predicted = InstanceData(scores=classes, masks=sample_points(
             masks, points.expand(len(masks), -1, -1)))
-        truth = InstanceData(labels=target.labels, masks=sample_points(
-            target.masks.to(masks.dtype), points.expand(len(target.masks), -1, -1)))
+        truth = InstanceData(labels=target.labels, masks=target.at(points[0]))
         with no_autocast(masks):
             return torch.stack([cost(pred_instances=predicted, gt_instances=truth)
                                 for cost in self.match_costs]).sum(0)
 
-    def _of_masks(self, logits: Tensor, truth: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and dice of mask logits (n, h, w) and masks (n, H, W) at points."""
-        with torch.no_grad():
-            points = uncertain_points(logits, self.num_points, self.oversample_ratio,
-                                      self.importance_sample_ratio)
-            truth = sample_points(truth, points)
-        logits = sample_points(logits, points)
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction='none')
-        shares = logits.sigmoid()
-        dice = 1 - (2 * (shares * truth).sum(1) + 1) / (shares.sum(1) + truth.sum(1) + 1)
-        return cross_entropy.mean(1).sum() / count, dice.sum() / count
+
+def _of_points(logits: Tensor, truth: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and dice of mask logits (n, P) and masks (n, P), summed over ``count``."""
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction='none')
+    shares = logits.sigmoid()
+    dice = 1 - (2 * (shares * truth).sum(1) + 1) / (shares.sum(1) + truth.sum(1) + 1)
+    return cross_entropy.mean(1).sum() / count, dice.sum() / count
 
 
 def _mean_over_processes(value: Tensor) -> Tensor:
