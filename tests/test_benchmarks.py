@@ -1,4 +1,5 @@
 """Benchmarks: what is measured again, and what they write."""
+import argparse
 import json
 
 import pytest
@@ -15,9 +16,10 @@ def evaluated(monkeypatch):
     limits = []
 
     def curve(config, checkpoint, scales, options, limit):
-        limits.append(limit)
-        return [dict(scale=scales[0], miou=30., thin=None, peak_mib=None, ms=3.),
-                dict(scale=scales[1], error='out of memory')]
+        scale, = scales
+        limits.extend([limit] if scale == 1 else [])
+        return [dict(scale=scale, miou=30., thin=None, peak_mib=None, ms=3.) if scale == 1 else
+                dict(scale=scale, error='out of memory')]
 
     monkeypatch.setattr(highres_camvid, 'resolution_curve', curve)
     monkeypatch.setattr(highres_camvid, 'checkpoint', lambda *_: 'a.pth')
@@ -30,7 +32,7 @@ def test_rows_of_a_trial_do_not_stay(evaluated, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr('sys.argv', ['a', '--part', 'scores', '--seeds', '0', '--out', str(out),
                                          *limit])
         highres_camvid.main()
-    rows = 2 * len(highres_camvid.NETS)  # whole, and in windows
+    rows = sum(len(net.modes()) for net in highres_camvid.NETS.values())
     assert evaluated == [2] * rows + [None] * rows  # the third call finds all of it
     rows = json.loads(out.read_text())['rows']['vit whole seed0']
     assert [row['limit'] for row in rows] == [None, None]
@@ -46,6 +48,33 @@ def test_calls_for_single_networks_share_a_file(evaluated, tmp_path, monkeypatch
     results = json.loads(out.read_text())
     assert {key.split()[0] for key in results['rows']} == set(highres_camvid.NETS)
     assert len(results['commands']) == len(highres_camvid.NETS)
+
+
+def test_times_of_single_networks_share_a_file(tmp_path):
+    args = argparse.Namespace(part='times', nets=['vit'], out=tmp_path / 'a.json')
+    for net in ('vit whole', 'adventurer whole'):
+        highres_camvid.keep(args, times={'1': {net: dict(median=1.)}})
+    assert set(highres_camvid.measured(args.out)['times']['1']) == {'vit whole', 'adventurer whole'}
+
+
+def test_windows_are_the_crop_and_steps_shrink_with_the_length(tmp_path):
+    nets = highres_camvid.NETS
+    assert nets['adventurer'].modes()['slide']['model.test_cfg.crop_size'] == (240, 320)
+    assert nets['adventurer_crops'].modes()['slide']['model.test_cfg.crop_size'] == (360, 480)
+    assert list(nets['adventurer_steps'].modes()) == ['whole']
+    folder = tmp_path / 'seed0/adventurer'
+    folder.mkdir(parents=True)
+    bias = torch.linspace(-7, -3, 5)
+    torch.save(dict(state_dict={'a.mixer.dt_bias': bias.clone(), 'a.mixer.D': bias.clone()}),
+               folder / 'iter_1.pth')
+    (folder / 'last_checkpoint').write_text(str(folder / 'iter_1.pth'))
+    args = argparse.Namespace(work_dir=tmp_path)
+    changed = torch.load(highres_camvid.checkpoint(args, 0, 'adventurer_steps', 2.))['state_dict']
+    assert torch.equal(changed['a.mixer.D'], bias)
+    softplus = torch.nn.functional.softplus
+    torch.testing.assert_close(softplus(changed['a.mixer.dt_bias']), softplus(bias) / 9,
+                               rtol=0.03, atol=0)  # 720×960 are nine crops
+    assert highres_camvid.checkpoint(args, 0, 'adventurer', 2.).endswith('iter_1.pth')
 
 
 def test_the_command_of_a_benchmark_is_the_one_that_was_given(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def test_times():
         name, _, _, shape, *_ = key.split('|')
         measured[name, shape] = row['ms']['median'] / 1e3
     names = ('vit-base', 'linear-vit-base', 'focal-vit-base', 'adventurer-base')
-    rows = rows_after('base networks')
+    rows = rows_after('backbones, one image')
     assert len(rows) == 3
     for first, cells in rows.items():
         of = [measured[n, first.replace('×', 'x')] for n in names]
@@ -66,7 +66,7 @@ def test_scores_with_few_labels():
         'softmax ViT-S, pretrained': 'softmax_tuned',
         'focal ViT-S, the same weights': 'focal_inherited_tuned',
         'Mamba-2 ViT-S, aligned': 'mamba2_both_tuned',
-        'linear ViT-S, aligned (two seeds)': 'linear_both_tuned',
+        'linear ViT-S (Hedgehog maps), aligned (two seeds)': 'linear_both_tuned',
         'Mamba-2 ViT-S, the same weights, not aligned': 'mamba2_inherited_tuned',
         'focal ViT-S from random weights': 'focal_random'}
     for first, cells in rows_after('CamVid, fine-tuned').items():

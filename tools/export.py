@@ -44,8 +44,6 @@ def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray |
     Raises:
         ConfigError: an image of --images without its labels in --labels, or of another size.
     """
-    if args.images is None and args.calibration is not None and not _has_test_set(deployed):
-        args.images = args.calibration
     if args.images is None:
         from mmvitlin.evaluation.resolution import labelled_images
         for path, labels in labelled_images(deployed.config, args.count):
@@ -64,13 +62,28 @@ def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray |
         yield image, labels
 
 
-def _has_test_set(deployed: Deployed) -> bool:
+def check_samples(args, deployed: Deployed) -> None:
+    """Before anything is written: there is something to compare with torch on.
+
+    Raises:
+        ConfigError: neither --images nor a test set that can be read, nor --calibration.
+    """
+    if args.labels and not args.images:
+        raise ConfigError('--labels are those of --images; give both')
+    if args.images is not None:
+        return
     from mmvitlin.evaluation.resolution import labelled_images
     try:
         next(labelled_images(deployed.config, 1))
-    except Exception:  # of any library: no folder, no files, no labels
-        return False
-    return True
+    except Exception as error:  # of any library: no folder, no files, no labels
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if args.calibration is None:
+            raise ConfigError('the file is compared with torch on images, and the test set of the '
+                              f'config gives none ({reason[:200]}); give --images FOLDER'
+                              ) from error
+        print(f"no labelled test set ({reason[:200]}): compared on the calibration images, which "
+              'flatters; --images FOLDER takes others', file=sys.stderr)
+        args.images = args.calibration
 
 
 @friendly
@@ -97,27 +110,36 @@ def main() -> None:
                         'the same names, one class a pixel, 255 for none')
     parser.add_argument('--count', type=int, default=50, help='images to compare on, at most')
     parser.add_argument('--tolerance', type=float, default=1e-4,
-                        help='largest relative difference from the network here')
+                        help='largest relative difference of numbers from the network here '
+                        '(default: 1e-4)')
+    parser.add_argument('--label-tolerance', type=float, default=1e-3,
+                        help='largest share of pixels with another label (default: 1e-3)')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
     args = parser.parse_args()
     by_suffix = {suffix: kind for kind, suffix in reversed(SUFFIXES.items())}
     kind = args.to or by_suffix.get(args.target.suffix.lower())
     if kind is None:
         parser.error(f'give --to; {args.target.name} has none of the suffixes {list(by_suffix)}')
+    if args.precision != 'fp32' and kind not in ('onnx', 'openvino'):
+        parser.error(f'--precision {args.precision} is written as .onnx or .xml, not as {kind}')
     deployed = load_trained(args.config, args.checkpoint, args.cfg_options)
+    if args.fixed and not args.size and deployed.windows is None and hasattr(
+            deployed.net, 'decode_head'):
+        raise ConfigError('--fixed: give --size HEIGHT WIDTH; the config tests whole images, and a '
+                          'file of another size would be moved over them in windows')
     size, dynamic = size_of(deployed, args.size and tuple(args.size), False if args.fixed else None)
     if deployed.windows is not None:
         print('the config tests in windows: the file takes images of {}×{}, and python -m '
               'mmvitlin.deploy moves it over larger ones'.format(*size))
     if args.precision == 'fp32':
-        print(export(deployed, args.target, kind, size, dynamic, args.tolerance))
+        print(export(deployed, args.target, kind, size, dynamic, args.tolerance,
+                     args.label_tolerance))
         return
-    if args.labels and not args.images:
-        raise ConfigError('--labels are those of --images; give both')
+    check_samples(args, deployed)
     calibration = [] if args.calibration is None else [
         read(path) for path in chosen(args.calibration, args.calibration_count)]
     report = export_reduced(deployed, args.target, args.precision, samples(args, deployed),
-                            calibration, size, dynamic)
+                            calibration, size, dynamic, args.tolerance)
     print(report)
     if warning := report.warning():
         print(f'warning: {warning}', file=sys.stderr)

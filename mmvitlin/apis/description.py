@@ -1,7 +1,10 @@
 """Description that is stored in an exported file, so that running it needs no config."""
 from __future__ import annotations
 
+import logging
+
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 import mmvitlin
 from mmvitlin.apis.data_sets import names_and_colours
@@ -54,16 +57,35 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
 def _resize(dataset: dict | Config) -> dict | None:
     """What the test pipeline does to an image's size; None for nothing."""
     resize: dict = {}
+    pillow = None
     for step in dataset.get('pipeline') or ():
         kind = step['type'].split('.')[-1]
         if kind == 'Resize' and step.get('scale') is not None:
             scale = step['scale']
             scale = [scale, scale] if isinstance(scale, (int, float)) else list(scale)
             resize = dict(scale=scale, keep_ratio=bool(step.get('keep_ratio', False)))
+            pillow = _filter_of(step)
         elif kind == 'Resize' and isinstance(step.get('scale_factor'), (int, float)):
             resize = dict(factor=step['scale_factor'])
+            pillow = _filter_of(step)
         elif kind == 'ResizeEdge' and step.get('edge', 'short') == 'short':
             resize = dict(short_edge=step['scale'])
+            pillow = _filter_of(step)
         elif kind == 'CenterCrop':
             resize['crop'] = step['crop_size']
+    if pillow:
+        resize['pillow'] = pillow
     return resize or None
+
+
+def _filter_of(step: dict) -> str | None:
+    """Pillow's filter of a step that resizes; None for OpenCV's bilinear one, which is ours too."""
+    method = step.get('interpolation', 'bilinear')
+    if step.get('backend', 'cv2') == 'pillow':
+        return method
+    if method != 'bilinear':
+        print_log(f"the test pipeline resizes by OpenCV's {method} filter; the file is described "
+                  "with Pillow's, which smooths when it shrinks", logger='current',
+                  level=logging.WARNING)
+        return {'area': 'box', 'lanczos': 'lanczos', 'nearest': 'nearest'}.get(method, method)
+    return None

@@ -79,7 +79,8 @@ class Deployed(nn.Module):
 
         Returns:
             Of a segmentor labels (B, H, W) uint8 (int64 from 256 classes) and the head's scores
-            (B, classes, h, w) for the image padded to whole patches; of a classifier logits
+            (B, classes, h, w) for the image padded to whole patches, of mask heads at its size
+            (masks are resized before they are summed); of a classifier logits
             (B, classes); of a backbone its maps.
         """
         x = images if self.rgb else images.flip(1)
@@ -93,8 +94,7 @@ class Deployed(nn.Module):
         scores = head(features, []) if is_mask2former(self.net) else head(features)
         if isinstance(scores, tuple):  # classes and masks of queries
             classes, masks = (layers[-1] for layers in scores)
-            full = class_scores(classes, masks, x.shape[-2:])
-            scores = class_scores(classes, masks)
+            scores = full = class_scores(classes, masks, x.shape[-2:])
         else:
             full = F.interpolate(scores, x.shape[-2:], mode='bilinear',
                                  align_corners=self.net.align_corners)
@@ -139,12 +139,18 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
         net.load_state_dict(check_whole(net, checkpoint), strict=False)
     deployed = Deployed(net.eval(), *normalisation(cfg)).eval()
     deployed.finished = read_meta(checkpoint).get('finished', True)
-    test = cfg.model.get('test_cfg') or {}
-    if hasattr(deployed.net, 'decode_head') and test.get('mode') == 'slide':
-        deployed.windows = tuple(test['crop_size']), tuple(test['stride'])
-    deployed.config = cfg
+    deployed.config, deployed.windows = cfg, windows_of(cfg, deployed)
     deployed.source = None if '://' in str(checkpoint) else locate(checkpoint)
     return deployed
+
+
+def windows_of(cfg: Config, deployed: Deployed
+               ) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """(height, width) of the windows that a config tests in, and how far apart; None for none."""
+    test = cfg.model.get('test_cfg') or {}
+    if not hasattr(deployed.net, 'decode_head') or test.get('mode') != 'slide':
+        return None
+    return tuple(test['crop_size']), tuple(test['stride'])
 
 
 def normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float], bool]:
@@ -245,10 +251,11 @@ def export(deployed: Deployed,
                               f'{type(error).__name__}: {words[0][:300]}{more}') from error
         report = _compare(deployed.outputs, run, expected, target)
         if not (report.error <= tolerance and (report.label_error or 0) <= label_tolerance):
+            limits = (f'--tolerance {tolerance:.1e}' if report.error > tolerance else
+                      f'--label-tolerance {label_tolerance:.1e}')
             raise ExportError(f'what was written as {kind} does not compute the same ({report}); '
                               f'{target} was not written. Sums in another order differ by more in '
-                              'a network that enlarges them: --tolerance takes another limit than '
-                              f'{tolerance:.1e}')
+                              f'a network that enlarges them: the limit was {limits}')
         move(aside, target)
         return report
 

@@ -90,13 +90,15 @@ def export_reduced(deployed: Deployed,
                    samples: Iterable[tuple[np.ndarray, np.ndarray | None]],
                    calibration: Sequence[np.ndarray] = (),
                    size: tuple[int, int] | None = None,
-                   dynamic: bool | None = None) -> Reduced:
+                   dynamic: bool | None = None,
+                   tolerance: float = 1e-4) -> Reduced:
     """Write a network as ONNX or for OpenVINO in lower precision, and say what that cost.
 
     fp16: weights of linear layers and convolutions and their products; everything between them,
     decays, sums and normalisations above all, stays float32, as do inputs and outputs. int8: the
     same products, weights by channel and activations calibrated, in onnxruntime's QDQ form, which
-    OpenVINO runs fast.
+    OpenVINO runs fast. What is written is what is compared: ``.onnx`` in onnxruntime, ``.xml`` in
+    OpenVINO.
 
     Args:
         deployed: From :func:`mmvitlin.apis.export.load_trained`, a segmentor or a classifier.
@@ -107,6 +109,7 @@ def export_reduced(deployed: Deployed,
         calibration: Images like those it will see; of int8.
         size: See :func:`mmvitlin.apis.export.export`.
         dynamic: Likewise.
+        tolerance: Likewise, of the file in float32 that it is made from.
 
     Raises:
         ConfigError: nothing to calibrate or to compare with, another suffix, or a bare backbone.
@@ -123,20 +126,23 @@ def export_reduced(deployed: Deployed,
     torch_model = ExportedModel(TorchRuntime(deployed, size, dynamic))
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)
-        export(deployed, folder / 'float.onnx', 'onnx', size, dynamic)
+        export(deployed, folder / 'float.onnx', 'onnx', size, dynamic, tolerance)
         if precision == 'int8':
             shown = _as_network_sees(torch_model, calibration)
             _to_int8(folder / 'float.onnx', folder / 'written.onnx', shown)
         else:
             _to_fp16(folder / 'float.onnx', folder / 'written.onnx')
+        written = folder / f'written{target.suffix}'
         _describe(folder / 'written.onnx', precision=precision)
-        report = compare(torch_model, ExportedModel(folder / 'written.onnx'), samples, precision)
+        if written.suffix == '.xml':
+            to_openvino(folder / 'written.onnx', written)
+        report = compare(torch_model, ExportedModel(written), samples, precision)
         report.path = target
         _describe(folder / 'written.onnx', precision=precision, verified=dict(
             images=report.images, equal_labels=report.equal, miou_torch_and_file=report.miou))
-        if target.suffix == '.xml':
-            to_openvino(folder / 'written.onnx', folder / 'written.xml', precision == 'fp16')
-        move(folder / f'written{target.suffix}', target)
+        if written.suffix == '.xml':
+            to_openvino(folder / 'written.onnx', written)
+        move(written, target)
     return report
 
 

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from mmvitlin.apis.seg_inferencer import SegInferencer
+from mmvitlin.utils.disturbance import Watch, computing_threads, in_words
 from mmvitlin.utils.errors import ConfigError
-from mmvitlin.utils.machine import peak_memory
+from mmvitlin.utils.machine import peak_memory, undisturbed
 from mmvitlin.utils.optional import OptionalModule
 from mmvitlin.visualization.side_by_side import token_map
 
@@ -52,7 +53,8 @@ class SideBySide:
         Returns:
             (H, W, 3), at most 1,280 wide, and dict(ms, of one run after others that warm up;
             peak_mib, above the loaded network, None where the system does not report it; size, what
-            the network saw; classes, name → share of the image in percent, largest first).
+            the network saw; classes, name → share of the image in percent, largest first; load,
+            see :class:`mmvitlin.utils.disturbance.Load`).
         """
         infer = self.networks[name]
         image, data = infer.read(self.resized(image, width))
@@ -61,15 +63,17 @@ class SideBySide:
         with suppress(OSError):  # no /proc outside of Linux
             peak = peak_memory(run, infer.device)
         start = time.perf_counter()
-        result = infer.result(name, image=image, labels=run(), classes=infer.classes,
-                              palette=infer.palette)
+        with Watch(computing_threads(infer.device)) as watch:
+            result = infer.result(name, image=image, labels=run(), classes=infer.classes,
+                                  palette=infer.palette)
         seconds = time.perf_counter() - start
         counts = np.bincount(result.labels.ravel(), minlength=len(infer.classes))
         shares = {str(infer.classes[n]): 100 * counts[n] / counts.sum()
                   for n in np.argsort(-counts) if counts[n]}
         height, width = data['inputs'].shape[-2:]
         return self.shown(result.overlay(0.6)), dict(
-            ms=1e3 * seconds, peak_mib=peak, size=f'{height}×{width}', classes=shares)
+            ms=1e3 * seconds, peak_mib=peak, size=f'{height}×{width}', classes=shares,
+            load=watch.load.as_dict())
 
     def similarity(self, name: str, image: np.ndarray, width: int, at: tuple[float, float]
                    ) -> np.ndarray:
@@ -106,11 +110,13 @@ def table(rows: dict[str, dict]) -> str:
         peak = '–' if row['peak_mib'] is None else f"{row['peak_mib']:.0f} MiB"
         some = ', '.join(f'{n} {share:.0f}%' for n, share in list(row['classes'].items())[:4])
         lines.append(f"| **{name}** | {row['size']} | {row['ms']:.0f} ms | {peak} | {some} |")
-    if len(rows) == 2:
+    if busy := [row for row in rows.values() if not undisturbed([row])]:
+        lines += ['', f"Times are not compared ({in_words(busy[0]['load'])})."]
+    elif len(rows) == 2:
         (a, first), (b, second) = rows.items()
         faster, slower = (b, a) if second['ms'] < first['ms'] else (a, b)
         ratio = rows[slower]['ms'] / rows[faster]['ms']
-        lines += ['', f'{faster} takes 1/{ratio:.1f} of the time of {slower}.']
+        lines += ['', f'{faster} takes 1/{ratio:.1f} of the time of {slower} (one run of each).']
     return '\n'.join(lines)
 
 

@@ -99,7 +99,7 @@ def _simplify(written: torch.onnx.ONNXProgram) -> None:
 def _write_traced(net: nn.Module, size: tuple[int, int], path: Path, about: dict) -> None:
     """Write the operators of one call as ONNX, in which all sizes are constants.
 
-    For what ``torch.export`` cannot follow: mmdet's pixel decoder computes with sizes in tensors.
+    For what ``torch.export`` cannot follow: mmdet's heads compute with sizes in tensors.
     """
     import onnx
     norm = 'aten::rms_norm', OPSET
@@ -131,18 +131,17 @@ def _write_openvino(net: nn.Module, size: tuple[int, int], dynamic: bool, path: 
     return runner(path)
 
 
-def to_openvino(source: Path, target: Path, half: bool = False) -> None:
-    """Write an ONNX file as OpenVINO's .xml and .bin.
+def to_openvino(source: Path, target: Path) -> None:
+    """Write an ONNX file as OpenVINO's .xml and .bin, every weight in the type it has there.
 
     Args:
         source: With the description of the network.
         target: The .xml; the .bin is put beside it.
-        half: Weights in float16.
     """
     import openvino
     model = openvino.Core().read_model(str(source))
     model.set_rt_info(model.get_rt_info(['framework', META]).astype(str), [META, 'meta'])
-    openvino.save_model(model, str(target), compress_to_fp16=half)
+    openvino.save_model(model, str(target), compress_to_fp16=False)
 
 
 def _write_torch(net: nn.Module, size: tuple[int, int], dynamic: bool, path: Path, about: dict

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 
 from mmvitlin.apis.export import Deployed, export
 from mmvitlin.apis.writers import sample_images
-from mmvitlin.benchmark.deployed import deployed
+from mmvitlin.benchmark.deployed import deployed, to_labels
 from mmvitlin.benchmark.subjects import Built, Subject
+from mmvitlin.deploy.model import ExportedModel
 from mmvitlin.deploy.runtimes import META, open_file
 from mmvitlin.utils.errors import ConfigError
 
@@ -43,7 +45,9 @@ def write(subject: dict, shape: tuple[int, int], path: str) -> dict:
     net = network_of(Subject(**subject), tuple(shape))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # random weights enlarge differences; rows say how many labels are equal
-    export(net, path, 'onnx', tuple(shape), dynamic=False, tolerance=1e-3)
+    size = net.windows[0] if net.windows else tuple(shape)
+    export(net, path, 'onnx', size, dynamic=False, tolerance=1e-3,
+           label_tolerance=0.01)
     return dict(status='written')
 
 
@@ -68,10 +72,12 @@ class BuiltFile:
             self.meta, self._run = _open_pt2(subject.file)
             return
         runtime = open_file(subject.file, subject.runtime, precision, threads)
-        if runtime.size not in (None, self.shape):
-            raise ConfigError(f'{subject.file} takes only images of {runtime.size}')
         self.meta, self.runtime = runtime.meta, runtime
         self._run = lambda images: list(runtime.run(images.numpy()).values())
+        if runtime.size not in (None, self.shape):
+            if not self.meta.get('stride'):
+                raise ConfigError(f'{subject.file} takes only images of {runtime.size}')
+            self._run = partial(_in_windows, ExportedModel(runtime, resize=False))
 
     def call(self, part: str, images: torch.Tensor, *_, **__) -> Callable[[], object]:
         """What to run to time it.
@@ -85,7 +91,7 @@ class BuiltFile:
             raise ConfigError(f'{self.subject.name} holds a '
                               f"{'whole network' if whole else 'backbone'}: time it with --part "
                               f'{expected}')
-        images = images.float().contiguous()
+        images = images.float().cpu().contiguous()  # as a user has them, also of a GPU's runtime
 
         def run():
             with torch.inference_mode():
@@ -102,7 +108,7 @@ class BuiltFile:
         images = plain_images(1, self.shape)
         net = network_of(Subject(**reference), self.shape)
         with torch.inference_mode():
-            expected, *_ = net(images)
+            expected, *_ = to_labels(net, images)()
             actual, *_ = self._run(images)
         expected, actual = np.asarray(expected), np.asarray(actual)
         if 'labels' in net.outputs:
@@ -113,11 +119,18 @@ class BuiltFile:
         """Peak memory of a process that runs the file on one image and has no torch."""
         if self.subject.runtime == 'torch':
             return None
+        size = '{}x{}'.format(*(self.runtime.size or self.shape))
         done = subprocess.run(
-            [sys.executable, '-m', 'mmvitlin.deploy', self.subject.file, '--memory',
-             '{}x{}'.format(*self.shape), '--runtime', self.subject.runtime, '--precision',
-             self.precision, '--threads', str(self.threads)], capture_output=True, text=True)
+            [sys.executable, '-m', 'mmvitlin.deploy', self.subject.file, '--memory', size,
+             '--runtime', self.subject.runtime, '--precision', self.precision, '--threads',
+             str(self.threads)], capture_output=True, text=True)
         return json.loads(done.stdout)['peak_mib'] if done.returncode == 0 else None
+
+
+def _in_windows(model: ExportedModel, images: torch.Tensor) -> list[np.ndarray]:
+    """Labels of images that are larger than the file's, as ``mmvitlin deploy`` finds them."""
+    pictures = images.numpy().round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    return [np.stack([model(np.ascontiguousarray(picture)).labels for picture in pictures])]
 
 
 def _open_pt2(path: str) -> tuple[dict, Callable]:

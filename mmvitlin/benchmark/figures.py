@@ -179,7 +179,7 @@ def _roofline(lines: dict[str, list[dict]], looks: _Looks, limits: dict[str, dic
         axis.text(intensity[-1], roof[-1] / 1e9, name, fontsize=8, ha='right', va='bottom')
     for line, rows in lines.items():
         name, way = looks.split(line)
-        rows = [r for r in rows if r.get('flops')]
+        rows = [r for r in undisturbed(rows) if r.get('flops')]
         axis.plot([r['flops'] / r['bytes'] for r in rows],
                   [r['flops'] / r['ms']['median'] / 1e6 for r in rows], marker='o', markersize=4,
                   color=looks.colour(name), linestyle=looks.style(way))
@@ -193,9 +193,9 @@ def _roofline(lines: dict[str, list[dict]], looks: _Looks, limits: dict[str, dic
 
 def _accuracy(lines: dict[str, list[dict]], looks: _Looks, scores: dict[str, float],
               path: Path) -> Path:
-    """Scores against the time at the largest size that all of them were measured at."""
+    """Scores against the time at the largest size that all were measured at undisturbed."""
     figure, axis = plt.subplots(figsize=(7, 4.5))
-    scored = {k: v for k, v in lines.items() if k.split(' · ')[0] in scores}
+    scored = {k: undisturbed(v) for k, v in lines.items() if k.split(' · ')[0] in scores}
     common = set.intersection(*({r['shape'] for r in rows} for rows in scored.values())) \
         if scored else set()
     if not common:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 
-from mmvitlin.benchmark.disturbance import Watch, in_words
+from mmvitlin.utils.disturbance import Watch, computing_threads, in_words
 from mmvitlin.utils.machine import peak_memory, resident_memory
 from mmvitlin.utils.subprocess import in_fresh_process
 
@@ -99,7 +99,7 @@ def backbone_latency(models: dict[str, nn.Module],
 
     Returns:
         'HxW' → name → times, see :func:`time_interleaved`, with 'load', see
-        :class:`mmvitlin.benchmark.disturbance.Load`.
+        :class:`mmvitlin.utils.disturbance.Load`.
     """
     table = {}
     for net in models.values():
@@ -122,17 +122,12 @@ def _watched(calls: dict, device: torch.device | str, **timing) -> tuple[dict, d
     return time_interleaved(calls, device, watch=watch, **timing), watch.load.as_dict()
 
 
-def computing_threads(device: torch.device | str) -> int:
-    """Threads of this process that a network on the device keeps busy."""
-    return torch.get_num_threads() if torch.device(device).type == 'cpu' else 1
-
-
 def least_disturbed(run: Callable[[], tuple[object, dict]], repeats: int,
                     pause: float = 2.) -> tuple[object, dict]:
     """Measure, and again while it is disturbed.
 
     Args:
-        run: Gives a result and its load, see :class:`mmvitlin.benchmark.disturbance.Load`.
+        run: Gives a result and its load, see :class:`mmvitlin.utils.disturbance.Load`.
         repeats: Times that it is run again, at most.
         pause: Seconds before each of them, for what disturbs to pass.
 

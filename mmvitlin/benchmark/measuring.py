@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from mmvitlin.benchmark import disturbance
 from mmvitlin.benchmark.flops import Counts, attainable_ms
 from mmvitlin.benchmark.grid import Grid, key_of
 from mmvitlin.benchmark.latency import least_disturbed
@@ -22,6 +21,7 @@ from mmvitlin.benchmark.measuring_process import PATIENCE, PENDING, run_task, wi
 from mmvitlin.benchmark.provenance import libraries, made_of
 from mmvitlin.benchmark.subjects import Subject
 from mmvitlin.engine.hooks.result import command_line, versions
+from mmvitlin.utils import disturbance
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.machine import machine, undisturbed
@@ -41,7 +41,7 @@ def measure(grid: Grid, out: Path, progress: Callable[[str], None] = print) -> d
         of the machine by precision, measured in that call; and 'rows' by :func:`key_of`: 'call'
         (its number), 'status' ('ok', 'out of memory', 'over the time limit' or 'failed: …'), 'ms'
         (median, p10, p90, rounds), 'load' (what the process got of the machine, see
-        :class:`mmvitlin.benchmark.disturbance.Load`), 'interleaved', 'peak_mib' above the loaded
+        :class:`mmvitlin.utils.disturbance.Load`), 'interleaved', 'peak_mib' above the loaded
         model, 'flops', 'bytes', 'attainable_ms' and 'fraction' (attainable over measured),
         'tokens' of 16×16 pixels, 'images_per_second', 'parameters', 'process_mib' (peak of the
         whole process; of a file in one without torch), 'agreement' of a file with torch in
@@ -133,12 +133,12 @@ def _is_due(grid: Grid, row: dict | None, digest: str) -> bool:
     """Whether a row is to be measured: it is not there, of something else, or cut short."""
     if row is None or grid.again or row.get('made_of') != digest or row['status'] == PENDING:
         return True
+    mend = grid.mend and not undisturbed([row])
     if row['status'] == 'ok':
         cut = row['ms']['rounds'] == 1 and row.get('limit', 0) < grid.time_limit
-        mend = grid.mend and not undisturbed([row])
         return cut or mend or grid.memory and not row.get('memory_tried')
     if row['status'] == 'over the time limit':
-        return row.get('limit', 0) < grid.time_limit
+        return mend or row.get('limit', 0) < grid.time_limit
     return row['status'] != 'out of memory'  # what failed may not fail now
 
 
@@ -246,7 +246,7 @@ def _given_up_before(grid: Grid, cell: dict, subject: Subject, compiled: bool, r
     for shape in grid.shapes:
         row = rows.get(key_of(grid, dict(cell, shape=shape), subject, compiled), {})
         if shape[0] * shape[1] < area and row.get('status') == 'over the time limit' \
-                and row.get('limit', 0) >= grid.time_limit:
+                and row.get('limit', 0) >= grid.time_limit and undisturbed([row]):
             return '{}x{}'.format(*shape)
     return None
 

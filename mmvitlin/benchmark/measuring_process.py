@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mmvitlin.benchmark.disturbance import Watch
 from mmvitlin.benchmark.exported import BuiltFile, plain_images, write
 from mmvitlin.benchmark.flops import Counts, count, machine_limits
-from mmvitlin.benchmark.latency import computing_threads, time_interleaved
+from mmvitlin.benchmark.latency import time_interleaved
 from mmvitlin.benchmark.subjects import DTYPES, Built, Subject
+from mmvitlin.utils.disturbance import Watch, computing_threads
 from mmvitlin.utils.machine import peak_memory, process_peak
 
 PATIENCE = 6.  # time limits after which a run is given up
@@ -32,7 +32,7 @@ def run_task(message: dict) -> dict:
     Returns:
         The limits; or a row's beginning with its memory and counts, of status
         :data:`PENDING` where its time is still to be taken; or 'ms', a list of times, and 'load',
-        see :class:`mmvitlin.benchmark.disturbance.Load`.
+        see :class:`mmvitlin.utils.disturbance.Load`.
     """
     cell, device = message['cell'], message['device']
     torch.set_num_threads(message['threads'])
@@ -84,7 +84,7 @@ def run_task(message: dict) -> dict:
     passes = 3 if message['mode'] == 'train' else 1
     row.update(flops=counts.flops * passes, bytes=counts.bytes * passes)
     if seconds > PATIENCE * message['time_limit']:
-        row['status'] = 'over the time limit'
+        row.update(status='over the time limit', load=watch.load.as_dict())
     elif seconds > message['time_limit']:
         once = round(1e3 * seconds, 2)
         row = with_time(row, cell, dict(median=once, p10=once, p90=once, rounds=1), False,

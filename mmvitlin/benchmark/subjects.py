@@ -15,7 +15,7 @@ import torch
 import torch.nn as nn
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvitlin.benchmark.deployed import deployed
+from mmvitlin.benchmark.deployed import deployed, to_labels
 from mmvitlin.benchmark.samples import is_detector, labelled, total
 from mmvitlin.deploy.runtimes import RUNTIMES
 from mmvitlin.engine.rules import check, check_whole
@@ -265,8 +265,7 @@ class Built:
                 return net.neck(net.backbone(images))
             return torch.compile(features, dynamic=False) if self.compiled else features
         if part == 'labels':
-            network = deployed(self).to(self.device).eval()
-            return lambda: network(images)
+            return to_labels(deployed(self).to(self.device).eval(), images)
         if part == 'whole':
             samples = labelled(net, images) if mode == 'train' or is_detector(net) else None
             if mode == 'train':

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 
 from mmvitlin.deploy.model import ExportedModel, Prediction
 from mmvitlin.deploy.runtimes import PRECISIONS, RUNTIMES, open_file
-from mmvitlin.utils.errors import UnreadableFileError, UserError
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError, UserError
 
 _IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -61,6 +62,24 @@ def list_images(paths: list[Path]) -> list[Path]:
     return files
 
 
+def output_names(files: list[Path]) -> list[str]:
+    """Names of what is written of each file: its stem, and more where two files share one.
+
+    Raises:
+        ConfigError: the same file twice.
+    """
+    names = [path.stem for path in files]
+    for longer in (lambda path: path.name.replace('.', '_'),
+                   lambda path: '_'.join(path.absolute().parts[1:]).replace('.', '_')):
+        often = {name for name in names if names.count(name) > 1}
+        names = [longer(path) if name in often else name
+                 for name, path in zip(names, files, strict=True)]
+    if len(set(names)) < len(names):
+        twice = next(path for n, path in enumerate(files) if names.index(names[n]) < n)
+        raise ConfigError(f'{twice} is given twice')
+    return names
+
+
 def write(result: Prediction, name: str, folder: Path) -> str:
     """Write labels and overlay; the classes that were found, as text."""
     if result.labels is None:
@@ -79,15 +98,21 @@ def peak_memory(args: argparse.Namespace) -> dict[str, object]:
     """Peak resident memory of this process in MiB, with and without an image's work.
 
     Raises:
-        ConfigError: see :func:`mmvitlin.deploy.runtimes.open_file`.
+        ConfigError: no size, one that the file does not take, or see
+            :func:`mmvitlin.deploy.runtimes.open_file`.
     """
     def peak() -> float:
         status = Path('/proc/self/status').read_text()
         return int(status.split('VmHWM:')[1].split()[0]) / 1024
 
+    size = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', args.memory)
+    if size is None:
+        raise ConfigError(f'--memory is HEIGHTxWIDTH, such as 512x1024, got {args.memory!r}')
+    height, width = map(int, size.groups())
     runtime = open_file(args.file, args.runtime, args.precision, args.threads)
+    if runtime.size not in (None, (height, width)):
+        raise ConfigError('{} takes images of {}x{} only'.format(args.file, *runtime.size))
     loaded = peak()
-    height, width = map(int, args.memory.split('x'))
     runtime.run(np.zeros((1, 3, height, width), np.float32))
     return dict(loaded_mib=round(loaded, 1), peak_mib=round(peak(), 1),
                 torch='torch' in sys.modules)
@@ -101,13 +126,17 @@ def run(args: argparse.Namespace) -> int:
     if args.describe:
         print(json.dumps(open_file(args.file, args.runtime).meta, indent=1))
         return 0
+    if not args.images:
+        raise ConfigError('there are no images to run it on: give files or folders, or --describe')
+    files = list_images(args.images)
+    names = output_names(files)
     model = ExportedModel(args.file, args.runtime, args.precision, args.threads,
                           not args.original_size)
     failed = 0
-    for path in list_images(args.images):
+    for path, name in zip(files, names, strict=True):
         start = time.perf_counter()
         try:
-            words = write(model(path), path.stem, args.out_dir)
+            words = write(model(path), name, args.out_dir)
         except UnreadableFileError as error:
             print(f'error: {error}', file=sys.stderr)
             failed += 1

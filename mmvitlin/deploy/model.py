@@ -53,7 +53,7 @@ class Prediction:
 
 
 class ExportedModel:
-    """A file that ``tools/export.py`` wrote, with its description.
+    """A file that ``mmvitlin export`` wrote, with its description.
 
     Args:
         path: ``.onnx``, or ``.xml`` of OpenVINO; or a runtime that has one open.
@@ -149,8 +149,8 @@ class ExportedModel:
         size = self.runtime.size
         shown = self.as_shown(image)
         if crop := (self.resize or {}).get('crop'):
-            top, left = ((n - crop + 1) // 2 for n in shown.shape[:2])
-            shown = shown[max(top, 0):max(top, 0) + crop, max(left, 0):max(left, 0) + crop]
+            top, left = (max(round((n - crop) / 2), 0) for n in shown.shape[:2])
+            shown = shown[top:top + crop, left:left + crop]
         if size is not None and shown.shape[:2] != size:
             shown = np.asarray(Image.fromarray(shown).resize(size[::-1], Image.BILINEAR))
         logits = self.runtime.run(as_batch(shown))['logits'][0].astype(np.float64)
@@ -162,18 +162,27 @@ class ExportedModel:
         if self.resize is None or self.resize.keys() == {'crop'}:
             return image
         height, width = image.shape[:2]
-        if 'short_edge' in self.resize:
-            factors = (self.resize['short_edge'] / min(height, width), ) * 2
-        elif 'factor' in self.resize:
+        if 'short_edge' in self.resize:  # as mmpretrain, which cuts the longer side off
+            edge = self.resize['short_edge']
+            new = (edge, int(edge * height / width)) if width < height else (
+                int(edge * width / height), edge)
+            return self._resized(image, new)
+        if 'factor' in self.resize:
             factors = (self.resize['factor'], ) * 2
         elif self.resize['keep_ratio']:
             long, short = max(self.resize['scale']), min(self.resize['scale'])
             factors = (min(long / max(height, width), short / min(height, width)), ) * 2
         else:
             factors = (self.resize['scale'][0] / width, self.resize['scale'][1] / height)
-        new = int(width * factors[0] + 0.5), int(height * factors[1] + 0.5)
-        if new == (width, height):
+        return self._resized(image, (int(width * factors[0] + 0.5), int(height * factors[1] + 0.5)))
+
+    def _resized(self, image: np.ndarray, new: tuple[int, int]) -> np.ndarray:
+        """At (width, height), by Pillow's filter where the test pipeline has one."""
+        if new == image.shape[1::-1]:
             return image
+        if by_pillow := self.resize.get('pillow'):
+            method = Image.Resampling[by_pillow.upper()]
+            return np.asarray(Image.fromarray(image).resize(new, method))
         shown = resize(image.astype(np.float32).transpose(2, 0, 1), new[::-1], False)
         return np.clip(np.round(shown), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
@@ -199,6 +208,25 @@ def read(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
         return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     try:
         with Image.open(image) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
+            return np.asarray(_eight_bits(ImageOps.exif_transpose(opened), image).convert('RGB'))
+    except UnreadableFileError:
+        raise
     except Exception as error:
         raise UnreadableFileError(f'{image}: no image that can be read: {error}') from error
+
+
+def _eight_bits(image: Image.Image, path: str | Path) -> Image.Image:
+    """Grey of 16 bits scaled by its range, as in training; Pillow alone would clip it.
+
+    Raises:
+        UnreadableFileError: values of another range, or of 32 bits.
+    """
+    if image.mode == 'F' or (image.mode == 'I' and np.asarray(image).max() > 2**16 - 1):
+        raise UnreadableFileError(f'{path} has 32 bits a pixel; images have 8 or 16')
+    if not image.mode.startswith('I'):
+        return image
+    values = np.asarray(image).astype(np.float32)
+    if values.max() < 2**14:
+        raise UnreadableFileError(f'{path} has 16 bits a pixel and nothing above '
+                                  f'{values.max():.0f}: a camera of fewer bits; scale it to 8 bits')
+    return Image.fromarray(np.round(values * (255 / (2**16 - 1))).astype(np.uint8))

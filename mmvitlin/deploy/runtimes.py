@@ -82,6 +82,11 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(self.path), options,
                                                      providers=list(self.providers))
+        first = next(p if isinstance(p, str) else p[0] for p in self.providers)
+        if first not in self._session.get_providers():  # onnxruntime itself only logs it
+            raise ConfigError(f'onnxruntime could not start its {first} and took '
+                              f'{self._session.get_providers()[0]} instead; check the versions of '
+                              'CUDA, cuDNN and TensorRT that it needs')
         image, *_ = self._session.get_inputs()
         self._input = image.name
         shape = [n if isinstance(n, int) else None for n in image.shape]

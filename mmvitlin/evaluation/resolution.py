@@ -17,8 +17,9 @@ from mmvitlin.datasets.subset import evenly
 from mmvitlin.datasets.transforms.loading import LENIENCIES
 from mmvitlin.evaluation.size_iou import GROUPS, SizeIoU
 from mmvitlin.evaluation.windows import OVERLAP, whole_options, window_options
+from mmvitlin.utils.disturbance import Watch, computing_threads, in_words
 from mmvitlin.utils.errors import UnreadableFileError, UserError
-from mmvitlin.utils.machine import peak_memory
+from mmvitlin.utils.machine import peak_memory, undisturbed
 from mmvitlin.utils.subprocess import MeasurementError, in_fresh_process, is_out_of_memory
 from mmvitlin.visualization.figures import plt, save
 
@@ -131,23 +132,24 @@ def _row(made_of: tuple, options: dict, limit: int | None, thresholds: tuple[flo
 def _evaluate(infer, counts: SizeIoU, limit: int | None) -> dict:
     """Scores and times of a test set, its largest file, and the extent of its images."""
     times, sizes, largest, extent = [], [], None, [0, 0]
-    for path, labels in labelled_images(infer.cfg, limit):
-        _, data = infer.read(path)
-        if not times:  # the first call also sets things up
-            infer.predict(data)
-        start = time.perf_counter()
-        predicted = infer.predict(data)
-        times.append(1e3 * (time.perf_counter() - start))
-        counts.add(predicted, labels)
-        shape = data['inputs'].shape[-2:]
-        extent = [max(a, b) for a, b in zip(extent, shape, strict=True)]
-        sizes.append(int(np.prod(shape)))
-        largest = path if sizes[-1] == max(sizes) else largest
+    with Watch(computing_threads(infer.device)) as watch:
+        for path, labels in labelled_images(infer.cfg, limit):
+            _, data = infer.read(path)
+            if not times:  # the first call also sets things up
+                infer.predict(data)
+            start = time.perf_counter()
+            predicted = infer.predict(data)
+            times.append(1e3 * (time.perf_counter() - start))
+            counts.add(predicted, labels)
+            shape = data['inputs'].shape[-2:]
+            extent = [max(a, b) for a, b in zip(extent, shape, strict=True)]
+            sizes.append(int(np.prod(shape)))
+            largest = path if sizes[-1] == max(sizes) else largest
     groups = {name: None if np.isnan(value) else value for name, value in counts.result().items()}
     return dict(miou=counts.overall(), **groups, per_class=counts.by_size(),
                 classes=dict(zip(infer.classes, counts.classes(), strict=True)),
                 ms=round(float(np.median(times)), 1), pixels=int(np.median(sizes)),
-                images=len(times), largest=largest, extent=extent)
+                images=len(times), largest=largest, extent=extent, load=watch.load.as_dict())
 
 
 def _described(row: dict) -> str:
@@ -156,7 +158,8 @@ def _described(row: dict) -> str:
         return f"{what}: {row['error']}"
     scores = ', '.join(f'{g} {row[g]:.1f}' for g in GROUPS if row[g] is not None)
     peak = '' if row['peak_mib'] is None else f", {row['peak_mib']:.0f} MiB"
-    return f"{what}: mIoU {row['miou']:.1f}, {scores}, {row['ms']:.0f} ms{peak}"
+    busy = '' if undisturbed([row]) else f" ({in_words(row['load'])})"
+    return f"{what}: mIoU {row['miou']:.1f}, {scores}, {row['ms']:.0f} ms{busy}{peak}"
 
 
 def _peak(made_of: tuple, options: dict | None, path: str) -> float:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
+from mmvitlin.utils.machine import undisturbed
+
 _NAMES = dict(whole='whole images', windows='windows')
 OVERLAP = 1 / 3  # of a window, as most of mmseg's configs have it
 
@@ -49,7 +51,8 @@ def compare_modes(rows: Sequence[dict]) -> list[dict]:
     Returns:
         For each scale that has both: 'scale', 'whole' and 'windows' (mIoU, None for one that could
         not be run), 'better' ('whole', 'windows', or 'same' within 0.05 points; None if neither
-        ran), 'time' (of windows over that of whole images, None likewise).
+        ran), 'time' (of windows over that of whole images, None likewise and where other processes
+        disturbed one).
     """
     by_scale: dict[float, dict[str, dict]] = {}
     for row in rows:
@@ -63,7 +66,8 @@ def compare_modes(rows: Sequence[dict]) -> list[dict]:
         better = max(ran, key=ran.__getitem__) if ran else None
         if len(ran) == 2 and abs(scores['whole'] - scores['windows']) < 0.05:
             better = 'same'
-        time = modes['windows']['ms'] / modes['whole']['ms'] if len(ran) == 2 else None
+        known = len(ran) == len(undisturbed([modes['windows'], modes['whole']])) == 2
+        time = modes['windows']['ms'] / modes['whole']['ms'] if known else None
         compared.append(dict(scale=scale, **scores, better=better, time=time))
     return compared
 
@@ -96,7 +100,8 @@ def _of_scale(part: dict) -> str:
         missing = 'whole images' if part['whole'] is None else 'windows'
         return f"only {_NAMES[part['better']]} could be run, {missing} failed"
     numbers = f"{part['whole']:.1f} whole, {part['windows']:.1f} in windows"
-    time = f"windows take {part['time']:.1f} times as long"
+    time = 'times not known: other processes took cores' if part['time'] is None else (
+        f"windows take {part['time']:.1f} times as long")
     if part['better'] == 'same':
         return f'both do the same ({numbers}; {time})'
     return f"{_NAMES[part['better']]} do better ({numbers}; {time})"

@@ -1,8 +1,8 @@
 """Report of a teacher / student comparison, as text."""
 from __future__ import annotations
 
-from mmvitlin.benchmark.disturbance import in_words
 from mmvitlin.experiments.recipe import Report
+from mmvitlin.utils.disturbance import in_words
 from mmvitlin.utils.machine import undisturbed
 
 _NOISE = 2.0  # mIoU: smaller differences of one seed are noise

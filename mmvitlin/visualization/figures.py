@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.machine import undisturbed
 from mmvitlin.utils.optional import OptionalModule
 from mmvitlin.visualization.logs import read_scalars
 
@@ -74,6 +75,8 @@ def loss_curves(folders: dict[str, str | Path], unlabelled: Sequence[str], path:
 def latency_figure(table: dict[str, dict[str, dict]], patch_size: int, path: str | Path) -> Path:
     """Median latency against tokens, log axes, with the 10–90% spread.
 
+    Times that other processes disturbed are crossed out.
+
     Args:
         table: From :func:`mmvitlin.benchmark.latency.backbone_latency`.
         patch_size: To count tokens.
@@ -88,6 +91,10 @@ def latency_figure(table: dict[str, dict[str, dict]], patch_size: int, path: str
         axis.plot(tokens, middle, 'o-', label=name, color=COLOURS.get(name))
         axis.fill_between(tokens, [r['p10'] for r in rows], [r['p90'] for r in rows], alpha=0.2,
                           color=COLOURS.get(name))
+    rows = [(t, row) for t, of_size in zip(tokens, table.values(), strict=True)
+            for row in of_size.values()]
+    if busy := [(t, row['median']) for t, row in rows if not undisturbed([row])]:
+        axis.plot(*zip(*busy, strict=True), 'kx', markersize=10, label='disturbed')
     axis.set(xscale='log', yscale='log', xlabel='tokens', ylabel='latency of the backbone (ms)')
     axis.set_xticks(tokens, [f'{t:,}\n{s}' for t, s in zip(tokens, table, strict=True)], fontsize=8)
     axis.minorticks_off()

@@ -1,4 +1,5 @@
 """Lower precision: what is written, what it costs, and what is said of it."""
+import runpy
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def written(path):
 @pytest.fixture
 def float_file(exported, monkeypatch):
     """Spares the export in float32, which other tests make sure of."""
-    def copy(deployed, target, kind, size, dynamic):
+    def copy(deployed, target, kind, size, dynamic, tolerance):
         target.write_bytes(exported['any' if dynamic else 'fixed'].read_bytes())
     monkeypatch.setattr(quantize, 'export', copy)
 
@@ -114,8 +115,11 @@ def test_for_openvino(segmentor, float_file, tmp_path):
                                 [(picture(64, 128), None)], calibration, (64, 96), dynamic)
         model = ExportedModel(path)
         assert model.meta['precision'] == precision
-        assert model(picture(64, 128)).labels.shape == (64, 128)
+        labels = model(picture(64, 128)).labels
         assert report.path == path
+        in_torch = ExportedModel(quantize.TorchRuntime(load_trained(*segmentor), (64, 96), dynamic))
+        equal = np.mean(labels == in_torch(picture(64, 128)).labels)
+        assert equal == model.meta['verified']['equal_labels'] == report.equal  # of this file
     assert sorted(p.suffix for p in tmp_path.iterdir()) == ['.bin', '.bin', '.xml', '.xml']
 
 
@@ -127,6 +131,24 @@ def test_bad_input(segmentor, float_file, tmp_path):
         export_reduced(net, tmp_path / 'a.pt2', 'fp16', [])
     with pytest.raises(ConfigError, match='there are no images to compare'):
         export_reduced(net, tmp_path / 'a.onnx', 'fp16', [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_command_line_refuses(segmentor, tmp_path, monkeypatch, capsys):
+    """Before anything is written."""
+    tool = runpy.run_path(str(ROOT / 'tools/export.py'))['main']
+    nothing = ['--cfg-options', f'data_root={tmp_path}/none']
+    for words, message in (
+            ([tmp_path / 'a.onnx', '--fixed'], '--fixed: give --size HEIGHT WIDTH'),
+            ([tmp_path / 'a.onnx', '--precision', 'fp16', *nothing], 'give --images FOLDER'),
+            ([tmp_path / 'a.onnx', '--precision', 'fp16', '--labels', tmp_path], 'give both'),
+            ([tmp_path / 'a.pt2', '--precision', 'fp16'], 'written as .onnx or .xml, not as torch'),
+    ):
+        monkeypatch.setattr('sys.argv', ['export', *map(str, (*segmentor, *words))])
+        with pytest.raises(SystemExit) as ended:
+            tool()
+        assert ended.value.code
+        assert message in capsys.readouterr().err + str(ended.value.code)
     assert list(tmp_path.iterdir()) == []
 
 

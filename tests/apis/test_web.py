@@ -25,9 +25,14 @@ def test_maps_times_and_memory(pair):
     assert sum(info['classes'].values()) == pytest.approx(100)
     assert list(info['classes'].values()) == sorted(info['classes'].values(), reverse=True)
     assert pair.segment('student', picture(30, 2000), 1600)[0].shape[1] == 1280
+    info['load'] = dict(info['load'], disturbed=False)
     text = table(dict(teacher=dict(info, ms=20., peak_mib=None), student=dict(info, ms=10.)))
     assert 'student takes 1/2.0 of the time of teacher' in text
     assert '| – |' in text
+    busy = dict(info, ms=10., load=dict(info['load'], disturbed=True, others=0.9, waiting=0.4))
+    text = table(dict(teacher=dict(info, ms=20.), student=busy))
+    assert 'Times are not compared (disturbed: other processes took 0.9 of' in text
+    assert 'of the time of' not in text
 
 
 def test_memory_is_measured_when_all_is_loaded(pair, monkeypatch):

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from mmvitlin.apis.writers import to_openvino
-from mmvitlin.benchmark.exported import BuiltFile, network_of, plain_images
+from mmvitlin.benchmark.exported import BuiltFile, network_of, plain_images, write
 from mmvitlin.benchmark.grid import Grid
 from mmvitlin.benchmark.measuring import measure
 from mmvitlin.benchmark.subjects import Built, Subject, parse_subject
@@ -61,6 +61,30 @@ def test_torch_goes_from_a_plain_image_to_labels_too(segmentor):
     built = Built(of_torch(segmentor), (64, 128))
     assert 'labels' in built.parts()
     built.call('labels', plain_images(1, (64, 128)), 'inference', 'fp32')()
+
+
+def test_a_config_that_tests_in_windows_is_timed_in_windows(segmentor, tmp_path):
+    """In torch and as a file, on an image larger than they are."""
+    pytest.importorskip('onnxscript', reason='writing ONNX needs onnxscript')
+    config, checkpoint = segmentor
+    slide = {'load_from': checkpoint, 'model.test_cfg': dict(
+        _delete_=True, mode='slide', crop_size=(64, 96), stride=(40, 64))}
+    subject, shape = Subject('a', 'config', config, options=slide), (130, 200)
+    built, images = Built(subject, shape), plain_images(1, shape)
+    shapes = []
+    built.network.backbone.register_forward_hook(lambda _, args, __: shapes.append(
+        tuple(args[0].shape[2:])))
+    built.call('labels', images, 'inference', 'fp32')()
+    assert len(shapes) > 4
+    assert set(shapes) == {(64, 96)}
+    path = tmp_path / 'a.onnx'
+    write(subject.as_dict(), shape, str(path))
+    file = BuiltFile(Subject('b', 'exported', file=str(path), runtime='onnxruntime',
+                             reference=subject.as_dict()), shape, 'fp32', 1)
+    labels, = file.call('labels', images)()
+    assert labels.shape == (1, *shape)
+    assert file.agreement()['labels'] > 0.99
+    assert file.process_mib() > 20
 
 
 def test_a_programme_of_torch(segmentor, tmp_path):

@@ -5,22 +5,29 @@ import os
 import subprocess
 import sys
 import venv
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
-from mmvitlin.apis.export import load_trained
+from mmvitlin.apis.export import Deployed, load_trained
+from mmvitlin.apis.quantize import TorchRuntime
 from mmvitlin.apis.writers import to_openvino
 from mmvitlin.deploy import ExportedModel, open_file
+from mmvitlin.deploy.__main__ import output_names
+from mmvitlin.deploy.model import read
 from mmvitlin.deploy.resizing import resize
-from mmvitlin.deploy.runtimes import _SignalStack, kept_signal_stack
+from mmvitlin.deploy.runtimes import Runtime, _SignalStack, kept_signal_stack
 from mmvitlin.deploy.windows import in_windows, starts, strided
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.apis.pictures import picture
 from tests.conftest import ROOT
+from tests.models.test_eomt import segmentor as segmentor_with_eomt
 
 
 def openvino():
@@ -96,6 +103,83 @@ def test_the_test_pipelines_resize(exported, segmentor):
     assert model.as_shown(picture(64, 96)).shape == (32, 48, 3)
 
 
+def test_a_classifier_sees_what_its_test_pipeline_shows():
+    """Of ImageNet's config: Pillow's bicubic filter, the shorter side, the middle."""
+    from mmengine.dataset import Compose
+
+    from mmvitlin.apis.description import _resize
+    from mmvitlin.engine.runner.config import load_config
+    cfg = load_config(str(ROOT / 'configs/cls/adventurer-base_in1k-224.py'))
+    init_default_scope('mmpretrain')
+    dataset = cfg.test_dataloader.dataset
+    steps = Compose([step for step in dataset.pipeline if step.type in ('ResizeEdge',
+                                                                        'CenterCrop')])
+    assert len(steps.transforms) == 2
+    assert _resize(dataset) == dict(short_edge=256, pillow='bicubic', crop=224)
+
+    class Shown(Runtime):
+        def load(self):
+            self.meta = dict(task='classification', classes=['a', 'b'], palette=[[0] * 3] * 2,
+                             resize=_resize(dataset))
+
+        def run(self, images):
+            self.seen = images[0].astype(np.uint8).transpose(1, 2, 0)
+            return dict(logits=np.zeros((1, 2)))
+
+    model = ExportedModel(Shown('x', 'fp32', None))
+    for size in ((300, 500), (375, 500), (501, 333), (256, 257), (480, 269)):
+        model(picture(*size))
+        expected = steps(dict(img=picture(*size)))['img']
+        assert model.runtime.seen.shape == (224, 224, 3)
+        assert np.abs(model.runtime.seen.astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_another_filter_of_the_test_pipeline_is_said(monkeypatch):
+    from mmvitlin.apis import description
+    said, _resize = [], description._resize
+    monkeypatch.setattr(description, 'print_log', lambda text, **_: said.append(text))
+    bilinear = dict(type='Resize', scale=(64, 32))
+    assert 'pillow' not in _resize(dict(pipeline=[bilinear]))
+    assert said == []
+    assert _resize(dict(pipeline=[dict(bilinear, interpolation='area')]))['pillow'] == 'box'
+    assert "OpenCV's area filter" in said[0]
+
+
+def test_images_of_16_bits_are_scaled_as_in_training(tmp_path):
+    from mmvitlin.datasets.transforms.loading import LoadImage
+    values = np.linspace(0, 65535, 40 * 50).astype(np.uint16).reshape(40, 50)
+    Image.fromarray(values).save(tmp_path / 'a.png')
+    expected = LoadImage()(dict(img_path=str(tmp_path / 'a.png')))['img'][..., ::-1]
+    assert np.abs(read(tmp_path / 'a.png').astype(int) - expected.astype(int)).max() <= 1
+    Image.fromarray(values // 64).save(tmp_path / 'b.png')
+    with pytest.raises(UnreadableFileError, match='b.png has 16 bits a pixel and nothing above'):
+        read(tmp_path / 'b.png')
+    Image.fromarray(values.astype(np.float32)).save(tmp_path / 'c.tiff')
+    with pytest.raises(UnreadableFileError, match='c.tiff has 32 bits a pixel'):
+        read(tmp_path / 'c.tiff')
+
+
+@pytest.mark.parametrize('kind', ['softmax', 'adventurer'])
+def test_masks_of_queries_in_windows(kind):
+    """EoMT's, whose masks are resized before they are summed: torch's labels of a large image."""
+    init_default_scope('mmseg')
+    net = segmentor_with_eomt(kind).eval()
+    for p in net.decode_head.cls_embed.parameters():
+        torch.nn.init.normal_(p, std=3.)
+    net.test_cfg = ConfigDict(mode='slide', crop_size=(64, 96), stride=(40, 60))
+    deployed = Deployed(net, [120.] * 3, [60.] * 3).eval()
+    deployed.windows = (64, 96), (40, 60)
+    model = ExportedModel(TorchRuntime(deployed, (64, 96), False))
+    image = picture(130, 200)
+    x = (torch.from_numpy(image).permute(2, 0, 1)[None].float() - 120) / 60
+    with torch.no_grad():
+        x = torch.nn.functional.pad(x, (0, 8, 0, 14))  # to whole patches
+        expected = net.predict(x)[0].pred_sem_seg.data[0, :130, :200].numpy()
+    labels = model(image).labels
+    assert len(np.unique(labels)) > 1
+    assert np.mean(labels != expected) < 1e-3
+
+
 def test_windows_of_a_file_of_one_size(exported, segmentor):
     """The same windows through torch, their scores averaged by hand."""
     model = ExportedModel(exported['fixed'], resize=False, overlap=0.)
@@ -148,6 +232,22 @@ def test_bad_input(exported, tmp_path):
         ExportedModel(exported['any'])(tmp_path / 'broken.onnx')
 
 
+def test_results_of_two_files_never_share_a_name():
+    files = [Path(name) for name in ('/a/x.jpg', '/a/y.jpg', '/a/y.png', '/b/z.png', '/c/z.png')]
+    assert output_names(files) == ['x', 'y_jpg', 'y_png', 'b_z_png', 'c_z_png']
+    with pytest.raises(ConfigError, match='/a/x.jpg is given twice'):
+        output_names([*files, files[0]])
+
+
+def test_a_gpu_that_onnxruntime_cannot_start_is_an_error(exported, monkeypatch):
+    """onnxruntime takes the CPU then, and says so in its log only."""
+    import onnxruntime
+    monkeypatch.setattr(onnxruntime, 'get_available_providers',
+                        lambda: ['CUDAExecutionProvider', 'CPUExecutionProvider'])
+    with pytest.raises(ConfigError, match='could not start its CUDAExecutionProvider and took CPU'):
+        open_file(exported['any'], 'onnxruntime-cuda')
+
+
 BLOCKED = '''
 import sys
 class Refuse:
@@ -180,6 +280,12 @@ def test_the_command_line_without_torch(exported, tmp_path):
     output = json.loads(done.stdout)
     assert 10 < output['loaded_mib'] <= output['peak_mib'] < 1000
     assert output['torch'] is False
+    for words, message in (
+            (['--memory', '64'], "error: --memory is HEIGHTxWIDTH, such as 512x1024, got '64'\n"),
+            ([], 'error: there are no images to run it on: give files or folders, or --describe\n'),
+            ([tmp_path / 'in/a.png'] * 2, f'error: {tmp_path}/in/a.png is given twice\n')):
+        done = deploy(exported['any'], *words)
+        assert (done.returncode, done.stderr) == (2, message)
     done = deploy(tmp_path / 'none.onnx', tmp_path / 'in')
     assert (done.returncode, done.stderr) == (2, f'error: no file {tmp_path}/none.onnx\n')
 

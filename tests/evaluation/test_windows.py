@@ -92,6 +92,9 @@ def test_where_one_of_the_two_cannot_be_run():
     both = [dict(ran, mode='whole', ms=2.), dict(ran, mode='windows', crop=[64, 64])]
     assert 'both do the same (40.0 whole, 40.0 in windows; windows take 4.0 times as long)' in \
         verdict(both)
+    both[0]['load'] = dict(disturbed=True)
+    assert '(40.0 whole, 40.0 in windows; times not known: other processes took cores)' in \
+        verdict(both)
 
 
 def test_the_crop_a_network_was_trained_with():

@@ -6,18 +6,27 @@ r"""CamVid at full size and twice it: several networks, whole images against sli
     python tools/benchmarks/highres_camvid.py --part times --out docs/results/highres_camvid.json
 
 The networks are those of the recipe, trained on crops of 240×320, those called crops on 360×480.
-A window has 240×320 and is two thirds of it apart from the next, as is usual. Scores are of the
+A window has the size of the crop and is two thirds of it apart from the next, as is usual. The
+network called steps has the weights of adventurer, and on whole images smaller step sizes, in
+proportion to the tokens above those of its crop: the logarithm of that is taken from dt_bias, which
+for steps as small as a scan's is the same as dividing them. Scores are of the
 whole test set, and may be taken beside other work, with --nets in several calls at once into one
 file; a seed that has them, at these scales and of as many images, is not evaluated again. Times are
 those of the first seed's networks on one image, in turn: they need an otherwise idle machine.
 """
 import argparse
-import itertools
 import json
+import math
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -27,21 +36,54 @@ from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.runner.cli import friendly
 from mmvitlin.evaluation.resolution import labelled_images, resolution_curve
+from mmvitlin.utils.disturbance import Watch, computing_threads
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.machine import machine
 
-CONFIG = 'configs/seg/fcn_{}-nano_camvid-360.py'
+SIZE = (360, 480)  # of CamVid's images, at scale 1
+
+
+@dataclass
+class Net:
+    """A network of the recipe.
+
+    Attributes:
+        kind: Of its config.
+        options: Of the config.
+        crop: That it was trained on, (height, width).
+        stage: Of the recipe; None for its own name.
+        steps: Step sizes by the number of tokens.
+    """
+    kind: str
+    options: dict = field(default_factory=dict)
+    crop: tuple[int, int] = (240, 320)
+    stage: str | None = None
+    steps: bool = False
+
+    @property
+    def config(self) -> str:
+        """File of its config."""
+        return f'configs/seg/fcn_{self.kind}-nano_camvid-360.py'
+
+    def modes(self) -> dict[str, dict]:
+        """Options of each way to take an image that is larger than the crop."""
+        modes = dict(whole={'model.test_cfg.mode': 'whole'})
+        if not self.steps:
+            modes['slide'] = {
+                'model.test_cfg.mode': 'slide', 'model.test_cfg.crop_size': self.crop,
+                'model.test_cfg.stride': tuple(side * 2 // 3 for side in self.crop)}
+        return modes
+
+
 COLUMNS = {'model.backbone.scan_axes': 'alternate'}
-NETS = dict(  # stage of the recipe → its config, and options
-    vit=(CONFIG.format('vit'), {}),
-    adventurer=(CONFIG.format('adventurer'), {}),
-    adventurer_crops=(CONFIG.format('adventurer'), {}),
-    adventurer_columns=(CONFIG.format('adventurer'), COLUMNS),
-    adventurer_columns_crops=(CONFIG.format('adventurer'), COLUMNS),
-    linear_vit=(CONFIG.format('linear-vit'), {}))
-MODES = dict(whole={'model.test_cfg.mode': 'whole'},
-             slide={'model.test_cfg.mode': 'slide', 'model.test_cfg.crop_size': (240, 320),
-                    'model.test_cfg.stride': (160, 216)})
+NETS = dict(
+    vit=Net('vit'),
+    adventurer=Net('adventurer'),
+    adventurer_steps=Net('adventurer', stage='adventurer', steps=True),
+    adventurer_crops=Net('adventurer', crop=SIZE),
+    adventurer_columns=Net('adventurer', COLUMNS),
+    adventurer_columns_crops=Net('adventurer', COLUMNS, SIZE),
+    linear_vit=Net('linear-vit'))
 
 
 @friendly
@@ -60,19 +102,19 @@ def main() -> None:
     if args.part == 'times':
         keep(args, times={f'{scale:g}': times(args, scale) for scale in args.scales})
     else:
-        for seed, net, (mode, options) in itertools.product(
-                args.seeds, args.nets, MODES.items()):
+        for seed, net, (mode, options) in each(args.seeds, args.nets):
             name = f'{net} {mode} seed{seed}'
-            measured_scales = {(row['scale'], row.get('limit'))
-                               for row in measured(args.out)['rows'].get(name, [])}
-            if measured_scales >= {(scale, args.limit) for scale in args.scales}:
+            before = measured(args.out)['rows'].get(name, [])
+            if {(row['scale'], row.get('limit')) for row in before} >= {
+                    (scale, args.limit) for scale in args.scales}:
                 continue
             print(name)
-            measured_rows = resolution_curve(
-                NETS[net][0], checkpoint(args.work_dir, seed, net), args.scales,
-                dict(options, **NETS[net][1], data_root=args.data), args.limit)
+            options = dict(options, **NETS[net].options, data_root=args.data)
+            rows = [row for scale in args.scales for row in resolution_curve(
+                NETS[net].config, checkpoint(args, seed, net, scale), [scale], options,
+                args.limit)]
             keep(args, rows={name: [{k: v for k, v in dict(row, limit=args.limit).items()
-                                     if k != 'ms'} for row in measured_rows]})
+                                     if k not in ('ms', 'load')} for row in rows]})
     results = measured(args.out)
     table = Table('network', 'scale', 'mIoU', 'thin', 'ms', 'peak MiB')
     for name, rows in results['rows'].items():
@@ -88,9 +130,26 @@ def main() -> None:
     Console().print(table)
 
 
-def checkpoint(work_dir: Path, seed: int, net: str) -> str:
-    """The recipe's checkpoint of a network."""
-    return str(last_checkpoint(work_dir / f'seed{seed}' / net))
+def each(seeds: list[int], nets: list[str]) -> list[tuple[int, str, tuple[str, dict]]]:
+    """Every seed, network, and mode with its options."""
+    return [(seed, net, mode) for seed in seeds for net in nets
+            for mode in NETS[net].modes().items()]
+
+
+def checkpoint(args: argparse.Namespace, seed: int, name: str, scale: float) -> str:
+    """The recipe's checkpoint of a network, for whole images of a scale."""
+    net = NETS[name]
+    path = last_checkpoint(args.work_dir / f'seed{seed}' / (net.stage or name))
+    if not net.steps:
+        return str(path)
+    content = torch.load(path, map_location='cpu', weights_only=False)
+    tokens = scale**2 * math.prod(SIZE) / math.prod(net.crop)
+    for key, value in content['state_dict'].items():
+        if key.endswith('.dt_bias'):
+            value -= math.log(max(tokens, 1.))
+    changed = args.work_dir / f'seed{seed}' / f'{name}_{scale:g}.pth'
+    torch.save(content, changed)
+    return str(changed)
 
 
 def measured(path: Path) -> dict:
@@ -104,7 +163,9 @@ def keep(args: argparse.Namespace, **parts: dict) -> None:
     """Add to the file, which a parallel call may have changed."""
     results = measured(args.out)
     for name, part in parts.items():
-        results[name].update(part)
+        for key, value in part.items():
+            old = results[name].get(key)
+            results[name][key] = dict(old, **value) if isinstance(old, dict) else value
     results['commands'][' '.join([args.part, *args.nets])] = command_line()
     results.update(machine=machine(), versions=versions(),
                    date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
@@ -115,13 +176,14 @@ def keep(args: argparse.Namespace, **parts: dict) -> None:
 def times(args: argparse.Namespace, scale: float) -> dict[str, dict]:
     """Milliseconds from an image in memory to its labels, of each network and mode."""
     calls = {}
-    for net, (mode, options) in itertools.product(args.nets, MODES.items()):
-        config, more = NETS[net]
-        infer = SegInferencer(config, checkpoint(args.work_dir, args.seeds[0], net), scale=scale,
-                              cfg_options=dict(options, **more, data_root=args.data))
+    for seed, net, (mode, options) in each(args.seeds[:1], args.nets):
+        infer = SegInferencer(NETS[net].config, checkpoint(args, seed, net, scale), scale=scale,
+                              cfg_options=dict(options, **NETS[net].options, data_root=args.data))
         path, _ = next(iter(labelled_images(infer.cfg)))
         calls[f'{net} {mode}'] = partial(infer.predict, infer.read(path)[1])
-    result = time_interleaved(calls, infer.device, warmup=1, rounds=15, seconds=20)
+    watch = Watch(computing_threads(infer.device))
+    result = time_interleaved(calls, infer.device, warmup=1, rounds=15, seconds=20, watch=watch)
+    result = {name: dict(row, load=watch.load.as_dict()) for name, row in result.items()}
     print(f'scale {scale:g}: ' + ', '.join(f"{n} {t['median']:.0f} ms" for n, t in result.items()))
     return result
 

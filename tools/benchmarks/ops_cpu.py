@@ -14,6 +14,10 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 import torch
 import torch.nn.functional as F
 from rich.console import Console

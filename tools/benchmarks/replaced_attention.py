@@ -16,6 +16,10 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
+from mmvitlin.utils.environment import short_openmp_spin
+
+short_openmp_spin()
+
 import numpy as np
 import torch
 import torch.nn.functional as F

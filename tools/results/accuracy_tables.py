@@ -272,6 +272,7 @@ def whole_number(value: float | None) -> str:
 def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
     names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
+                 adventurer_steps='Adventurer, step sizes by length',
                  adventurer_crops='Adventurer, crops of 360×480',
                  adventurer_columns='Adventurer, columns too',
                  adventurer_columns_crops='Adventurer, columns too, crops of 360×480',

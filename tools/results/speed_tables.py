@@ -6,6 +6,7 @@ from commands import ending
 
 from mmvitlin.benchmark.trends import faster_from
 from mmvitlin.experiments.recipe import load_report
+from mmvitlin.utils.machine import undisturbed
 
 ROOT = Path(__file__).parents[2]
 
@@ -13,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 def measured(results: dict, part: str = 'backbone') -> dict[tuple[str, str, str], dict]:
     """Rows of tools/benchmark.py that ran and still hold: (network, image, precision) → row.
 
-    Of inference at batch 1, not compiled.
+    Of inference at batch 1, not compiled, and not disturbed by other processes, from which nothing
+    is concluded.
 
     Raises:
         ValueError: rows of two devices.
@@ -21,7 +23,7 @@ def measured(results: dict, part: str = 'backbone') -> dict[tuple[str, str, str]
     rows = {}
     for key, row in results['rows'].items():
         name, its_part, mode, size, batch, precision, compiled, _ = key.split('|')
-        if row['status'] == 'ok' and not row.get('stale') and (
+        if row['status'] == 'ok' and not row.get('stale') and undisturbed([row]) and (
                 its_part, mode, batch, compiled) == (part, 'inference', 'batch 1', 'eager'):
             if (name, size, precision) in rows:
                 raise ValueError(f'{key}: measured on two devices; a table is of one')
@@ -312,6 +314,7 @@ def demo(results: dict) -> list[str]:
     for shape, row in results['latency_ms'].items():
         t, s = row['teacher']['median'], row['student']['median']
         word = f'{t / s:.1f}× faster' if t > s else f'{s / t:.1f}× slower'
+        word = word if len(undisturbed(row.values())) == 2 else 'not known: others had the cores'
         peak = results['peak_mb'][shape]
         lines.append(f"| {shape.replace('x', '×')} | {t:.0f} | {s:.0f} | {word} | "
                      f"{peak['teacher']:.0f} | {peak['student']:.0f} |")

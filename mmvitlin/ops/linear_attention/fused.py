@@ -10,6 +10,11 @@ from mmvitlin.ops.linear_attention.feature_maps import EPS, sides
 WIDEST = 64  # heads; wider ones spill registers
 
 
+def _over_segments(parts: Tensor) -> Tensor:
+    """Sums (B, H, …) of all segments, from (B, H, segments, …)."""
+    return parts[:, :, 0] if parts.shape[2] == 1 else parts.sum(2)
+
+
 @torch.library.custom_op('mmvitlin::linear_attention', mutates_args=())
 def _attend(q: Tensor, k: Tensor, v: Tensor, normalize: bool, feature_map: str
             ) -> tuple[Tensor, Tensor, Tensor]:
@@ -21,7 +26,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, normalize: bool, feature_map: str
     with torch.cuda.device_of(q):
         first, parts, key_parts = sum_keys(k, v, feature_map)
         first.run()
-        S, z = parts.sum(2), key_parts.sum(2)
+        S, z = _over_segments(parts), _over_segments(key_parts)
         second, y = answer(q, S, z, EPS / k.shape[2], normalize, feature_map)
         second.run()
     return y, S, z
@@ -51,7 +56,8 @@ def _attend_backward(dy: Tensor, q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: 
         first.run()
         second, parts, key_parts = sum_keys(q, dy, feature_map, scales)
         second.run()
-        third, dk, dv = differentiate_keys(k, v, parts.sum(2), key_parts.sum(2), feature_map)
+        third, dk, dv = differentiate_keys(k, v, _over_segments(parts), _over_segments(key_parts),
+                                           feature_map)
         third.run()
     return dq, dk, dv
 

@@ -240,7 +240,8 @@ def _cut(q: Tensor, feature_map: str, backward: bool = False) -> tuple[tuple[int
     """Grid, and blocks of a segment."""
     batch, heads, length, _ = q.shape
     all_blocks = triton.cdiv(length, _block(q, feature_map, backward)[0])
-    segments = max(1, min(all_blocks, _SEGMENTS, triton.cdiv(_PROGRAMS, batch * heads)))
+    programs = _PROGRAMS // sides(feature_map)  # as many sums as of a single map
+    segments = max(1, min(all_blocks, _SEGMENTS, triton.cdiv(programs, batch * heads)))
     blocks = triton.cdiv(all_blocks, segments)
     return (triton.cdiv(all_blocks, blocks), heads, batch), blocks
 

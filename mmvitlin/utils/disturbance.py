@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+import torch
 
 MOST_WAITING = 0.05  # of the time of all threads, runnable but without a core
 MOST_MISSING = 0.1   # of the cores that the threads need, taken by others
@@ -141,6 +142,11 @@ class Watch:
 
     def __exit__(self, *_) -> None:
         self.load = load_between(self._before, read_counters(), self.threads, len(cores()))
+
+
+def computing_threads(device: torch.device | str) -> int:
+    """Threads of this process that a network on the device keeps busy."""
+    return torch.get_num_threads() if torch.device(device).type == 'cpu' else 1
 
 
 def in_words(load: dict) -> str:

@@ -7,12 +7,14 @@ import sys
 import pytest
 import torch
 
-from mmvitlin.benchmark.disturbance import Counters, Watch, cores, in_words, load_between
+from mmvitlin.benchmark import measuring
 from mmvitlin.benchmark.latency import backbone_latency, least_disturbed
 from mmvitlin.benchmark.measuring import Grid, measure
+from mmvitlin.benchmark.subjects import Subject
 from mmvitlin.benchmark.trends import changed, growth, pairs
 from mmvitlin.experiments.comparison import report
 from mmvitlin.experiments.recipe import Report
+from mmvitlin.utils.disturbance import Counters, Watch, cores, in_words, load_between
 from tests.conftest import ROOT
 
 START = Counters(wall=10., process=5., busy=100., steal=0., waiting=1., switches=7)
@@ -136,7 +138,7 @@ def seconds_of_products():
 from mmvitlin.utils.environment import short_openmp_spin
 short_openmp_spin()
 import json, torch
-from mmvitlin.benchmark.disturbance import Watch, cores
+from mmvitlin.utils.disturbance import Watch, cores
 from mmvitlin.benchmark.latency import time_interleaved
 torch.set_num_threads(len(cores()))
 a = torch.randn(256, 256)
@@ -160,20 +162,23 @@ print(json.dumps(dict(ms=times['a'], load=watch.load.as_dict())))
 def test_beside_a_competing_process(request):
     quiet = seconds_of_products()
     request.getfixturevalue('competitor')
-    shared = seconds_of_products()
-    assert shared['load']['disturbed'], shared
-    assert 0 < shared['load']['share'] < 1
+    attempts = []
+    while len(attempts) < 3 and (not attempts or attempts[-1]['ms']['median'] >=
+                                 3 * quiet['ms']['median']):
+        attempts.append(seconds_of_products())
+        assert attempts[-1]['load']['disturbed'], attempts
+        assert 0 < attempts[-1]['load']['share'] < 1
+    shared = attempts[-1]
     if quiet['load']['disturbed']:
         pytest.skip('the machine was not quiet to begin with: ' + in_words(quiet['load']))
     if shared['load']['others'] is None or shared['load']['others'] > 1.1:
         pytest.skip('more than the competitor came: ' + in_words(shared['load']))
-    assert shared['ms']['median'] < 5 * quiet['ms']['median'], (quiet, shared)
+    assert shared['ms']['median'] < 3 * quiet['ms']['median'], (quiet, attempts)
 
 
 def test_rows_of_a_busy_machine_are_marked_and_can_be_measured_again(tmp_path, monkeypatch):
     """The measuring process is injected: three disturbed measurements, then quiet ones."""
-    from mmvitlin.benchmark import latency, measuring
-    from mmvitlin.benchmark.subjects import Subject
+    from mmvitlin.benchmark import latency
     loads = [0.3, 0.2, 0.4, 0., 0.]
 
     def worker(task, *_):
@@ -201,6 +206,20 @@ def test_rows_of_a_busy_machine_are_marked_and_can_be_measured_again(tmp_path, m
     assert row() == (1., False)
     assert row() == (1., False)
     assert loads == [0.]
+
+
+def test_what_a_busy_moment_made_too_slow_is_measured_again():
+    row = dict(status='over the time limit', limit=120., made_of='m', load=dict(disturbed=True))
+    mending, usual = (Grid([], [(32, 32), (64, 64)], mend=mend) for mend in (True, False))
+    assert measuring._is_due(mending, row, 'm')
+    assert not measuring._is_due(usual, row, 'm')
+    assert not measuring._is_due(mending, dict(row, load=dict(disturbed=False)), 'm')
+    subject, large = Subject('a', 'timm', 'resnet18'), dict(shape=[64, 64], batch=1,
+                                                            precision='fp32')
+    rows = {measuring.key_of(usual, dict(large, shape=[32, 32]), subject, False): row}
+    assert measuring._given_up_before(usual, large, subject, False, rows) is None
+    row['load']['disturbed'] = False
+    assert measuring._given_up_before(usual, large, subject, False, rows) == '32x32'
 
 
 def test_a_watched_block():
