@@ -33,7 +33,7 @@ def counted():
 
 @pytest.mark.parametrize(('part', 'bound', 'kernels'), [
     ('convolution', 1.1, 3), ('linear attention,', 1.95, 12),
-    ('linear attention with Hedgehog', 2.1, 12), ('scan', 5., 18), ('block', 4.1, 88)])
+    ('linear attention with Hedgehog', 1.9, 8), ('scan', 5., 18), ('block', 4.1, 88)])
 def test_fused_kernels_stay_near_their_floor(counted, part, bound, kernels):
     rows = {name: row for name, row in counted.items() if name.startswith(part)}
     assert rows
@@ -54,8 +54,7 @@ def test_no_kernel_spills_registers(dtype, targets):
     rows = spills([(dtype, 64, 64)], targets)
     assert len(rows) == 23
     for name, row in rows.items():
-        few = 8 if name.startswith('key_gradients float32, Hedgehog') else 0
-        assert row['spilled'] <= few, name
+        assert row['spilled'] == 0, name
         assert row['fits'], name
 
 

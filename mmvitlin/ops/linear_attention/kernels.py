@@ -209,25 +209,22 @@ def key_gradients(k_ptr, v_ptr, dS_ptr, dz_ptr, size_ptr, dk_ptr, dv_ptr, length
         v = load_tokens(v_ptr, tokens, p, length, P, v_l)
         mapped = feature(k, tokens, d, length, D, MAP)
         dS = (dS / size).to(v.dtype)
+        dv = tl.dot(mapped.to(v.dtype), dS, input_precision=precision)
         through = tl.dot(v, tl.trans(dS), input_precision=precision) + (dz / size)[None, :]
         dk = through_feature(k, mapped, through, MAP)
-        dv = tl.dot(mapped.to(v.dtype), dS, input_precision=precision)
         if SIDES == 2:
             dS, dz = load_sums(dS_ptr, dz_ptr, place + 1, d, p, D, P)
             mapped = feature(-k.to(tl.float32), tokens, d, length, D, MAP)
             dS = (dS / size).to(v.dtype)
+            dv = tl.dot(mapped.to(v.dtype), dS, dv, input_precision=precision)
             through = tl.dot(v, tl.trans(dS), input_precision=precision) + (dz / size)[None, :]
             dk -= through_feature(k, mapped, through, MAP)
-            dv = tl.dot(mapped.to(v.dtype), dS, dv, input_precision=precision)
         store_tokens(dk_ptr, dk * scale, tokens, d, length, D, heads * D)
         store_tokens(dv_ptr, dv * scale, tokens, p, length, P, heads * P)
 
 
 def _block(q: Tensor, feature_map: str, backward: bool) -> tuple[int, int]:
-    """Tokens and warps of a program: the most that spills no registers.
-
-    But for float32 gradients of keys under a paired map: 8 bytes of a thread on sm_90.
-    """
+    """Tokens and warps of a program: the most that spills no registers."""
     half, paired = q.dtype != torch.float32, sides(feature_map) == 2
     if backward:
         return (32 if half else 16), (8 if paired or not half else 4)
