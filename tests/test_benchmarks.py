@@ -61,6 +61,7 @@ def test_windows_are_the_crop_and_steps_shrink_with_the_length(tmp_path):
     nets = highres_camvid.NETS
     assert nets['adventurer'].modes()['slide']['model.test_cfg.crop_size'] == (240, 320)
     assert nets['adventurer_crops'].modes()['slide']['model.test_cfg.crop_size'] == (360, 480)
+    assert nets['adventurer'].modes()['slide']['model.test_cfg.stride'] == (160, 216)
     assert list(nets['adventurer_steps'].modes()) == ['whole']
     folder = tmp_path / 'seed0/adventurer'
     folder.mkdir(parents=True)

@@ -22,6 +22,7 @@ short_openmp_spin()
 import numpy as np
 from PIL import Image
 
+from mmvitlin.apis.description import max_value
 from mmvitlin.apis.export import SUFFIXES, Deployed, export, load_trained, size_of
 from mmvitlin.apis.quantize import PRECISIONS, export_reduced
 from mmvitlin.datasets.subset import evenly
@@ -38,6 +39,11 @@ def chosen(folder: Path, count: int) -> list[Path]:
     return [files[n] for n in evenly(len(files), count)]
 
 
+def white(deployed: Deployed) -> int | None:
+    """Of images of 16 bits, as the config's test set reads them."""
+    return max_value((deployed.config or {}).get('test_dataloader', {}).get('dataset') or {})
+
+
 def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Images and labels that a file is compared with torch on.
 
@@ -47,10 +53,10 @@ def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray |
     if args.images is None:
         from mmvitlin.evaluation.resolution import labelled_images
         for path, labels in labelled_images(deployed.config, args.count):
-            yield read(path), labels
+            yield read(path, white(deployed)), labels
         return
     for path in chosen(args.images, args.count):
-        image, labels = read(path), None
+        image, labels = read(path, white(deployed)), None
         if args.labels is not None:
             file = args.labels / f'{path.stem}.png'
             if not file.is_file():
@@ -74,7 +80,8 @@ def check_samples(args, deployed: Deployed) -> None:
         return
     from mmvitlin.evaluation.resolution import labelled_images
     try:
-        next(labelled_images(deployed.config, 1))
+        if next(labelled_images(deployed.config, 1), None) is None:
+            raise ConfigError('it is empty')
     except Exception as error:  # of any library: no folder, no files, no labels
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if args.calibration is None:
@@ -137,9 +144,10 @@ def main() -> None:
         return
     check_samples(args, deployed)
     calibration = [] if args.calibration is None else [
-        read(path) for path in chosen(args.calibration, args.calibration_count)]
+        read(path, white(deployed)) for path in chosen(args.calibration, args.calibration_count)]
     report = export_reduced(deployed, args.target, args.precision, samples(args, deployed),
-                            calibration, size, dynamic, args.tolerance)
+                            calibration, size, dynamic, args.tolerance,
+                            args.label_tolerance)
     print(report)
     if warning := report.warning():
         print(f'warning: {warning}', file=sys.stderr)

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 
 import mmvitlin
 from mmvitlin.apis.data_sets import names_and_colours
+from mmvitlin.utils.errors import ConfigError
 
 
 def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
@@ -23,9 +24,14 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
         images must be); 'mean' and 'std' (in the order of the image's colours; the file normalises
         itself); 'network_colours' ('RGB' or 'BGR', which the file sees to as well); 'size' or None
         for any; 'patch_size'; 'precision' of its weights; 'finished'; and, of segmentors and
-        classifiers, 'classes', 'palette', 'resize' (what the test pipeline does to an image
-        first), and of segmentors 'align_corners', 'threshold' and 'stride' ((down, right) of the
-        windows that the config tests in, or None).
+        classifiers, 'classes', 'palette', 'max_value' (white of images of 16 bits, None for
+        65535), 'resize' (what the test pipeline does to an image first: 'scale' with
+        'keep_ratio', 'factor' or 'short_edge'; 'pillow', a filter of Pillow's, else bilinear
+        without smoothing; 'crop', a side or (width, height)); of segmentors 'align_corners',
+        'threshold' and 'stride' ((down, right) of the windows that the config tests in, or None).
+
+    Raises:
+        ConfigError: a test pipeline that resizes the longer edge.
     """
     net = deployed.net
     backbone = getattr(net, 'backbone', net)
@@ -51,7 +57,13 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
     dataset = (deployed.config or {}).get('test_dataloader', {}).get('dataset') or {}
     classes, palette = names_and_colours(dataset, count)
     return dict(about, classes=list(map(str, classes)), palette=palette.tolist(),
-                resize=_resize(dataset))
+                resize=_resize(dataset), max_value=max_value(dataset))
+
+
+def max_value(dataset: dict | Config) -> int | None:
+    """White of images of 16 bits, as the test pipeline reads them; None for 65535."""
+    return next((step['max_value'] for step in dataset.get('pipeline') or ()
+                 if step['type'].split('.')[-1] == 'LoadImage' and step.get('max_value')), None)
 
 
 def _resize(dataset: dict | Config) -> dict | None:
@@ -68,11 +80,15 @@ def _resize(dataset: dict | Config) -> dict | None:
         elif kind == 'Resize' and isinstance(step.get('scale_factor'), (int, float)):
             resize = dict(factor=step['scale_factor'])
             pillow = _filter_of(step)
-        elif kind == 'ResizeEdge' and step.get('edge', 'short') == 'short':
+        elif kind == 'ResizeEdge' and step.get('edge', 'short') != 'short':
+            raise ConfigError(f"the test pipeline's ResizeEdge has edge={step['edge']!r}; with "
+                              "edge='short' it can be exported")
+        elif kind == 'ResizeEdge':
             resize = dict(short_edge=step['scale'])
             pillow = _filter_of(step)
         elif kind == 'CenterCrop':
-            resize['crop'] = step['crop_size']
+            size = step['crop_size']
+            resize['crop'] = size if isinstance(size, int) else list(size)
     if pillow:
         resize['pillow'] = pillow
     return resize or None
@@ -84,8 +100,7 @@ def _filter_of(step: dict) -> str | None:
     if step.get('backend', 'cv2') == 'pillow':
         return method
     if method != 'bilinear':
-        print_log(f"the test pipeline resizes by OpenCV's {method} filter; the file is described "
-                  "with Pillow's, which smooths when it shrinks", logger='current',
-                  level=logging.WARNING)
+        print_log(f"the test pipeline resizes by OpenCV's {method} filter, an exported file by "
+                  "Pillow's: labels may differ", logger='current', level=logging.WARNING)
         return {'area': 'box', 'lanczos': 'lanczos', 'nearest': 'nearest'}.get(method, method)
     return None

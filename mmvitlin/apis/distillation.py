@@ -272,7 +272,7 @@ def _stages(student: str | Mapping, teacher: dict, patch: int, size: tuple[int, 
                                                                          'init_cfg')}
     backbone['attention'] = student
     if student == 'linear':  # as measured: docs/results
-        backbone['linear_cfg'] = dict(feature_map='hedgehog', **backbone.get('linear_cfg', {}))
+        backbone['linear_cfg'] = {'feature_map': 'hedgehog', **(backbone.get('linear_cfg') or {})}
     start = dict(type='Pretrained', checkpoint=str(work_dir / 'align_attention' / 'student.pth'),
                  prefix='backbone.')
     objective = dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss', relative=True))

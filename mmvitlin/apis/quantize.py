@@ -91,7 +91,8 @@ def export_reduced(deployed: Deployed,
                    calibration: Sequence[np.ndarray] = (),
                    size: tuple[int, int] | None = None,
                    dynamic: bool | None = None,
-                   tolerance: float = 1e-4) -> Reduced:
+                   tolerance: float = 1e-4,
+                   label_tolerance: float = 1e-3) -> Reduced:
     """Write a network as ONNX or for OpenVINO in lower precision, and say what that cost.
 
     fp16: weights of linear layers and convolutions and their products; everything between them,
@@ -110,6 +111,7 @@ def export_reduced(deployed: Deployed,
         size: See :func:`mmvitlin.apis.export.export`.
         dynamic: Likewise.
         tolerance: Likewise, of the file in float32 that it is made from.
+        label_tolerance: Likewise.
 
     Raises:
         ConfigError: nothing to calibrate or to compare with, another suffix, or a bare backbone.
@@ -126,7 +128,8 @@ def export_reduced(deployed: Deployed,
     torch_model = ExportedModel(TorchRuntime(deployed, size, dynamic))
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)
-        export(deployed, folder / 'float.onnx', 'onnx', size, dynamic, tolerance)
+        export(deployed, folder / 'float.onnx', 'onnx', size, dynamic, tolerance,
+               label_tolerance)
         if precision == 'int8':
             shown = _as_network_sees(torch_model, calibration)
             _to_int8(folder / 'float.onnx', folder / 'written.onnx', shown)

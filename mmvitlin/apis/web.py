@@ -62,11 +62,11 @@ class SideBySide:
         run()  # warm-up: libraries load their code
         with suppress(OSError):  # no /proc outside of Linux
             peak = peak_memory(run, infer.device)
-        start = time.perf_counter()
         with Watch(computing_threads(infer.device)) as watch:
+            start = time.perf_counter()
             result = infer.result(name, image=image, labels=run(), classes=infer.classes,
                                   palette=infer.palette)
-        seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start
         counts = np.bincount(result.labels.ravel(), minlength=len(infer.classes))
         shares = {str(infer.classes[n]): 100 * counts[n] / counts.sum()
                   for n in np.argsort(-counts) if counts[n]}

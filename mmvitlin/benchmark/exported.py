@@ -14,7 +14,7 @@ import torch
 
 from mmvitlin.apis.export import Deployed, export
 from mmvitlin.apis.writers import sample_images
-from mmvitlin.benchmark.deployed import deployed, to_labels
+from mmvitlin.benchmark.deployed import deployed, takes_windows, to_labels
 from mmvitlin.benchmark.subjects import Built, Subject
 from mmvitlin.deploy.model import ExportedModel
 from mmvitlin.deploy.runtimes import META, open_file
@@ -45,7 +45,8 @@ def write(subject: dict, shape: tuple[int, int], path: str) -> dict:
     net = network_of(Subject(**subject), tuple(shape))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # random weights enlarge differences; rows say how many labels are equal
-    size = net.windows[0] if net.windows else tuple(shape)
+    size = net.windows[0] if takes_windows(net, shape) else tuple(shape)
+    net.windows = net.windows if takes_windows(net, shape) else None
     export(net, path, 'onnx', size, dynamic=False, tolerance=1e-3,
            label_tolerance=0.01)
     return dict(status='written')
@@ -119,7 +120,7 @@ class BuiltFile:
         """Peak memory of a process that runs the file on one image and has no torch."""
         if self.subject.runtime == 'torch':
             return None
-        size = '{}x{}'.format(*(self.runtime.size or self.shape))
+        size = '{}x{}'.format(*self.shape)
         done = subprocess.run(
             [sys.executable, '-m', 'mmvitlin.deploy', self.subject.file, '--memory', size,
              '--runtime', self.subject.runtime, '--precision', self.precision, '--threads',

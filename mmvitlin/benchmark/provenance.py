@@ -51,7 +51,8 @@ def made_of(subject: Subject, device: str, threads: int) -> str:
     """Digest of what a time depends on: network, code, libraries, machine."""
     inputs = dict(libraries=libraries(), device=machine(device, threads),
                   measuring=_digest_of('benchmark/measuring_process.py', 'benchmark/latency.py',
-                                       'benchmark/subjects.py', 'utils/machine.py',
+                                       'benchmark/subjects.py', 'benchmark/deployed.py',
+                                       'utils/machine.py',
                                        'ops/cpu/fast_linear.py'),
                   materialised=subject.materialised, source=subject.source)
     if subject.runtime:

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -63,20 +64,19 @@ def list_images(paths: list[Path]) -> list[Path]:
 
 
 def output_names(files: list[Path]) -> list[str]:
-    """Names of what is written of each file: its stem, and more where two files share one.
-
-    Raises:
-        ConfigError: the same file twice.
-    """
+    """Names of what is written of each file: its stem, and more where two files share one."""
     names = [path.stem for path in files]
     for longer in (lambda path: path.name.replace('.', '_'),
                    lambda path: '_'.join(path.absolute().parts[1:]).replace('.', '_')):
-        often = {name for name in names if names.count(name) > 1}
-        names = [longer(path) if name in often else name
+        count = Counter(names)
+        names = [longer(path) if count[name] > 1 else name
                  for name, path in zip(names, files, strict=True)]
-    if len(set(names)) < len(names):
-        twice = next(path for n, path in enumerate(files) if names.index(names[n]) < n)
-        raise ConfigError(f'{twice} is given twice')
+    taken: set[str] = set()
+    for n, name in enumerate(names):
+        number = 2
+        while names[n] in taken:
+            names[n], number = f'{name}_{number}', number + 1
+        taken.add(names[n])
     return names
 
 
@@ -110,10 +110,14 @@ def peak_memory(args: argparse.Namespace) -> dict[str, object]:
         raise ConfigError(f'--memory is HEIGHTxWIDTH, such as 512x1024, got {args.memory!r}')
     height, width = map(int, size.groups())
     runtime = open_file(args.file, args.runtime, args.precision, args.threads)
-    if runtime.size not in (None, (height, width)):
+    fits = runtime.size in (None, (height, width))
+    if not fits and not runtime.meta.get('stride'):
         raise ConfigError('{} takes images of {}x{} only'.format(args.file, *runtime.size))
     loaded = peak()
-    runtime.run(np.zeros((1, 3, height, width), np.float32))
+    if fits:
+        runtime.run(np.zeros((1, 3, height, width), np.float32))
+    else:
+        ExportedModel(runtime, resize=False)(np.zeros((height, width, 3), np.uint8))
     return dict(loaded_mib=round(loaded, 1), peak_mib=round(peak(), 1),
                 torch='torch' in sys.modules)
 
@@ -128,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.images:
         raise ConfigError('there are no images to run it on: give files or folders, or --describe')
-    files = list_images(args.images)
+    files = list(dict.fromkeys(list_images(args.images)))
     names = output_names(files)
     model = ExportedModel(args.file, args.runtime, args.precision, args.threads,
                           not args.original_size)

@@ -102,7 +102,7 @@ class ExportedModel:
             UnreadableFileError: it cannot be decoded.
             ConfigError: an array of another shape or type.
         """
-        image = read(image)
+        image = read(image, self.meta.get('max_value'))
         if self.task == 'classification':
             return Prediction(image, scores=self._probabilities(image), classes=self.classes)
         return Prediction(image, self._labels(image), classes=self.classes, palette=self.palette)
@@ -149,8 +149,10 @@ class ExportedModel:
         size = self.runtime.size
         shown = self.as_shown(image)
         if crop := (self.resize or {}).get('crop'):
-            top, left = (max(round((n - crop) / 2), 0) for n in shown.shape[:2])
-            shown = shown[top:top + crop, left:left + crop]
+            sides = (crop, crop) if isinstance(crop, int) else crop[::-1]  # (width, height)
+            top, left = (max(round((n - side) / 2), 0)
+                         for n, side in zip(shown.shape, sides, strict=False))
+            shown = shown[top:top + sides[0], left:left + sides[1]]
         if size is not None and shown.shape[:2] != size:
             shown = np.asarray(Image.fromarray(shown).resize(size[::-1], Image.BILINEAR))
         logits = self.runtime.run(as_batch(shown))['logits'][0].astype(np.float64)
@@ -192,8 +194,13 @@ def as_batch(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
 
 
-def read(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
+def read(image: str | Path | np.ndarray | Image.Image, max_value: int | None = None
+         ) -> np.ndarray:
     """(H, W, 3) uint8, RGB, turned as its camera says.
+
+    Args:
+        image: A file, a picture, or such an array.
+        max_value: White of images of 16 bits, as ``mmvitlin.LoadImage`` has it; None for 65535.
 
     Raises:
         UnreadableFileError: it cannot be decoded.
@@ -205,28 +212,37 @@ def read(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
                               f'{image.dtype}')
         return image
     if isinstance(image, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+        deep = _eight_bits(image, 'an image', max_value)
+        return np.asarray(ImageOps.exif_transpose(deep).convert('RGB'))
     try:
         with Image.open(image) as opened:
-            return np.asarray(_eight_bits(ImageOps.exif_transpose(opened), image).convert('RGB'))
+            deep = _eight_bits(opened, image, max_value)
+            return np.asarray(ImageOps.exif_transpose(deep).convert('RGB'))
     except UnreadableFileError:
         raise
     except Exception as error:
         raise UnreadableFileError(f'{image}: no image that can be read: {error}') from error
 
 
-def _eight_bits(image: Image.Image, path: str | Path) -> Image.Image:
+def _eight_bits(image: Image.Image, name: str | Path, white: int | None) -> Image.Image:
     """Grey of 16 bits scaled by its range, as in training; Pillow alone would clip it.
 
     Raises:
         UnreadableFileError: values of another range, or of 32 bits.
     """
-    if image.mode == 'F' or (image.mode == 'I' and np.asarray(image).max() > 2**16 - 1):
-        raise UnreadableFileError(f'{path} has 32 bits a pixel; images have 8 or 16')
-    if not image.mode.startswith('I'):
+    grey = image.mode.startswith('I')
+    if image.mode == 'F' or (image.mode == 'I' and image.format not in (None, 'PNG', 'PPM')):
+        raise UnreadableFileError(f'{name} has 32 bits a pixel; images have 8 or 16')
+    if not grey and not any(';16' in str(part) for part in getattr(image, 'tile', ())):
         return image
-    values = np.asarray(image).astype(np.float32)
-    if values.max() < 2**14:
-        raise UnreadableFileError(f'{path} has 16 bits a pixel and nothing above '
-                                  f'{values.max():.0f}: a camera of fewer bits; scale it to 8 bits')
-    return Image.fromarray(np.round(values * (255 / (2**16 - 1))).astype(np.uint8))
+    turned = image.getexif()
+    values = np.asarray(image).astype(np.float32) * (1 if grey else 257)  # colours are cut to 8
+    largest = values.max()
+    if white is None and 0 < largest < 2**14 or largest > (white or 2**16 - 1) and grey:
+        raise UnreadableFileError(
+            f'{name} has 16 bits a pixel and values up to {largest:.0f}, not '
+            f'{white or 2**16 - 1}: a camera of other bits; scale it to 8 bits')
+    shares = np.clip(values / (white or 2**16 - 1), 0, 1)
+    scaled = Image.fromarray(np.round(255 * shares).astype(np.uint8))
+    scaled.getexif().update(turned)
+    return scaled

@@ -80,7 +80,8 @@ def resolution_curve(config: str, checkpoint: str, scales: Sequence[float],
         'crop'; left out where every image is one window): 'scale', 'miou', 'large', 'small', 'thin'
         (percent, None where there is no such object), 'classes' (IoU by name, None for one in
         neither labels nor prediction),
-        'per_class' (of each the IoU of its large, small and thin objects), 'ms' (median of an
+        'per_class' (of each the IoU of its large, small and thin objects), 'load' (see
+        :class:`mmvitlin.utils.disturbance.Load`; reading and scoring included), 'ms' (median of an
         image, reading it left out), 'peak_mib' (above the loaded model, largest image, fresh
         process; None where that failed), 'pixels' (median, of what the network sees) and 'images';
         or 'scale' and 'error' for one that could not be run.

@@ -27,7 +27,7 @@ def written(path):
 @pytest.fixture
 def float_file(exported, monkeypatch):
     """Spares the export in float32, which other tests make sure of."""
-    def copy(deployed, target, kind, size, dynamic, tolerance):
+    def copy(deployed, target, kind, size, dynamic, *tolerances):
         target.write_bytes(exported['any' if dynamic else 'fixed'].read_bytes())
     monkeypatch.setattr(quantize, 'export', copy)
 

@@ -95,4 +95,4 @@ def test_its_file_of_one_size_gives_its_labels(net, tmp_path):
     expected = scores_of(net, images / 255)
     assert labels.unique().numel() > 1
     assert (labels[0] != expected.argmax(0)).float().mean() < 1e-2
-    assert scores.shape == (1, 19, 16, 16)
+    assert scores.shape == (1, 19, 64, 64)

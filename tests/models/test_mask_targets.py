@@ -25,8 +25,9 @@ def test_which_classes_there_are():
     assert label_map.labels.tolist() == [0, 1, 2, 3, 4]
     assert label_map.present.tolist() == [True] * 4 + [False]
     assert not ClassMasks(torch.full((3, 4), 255), 5, 255).present.any()
-    with pytest.raises(RuntimeError, match='out of bounds'):
-        ClassMasks(torch.full((3, 4), 7), 5, 255)
+    for wrong in (5, 7, -1):
+        with pytest.raises(RuntimeError, match='out of bounds'):
+            ClassMasks(torch.full((3, 4), wrong), 5, 255)
 
 
 @pytest.mark.parametrize('ignored', [0, 255])

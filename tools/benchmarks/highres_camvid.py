@@ -6,10 +6,10 @@ r"""CamVid at full size and twice it: several networks, whole images against sli
     python tools/benchmarks/highres_camvid.py --part times --out docs/results/highres_camvid.json
 
 The networks are those of the recipe, trained on crops of 240×320, those called crops on 360×480.
-A window has the size of the crop and is two thirds of it apart from the next, as is usual. The
+A window has the size of the crop and is two thirds of it, in whole patches, from the next. The
 network called steps has the weights of adventurer, and on whole images smaller step sizes, in
 proportion to the tokens above those of its crop: the logarithm of that is taken from dt_bias, which
-for steps as small as a scan's is the same as dividing them. Scores are of the
+for small steps is nearly the same as dividing them. Scores are of the
 whole test set, and may be taken beside other work, with --nets in several calls at once into one
 file; a seed that has them, at these scales and of as many images, is not evaluated again. Times are
 those of the first seed's networks on one image, in turn: they need an otherwise idle machine.
@@ -71,7 +71,7 @@ class Net:
         if not self.steps:
             modes['slide'] = {
                 'model.test_cfg.mode': 'slide', 'model.test_cfg.crop_size': self.crop,
-                'model.test_cfg.stride': tuple(side * 2 // 3 for side in self.crop)}
+                'model.test_cfg.stride': tuple(8 * math.ceil(side / 12) for side in self.crop)}
         return modes
 
 

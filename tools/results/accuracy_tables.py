@@ -12,6 +12,7 @@ from speed_tables import STUDENTS, on, student_cells
 from mmvitlin.compat.mmengine import read_config
 from mmvitlin.evaluation.resolution import gains
 from mmvitlin.experiments.recipe import load_report
+from mmvitlin.utils.machine import undisturbed
 
 ROOT = Path(__file__).parents[2]
 
@@ -289,6 +290,7 @@ def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     for (net, scale, mode), rows in sorted(groups.items(), key=lambda f: (
             list(names).index(f[0][0]), f[0][1], f[0][2] == 'slide')):
         timed = results['times'].get(f'{scale:g}', {}).get(f'{net} {mode}')
+        timed = timed and next(iter(undisturbed([timed])), None)
         scores = [row['miou'] for row in rows]
         peaks = [row['peak_mib'] for row in rows if row['peak_mib'] is not None]
         cells[names[net], scale, mode] = dict(

@@ -33,7 +33,7 @@ def deployed(results: dict) -> list[str]:
              f"| image | | {' | '.join(RUNTIMES[key] for key in used)} | fastest forms |",
              '| --- | --- |' + ' --- |' * (len(used) + 1)]
     for size in by_area(s for _, s in found):
-        softmax = found['vit-base', size]
+        softmax = found.get(('vit-base', size), {})
         for net in dict.fromkeys(n for n, s in found if s == size):
             rows, cells = found[net, size], []
             for key in used:
@@ -42,7 +42,7 @@ def deployed(results: dict) -> list[str]:
                     ratio = softmax[key]['ms']['median'] / rows[key]['ms']['median']
                     text += f' ({ratio:.2f}×)'
                 cells.append(text)
-            last = '' if net == 'vit-base' else f'{fastest(softmax) / fastest(rows):.2f}×'
+            last = f'{fastest(softmax) / fastest(rows):.2f}×' * bool(softmax and net != 'vit-base')
             lines.append(f"| {size.replace('x', '×')} | {net} | {' | '.join(cells)} | {last} |")
     return [*lines, '', *ending(results)]
 
@@ -56,9 +56,11 @@ def peers(results: dict) -> list[str]:
              f"{rounds(measured(results, 'labels'))} rounds in turn within a column, seconds; "
              'memory is the peak of a process that runs the file in OpenVINO, or onnxruntime, and '
              'has no torch. ViTs and Adventurers have UPerNet with 48 (tiny), 96 (small) or 128 '
-             "channels, timm's pyramids SegFormer's head, the others their own. The last column "
-             'was **not measured here**: mIoU on Cityscapes as published, under its own '
-             'training.', '']
+             "channels, timm's pyramids SegFormer's head, the others their own; all take whole "
+             'images (the configs of Adventurers test in windows, which takes longer). Parameters '
+             'are with the auxiliary heads of training; “–” was not counted, failed or was '
+             'disturbed. The last column was **not measured here**: mIoU on Cityscapes as '
+             'published, under its own training.', '']
     for size in by_area(s for _, s in found):
         nets = [n for n, s in found if s == size]
         lines += [f"| {size.replace('x', '×')} | M parameters | GFLOP | "

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import matplotlib
 from accuracy_tables import by_labels
+from deployed_tables import by_runtime, fastest
 from scores import gaps_of, interval, spread_of
+from speed_tables import by_area
 
 from mmvitlin.experiments.recipe import load_report
 
@@ -30,6 +32,8 @@ def draw(files: dict[str, dict], folder: Path) -> None:
         _save(_replaced(files['replaced_attention']), folder / 'site_replaced.png')
     if 'camvid_few_labels' in files:
         _save(_few_labels(files['camvid_few_labels']), folder / 'site_few_labels.png')
+    if 'peers_cpu' in files:
+        _save(_peers(files['peers_cpu']), folder / 'site_peers.png')
 
 
 def _replaced(results: dict):
@@ -49,6 +53,29 @@ def _replaced(results: dict):
     ax.set_ylabel('mIoU, linear classifier')
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8, ncols=2)
+    return figure
+
+
+def _peers(results: dict):
+    """Time of whole networks at the largest size, each in its fastest form."""
+    found = by_runtime(results, 'labels')
+    size = by_area(s for _, s in found)[-1]
+    times = sorted(((fastest(rows) / 1e3, net) for (net, s), rows in found.items() if s == size),
+                   reverse=True)
+    kinds = {'softmax ViT': ('ViT-', ), 'linear-time, of this toolkit': (
+        'linear ViT-', 'focal ViT-', 'Adventurer-'), 'of others': ('', )}
+    colours = dict(zip(kinds, ('#c44e52', '#4c72b0', '#8c8c8c'), strict=True))
+    figure, ax = plt.subplots(figsize=(7, 0.28 * len(times) + 0.9), layout='constrained')
+    for place, (seconds, net) in enumerate(times):
+        kind = next(k for k, starts in kinds.items() if net.startswith(starts))
+        ax.barh(place, seconds, color=colours[kind])
+        ax.text(seconds * 1.03, place, f'{seconds:.2g}', va='center', fontsize=8)
+    ax.set_yticks(range(len(times)), [net for _, net in times], fontsize=8)
+    ax.set_xscale('log')
+    ax.set_xlabel(f"seconds from an image of {size.replace('x', '×')} to its labels, fastest form")
+    ax.legend([plt.Rectangle((0, 0), 1, 1, color=c) for c in colours.values()], list(colours),
+              fontsize=8, loc='lower right')
+    ax.set_xlim(right=1.6 * times[0][0])
     return figure
 
 

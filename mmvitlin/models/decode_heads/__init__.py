@@ -16,12 +16,14 @@ if find_spec('mmseg') is not None:
 if not detection.lacking():
     try:
         with quiet_imports():
-            from mmvitlin.models.decode_heads.mask2former_head import (
-                Mask2FormerHead,
-                Mask2FormerPanopticHead,
-            )
             from mmvitlin.models.decode_heads.pixel_decoder import MSDeformAttnPixelDecoder
-        __all__ += [Mask2FormerHead.__name__, Mask2FormerPanopticHead.__name__,
-                    MSDeformAttnPixelDecoder.__name__]
+        __all__ += [MSDeformAttnPixelDecoder.__name__]
+        if find_spec('mmseg') is not None:
+            with quiet_imports():
+                from mmvitlin.models.decode_heads.mask2former_head import (
+                    Mask2FormerHead,
+                    Mask2FormerPanopticHead,
+                )
+            __all__ += [Mask2FormerHead.__name__, Mask2FormerPanopticHead.__name__]
     except (ImportError, AssertionError):  # an mmdet that does not fit its mmcv
         pass

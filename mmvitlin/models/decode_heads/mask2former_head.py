@@ -14,43 +14,48 @@ from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError
 
 _LOSSES = dict(
-    cls=dict(type='CrossEntropyLoss', use_sigmoid=False, reduction='mean'),
-    mask=dict(type='CrossEntropyLoss', use_sigmoid=True, reduction='mean'),
+    cls=dict(type='CrossEntropyLoss', use_sigmoid=False, use_mask=False, reduction='mean',
+             avg_non_ignore=False),
+    mask=dict(type='CrossEntropyLoss', use_sigmoid=True, use_mask=False, reduction='mean',
+              avg_non_ignore=False),
     dice=dict(type='DiceLoss', use_sigmoid=True, activate=True, reduction='mean',
               naive_dice=True, eps=1.0))
 _MMDET = dict(  # what an option is that a config leaves out
-    cls=dict(use_sigmoid=False, reduction='mean'), mask=dict(use_sigmoid=False, reduction='mean'),
+    cls=dict(use_sigmoid=False, use_mask=False, reduction='mean', avg_non_ignore=False),
+    mask=dict(use_sigmoid=False, use_mask=False, reduction='mean', avg_non_ignore=False),
     dice=dict(use_sigmoid=True, activate=True, reduction='mean', naive_dice=False, eps=1e-3))
 _WEIGHTS = ('loss_weight', 'class_weight')
 
 
-def set_loss(losses: dict[str, dict], matching: dict, key: str) -> MaskSetLoss:
+def set_loss(losses: dict[str, dict], matching: dict, key: str, usual: str) -> MaskSetLoss:
     """The loss that configs of mmdet's losses and of its matching describe.
 
     Args:
         losses: Configs of 'cls', 'mask' and 'dice'.
         matching: ``train_cfg``: points and costs.
         key: Of the head, in messages.
+        usual: The head that takes any losses.
 
     Raises:
         ConfigError: it is not Mask2Former's loss, but for weights.
     """
     for name, expected in _LOSSES.items():
         given = {**_MMDET[name], **losses[name]}
-        given['type'] = given['type'].rpartition('.')[2]
+        kind = given['type']
+        given['type'] = kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
         for option in (set(expected) | set(given)) - set(_WEIGHTS):
             if given.get(option) != expected.get(option):
                 raise ConfigError(
                     f"{key}.loss_{name}.{option} is {given.get(option)!r}; mmvitlin's head has "
-                    f'{expected.get(option)!r} only, other losses are taken by OpenMMLab\'s '
-                    'Mask2FormerHead')
+                    f'{expected.get(option)!r} only. Other losses: {key}.type={usual!r}')
     *of_classes, of_none = losses['cls']['class_weight']
     if set(of_classes) != {1.}:
-        raise ConfigError(f"{key}.loss_cls.class_weight: mmvitlin's head has 1 for every class; "
-                          "other weights are taken by OpenMMLab's Mask2FormerHead")
+        raise ConfigError(f"{key}.loss_cls.class_weight: mmvitlin's head has 1 for every class. "
+                          f'Other weights: {key}.type={usual!r}')
+    costs = matching['assigner']['match_costs']
     return MaskSetLoss(
         len(of_classes), {name: loss.get('loss_weight', 1.) for name, loss in losses.items()},
-        of_none, match_costs=matching['assigner']['match_costs'],
+        of_none, match_costs=costs if isinstance(costs, (list, tuple)) else [costs],
         **{name: matching[name] for name in (
             'num_points', 'oversample_ratio', 'importance_sample_ratio') if name in matching})
 
@@ -58,14 +63,14 @@ def set_loss(losses: dict[str, dict], matching: dict, key: str) -> MaskSetLoss:
 class _OneWait:
     """Replaces the loss of mmdet's head."""
 
-    key = 'head'
+    key, usual = 'head', ''
 
     def __init__(self, *args, loss_cls: dict, loss_mask: dict, loss_dice: dict,
                  train_cfg: dict | None = None, **kwargs):
         super().__init__(*args, loss_cls=loss_cls, loss_mask=loss_mask, loss_dice=loss_dice,
                          train_cfg=train_cfg, **kwargs)
         losses = dict(cls=loss_cls, mask=loss_mask, dice=loss_dice)
-        self.set_loss = set_loss(losses, train_cfg, self.key) if train_cfg else None
+        self.set_loss = set_loss(losses, train_cfg, self.key, self.usual) if train_cfg else None
 
     def loss_by_feat(self, all_cls_scores: Sequence[Tensor], all_mask_preds: Sequence[Tensor],
                      batch_gt_instances: Sequence[InstanceData | ClassMasks],
@@ -82,10 +87,11 @@ class Mask2FormerHead(_OneWait, SegMask2FormerHead):
 
     mmdet's loss, which mmseg's head has, matches every image and every layer's prediction on its
     own, and the host waits several times for each. Weights have the same names, and losses the
-    same values for the same random points.
+    same values for the same random points, but for batches with an image without targets: mmdet
+    counts one mask for it when it averages, Mask2Former's authors and this head none.
 
     Args:
-        **kwargs: As mmseg's. Losses are Mask2Former's, with any weights.
+        **kwargs: As mmseg's. The three losses are given, and are Mask2Former's with any weights.
 
     Raises:
         ConfigError: other losses.
@@ -93,7 +99,7 @@ class Mask2FormerHead(_OneWait, SegMask2FormerHead):
     Source: Mask2Former (arXiv 2112.01527).
     """
 
-    key = 'decode_head'
+    key, usual = 'decode_head', 'mmseg.Mask2FormerHead'
 
     def _seg_data_to_instance_data(self, batch_data_samples: Sequence
                                    ) -> tuple[list[ClassMasks], list[dict]]:
@@ -109,7 +115,7 @@ class Mask2FormerPanopticHead(_OneWait, DetMask2FormerHead):
     Making masks of the labels is mmdet's and still waits for the device.
 
     Args:
-        **kwargs: As mmdet's. Losses are Mask2Former's, with any weights.
+        **kwargs: As mmdet's. The three losses are given, and are Mask2Former's with any weights.
 
     Raises:
         ConfigError: other losses.
@@ -117,4 +123,4 @@ class Mask2FormerPanopticHead(_OneWait, DetMask2FormerHead):
     Source: Mask2Former (arXiv 2112.01527).
     """
 
-    key = 'panoptic_head'
+    key, usual = 'panoptic_head', 'mmdet.Mask2FormerHead'

@@ -81,7 +81,7 @@ class MSDeformAttnPixelDecoder(MMDetPixelDecoder):
     """mmdet's, which keeps mmcv's compiled attention under bfloat16 and waits for nothing.
 
     See :class:`DeformableAttention`. The weights have mmdet's names; float32 runs are the same to
-    the bit.
+    the bit where strides are powers of two.
 
     Args:
         **kwargs: As mmdet's.

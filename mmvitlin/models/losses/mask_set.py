@@ -111,7 +111,8 @@ class MaskSetLoss(BaseModule):
         labels = classes.new_full(classes.shape[:2], self.num_classes, dtype=torch.long)
         for row, (queries, index), target in zip(labels, matched, targets, strict=True):
             row[queries] = target.labels[index]
-        loss_cls = F.cross_entropy(classes.flatten(0, 1), labels.flatten(), self.class_weight)
+        loss_cls = F.cross_entropy(classes.flatten(0, 1), labels.flatten(),
+                                   self.class_weight.to(classes))
         logits = torch.cat([m[queries] for m, (queries, _) in zip(masks, matched, strict=True)])
         count = _mean_over_processes(classes.new_full((), len(logits)))
         if not len(logits):

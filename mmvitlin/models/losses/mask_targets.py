@@ -54,7 +54,9 @@ class ClassMasks:
     def __init__(self, label_map: Tensor, num_classes: int, ignore_index: int):
         *_, self.height, self.width = label_map.shape
         labels = label_map.flatten().long()
-        self._map = labels.masked_fill(labels == ignore_index, num_classes)
+        ignored = labels == ignore_index
+        labels = labels.masked_fill(labels >= num_classes, num_classes + 1)  # out of bounds below
+        self._map = labels.masked_fill(ignored, num_classes)
         self.labels = torch.arange(num_classes, device=labels.device)
         found = torch.zeros(num_classes + 1, dtype=torch.bool, device=labels.device)
         self.present = found.scatter_(0, self._map, True)[:-1]
