@@ -34,18 +34,18 @@ $(VENV)/.setup: pyproject.toml setup.py requirements/lock.txt
 setup-full: $(VENV)/.setup-full
 
 $(VENV)/.setup-full: $(VENV)/.setup requirements/lock-det.txt
-	@echo "== setup-full 1/2: mmcv's compiled ops (from the cache, or about ten minutes of building)"
+	@echo "== setup-full 1/2: mmcv's compiled ops (from the cache, or ten to twenty minutes of building)"
 	$(BIN)/python tools/build_mmcv_ops.py
 	@echo "== setup-full 2/2: mmdet"
 	$(BIN)/python -m pip install -q --no-deps -r requirements/lock-det.txt
 	@touch $@
 
 demo: setup
-	@echo "== demo: ten to twenty minutes on two cores; progress below, results in work_dirs/demo"
+	@echo "== demo: about fifteen minutes on two cores; progress below, results in work_dirs/demo"
 	$(BIN)/python -W ignore tools/demo.py
 
 demo-offline: setup
-	@echo "== demo-offline: ten to twenty minutes on two cores; results in work_dirs/demo-offline"
+	@echo "== demo-offline: about fifteen minutes on two cores; results in work_dirs/demo-offline"
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_demo.py --work-dir work_dirs/demo-offline
 
 demo-adala: setup

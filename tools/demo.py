@@ -34,6 +34,8 @@ from mmvitlin.visualization.figures import latency_figure, loss_curves, plt
 from mmvitlin.visualization.report_page import Page, find_runs, samples_of, write_page
 from mmvitlin.visualization.side_by_side import difference_figure, predictions
 
+STEPS_ONLY = ('teacher and student learn only from drawings: this shows the steps, not the '
+              'benefit of distillation')
 RECIPES = Path(__file__).parents[1] / 'configs' / 'recipes'
 
 
@@ -46,14 +48,14 @@ def runnable(recipe: Path, work_dir: Path) -> tuple[Path, Path]:
     cannot be fetched."""
     report = load_report(recipe)
     if not report.pretrained:
+        say(STEPS_ONLY)
         return recipe, work_dir
     say(f'the pretrained teacher {report.pretrained}')
     try:
         print(fetch(report.pretrained))
     except UserError as error:
         print(error)
-        say(f'without it {report.offline} runs, whose teacher and student learn only from '
-            'drawings: it shows the steps, not the benefit of distillation')
+        say(f'without it {report.offline} runs: {STEPS_ONLY}')
         return recipe.with_name(report.offline), work_dir.with_name(f'{work_dir.name}-offline')
     return recipe, work_dir
 

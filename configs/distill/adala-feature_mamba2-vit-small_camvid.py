@@ -4,5 +4,6 @@ _base_ = ['./adala-feature_vit-small_camvid.py']
 model = dict(
     backbone=dict(
         attention='mamba2',
+        mamba2_cfg=dict(feature_map='hedgehog'),
         init_cfg=dict(
             checkpoint='work_dirs/adala-attention_mamba2-vit-small_camvid/student.pth')))

@@ -22,7 +22,7 @@ students = dict(  # prefix of stages → (what configs' names have, options)
     linear=('', {'model.backbone.linear_cfg.feature_map': 'hedgehog'}),
     focal=('focal-', {}),
     mamba2=('mamba2-', {'model.backbone.mamba2_cfg.feature_map': 'hedgehog'}),
-    elu=('', {}),
+    elu=('', {'model.backbone.linear_cfg.feature_map': 'elu'}),
     conv=('', {'model.backbone.linear_cfg': dict(feature_map='hedgehog', conv_kernel=5,
                                                  output_gate=True)}))
 softmax = seg.format('vit-small')

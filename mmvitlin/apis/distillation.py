@@ -86,9 +86,9 @@ def distill(student: str | Mapping,
     Args:
         student: 'adventurer-tiny', '-small', '-base' or '-large': ViT-Linearizer into an
             Adventurer from random weights. 'linear', 'focal' or 'mamba2': ViT-AdaLA, the
-            teacher's own weights with linear attention (Hedgehog's feature maps), focal attention
-            or Mamba-2 mixers instead of softmax attention. A config of a backbone that gives
-            tokens: ViT-Linearizer into it.
+            teacher's own weights with linear attention, focal attention or Mamba-2 mixers instead
+            of softmax attention (linear and mamba2 with Hedgehog's feature maps). A config of a
+            backbone that gives tokens: ViT-Linearizer into it.
         teacher: A name that timm has published weights for; ``mmvitlin::NAME`` of
             ``mmvitlin fetch_teacher``; or the config of a :class:`mmvitlin.models.FrozenTeacher`
             (``dict(backbone=…, checkpoint=…)``).
@@ -271,8 +271,9 @@ def _stages(student: str | Mapping, teacher: dict, patch: int, size: tuple[int, 
     backbone = {k: v for k, v in teacher['backbone'].items() if k not in ('pretrained',
                                                                          'init_cfg')}
     backbone['attention'] = student
-    if student == 'linear':  # as measured: docs/results
-        backbone['linear_cfg'] = {'feature_map': 'hedgehog', **(backbone.get('linear_cfg') or {})}
+    if student in ('linear', 'mamba2'):  # as measured: docs/results
+        key = f'{student}_cfg'
+        backbone[key] = {'feature_map': 'hedgehog', **(backbone.get(key) or {})}
     start = dict(type='Pretrained', checkpoint=str(work_dir / 'align_attention' / 'student.pth'),
                  prefix='backbone.')
     objective = dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss', relative=True))

@@ -92,6 +92,12 @@ def test_focal_attention_that_is_softmax_is_not_aligned(focal_cfg):
     with pytest.raises(ConfigError, match='on 6×6 patches .* nothing to align'):
         model(torch.randn(1, 3, 96, 96), mode='loss')
     assert model(torch.randn(1, 3, 96, 144), mode='loss')['attention_error'] > 0
+    several = align(dict(FOCAL, focal_cfg=focal_cfg), sizes=[(96, 96), (64, 96)])
+    with pytest.raises(ConfigError, match='on 6×6 patches .* nothing to align'):
+        several(torch.randn(1, 3, 96, 96), mode='loss')
+    larger = align(dict(FOCAL, focal_cfg=focal_cfg), sizes=[(64, 96), (96, 144)])
+    for _ in range(4):  # small images too, since there are large ones
+        assert larger(torch.randn(1, 3, 96, 144), mode='loss')['loss_attention'] >= 0
 
 
 def test_only_queries_keys_and_values_train_and_the_rest_is_the_teachers():

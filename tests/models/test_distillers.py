@@ -48,6 +48,12 @@ def test_the_teacher_is_excluded_from_state_dict_optimiser_and_checkpoints():
     assert not model.teacher.training
 
 
+@pytest.mark.parametrize('projector', ['mlp', 'linear', None, 2])
+def test_projectors_that_there_are_not(projector):
+    with pytest.raises(ConfigError, match="must be True, False or 'auto'; one of two"):
+        build(projector=projector)
+
+
 def test_a_step_does_not_wait_for_the_device():
     """Tensors without values, of the meta device, can answer nothing."""
     objectives = dict(BOTH, gram=dict(type='mmvitlin.GramAnchoringLoss'))

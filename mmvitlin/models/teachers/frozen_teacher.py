@@ -111,6 +111,10 @@ class FrozenTeacher(FrozenNetwork):
             raise ValueError(f"teacher: precision is None or one of {list(_HALF)}, not "
                              f"'{precision}'")
         network, file = _load(backbone, checkpoint, prefix)
+        if scale > 1 and getattr(network, 'img_size', None) and isinstance(network, TimmFeatures):
+            raise ValueError(f'teacher: scale={scale} has no effect on a network that sees every '
+                             'image at {}×{}; drop it, or take a network of any size'.format(
+                                 *network.img_size))
         if (mean is None) != (std is None):
             raise ValueError('teacher: give mean and std together, or neither')
         if mean is not None:
