@@ -4,6 +4,7 @@ import torch
 
 from mmvitlin.models import TimmViT
 from mmvitlin.models.utils import layout_of, read_state_dict
+from mmvitlin.models.utils.key_mapping import to_timm
 from mmvitlin.utils.errors import CheckpointError
 
 IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -40,6 +41,8 @@ def test_hugging_face_clip(tmp_path, suffix, whole):
     net = drawn(model(config(**SIZES, patch_size=16, hidden_act='quick_gelu')))
     state = net.state_dict()
     if whole:  # the two towers together, as people have them
+        state = {key if key.startswith('vision_model.') else f'vision_model.{key}': value
+                 for key, value in state.items()}
         state.update({'text_model.embeddings.token_embedding.weight': torch.zeros(3, 4),
                       'logit_scale': torch.zeros(())})
     path = tmp_path / f'clip.{suffix}'
@@ -52,9 +55,38 @@ def test_hugging_face_clip(tmp_path, suffix, whole):
     tokens = tokens_of('vit_base_patch16_clip_quickgelu_224.openai', path)
     with torch.no_grad():
         hidden = net(IMAGES).last_hidden_state
-        expected = net.vision_model.post_layernorm(hidden)
+        expected = getattr(net, 'vision_model', net).post_layernorm(hidden)
     torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(tokens.cls, expected[:, 0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(('kind', 'start', 'block', 'more'), [
+    ('Hugging Face DINOv2', 'dinov2.encoder.layer.0.',
+     ['norm1', 'attention.q_proj', 'attention.k_proj', 'attention.v_proj', 'attention.o_proj',
+      'layer_scale1.lambda1', 'norm2', 'mlp.fc1', 'mlp.fc2', 'layer_scale2.lambda1'],
+     ['dinov2.embeddings.position_embeddings', 'dinov2.layernorm.weight']),
+    ('Hugging Face ViT of transformers 5', 'vit.layers.0.',
+     ['layernorm_before', 'attention.q_proj', 'attention.k_proj', 'attention.v_proj',
+      'attention.o_proj', 'layernorm_after', 'mlp.fc1', 'mlp.fc2'],
+     ['vit.embeddings.position_embeddings', 'vit.layernorm.weight']),
+    ('Hugging Face CLIP', 'encoder.layers.0.',
+     ['layer_norm1', 'self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj',
+      'self_attn.out_proj', 'layer_norm2', 'mlp.fc1', 'mlp.fc2'],
+     ['pre_layrnorm.weight', 'embeddings.position_embedding.weight', 'post_layernorm.weight'])])
+def test_names_of_transformers_5(kind, start, block, more):
+    """Which needs no transformers: what its state dicts and ONNX files are called."""
+    state = {name: torch.full((2, 2), float(n)) for n, name in enumerate(
+        [start + part + '.weight' * ('lambda' not in part) for part in block] + more)}
+    assert layout_of(state) == kind
+    mapped = to_timm(state)
+    parts = {'norm1.weight', 'attn.qkv.weight', 'attn.proj.weight', 'norm2.weight',
+             'mlp.fc1.weight', 'mlp.fc2.weight'}
+    assert {f'blocks.0.{part}' for part in parts} <= set(mapped)
+    assert {'pos_embed', 'norm.weight'} <= set(mapped)
+    assert ('blocks.0.ls1.gamma' in mapped) == ('DINOv2' in kind)
+    q = next(n for n, name in enumerate(state) if 'q_proj' in name)
+    assert mapped['blocks.0.attn.qkv.weight'][:, 0].tolist() == [
+        q, q, q + 1, q + 1, q + 2, q + 2]
 
 
 def test_hugging_face_siglip(tmp_path):

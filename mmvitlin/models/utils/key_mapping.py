@@ -11,17 +11,22 @@ _HF_BLOCK = {  # CLIP and SigLIP
     'layer_norm1': 'norm1', 'layer_norm2': 'norm2', 'mlp.fc1': 'mlp.fc1', 'mlp.fc2': 'mlp.fc2',
     'self_attn.out_proj': 'attn.proj', 'self_attn.q_proj': 'attn.q', 'self_attn.k_proj': 'attn.k',
     'self_attn.v_proj': 'attn.v'}
+_HF_ATTENTION = {
+    'attention.output.dense': 'attn.proj', 'attention.attention.query': 'attn.q',
+    'attention.attention.key': 'attn.k', 'attention.attention.value': 'attn.v',
+    # of transformers 5 in memory, and so in state dicts and ONNX files
+    'attention.o_proj': 'attn.proj', 'attention.q_proj': 'attn.q', 'attention.k_proj': 'attn.k',
+    'attention.v_proj': 'attn.v'}
 _HF_VIT_BLOCK = {
-    'layernorm_before': 'norm1', 'layernorm_after': 'norm2', 'intermediate.dense': 'mlp.fc1',
-    'output.dense': 'mlp.fc2', 'attention.output.dense': 'attn.proj',
-    'attention.attention.query': 'attn.q', 'attention.attention.key': 'attn.k',
-    'attention.attention.value': 'attn.v'}
+    **_HF_ATTENTION, 'layernorm_before': 'norm1', 'layernorm_after': 'norm2',
+    'intermediate.dense': 'mlp.fc1', 'output.dense': 'mlp.fc2', 'mlp.fc1': 'mlp.fc1',
+    'mlp.fc2': 'mlp.fc2'}
 _HF_DINOV2_BLOCK = {
-    'norm1': 'norm1', 'norm2': 'norm2', 'mlp.fc1': 'mlp.fc1', 'mlp.fc2': 'mlp.fc2',
-    'mlp.weights_in': 'mlp.w12', 'mlp.weights_out': 'mlp.w3', 'attention.output.dense': 'attn.proj',
-    'attention.attention.query': 'attn.q', 'attention.attention.key': 'attn.k',
-    'attention.attention.value': 'attn.v', 'layer_scale1.lambda1': 'ls1.gamma',
-    'layer_scale2.lambda1': 'ls2.gamma'}
+    **_HF_ATTENTION, 'norm1': 'norm1', 'norm2': 'norm2', 'mlp.fc1': 'mlp.fc1',
+    'mlp.fc2': 'mlp.fc2', 'mlp.weights_in': 'mlp.w12', 'mlp.weights_out': 'mlp.w3',
+    'layer_scale1.lambda1': 'ls1.gamma', 'layer_scale2.lambda1': 'ls2.gamma'}
+_HF_VIT = {'embeddings.cls_token': 'cls_token', 'embeddings.position_embeddings': 'pos_embed',
+           'embeddings.patch_embeddings.projection': 'patch_embed.proj', 'layernorm': 'norm'}
 _MMPRETRAIN_BLOCK = {
     'ln1': 'norm1', 'ln2': 'norm2', 'attn.qkv': 'attn.qkv', 'attn.proj': 'attn.proj',
     'ffn.layers.0.0': 'mlp.fc1', 'ffn.layers.1': 'mlp.fc2', 'attn.gamma1.weight': 'ls1.gamma',
@@ -51,8 +56,9 @@ _LAYOUTS: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
          'embeddings.patch_embeddings.projection': 'patch_embed.proj', 'layernorm': 'norm'}),
     'Hugging Face ViT': (
         'encoder.layer.0.layernorm_before.weight', r'encoder\.layer\.(\d+)\.', _HF_VIT_BLOCK,
-        {'embeddings.cls_token': 'cls_token', 'embeddings.position_embeddings': 'pos_embed',
-         'embeddings.patch_embeddings.projection': 'patch_embed.proj', 'layernorm': 'norm'}),
+        _HF_VIT),
+    'Hugging Face ViT of transformers 5': (
+        'layers.0.layernorm_before.weight', r'layers\.(\d+)\.', _HF_VIT_BLOCK, _HF_VIT),
     'mmpretrain ViT': (
         'layers.0.ffn.layers.0.0.weight', r'layers\.(\d+)\.', _MMPRETRAIN_BLOCK,
         {'cls_token': 'cls_token', 'pos_embed': 'pos_embed', 'pre_norm': 'norm_pre',
@@ -97,9 +103,13 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _without_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    tower = next((t for t in _TOWERS if any(k.startswith((f'{t}encoder.', f'{t}vision_model.'))
+    inside = ('encoder.', 'vision_model.', 'layers.')
+    tower = next((t for t in _TOWERS if any(k.startswith(tuple(t + name for name in inside))
                                             for k in state)), '')
-    return {k.removeprefix(tower): v for k, v in state.items() if k.startswith(tower)}
+    state = {k.removeprefix(tower): v for k, v in state.items() if k.startswith(tower)}
+    if 'encoder.layers.0.self_attn.q_proj.weight' in state:  # transformers 5, of a tower alone
+        state = {f'vision_model.{k}': v for k, v in state.items()}
+    return state
 
 
 def _rename(key: str, names: Mapping[str, str]) -> str | None:
