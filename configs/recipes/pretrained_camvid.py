@@ -133,8 +133,8 @@ objectives = {  # of Adventurer-T
 }
 linearizer = 'configs/distill/linearizer_vit-small_adventurer-tiny_camvid.py'
 adventurer = seg.format('adventurer-tiny')
-lengths = {500: tuple(objectives), 2000: ('l2', 'linearizer', 'phi_s_depths'),
-           8000: ('phi_s_depths', )}
+compared = ('l2', 'linearizer', 'phi_s_depths')  # over lengths and numbers of labels
+lengths = {500: tuple(objectives), 2000: compared, 8000: compared}
 for length, names in lengths.items():
     for name in names:
         few_seeds = dict(seeds=1) if length == 8000 else {}
@@ -142,10 +142,18 @@ for length, names in lengths.items():
             dict(name=f'adventurer_{name}_{length}', config=linearizer, iterations=length,
                  options=objectives[name], output='student.pth', **few_seeds),
             dict(name=f'adventurer_{name}_{length}_tuned', config=adventurer, iterations=200,
-                 inputs={checkpoint: f'adventurer_{name}_{length}'}, **few_seeds)]
-    stages.append(
+                 inputs={checkpoint: f'adventurer_{name}_{length}'}, **few_seeds),
+            *(dict(name=f'{few}_adventurer_{name}_{length}_tuned', config=adventurer,
+                   iterations=200, inputs={checkpoint: f'adventurer_{name}_{length}'},
+                   by_seed=labels, **few_seeds)
+              for few, labels in amounts.items() if name in compared)]
+    only = dict(seeds=1) if length > 500 else {}
+    stages += [
         dict(name=f'adventurer_random_{length + 200}', config=adventurer, options={start: None},
-             iterations=length + 200, **(dict(seeds=1) if length > 500 else {})))
+             iterations=length + 200, **only),
+        *(dict(name=f'{few}_adventurer_random_{length + 200}', config=adventurer,
+               options={start: None}, iterations=length + 200, by_seed=labels, **only)
+          for few, labels in amounts.items())]
 ways = {  # row → what it is, its stage with all labels
     name: (text, name) for name, text in dict(
         softmax_tuned='softmax ViT-S',
