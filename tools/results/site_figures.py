@@ -69,13 +69,12 @@ def _peers(results: dict):
     for place, (seconds, net) in enumerate(times):
         kind = next(k for k, starts in kinds.items() if net.startswith(starts))
         ax.barh(place, seconds, color=colours[kind])
-        ax.text(seconds * 1.03, place, f'{seconds:.2g}', va='center', fontsize=8)
+        ax.text(seconds + times[0][0] / 100, place, f'{seconds:.2g}', va='center', fontsize=8)
     ax.set_yticks(range(len(times)), [net for _, net in times], fontsize=8)
-    ax.set_xscale('log')
     ax.set_xlabel(f"seconds from an image of {size.replace('x', '×')} to its labels, fastest form")
     ax.legend([plt.Rectangle((0, 0), 1, 1, color=c) for c in colours.values()], list(colours),
-              fontsize=8, loc='lower right')
-    ax.set_xlim(right=1.6 * times[0][0])
+              fontsize=8, loc='upper right')
+    ax.set_xlim(right=1.08 * times[0][0])
     return figure
 
 
