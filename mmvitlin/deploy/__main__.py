@@ -132,10 +132,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.images:
         raise ConfigError('there are no images to run it on: give files or folders, or --describe')
-    files = list(dict.fromkeys(list_images(args.images)))
-    names = output_names(files)
     model = ExportedModel(args.file, args.runtime, args.precision, args.threads,
                           not args.original_size)
+    files = list(dict.fromkeys(list_images(args.images)))
+    names = output_names(files)
     failed = 0
     for path, name in zip(files, names, strict=True):
         start = time.perf_counter()
