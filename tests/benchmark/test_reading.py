@@ -69,6 +69,6 @@ def test_reading_is_counted(tmp_path):
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason='needs ../shared/data/imagenet_samples')
 def test_images_are_read_much_faster_than_by_the_libraries_steps():
-    """3.5 times with 1,000 files; once in four attempts, since other processes may take cores."""
+    """3.3 to 3.5 times with 1,000 files; once in four attempts, since others may take cores."""
     files = sorted(SAMPLES.glob('*.jpg'))[:60]
     assert any(reading(files)['times'] >= 3 for _ in range(4))
