@@ -107,7 +107,7 @@ def test_fp16(segmentor, float_file, tmp_path):
 
 def test_for_openvino(segmentor, float_file, tmp_path):
     """At a fixed size too, where OpenVINO refuses zero points behind a concatenation."""
-    openvino = pytest.importorskip('openvino', reason='needs openvino: pip install openvino')
+    pytest.importorskip('openvino', reason='needs openvino: pip install openvino')
     ways = (('fp16', [], True), ('int8', [picture(64, 128)], False))
     for precision, calibration, dynamic in ways:
         path = tmp_path / f'{precision}.xml'
@@ -117,11 +117,6 @@ def test_for_openvino(segmentor, float_file, tmp_path):
         assert model.meta['precision'] == precision
         labels = model(picture(64, 128)).labels
         assert report.path == path
-        if precision == 'fp16':  # products alone: decays, sums and norms keep float32
-            constants = [op.get_output_element_type(0).get_type_name()
-                         for op in openvino.Core().read_model(str(path)).get_ops()
-                         if op.get_type_name() == 'Constant']
-            assert {'f16', 'f32'} <= set(constants)
         in_torch = ExportedModel(quantize.TorchRuntime(load_trained(*segmentor), (64, 96), dynamic))
         equal = np.mean(labels == in_torch(picture(64, 128)).labels)
         assert equal == model.meta['verified']['equal_labels'] == report.equal  # of this file
