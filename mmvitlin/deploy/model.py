@@ -1,14 +1,14 @@
 """An exported network from an image of any size to its result."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmvitlin.deploy.resizing import resize
+from mmvitlin.deploy.resizing import STRIP, resize, resize_strips
 from mmvitlin.deploy.runtimes import Runtime, open_file
 from mmvitlin.deploy.windows import in_windows, starts, strided
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
@@ -113,19 +113,30 @@ class ExportedModel:
         if shown.shape == image.shape and (size is None or size == image.shape[:2]):
             return self.runtime.run(as_batch(shown))['labels'][0]
         if size is None:
-            scores = self._scores(shown)
+            strips = self._score_strips(shown)
         else:
-            scores = in_windows(shown, size, self._scores, self._places(shown.shape, size),
+            strips = in_windows(shown, size, self._scores, self._places(shown.shape, size),
                                 self.meta['mean'])
-        return self._decide(resize(scores, image.shape[:2], self.meta['align_corners']))
+        strips = resize_strips(strips, shown.shape[:2], image.shape[:2],
+                               self.meta['align_corners'])
+        return np.concatenate([self._decide(strip) for strip in strips])
 
-    def _scores(self, image: np.ndarray) -> np.ndarray:
-        """(classes, H, W) of an image, as the network resizes them before it decides."""
+    def _score_strips(self, image: np.ndarray) -> Iterator[np.ndarray]:
+        """Scores of an image, (classes, n, W), as the network resizes them before it decides."""
         height, width = image.shape[:2]
         patch = self.meta['patch_size']
         padded = tuple(-(-n // patch) * patch for n in (height, width))
         scores = self.runtime.run(as_batch(image))['scores'][0]
-        return resize(scores, padded, self.meta['align_corners'])[:, :height, :width]
+        whole = (scores[:, a:a + STRIP] for a in range(0, scores.shape[1], STRIP))
+        left = height
+        for strip in resize_strips(whole, scores.shape[1:], padded, self.meta['align_corners']):
+            if left > 0:
+                yield strip[:, :left, :width]
+            left -= strip.shape[1]
+
+    def _scores(self, image: np.ndarray) -> np.ndarray:
+        """(classes, H, W) of a window."""
+        return np.concatenate(list(self._score_strips(image)), axis=1)
 
     def _places(self, shape: Sequence[int], size: tuple[int, int]
                 ) -> tuple[list[int], list[int]]:

@@ -1,7 +1,11 @@
 """Bilinear resizing as torch and OpenCV do it, without either."""
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
+
+STRIP = 16  # rows that are worked on at a time
 
 
 def resize(maps: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.ndarray:
@@ -26,6 +30,39 @@ def resize(maps: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.n
         first = maps.take(low, axis)
         maps = first + (maps.take(high, axis) - first) * share
     return maps
+
+
+def resize_strips(strips: Iterable[np.ndarray], old: tuple[int, int], size: tuple[int, int],
+                  align_corners: bool) -> Iterator[np.ndarray]:
+    """:func:`resize`, a few rows at a time, so that no map is held whole.
+
+    Args:
+        strips: Maps cut into consecutive rows, (C, n, w) float32 each.
+        old: (h, w) of the maps.
+        size: (H, W) to resize to.
+        align_corners: As in :func:`resize`.
+
+    Yields:
+        (C, n, W) float32, consecutive rows from the first to the last, at most :data:`STRIP` each.
+    """
+    low, high, share = _neighbours(old[0], size[0], align_corners)
+    held, first, done = None, 0, 0  # rows from `first`, as far as they are still needed
+    for strip in strips:
+        held = strip if held is None else np.concatenate([held, strip], axis=1)
+        ready = int(np.searchsorted(high, first + held.shape[1]))
+        while done < ready:
+            end = min(done + STRIP, ready)
+            above = held.take(low[done:end] - first, 1)
+            rows = above
+            if old[0] != size[0]:
+                below = held.take(high[done:end] - first, 1)
+                rows = above + (below - above) * share[done:end, None]
+            yield resize(rows, (end - done, size[1]), align_corners)
+            done = end
+        gone = held.shape[1]
+        if done < size[0]:
+            gone = min(gone, int(low[done]) - first)
+        held, first = held[:, gone:], first + gone
 
 
 def _neighbours(old: int, new: int, align_corners: bool

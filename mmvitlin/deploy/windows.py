@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,23 +23,25 @@ def strided(length: int, window: int, stride: int) -> list[int]:
 
 
 def in_windows(image: np.ndarray, size: tuple[int, int], run: Callable[[np.ndarray], np.ndarray],
-               places: tuple[Sequence[int], Sequence[int]], fill: Sequence[float]) -> np.ndarray:
+               places: tuple[Sequence[int], Sequence[int]], fill: Sequence[float]
+               ) -> Iterator[np.ndarray]:
     """Scores of overlapping windows, averaged where they overlap.
 
     Args:
         image: (H, W, 3) uint8.
         size: (height, width) of a window.
         run: Scores (classes, height, width) of a window, float32.
-        places: Where windows begin, from above and from the left; they cover the image
+        places: Where windows begin, from above and from the left, in order; they cover the image
             and may reach beyond it.
         fill: Colour beyond the edges of the image.
 
-    Returns:
-        (classes, H, W) float32.
+    Yields:
+        (classes, n, W) float32, consecutive rows from the first to the last; a row is given as soon
+        as no window below reaches it, so only the rows of one window's height are held.
     """
     height, width = image.shape[:2]
-    total, count = None, np.zeros((height, width), np.float32)
-    for top in places[0]:
+    total, count = None, np.zeros((size[0], width), np.float32)
+    for top, below in zip(places[0], [*places[0][1:], height], strict=True):
         for left in places[1]:
             part = image[top:top + size[0], left:left + size[1]]
             window = np.empty((*size, 3), np.float32)
@@ -47,9 +49,14 @@ def in_windows(image: np.ndarray, size: tuple[int, int], run: Callable[[np.ndarr
             window[:part.shape[0], :part.shape[1]] = part
             scores = run(window)[:, :part.shape[0], :part.shape[1]]
             if total is None:
-                total = np.zeros((len(scores), height, width), np.float32)
-            area = (slice(top, top + part.shape[0]), slice(left, left + part.shape[1]))
+                total = np.zeros((len(scores), size[0], width), np.float32)
+            area = (slice(part.shape[0]), slice(left, left + part.shape[1]))
             total[(slice(None), *area)] += scores
             count[area] += 1
-    total /= count
-    return total
+        done = min(below, height) - top
+        yield total[:, :done] / count[:done]
+        for values, axis in ((total, 1), (count, 0)):
+            kept = values.shape[axis] - done
+            rows, rest = np.moveaxis(values, axis, 0), slice(kept, None)
+            rows[:kept] = rows[done:].copy()
+            rows[rest] = 0

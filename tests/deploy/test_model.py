@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import venv
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mmvitlin.apis.writers import to_openvino
 from mmvitlin.deploy import ExportedModel, open_file
 from mmvitlin.deploy.__main__ import output_names
 from mmvitlin.deploy.model import read
-from mmvitlin.deploy.resizing import resize
+from mmvitlin.deploy.resizing import resize, resize_strips
 from mmvitlin.deploy.runtimes import Runtime, _SignalStack, kept_signal_stack
 from mmvitlin.deploy.windows import in_windows, starts, strided
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
@@ -59,6 +60,38 @@ def test_resizing_is_torchs(old, new, align_corners):
     expected = torch.nn.functional.interpolate(maps[None], new, mode='bilinear',
                                                align_corners=align_corners)[0]
     np.testing.assert_allclose(resize(maps.numpy(), new, align_corners), expected, atol=1e-5)
+    for rows in (1, 3, 100):
+        strips = (maps.numpy()[:, n:n + rows] for n in range(0, old[0], rows))
+        actual = np.concatenate(list(resize_strips(strips, old, new, align_corners)), axis=1)
+        np.testing.assert_array_equal(actual, resize(maps.numpy(), new, align_corners))
+
+
+class _Colours:
+    """A runtime whose network's scores are colours, one for each of many classes."""
+    path, meta = 'colours.onnx', dict(
+        task='segmentation', classes=['a'] * 60, palette=[[0, 0, 0]] * 60, patch_size=16,
+        mean=[0., 0., 0.], align_corners=False, resize=None)
+
+    def __init__(self, size):
+        self.size, self.meta = size, dict(self.meta, resize=dict(factor=0.5))
+
+    def run(self, images):
+        return {'scores': np.tile(images[:, :, ::4, ::4], (1, 20, 1, 1))}
+
+
+@pytest.mark.parametrize('size', [None, (128, 160)])
+def test_scores_of_a_large_image_are_never_held_whole(size):
+    Runtime.register(_Colours)
+    model, image = ExportedModel(_Colours(size)), picture(1024, 2048)
+    model(picture(64, 64))
+    tracemalloc.start()
+    try:
+        labels = model(image).labels
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert labels.shape == (1024, 2048)
+    assert peak < 60 * 1024 * 2048 * 4 / 3
 
 
 def test_windows_cover_everything_once_or_more():
@@ -71,8 +104,9 @@ def test_windows_cover_everything_once_or_more():
     assert strided(104, 64, 40) == [0, 40]
     image = np.random.RandomState(0).randint(0, 255, (70, 150, 3)).astype(np.uint8)
     places = starts(70, 64, 1 / 3), strided(150, 64, 40)
-    actual = in_windows(image, (64, 64), lambda w: w.transpose(2, 0, 1).astype(np.float32), places,
+    strips = in_windows(image, (64, 64), lambda w: w.transpose(2, 0, 1).astype(np.float32), places,
                         (0, 0, 0))
+    actual = np.concatenate(list(strips), axis=1)
     np.testing.assert_allclose(actual, image.transpose(2, 0, 1), atol=1e-3)
 
 
@@ -253,6 +287,7 @@ def test_a_gpu_that_onnxruntime_cannot_start_is_an_error(exported, monkeypatch):
 
 BLOCKED = '''
 import sys
+import tracemalloc
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmseg',
