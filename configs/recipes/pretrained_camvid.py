@@ -18,6 +18,11 @@ count, frames = 367, 'train_dataloader.dataset.indices'
 amounts = {  # prefix of stages → frames with labels, by seed
     '37': {frames: [list(range(n, count, 10)) for n in range(10)]},
     '4': {frames: [list(range(n, count, 92)) for n in range(10)]}}
+large = {  # the final rows again, at 252×336
+    'train_dataloader.dataset.pipeline.2.scale': (336, 252),
+    'train_dataloader.dataset.pipeline.3.crop_size': (252, 336),
+    'val_dataloader.dataset.pipeline.1.scale': (336, 252),
+    'test_dataloader.dataset.pipeline.1.scale': (336, 252)}
 students = dict(  # prefix of stages → (what configs' names have, options)
     linear=('', {'model.backbone.linear_cfg.feature_map': 'hedgehog'}),
     focal=('focal-', {}),
@@ -32,6 +37,7 @@ stages = [
     *(dict(name=f'{few}_softmax_tuned', config=softmax, iterations=200, by_seed=labels)
       for few, labels in amounts.items()),
     dict(name='softmax_tuned_long', config=softmax, iterations=800, seeds=1),
+    dict(name='softmax_tuned_252', config=softmax, iterations=200, options=large),
 ]
 for student, (name, options) in students.items():
     config = seg.format((name or 'linear-') + 'vit-small')
@@ -53,6 +59,11 @@ for student, (name, options) in students.items():
         dict(name=f'{student}_both_tuned', inputs={checkpoint: f'{student}_both'},
              options=options, **tuned, **only),
         dict(name=f'{student}_inherited_tuned', options=options, **tuned, **only)]
+    if student != 'elu':
+        stages += [
+            dict(name=f'{student}_both_tuned_252', inputs={checkpoint: f'{student}_both'},
+                 options={**options, **large}, **tuned),
+            dict(name=f'{student}_inherited_tuned_252', options={**options, **large}, **tuned)]
     if student in ('conv', 'mamba2'):  # what more of the alignment gives
         align = f'configs/distill/adala-{{}}_{name}vit-small_camvid.py'
         stages += [
@@ -185,3 +196,50 @@ report = dict(
            for few, labels in amounts.items() for by_seed in labels.values()
            for way, (text, _) in ways.items()}
     })
+more_tables = [
+    dict(
+        title='What an Adventurer-T from random weights is distilled with',
+        control='adventurer_l2_500_tuned',
+        ways={name: (text, name) for name, text in dict(
+            adventurer_random_700='labels only, 700 iterations',
+            **{f'adventurer_{name}_500_tuned': text for name, text in dict(
+                l2='plain L2 on the final features',
+                linearizer='ViT-Linearizer as published',
+                activation='of it activation matching alone',
+                mask='of it masked prediction alone',
+                balanced='ViT-Linearizer with balanced weights',
+                l2_depths='plain L2 at four depths',
+                phi_s='targets standardised by PHI-S',
+                phi_s_depths='the same at four depths',
+                mix_depths='the same with 0.9 cosine + 0.1 smooth L1',
+                depths_gram='PHI-S at four depths and a Gram loss').items()}).items()},
+        note='500 iterations of 8 images without labels, then 200 with.'),
+    dict(
+        title='The same for longer',
+        control='adventurer_random_2200',
+        ways={name: (text, name) for name, text in dict(
+            adventurer_random_2200='labels only, 2,200 iterations',
+            adventurer_l2_2000_tuned='plain L2, 2,000 iterations, then 200 with labels',
+            adventurer_linearizer_2000_tuned='ViT-Linearizer, likewise',
+            adventurer_phi_s_depths_2000_tuned='PHI-S at four depths, likewise',
+            adventurer_random_8200='labels only, 8,200 iterations',
+            adventurer_l2_8000_tuned='plain L2, 8,000 iterations, then 200 with labels',
+            adventurer_linearizer_8000_tuned='ViT-Linearizer, likewise',
+            adventurer_phi_s_depths_8000_tuned='PHI-S at four depths, likewise').items()},
+        note=''),
+    dict(
+        title='Fine-tuned at 252×336',
+        control='softmax_tuned_252',
+        ways={f'{name}_252': (text, f'{name}_252') for name, (text, _) in ways.items()},
+        note='Alignment was at 168×224, as above.'),
+    dict(
+        title='Frozen, under a linear classifier',
+        control='softmax_frozen',
+        ways={name: (text, name) for name, text in dict(
+            softmax_frozen='softmax ViT-S',
+            **{f'{student}_{of}_frozen': f'{text}, {how}' for student, text in dict(
+                focal='focal ViT-S', linear='linear ViT-S', mamba2='Mamba-2 ViT-S').items()
+               for of, how in dict(inherited='not aligned', attention='after stage 1',
+                                   feature='after stage 2 alone',
+                                   both='after both').items()}).items()},
+        note='100 iterations with labels.')]

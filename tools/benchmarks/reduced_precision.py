@@ -1,7 +1,8 @@
 r"""What int8 files gain and lose on CamVid: mIoU beside the time from image to labels.
 
     python tools/run_recipe.py configs/recipes/pretrained_camvid.py --seeds 0 --amp --jobs 2 \
-        --stages softmax_tuned focal_inherited_tuned linear_inherited_tuned
+        --stages softmax_tuned focal_inherited_tuned linear_inherited_tuned \
+        adventurer_l2_500 adventurer_l2_500_tuned
     python tools/benchmarks/reduced_precision.py --out docs/results/reduced_precision.json
 
 The fine-tuned networks of the recipe are exported for two sizes, in float32 and int8, which is
@@ -33,7 +34,8 @@ HEDGEHOG = {'model.backbone.linear_cfg.feature_map': 'hedgehog'}
 NETS = dict(  # name → (stage of the recipe, config, options)
     softmax=('softmax_tuned', 'configs/seg/conv1x1_vit-small_camvid.py', {}),
     focal=('focal_inherited_tuned', 'configs/seg/conv1x1_focal-vit-small_camvid.py', {}),
-    linear=('linear_inherited_tuned', 'configs/seg/conv1x1_linear-vit-small_camvid.py', HEDGEHOG))
+    linear=('linear_inherited_tuned', 'configs/seg/conv1x1_linear-vit-small_camvid.py', HEDGEHOG),
+    adventurer=('adventurer_l2_500_tuned', 'configs/seg/conv1x1_adventurer-tiny_camvid.py', {}))
 SIZES = ((168, 224), (672, 896))
 
 

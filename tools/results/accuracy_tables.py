@@ -79,28 +79,44 @@ def students(results: dict) -> list[str]:
     return [*lines, '', *ending(results)]
 
 
-def by_labels(results: dict) -> tuple[dict[str, str], dict[int, dict[str, dict]]]:
+def by_labels(results: dict, ways: dict[str, tuple[str, str]] | None = None
+              ) -> tuple[dict[str, str], dict[int, dict[str, dict]]]:
     """Ways of training that were measured, as text, and number of labelled frames → way → its
-    scores."""
+    scores; ``ways`` (name → text, stage with all labels) are the recipe's."""
     recipe = Config.fromfile(str(ROOT / results['recipe']))
+    ways = recipe.ways if ways is None else ways
     counts = {prefix: len(frames[0]) for prefix, labels in recipe.amounts.items()
               for frames in labels.values()}
     columns: dict[int, dict[str, dict]] = {}
-    for way, (_, whole) in recipe.ways.items():
+    for way, (_, whole) in ways.items():
         for count, stage in ((recipe.count, whole),
                              *((n, f'{prefix}_{way}') for prefix, n in counts.items())):
             if 'mean' in results['stages'].get(stage, {}):
                 columns.setdefault(count, {})[way] = results['stages'][stage]
-    return {way: text for way, (text, _) in recipe.ways.items()
+    return {way: text for way, (text, _) in ways.items()
             if any(way in rows for rows in columns.values())}, columns
 
 
 def few_labels(results: dict) -> list[str]:
-    """Ways of training, a column for each number of labelled frames."""
-    report, (names, columns) = load_report(ROOT / results['recipe']), by_labels(results)
-    control = Config.fromfile(str(ROOT / results['recipe'])).get('control', 'scratch_long')
+    """Ways of training, a column for each number of labelled frames; then the recipe's
+    ``more_tables``, of which something was measured to compare."""
+    report = load_report(ROOT / results['recipe'])
+    recipe = Config.fromfile(str(ROOT / results['recipe']))
     lines = [f'### {report.title}', '',
-             f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
+             *_by_labels_table(results, *by_labels(results), recipe.get('control', 'scratch_long')),
+             '', report.note, '']
+    for table in recipe.get('more_tables', ()):
+        names, columns = by_labels(results, table.ways)
+        if len(names) > 1 and table.control in names:
+            lines += [f'**{table.title}**', '',
+                      *_by_labels_table(results, names, columns, table.control), '',
+                      table.note, '']
+    return [*lines, *ending(results)]
+
+
+def _by_labels_table(results: dict, names: dict[str, str], columns: dict[int, dict[str, dict]],
+                     control: str) -> list[str]:
+    lines = [f'{measure(results)} on held-out images in percent, {over(results["seeds"])}; in '
              f"brackets the difference from “{names[control]}” with as many frames, "
              'compared seed by seed, and its 95% interval, bold where that does not contain 0'
              + ('; “of” says how many seeds a row has that not all have' if any(
@@ -111,16 +127,16 @@ def few_labels(results: dict) -> list[str]:
     for way, text in names.items():
         cells = []
         for rows in columns.values():
-            row, labels = rows.get(way, {}), rows[control]
+            row, labels = rows.get(way, {}), rows.get(control, {})
             cell = score(row)
             if row.get('incomplete'):
                 cell += f" of {len(row['values'])}"
-            if row and row is not labels:
+            if row and labels and row is not labels:
                 bold = '' if beside(row, labels) == 'level with' else '**'
                 cell += f' ({bold}{gap(row, labels)}{bold})'
             cells.append(cell)
         lines.append(f"| {text} | {' | '.join(cells)} |")
-    return [*lines, '', report.note, '', *ending(results)]
+    return lines
 
 
 HYPOTHESES = (  # the order that the paper found, best first; its last row is a full training
