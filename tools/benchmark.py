@@ -44,6 +44,7 @@ from mmvitlin.benchmark.subjects import (
 )
 from mmvitlin.benchmark.trends import changed, faster_from, growth, other_conditions, pairs, series
 from mmvitlin.engine.runner.cli import Parser, friendly
+from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.options import ConfigOptions
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.files import write_whole
@@ -190,7 +191,7 @@ def subjects_of(args: argparse.Namespace) -> list[Subject]:
     """What is measured.
 
     Raises:
-        ConfigError: --reference names none of it.
+        ConfigError: --reference names none of it, or a network of random weights.
     """
     subjects = [parse_subject(s, args.cfg_options) for s in args.subjects]
     subjects += softmax_baselines(subjects[0]) if args.baselines else []
@@ -200,9 +201,15 @@ def subjects_of(args: argparse.Namespace) -> list[Subject]:
         if not references:
             raise ConfigError(f"--reference: no network '{args.reference}' is measured; they are "
                               f'{[s.name for s in subjects if not s.runtime]}')
-        for subject in subjects:
-            if subject.source == 'exported':
-                subject.reference = references[0].as_dict()
+        files = [subject for subject in subjects if subject.source == 'exported']
+        random = references[0].source == 'config' and not load_config(
+            references[0].what, references[0].options).get('load_from')
+        if files and random:
+            raise ConfigError(f"--reference {args.reference}: its weights would be random, and no "
+                              "file's results like its own; give the checkpoint that was exported, "
+                              '--cfg-options load_from=CHECKPOINT')
+        for subject in files:
+            subject.reference = references[0].as_dict()
     return subjects
 
 

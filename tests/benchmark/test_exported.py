@@ -160,3 +160,10 @@ def test_the_command_line(exported, segmentor, tmp_path):
     assert len(shares) == 2
     assert min(shares) > 0.998
     assert '100.00%' in done.stdout or '99.9' in done.stdout
+
+
+def test_a_reference_of_random_weights_is_refused(exported, segmentor, tmp_path):
+    done = python('tools/benchmark.py', f'torch={segmentor[0]}', f"onnx={exported['any']}",
+                  '--reference', 'torch', '--part', 'labels', '--out-dir', str(tmp_path / 'out'))
+    assert done.returncode == 2
+    assert '--cfg-options load_from=CHECKPOINT' in done.stderr
