@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 
 import torch
+from timm.layers import Attention
 from torch import Tensor
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
@@ -18,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from mmvitlin.benchmark.resources import SHARED_BYTES, TARGETS, find_ptxas, resources
 from mmvitlin.benchmark.traffic import Traffic, traffic
 from mmvitlin.models.backbones.adventurer import AdventurerBlock
+from mmvitlin.models.layers.mamba2_attention import Mamba2Attention
 from mmvitlin.ops import (
     causal_depthwise_conv1d,
     gated_rms_norm,
@@ -78,12 +80,26 @@ def block(backend: str, batch: int, length: int, width: int = 768) -> tuple[Call
     """A whole block of Adventurer-B that scans in reverse, all in bfloat16, and its arguments."""
     with torch.device('meta'):
         layer = AdventurerBlock(width, reverse=True).to(HALF)
+    return _module(layer, backend, batch, length, width)
+
+
+def _module(layer: torch.nn.Module, backend: str, batch: int, length: int, width: int
+            ) -> tuple[Callable, tuple]:
     names, weights = zip(*layer.named_parameters(), strict=True)
 
     def call(x, *weights):
         with meta_as_gpu() if backend == 'fused' else nullcontext():
             return functional_call(layer, dict(zip(names, weights, strict=True)), (x, ))
     return call, (_meta(batch, length, width), *weights)
+
+
+def mamba2_vit(backend: str, batch: int, length: int, width: int = 384) -> tuple[Callable, tuple]:
+    """The Mamba-2 mixer that takes the place of ViT-S's attention, with Hedgehog maps and both
+    directions, from tokens to tokens, all in bfloat16, and its arguments."""
+    with torch.device('meta'):
+        layer = Mamba2Attention(Attention(width, width // 64, qkv_bias=True),
+                                feature_map='hedgehog').to(HALF)
+    return _module(layer, backend, batch, length, width)
 
 
 def product_bytes(counter: Traffic) -> int:
@@ -100,7 +116,9 @@ def floor_bytes(call: Callable, args: tuple, backward: bool) -> int:
     return inputs + output + (2 * inputs + output if backward else 0)
 
 
-BLOCK = 'block, Adventurer-B at 224², 128 images'
+MODULES = {  # compared with what their matrix products alone move
+    'block, Adventurer-B at 224², 128 images': (block, 128, 197),
+    'Mamba-2 mixer with Hedgehog maps, ViT-S at 512², 16 images': (mamba2_vit, 16, 1025)}
 PARTS = {
     'convolution, Adventurer-B at 224², 128 images': (convolution, 128, 197, True),
     'scan, Adventurer-B at 224², 128 images': (scan, 128, 197, True),
@@ -120,7 +138,7 @@ def _row(counter: Traffic, floor: int) -> dict:
 def layers() -> dict:
     """Bytes and kernels of each part, of one layer, eager and fused.
 
-    The least of a whole block is what its matrix products alone move.
+    The least of a whole module is what its matrix products alone move.
     """
     table = {}
     for name, (part, batch, length, backward) in PARTS.items():
@@ -129,11 +147,12 @@ def layers() -> dict:
         for label, backend in (('eager', 'torch'), ('fused', 'fused')):
             row[label] = _row(traffic(*part(backend, batch, length), backward), floor)
         table[name] = row
-    counts = {label: traffic(*block(backend, 128, 197)) for label, backend in (
-        ('eager', 'torch'), ('fused', 'fused'))}
-    least = product_bytes(counts['fused'])
-    table[BLOCK] = dict(floor_gigabytes=round(least / 1e9, 4),
-                        **{label: _row(counter, least) for label, counter in counts.items()})
+    for name, (part, batch, length) in MODULES.items():
+        counts = {label: traffic(*part(backend, batch, length)) for label, backend in (
+            ('eager', 'torch'), ('fused', 'fused'))}
+        least = product_bytes(counts['fused'])
+        table[name] = dict(floor_gigabytes=round(least / 1e9, 4),
+                           **{label: _row(counter, least) for label, counter in counts.items()})
     return table
 
 

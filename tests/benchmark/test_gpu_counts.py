@@ -7,7 +7,7 @@ import torch
 from timm.layers import Attention
 from torch.func import functional_call
 
-from mmvitlin.benchmark.gpu_counts import BLOCK, PARTS, layers, named_launches, spills
+from mmvitlin.benchmark.gpu_counts import MODULES, PARTS, layers, named_launches, spills
 from mmvitlin.benchmark.resources import TARGETS, find_ptxas
 from mmvitlin.benchmark.traffic import traffic
 from mmvitlin.models.layers.linear_attention import LinearAttention
@@ -31,16 +31,17 @@ def counted():
     return layers()
 
 
-@pytest.mark.parametrize(('part', 'bound', 'kernels'), [
-    ('convolution', 1.1, 3), ('linear attention,', 1.95, 12),
-    ('linear attention with Hedgehog', 1.9, 8), ('scan', 5., 18), ('block', 4.1, 88)])
-def test_fused_kernels_stay_near_their_floor(counted, part, bound, kernels):
+@pytest.mark.parametrize(('part', 'bound', 'kernels', 'gain'), [
+    ('convolution', 1.1, 3, 3.5), ('linear attention,', 1.95, 12, 3.5),
+    ('linear attention with Hedgehog', 1.9, 8, 3.5), ('scan', 5., 18, 3.5), ('block', 4.1, 88, 3.5),
+    ('Mamba-2 mixer', 19., 269, 1.5)])
+def test_fused_kernels_stay_near_their_floor(counted, part, bound, kernels, gain):
     rows = {name: row for name, row in counted.items() if name.startswith(part)}
     assert rows
     for name, row in rows.items():
         assert row['fused']['times_floor'] <= bound, name
         assert row['fused']['kernels'] <= (kernels if '128' in name or '16 im' in name else 6), name
-        assert row['fused']['gigabytes'] < row['eager']['gigabytes'] / 3.5, name
+        assert row['fused']['gigabytes'] < row['eager']['gigabytes'] / gain, name
 
 
 @compiles
@@ -60,7 +61,7 @@ def test_no_kernel_spills_registers(dtype, targets):
 
 def test_published_counts_are_of_these_kernels():
     published = json.loads((ROOT / 'docs/results/gpu_counts.json').read_text())
-    assert list(published['layers']) == [*PARTS, BLOCK]
+    assert list(published['layers']) == [*PARTS, *MODULES]
     assert list(published['registers']) == [
         name for dtype in (torch.bfloat16, torch.float32) for name in named_launches(dtype, 64, 64)]
 
