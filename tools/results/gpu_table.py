@@ -12,9 +12,9 @@ def counts(results: dict) -> list[str]:
                  for form in (layer['eager'], layer['fused']))
         lines.append(f"| {name} | {layer['floor_gigabytes']:.3g} | {' | '.join(forms)} |")
     lines += ['', 'Of the block and of the Mamba-2 mixer the least is what their matrix products '
-              'alone move; residuals, reversals and all else are counted too. A norm is one kernel, in either direction. '
-              'On a GPU `auto` takes the scan of mamba-ssm or fla where one of them is '
-              'installed, which is not counted here.']
+              'alone move; residuals, reversals and all else are counted too. A norm is one '
+              'kernel, in either direction. On a GPU `auto` takes the scan of mamba-ssm or fla '
+              'where one of them is installed, which is not counted here.']
     step = results['training_step']
     groups = ', '.join(f"{row['before']} to {row['now']} (`{schedule}`)"
                        for schedule, row in step['parameter_groups'].items())
