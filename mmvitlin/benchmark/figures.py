@@ -70,8 +70,8 @@ def speed_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
         pairs: From :func:`mmvitlin.benchmark.trends.pairs`; where one overtakes another is
             marked and listed, those of networks of one size (whose names end alike) first.
         limits: Name → 'flops' and 'bytes' a second.
-        folder: Where latency.png, memory.png, throughput.png, roofline.png and, where there are
-            scores, accuracy.png are written.
+        folder: Where latency.png, memory.png (where it was measured), throughput.png,
+            roofline.png and, where there are scores, accuracy.png are written.
         scores: Network → score, such as its mIoU.
     """
     if not lines:
@@ -81,6 +81,8 @@ def speed_figures(lines: dict[str, list[dict]], pairs: Sequence[dict],
     for file, key, label in (('latency', 'ms', 'time (ms)'),
                              ('memory', 'peak_mib', 'peak memory above the loaded model (MiB)'),
                              ('throughput', 'images_per_second', 'images a second')):
+        if not any(r.get(key) is not None for rows in lines.values() for r in rows):
+            continue  # memory was not measured
         columns = min(len(looks.ways), _COLUMNS)
         height = -(-len(looks.ways) // columns)
         figure, axes = plt.subplots(height, columns, figsize=(1.5 + 5 * columns, 5.2 * height),

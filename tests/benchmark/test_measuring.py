@@ -328,3 +328,8 @@ def test_figures_of_several_ways(tmp_path, monkeypatch):
                       '2: a-base faster than b-base from 1024×1024 (level at 512×512)',
                       '1 more pair in the results file']
     assert drawn[0]._suptitle.get_text() == 'backbone · batch 1'
+    for row in (row for line in lines.values() for row in line):
+        row.update(peak_mib=None)
+    monkeypatch.undo()
+    names = figures.speed_figures(lines, [], dict(fp32=dict(flops=1e9, bytes=1e9)), tmp_path)
+    assert [p.name for p in names] == ['latency.png', 'throughput.png', 'roofline.png']

@@ -8,7 +8,8 @@ r"""What int8 files gain and lose on CamVid: mIoU beside the time from image to 
 The fine-tuned networks of the recipe are exported for two sizes, in float32 and int8, which is
 calibrated on training frames. Scores are of the smaller size, at which they were trained, on
 held-out frames, in torch and in the file; times of both sizes are taken in turn, in onnxruntime and
-OpenVINO. They need an otherwise idle machine.
+OpenVINO. Times need an otherwise idle machine; with --no-times the files and scores can be made
+before. What is interrupted goes on with the next network.
 """
 import argparse
 import json
@@ -80,12 +81,18 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--files', type=Path, default=Path('work_dirs/reduced_precision'),
                         help='folder for the exported files')
+    parser.add_argument('--no-times', action='store_true',
+                        help='only write the files and take their scores')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/reduced_precision.json'))
     args = parser.parse_args()
-    scores = json.loads(args.out.read_text()).get('scores', {}) if args.out.is_file() else {}
+    kept = args.files / 'scores.json'  # beside the files that they are of
+    scores = json.loads(kept.read_text()) if kept.is_file() else {}
     for name in args.nets:
         if name not in scores:
             scores[name] = written(args, name)
+            write_whole((json.dumps(scores, indent=1) + '\n').encode(), kept)
+    if args.no_times:
+        return
     for size in SIZES:
         files = [file_of(args, net, precision, size) for net in args.nets
                  for precision in ('fp32', 'int8')]
@@ -93,7 +100,7 @@ def main() -> None:
                     for path in files for runtime in ('onnxruntime', 'openvino')]
         results = measure(Grid(subjects, [size], part='labels', rounds=args.rounds), args.out,
                           lambda text: print(text, flush=True))
-        results['scores'] = scores
+        results['scores'] = {name: scores[name] for name in args.nets}
         write_whole((json.dumps(results, indent=1) + '\n').encode(), args.out)
 
 
