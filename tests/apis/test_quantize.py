@@ -9,7 +9,9 @@ from PIL import Image
 from mmvitlin.apis import quantize
 from mmvitlin.apis.export import Deployed, load_trained
 from mmvitlin.apis.quantize import Reduced, export_reduced, mean_iou
+from mmvitlin.apis.writers import to_openvino
 from mmvitlin.deploy import ExportedModel, open_file
+from mmvitlin.deploy.runtimes import META
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.utils.errors import ConfigError
 from tests.apis.pictures import picture
@@ -121,6 +123,27 @@ def test_for_openvino(segmentor, float_file, tmp_path):
         equal = np.mean(labels == in_torch(picture(64, 128)).labels)
         assert equal == model.meta['verified']['equal_labels'] == report.equal  # of this file
     assert sorted(p.suffix for p in tmp_path.iterdir()) == ['.bin', '.bin', '.xml', '.xml']
+
+
+def test_openvinos_files_keep_the_type_of_every_weight(tmp_path):
+    """Decays and norms that an fp16 file leaves in float32 are not rounded on the way."""
+    pytest.importorskip('openvino', reason='needs openvino: pip install openvino')
+    fine = 1 + 1e-5 * np.arange(1000, dtype=np.float32)  # float16 has none of them between
+    names = dict(fine=fine[None, None, None], half=np.float16([0.5]))
+    helper, TensorProto = onnx.helper, onnx.TensorProto
+    graph = helper.make_graph(
+        [helper.make_node('Mul', ['x', 'fine'], ['y']),
+         helper.make_node('Cast', ['half'], ['wide'], to=TensorProto.FLOAT),
+         helper.make_node('Mul', ['y', 'wide'], ['z'])], 'g',
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT, [1, 1, 1, 1000])],
+        [helper.make_tensor_value_info('z', TensorProto.FLOAT, [1, 1, 1, 1000])],
+        [onnx.numpy_helper.from_array(values, name) for name, values in names.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)])
+    helper.set_model_props(model, {META: '{}'})
+    onnx.save(model, tmp_path / 'a.onnx')
+    to_openvino(tmp_path / 'a.onnx', tmp_path / 'a.xml')
+    found, = open_file(tmp_path / 'a.xml').run(np.ones((1, 1, 1, 1000), np.float32)).values()
+    np.testing.assert_array_equal(found[0, 0, 0], fine / 2)
 
 
 def test_bad_input(segmentor, float_file, tmp_path):
