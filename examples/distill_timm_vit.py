@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import mmvitlin
+from mmvitlin.apis.distillation import IMAGE_ENDINGS
 
 parser = argparse.ArgumentParser(description=__doc__,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,11 +45,10 @@ print(f'student: {done.checkpoint}')
 print('losses at the end:', {name: round(value, 4) for name, value in done.losses.items()})
 
 # the student on one image, larger than it was trained on: any size works
-picture = next(p for p in sorted(Path(args.images).rglob('*')) if p.suffix.lower() in
-               ('.jpg', '.jpeg', '.png'))
+picture = next(p for p in sorted(Path(args.images).rglob('*'))
+               if p.suffix.lower() in IMAGE_ENDINGS)
 image = Image.open(picture).convert('RGB').resize((2 * args.size, 2 * args.size))
-with torch.no_grad():
-    features = done.student(done.preprocess(image))[-1]
+features = done.features(image)
 tokens = features[0].flatten(1).T
 tokens = tokens - tokens.mean(0)
 components = tokens @ torch.pca_lowrank(tokens, 3)[2]

@@ -25,7 +25,7 @@ from mmvitlin.utils.paths import why_absent
 ARCHS = ('tiny', 'small', 'base', 'large')
 INHERITING = ('linear', 'focal', 'mamba2')
 _IMAGENET = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-_ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.tif', '.tiff', '.webp')
+IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.pgm', '.bmp', '.tif', '.tiff', '.webp')
 _HEAD = '''# Written by mmvitlin.distill. To go on by hand, to inherit from it or to resume it:
 #   mmvitlin train {file} --resume
 _base_ = ['mmvitlin::_base_/schedules/distill_80k.py', 'mmvitlin::_base_/runtime_distill_cls.py']
@@ -65,6 +65,22 @@ class Distilled:
         pixels = torch.from_numpy(as_batch(read(image)))
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (pixels - mean) / std
+
+    @torch.no_grad()
+    def features(self, image: str | Path | Image.Image | np.ndarray) -> Tensor:
+        """What the student makes of an image at its own size, without gradients.
+
+        Args:
+            image: As for :meth:`preprocess`.
+
+        Returns:
+            Its last feature map, (1, C, h, w): a vector for each patch, those at the edges padded.
+
+        Raises:
+            UnreadableFileError: it cannot be decoded.
+            ConfigError: an array of another shape or type.
+        """
+        return self.student(self.preprocess(image))[-1]
 
 
 def distill(student: str | Mapping,
@@ -287,11 +303,11 @@ def _stages(student: str | Mapping, teacher: dict, patch: int, size: tuple[int, 
 def _loader(images: str | Path | Sequence[str | Path], size: tuple[int, int], batch_size: int,
             workers: int, work_dir: Path) -> dict:
     work_dir.mkdir(parents=True, exist_ok=True)
-    source = dict(data_root=str(images))
+    source = dict(data_root=str(images), extensions=IMAGE_ENDINGS)
     if isinstance(images, (str, Path)):
         if not Path(images).is_dir():
             raise ConfigError(f"images: no folder at '{images}'")
-        number = sum(p.suffix.lower() in _ENDINGS for p in Path(images).rglob('*'))
+        number = sum(p.suffix.lower() in IMAGE_ENDINGS for p in Path(images).rglob('*'))
     else:
         listed, number = work_dir / 'images.txt', len(images)
         write_whole(''.join(f'{Path(p).absolute()}\n' for p in images).encode(), listed)

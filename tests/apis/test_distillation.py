@@ -57,7 +57,15 @@ def test_a_student_from_random_weights(images, teacher, tmp_path):
                  for k in ('mean', 'std'))
     torch.testing.assert_close(done.preprocess(image).double(), (pixels - mean) / std, atol=1e-5,
                                rtol=1e-5)
-    assert distill(STUDENT, teacher, sorted(images.rglob('*.png')), work_dir=tmp_path / 'v',
+    found = done.features(image)
+    assert found.shape == (1, 32, 5, 6)
+    assert not found.requires_grad
+    for path in sorted(images.rglob('*.png')):  # a folder of nothing but these is read too
+        Image.open(path).save(path.with_suffix('.webp'))
+    for path in images.rglob('*.png'):
+        path.rename(tmp_path / path.name)
+    distill(STUDENT, teacher, images, work_dir=tmp_path / 'u', **SMALL)
+    assert distill(STUDENT, teacher, sorted(images.rglob('*.webp')), work_dir=tmp_path / 'v',
                    **SMALL).checkpoint.is_file()
 
 

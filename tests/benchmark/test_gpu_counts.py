@@ -66,6 +66,16 @@ def test_published_counts_are_of_these_kernels():
         name for dtype in (torch.bfloat16, torch.float32) for name in named_launches(dtype, 64, 64)]
 
 
+def test_pages_have_the_published_speed_of_reading():
+    published = json.loads((ROOT / 'docs/results/gpu_counts.json').read_text())['reading']
+    ours, libraries = (f'{published["images_a_second_and_core"][key]:.0f}'
+                       for key in ('ours', 'libraries'))
+    gpu, scaling = ((ROOT / f'docs/{page}.md').read_text() for page in ('gpu', 'scaling'))
+    assert f'{ours} images/s are read' in gpu
+    assert f'own steps read {libraries} ' in gpu
+    assert f'some {ours} images/s' in scaling
+
+
 def test_features_of_hedgehog_maps_stay_in_the_kernels():
     with torch.device('meta'):
         layer = LinearAttention(Attention(128, 2, qkv_bias=True), 'hedgehog').to(torch.bfloat16)

@@ -89,7 +89,8 @@ def peers(results: dict) -> list[str]:
 def reduced_precision(results: dict) -> list[str]:
     """Accuracy of int8 files beside their times."""
     rows = measured(results, 'labels')
-    names = {'softmax': 'softmax ViT-S', 'focal': 'focal ViT-S', 'linear': 'linear ViT-S'}
+    names = {'softmax': 'softmax ViT-S', 'focal': 'focal ViT-S', 'linear': 'linear ViT-S',
+             'adventurer': 'Adventurer-T'}
     columns = [(size, runtime) for size in by_area(s for _, s, _ in rows)
                for runtime in ('onnxruntime', 'openvino')]
     words = dict(onnxruntime='onnxruntime', openvino='OpenVINO')
