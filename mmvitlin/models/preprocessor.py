@@ -11,14 +11,25 @@ from torch.overrides import TorchFunctionMode
 from mmvitlin.registry import MODELS
 
 
-def on_device(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Tensors of one shape and type as one tensor on the device, each copied to its place.
+def on_device(tensors: Sequence[Tensor], device: torch.device,
+              sides: tuple[int, int] | None = None, fill: float = 0) -> Tensor:
+    """Tensors of one type as one tensor on the device, each copied to its place.
 
     From pinned memory (``pin_memory=True`` of a loader) without waiting for the copies.
+
+    Args:
+        tensors: (…, h, w) each, of one shape unless ``sides`` are given.
+        device: To copy them to.
+        sides: Height and width of the result; smaller tensors lie in its upper left corner.
+        fill: Value of the rest.
     """
-    batch = torch.empty(len(tensors), *tensors[0].shape, dtype=tensors[0].dtype, device=device)
+    shape = (len(tensors), *tensors[0].shape[:-2], *(sides or tensors[0].shape[-2:]))
+    whole = all(t.shape == shape[1:] for t in tensors)
+    batch = torch.empty(shape, dtype=tensors[0].dtype, device=device) if whole else torch.full(
+        shape, fill, dtype=tensors[0].dtype, device=device)
     for place, tensor in zip(batch, tensors, strict=True):
-        place.copy_(tensor, non_blocking=True)
+        corner = place[..., :tensor.shape[-2], :tensor.shape[-1]]
+        corner.copy_(tensor, non_blocking=True)
     return batch
 
 

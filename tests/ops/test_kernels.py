@@ -112,6 +112,24 @@ def test_scan(dtype, bound, length, chunk, groups, heads, width, state):
 
 
 @runs_kernels
+@types
+@pytest.mark.parametrize(('length', 'groups', 'heads', 'programs', 'segments', 'chunks'), [
+    (70, 1, 4, 1, 1, 5), (70, 2, 4, 4, 1, 5), (100, 1, 2, 4, 2, 4), (90, 2, 4, 9, 3, 2)])
+def test_scan_of_several_chunks_a_segment_and_heads_a_program(
+        dtype, bound, length, groups, heads, programs, segments, chunks, monkeypatch):
+    """As long sequences and large batches are cut on a GPU."""
+    cut = importlib.import_module('mmvitlin.ops.ssd.kernels').cut
+    assert cut(length, 16, heads, programs) == (segments, chunks)
+    fused = importlib.import_module('mmvitlin.ops.ssd.fused')
+    monkeypatch.setattr(fused, '_programs', lambda x: programs)
+    leaves = [t.to(DEVICE).requires_grad_() for t in inputs(
+        length, groups, heads, 16, 16, batch=1, dtype=dtype)]
+    exact = in_float64(leaves)
+    compare(ssd(*leaves, backend='fused', chunk_size=16), ssd_reference(*exact), leaves, exact,
+            bound)
+
+
+@runs_kernels
 def test_scan_without_skip_of_strided_inputs():
     x, dt, A, B, C, _ = (t.to(DEVICE) for t in inputs(40, heads=2, width=16, state=16, batch=1))
     wide = torch.randn(1, 40, 2, 32, device=DEVICE)

@@ -16,13 +16,13 @@ from mmvitlin.registry import MODELS
 
 @MODELS.register_module()
 class SegPreprocessor(SegDataPreProcessor):
-    """mmseg's ``SegDataPreProcessor``, with few operators where nothing is to be padded.
+    """mmseg's ``SegDataPreProcessor``, with few operators and without waiting for copies.
 
-    In training on crops of one size, each image and label map is copied to its place in one tensor
-    on the device, without waiting where they come from pinned memory (``pin_memory=True`` of the
-    loader), and the batch is normalised at once; labels of the samples are views of one tensor.
-    mmseg copies, normalises and pads them one by one. Anything else is left to mmseg. Values are
-    the same.
+    In training, each image and label map is copied to its place in one tensor on the device, which
+    has the padding already where a crop is smaller, without waiting where they come from pinned
+    memory (``pin_memory=True`` of the loader), and the batch is normalised at once; labels of the
+    samples are views of one tensor. mmseg copies, normalises and pads them one by one. Anything
+    else is left to mmseg. Values are the same.
 
     Args:
         **kwargs: As mmseg's.
@@ -31,43 +31,55 @@ class SegPreprocessor(SegDataPreProcessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalised images (B, 3, H, W) as 'inputs', samples with labels on the device."""
         images, samples = data['inputs'], data.get('data_samples')
-        if not training or samples is None or not self._fits(images, samples):
+        sides = self._sides(images, samples) if training and samples is not None else None
+        if sides is None:
             return super().forward(data, training)
-        batch = on_device(images, self.device)
+        batch = on_device(images, self.device, sides)
         if self._channel_conversion and batch.shape[1] == 3:
             batch = batch.flip(1)
         batch = batch.float()
         if self._enable_normalize:
             batch = (batch - self.mean).div_(self.std)
-        labels = on_device([s.gt_sem_seg.data for s in samples], self.device)
+        for image, padded in zip(images, batch, strict=True):
+            height, width = image.shape[-2:]
+            if (height, width) != sides:  # padding is not normalised
+                padded[:, height:] = self.pad_val
+                padded[:, :height, width:] = self.pad_val
+        labels = on_device([s.gt_sem_seg.data for s in samples], self.device, sides,
+                           self.seg_pad_val)
         return dict(inputs=batch, data_samples=[
             self._sample(s, one) for s, one in zip(samples, labels, strict=True)])
 
-    def _fits(self, images: Sequence[Tensor], samples: Sequence[SegDataSample]) -> bool:
-        """Whether all are of one shape and type that needs no padding, and have only labels."""
+    def _sides(self, images: Sequence[Tensor], samples: Sequence[SegDataSample]
+               ) -> tuple[int, int] | None:
+        """Height and width of the batch; None where it is left to mmseg: images and labels of other
+        shapes or types, or samples with more than labels."""
         maps = [s.gt_sem_seg.data for s in samples if 'gt_sem_seg' in s]
         more = ('gt_edge_map', 'gt_depth_map')
         if (self.batch_augments is not None or len(maps) != len(images)
                 or any(name in s for s in samples for name in more)):
-            return False
-        if any(len({(x.shape, x.dtype) for x in tensors}) > 1 for tensors in (images, maps)):
-            return False
-        sides = images[0].shape[-2:]
-        if maps[0].shape[-2:] != sides:
-            return False
-        if self.size is not None:
-            return all(a >= b for a, b in zip(sides, self.size[-2:], strict=True))
-        return not any(side % (self.size_divisor or 1) for side in sides)
+            return None
+        if any(len({(*x.shape[:-2], x.dtype) for x in tensors}) > 1 for tensors in (images, maps)):
+            return None
+        if any(x.shape[-2:] != y.shape[-2:] for x, y in zip(images, maps, strict=True)):
+            return None
+        sides = [tuple(x.shape[-2:]) for x in images]
+        if self.size is not None:  # each to it, or as it is where it is larger
+            padded = {tuple(map(max, own, self.size[-2:])) for own in sides}
+            return padded.pop() if len(padded) == 1 else None
+        step = self.size_divisor or 1
+        return tuple(-(-max(lengths) // step) * step for lengths in zip(*sides, strict=True))
 
     def _sample(self, sample: SegDataSample, labels: Tensor) -> SegDataSample:
         made, pixels = sample.new(), sample.gt_sem_seg.new()
         del made.gt_sem_seg
         made = made.to(self.device)
+        del pixels.data  # labels of another shape are refused
         pixels.data = labels
         made.gt_sem_seg = pixels
-        sides = tuple(labels.shape[-2:])
-        made.set_metainfo(dict(img_shape=torch.Size(sides), pad_shape=sides,
-                               padding_size=(0, 0, 0, 0)))
+        own, sides = sample.gt_sem_seg.data.shape[-2:], tuple(labels.shape[-2:])
+        made.set_metainfo(dict(img_shape=own, pad_shape=sides,
+                               padding_size=(0, sides[1] - own[1], 0, sides[0] - own[0])))
         return made
 
 
