@@ -1,13 +1,16 @@
 """Check a GPU in a quarter of an hour: kernels, speed, a training step, a recipe.
 
     python tools/gpu_check.py --out work_dirs/gpu_check.json      15 minutes at most
+    ... --seconds 540 --parts kernels operators backbones training_step     where a command may
+                                                                            take ten minutes
     python tools/gpu_check.py --device cpu --tiny --out FILE      a rehearsal on a CPU
 
 Each part runs in a process of its own within a limit of time; its rows are in the file also when it
 fails or is stopped. Parts: kernels against references, values and gradients; operators, and
 backbones of base size, beside fused attention and mamba-ssm; the time of a step of distillation and
 the share of it that products of matrices have; the recipe of the pretrained teacher on CamVid,
-which needs data/camvid, data/images and the weights of `mmvitlin fetch_teacher`.
+which needs data/camvid, data/images and the weights of `mmvitlin fetch_teacher`. The exit status is
+1 where a kernel is wrong or fails, or a part does not come to its end.
 """
 import argparse
 import json
@@ -52,11 +55,23 @@ def start_part(name: str, seconds: float, args: argparse.Namespace) -> dict:
             f'failed with status {child.returncode}: {" ".join(errors.strip().splitlines()[-1:])}'
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)  # and what it has started
-        child.communicate()
+        _, errors = child.communicate()
         ended = f'stopped after {seconds:.0f} s'
     rows = json.loads(out.read_text()) if out.is_file() else {}
     out.unlink(missing_ok=True)
-    return dict(ended=ended, seconds=round(time.monotonic() - began, 1), rows=rows)
+    said = [line for line in errors.splitlines() if 'Warning' in line]
+    return dict(ended=ended, seconds=round(time.monotonic() - began, 1), warnings=said, rows=rows)
+
+
+def faults(parts: dict[str, dict]) -> list[str]:
+    """What is wrong, a line each: parts without an end, kernels that fail or err."""
+    lines = [f"{name}: {part['ended']}" for name, part in parts.items() if part['ended'] != 'done']
+    for name, row in parts.get('kernels', dict(rows={}))['rows'].items():
+        if isinstance(row, str) and 'cannot run' not in row:  # which is not installed
+            lines.append(f'{name}: {row}')
+        elif isinstance(row, dict) and not row['right']:
+            lines.append(f'{name}: wrong, {row}')
+    return lines
 
 
 def main() -> None:
@@ -73,13 +88,15 @@ def main() -> None:
         return run_part(args.part, args.device, args.tiny, args.out)
     import torch
 
+    from mmvitlin.benchmark.provenance import libraries
     from mmvitlin.engine.hooks.result import command_line, versions
     from mmvitlin.utils.machine import machine
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('no CUDA device here; --device cpu --tiny rehearses on a CPU')
     args.out.parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + args.seconds
-    result = dict(machine=machine(args.device), versions=versions(), command=command_line(),
+    result = dict(machine=machine(args.device), versions={**versions(), **libraries()},
+                  command=command_line(),
                   date=datetime.now(timezone.utc).isoformat(timespec='seconds'), parts={})
     for name in args.parts:
         left = min(PARTS[name][1], end - time.monotonic())
@@ -88,6 +105,8 @@ def main() -> None:
         args.out.write_text(json.dumps(result, indent=2) + '\n')
         print(f"{name}: {result['parts'][name]['ended']}", flush=True)
     print('written to', args.out)
+    if wrong := faults(result['parts']):
+        sys.exit('\n'.join(wrong))
 
 
 if __name__ == '__main__':

@@ -96,11 +96,14 @@ def meta_as_gpu() -> Iterator[None]:
 def _warn_once(message: str) -> None:
     if message not in _WARNED:
         _WARNED.add(message)
-        warnings.warn(message, stacklevel=2)
+        with warnings.catch_warnings():  # recipes and demos ignore those of libraries
+            warnings.simplefilter('always')
+            warnings.warn(message, stacklevel=2)
 
 
 def warn_of_eager(what: str, x: Tensor, reason: str | None = None) -> None:
-    """Warn, once a process, that something runs as many small operators on a GPU.
+    """Warn, once a process, that something runs as many small operators on a GPU; also where
+    warnings are ignored.
 
     Args:
         what: Such as 'the scan of Mamba-2'.

@@ -1,5 +1,6 @@
 """The script for a GPU, rehearsed on a CPU with tiny sizes."""
 import json
+import runpy
 
 import pytest
 import torch
@@ -36,6 +37,21 @@ def test_a_wrong_kernel_is_found():
     errors = gpu_check.compare(wrong, lambda x: x, [torch.randn(8)], 'x')
     assert errors == dict(output=pytest.approx(0.1, rel=1e-3), x=pytest.approx(0.1, rel=1e-3))
     assert max(errors.values()) > max(gpu_check.BOUNDS.values())
+
+
+def test_a_gradient_that_is_no_number_is_wrong():
+    rows = {}
+    gpu_check._judge({'a': lambda: dict(output=1e-4, x=float('nan'), dt=1e-4)}, torch.bfloat16, 8,
+                     rows.__setitem__)
+    assert rows['a 8 bfloat16']['right'] is False
+
+
+def test_faults_are_told_from_what_is_not_installed():
+    faults = runpy.run_path(str(ROOT / 'tools/gpu_check.py'))['faults']
+    rows = {'a': dict(output=0., right=True), 'b': dict(output=9., right=False),
+            'c': "RuntimeError: ssd backend 'fla' cannot run: no fla-core", 'd': 'Error: compile'}
+    found = faults(dict(kernels=dict(ended='done', rows=rows), teacher=dict(ended='stopped')))
+    assert [line.split(':')[0] for line in found] == ['teacher', 'b', 'd']
 
 
 def test_times_stand_beside_fused_attention(rows):
