@@ -1,4 +1,6 @@
 """Config files and the options of a command line."""
+from pathlib import Path
+
 import pytest
 
 from mmvitlin.engine.runner.config import load_config
@@ -105,6 +107,7 @@ def test_switches_are_merged_over_a_config(tmp_path):
     assert cfg.custom_hooks[0].priority == 'LOW'
     assert cfg.strategy.type == 'mmvitlin.ShardedStrategy'
     assert 'switches' not in cfg  # a dumped config is whole
+    assert Path(cfg.work_dir).name == f'{Path(path).stem}_ema'  # the others change no result
     again = load_config('configs/det/mask-rcnn_adventurer-base_coco-1024.py',
                         {'switches': 'ema'})  # has it of itself
     assert sum(h.type == 'EMAHook' for h in again.custom_hooks) == 1

@@ -26,7 +26,9 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     nothing. ``iterations`` among the options trains for as many (:func:`schedule_of`).
     ``switches``, in the config or among the options, names files to merge over it: those of
     ``configs/_base_/switches`` by their names, others by their paths. The work directory is
-    ``work_dirs/<name of the config>`` unless the config or the caller says otherwise.
+    ``work_dirs/<name of the config>`` unless the config or the caller says otherwise; switches among
+    the options that make another network or training of it, all but :data:`SAME_RUN`, are added
+    to that name.
 
     Raises:
         ConfigError: no such file or switch, an option that would change nothing, or a value of the
@@ -46,6 +48,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
              'before this config sets it: it changes nothing here'
              + _made_of(cfg, base.values.get(name)))
     options = dict(options or {})
+    given = 'switches' in options
     switches = cfg.pop('switches', None)
     switches = fit('switches', options.pop('switches', switches), [])
     _merge_switches(cfg, switches or [], Path(path).parent)
@@ -66,8 +69,13 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+        names = ([switches] if isinstance(switches, str) else switches or []) if given else []
+        more = [Path(name).stem for name in names if name and name not in SAME_RUN]
+        cfg.work_dir = str(Path('work_dirs') / '_'.join([Path(path).stem, *more]))
     return cfg
+
+
+SAME_RUN = ('deepspeed', 'fsdp', 'runtime', 'save_memory')  # switches of how a run is computed
 
 
 def locate_config(path: str) -> str:
