@@ -1,5 +1,5 @@
 # COCO at 1024x1024: Mask R-CNN on a distilled Adventurer-B, 100 epochs. Needs make setup-full.
-#   python tools/train.py configs/det/mask-rcnn_adventurer-base_coco-1024.py
+#   python tools/train.py configs/det/mask-rcnn_adventurer-base_coco-1024.py --amp
 # The backbone starts from the student that configs/distill/linearizer_adventurer-base_in1k-224.py
 # wrote. Elsewhere: --cfg-options model.backbone.init_cfg.checkpoint=FILE; from scratch:
 # --cfg-options model.backbone.init_cfg=None; other data in the COCO layout: data_root=FOLDER.

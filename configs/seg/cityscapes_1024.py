@@ -1,5 +1,5 @@
 # Cityscapes at full resolution: UPerNet on a distilled Adventurer-B, 1024x1024 crops.
-#   python tools/train.py configs/seg/cityscapes_1024.py
+#   python tools/train.py configs/seg/cityscapes_1024.py --amp
 # The backbone starts from the student that configs/distill/linearizer_adventurer-base_in1k-224.py
 # wrote. Elsewhere: --cfg-options model.backbone.init_cfg.checkpoint=FILE; from scratch:
 # --cfg-options model.backbone.init_cfg=None; other data in the Cityscapes layout: data_root=FOLDER.

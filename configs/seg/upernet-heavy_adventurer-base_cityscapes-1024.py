@@ -1,7 +1,7 @@
 # Cityscapes: UPerNet 512 channels wide, as it was published beside plain ViTs, on a distilled
 # Adventurer-B; for comparisons with published numbers
 # Published: UPerNet with 512 channels, as beside plain ViTs; else as cityscapes_1024.py.
-# Ours: as cityscapes_1024.py.
+# Ours: SimpleFPN over four depths; the rest as cityscapes_1024.py has it, but for its narrow head.
 _base_ = ['./cityscapes_1024.py']
 model = dict(
     neck=dict(out_channels=None),

@@ -160,6 +160,15 @@ def test_mean_and_deviation_that_are_not_of_the_images(mean, std, words):
         normalisation.plausible(context)
 
 
+def test_a_second_preprocessor_without_a_type():
+    """It would be the library's, with its order of channels."""
+    cfg = config('train_dataloader', [READ, LABELS, PACK])
+    cfg.data_preprocessor = dict(type='SegDataPreProcessor', bgr_to_rgb=True)
+    cfg.model.data_preprocessor = dict(mean=IMAGENET[0], std=IMAGENET[1])
+    with pytest.raises(ConfigError, match='and no type.*set data_preprocessor instead'):
+        normalisation.plausible(Context(cfg, 'train', ('train_dataloader', )))
+
+
 @pytest.mark.parametrize(('mean', 'std', 'rgb', 'warned'), [
     (*IMAGENET, True, False), (IMAGENET[0][::-1], [1.] * 3, False, False),
     ([0.] * 3, [1.] * 3, True, False), ([0.] * 3, [255.] * 3, True, False),

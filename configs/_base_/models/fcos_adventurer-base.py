@@ -19,7 +19,11 @@ model = dict(
             type='Pretrained',
             checkpoint='work_dirs/linearizer_adventurer-base_in1k-224/student.pth',
             prefix='backbone.')),
-    neck=dict(type='mmvitlin.SimpleFPN', in_channels=768, strides=(8, 16, 32, 64, 128)),
+    neck=dict(
+        type='mmvitlin.SimpleFPN',
+        in_channels=768,
+        strides=(8, 16, 32, 64, 128),
+        contiguous=False),  # nothing cuts regions out of its levels
     bbox_head=dict(
         type='mmvitlin.FCOSHead',
         num_classes=80,

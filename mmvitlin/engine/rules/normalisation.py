@@ -22,9 +22,14 @@ def plausible(context: Context) -> None:
     """Mean and deviation are those of images from 0 to 255, in the order of the channels.
 
     Raises:
-        ConfigError: they are of images from 0 to 1, or are exchanged; names the key.
+        ConfigError: they are of images from 0 to 1, or are exchanged, or stand where the config's
+            own preprocessor is no longer asked; names the key.
     """
     key, settings = context.preprocessor
+    if key.startswith('model.') and 'type' not in settings and context.cfg.get('data_preprocessor'):
+        raise ConfigError(f'{key} has {sorted(settings)} and no type, and would replace the '
+                          "config's data_preprocessor, its order of channels too; set "
+                          f'{key.removeprefix("model.")} instead')
     mean, std = as_list(settings.get('mean')), as_list(settings.get('std'))
     if len(mean) != 3 or len(std) != 3 or not all(
             isinstance(value, (int, float)) for value in (*mean, *std)):

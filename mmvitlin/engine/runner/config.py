@@ -26,9 +26,9 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     nothing. ``iterations`` among the options trains for as many (:func:`schedule_of`).
     ``switches``, in the config or among the options, names files to merge over it: those of
     ``configs/_base_/switches`` by their names, others by their paths. The work directory is
-    ``work_dirs/<name of the config>`` unless the config or the caller says otherwise; switches among
-    the options that make another network or training of it, all but :data:`SAME_RUN`, are added
-    to that name.
+    ``work_dirs/<name of the config>`` unless the config or the caller says otherwise; switches
+    among the options that make another network or training of it, all but :data:`SAME_RUN`, are
+    added to that name.
 
     Raises:
         ConfigError: no such file or switch, an option that would change nothing, or a value of the
@@ -208,7 +208,12 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
         own = list(cfg.get('custom_hooks') or [])
         present = {hook['type'] for hook in own}
         own += [h for h in switch.pop('custom_hooks', []) if h['type'] not in present]
-        cfg.merge_from_dict(switch.to_dict())
+        changes = switch.to_dict()
+        moved = changes.get('model', {}).get('data_preprocessor')
+        if moved and 'data_preprocessor' in cfg and 'data_preprocessor' not in cfg.model:
+            del changes['model']['data_preprocessor']
+            changes['data_preprocessor'] = moved  # classification has it there
+        cfg.merge_from_dict(changes)
         if own:
             cfg.custom_hooks = own
         if name == 'runtime':
