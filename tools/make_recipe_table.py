@@ -23,7 +23,7 @@ RECIPES_BY_SWITCH = ('l2', 'clip_large', 'siglip_large', 'softmax', 'focal', 'st
 SMALL = ('camvid', 'cifar10', 'streets', '_images')
 FOLDERS = dict(distill='Distillation', cls='Classification', seg='Segmentation',
                det='Detection, instances and panoptic segments')
-INTRO = """# Recipes and their sources
+INTRO = """# Every full-size config and its source
 
 The full-size configs, what each runs with, and what of it is published. "Ours" is what the source
 does not have, does not say, or has otherwise. None of these was trained here: what was measured,

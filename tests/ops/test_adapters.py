@@ -11,9 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mmvitlin import ops
 from mmvitlin.models.layers import Mamba2, mamba2
-from mmvitlin.ops import causal_conv, packages, selective_scan_reference, ssd_reference
+from mmvitlin.ops import causal_conv, packages, selective_scan_reference, ssd, ssd_reference
 from tests.ops.test_ssd import inputs, relative
+from tests.simulated_gpu import simulated_gpu
 
 external = sys.modules['mmvitlin.ops.ssd.external']
 
@@ -164,3 +166,29 @@ def test_one_warning_of_the_eager_scan_on_a_gpu(monkeypatch):
     assert len(caught) == 1
     assert 'Triton is not installed' in str(caught[0].message)
     assert "pip install 'mmvitlin[cuda]'" in str(caught[0].message)
+
+
+def _half(*shape):
+    return torch.zeros(shape, device='cuda', dtype=torch.bfloat16)
+
+
+def _wide(*shape):
+    return torch.zeros(shape, device='cuda')
+
+
+@pytest.mark.parametrize(('call', 'what'), [
+    (lambda: ssd(_half(1, 70, 2, 16), _wide(1, 70, 2), _wide(2), _half(1, 70, 1, 16),
+                 _half(1, 70, 1, 16), _wide(2)), 'the scan of Mamba-2'),
+    (lambda: ops.causal_depthwise_conv1d(_half(1, 9, 8), _wide(8, 1, 4), _wide(8)),
+     'the causal convolution'),
+    (lambda: ops.linear_attention(_half(1, 2, 9, 16), _half(1, 2, 9, 16), _half(1, 2, 9, 16),
+                                  feature_map='elu'), 'linear attention'),
+    (lambda: ops.silu_product(_half(1, 9, 16), _half(1, 9, 16)), 'SwiGLU'),
+    (lambda: ops.gated_rms_norm(_half(1, 9, 16), _half(1, 9, 16), _wide(16), 1e-5), 'norm')])
+def test_every_operator_says_that_it_runs_without_a_kernel(call, what, monkeypatch):
+    from mmvitlin.ops import launch
+    monkeypatch.setattr(launch, '_surroundings', lambda: (False, False))
+    monkeypatch.setattr(launch, '_WARNED', set())
+    with simulated_gpu(), pytest.warns(UserWarning, match='without a fused kernel') as caught:
+        call()
+    assert any(what in str(warning.message) for warning in caught)

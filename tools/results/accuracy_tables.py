@@ -330,7 +330,8 @@ def camvid_at_full_size(results: dict) -> list[str]:
     for (net, scale, mode), cell in camvid_cells(results).items():
         spread = '' if cell['std'] is None else f" ± {cell['std']:.1f}"
         lines.append(
-            f"| {net} | {360 * scale:.0f}×{480 * scale:.0f} | {mode} "
+            f"| {net} | {360 * scale:.0f}×{480 * scale:.0f} "
+            f"| {'windows' if mode == 'slide' else mode} "
             f"| {cell['miou']:.1f}{spread} | {cell['thin']:.1f} "
             f"| {whole_number(cell['ms'])} | {whole_number(cell['peak'])} |")
     return [*lines, '', *ending(results)]
