@@ -4,7 +4,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
-from mmengine.hooks import LoggerHook
+from mmengine import hooks
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from torch import nn
@@ -76,25 +76,28 @@ class _Lists(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def waits_of_steps(clip: bool, steps: int = 100, logged: int = 50, fused: bool = True
+def waits_of_steps(clip: bool, steps: int = 100, logged: int = 50, ours: bool = True
                    ) -> list[int]:
-    """Host waits of each step of a small network with the hooks and wrappers of our runs.
+    """Host waits of each step of a small network with a fused optimiser.
 
     Args:
         clip: Gradients are clipped.
         steps: Steps to count.
         logged: Steps between two lines of the log.
-        fused: Take a fused optimiser, as runs on GPUs do.
+        ours: With the hooks and the wrapper of our runs, which look for losses that are not finite;
+            else with mmengine's, which do not.
     """
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
-    cfg = dict(type='mmvitlin.OptimWrapper', optimizer=dict(type='AdamW', lr=0.1, fused=fused))
+    cfg = dict(type='mmvitlin.OptimWrapper' if ours else 'OptimWrapper',
+               optimizer=dict(type='AdamW', lr=0.1, fused=True))
     if clip:
         cfg['clip_grad'] = dict(max_norm=1.)
     wrapper = build_optim_wrapper(net, cfg)
-    info, finite = RuntimeInfoHook(), FiniteLossHook()
+    info = RuntimeInfoHook() if ours else hooks.RuntimeInfoHook()
+    finite = FiniteLossHook() if ours else hooks.Hook()
     runner = SimpleNamespace(
         optim_wrapper=wrapper, model=net, iter=0, rank=0, world_size=1, max_iters=10**6,
-        hooks=[LoggerHook(interval=logged)], train_dataloader=range(10**6),
+        hooks=[hooks.LoggerHook(interval=logged)], train_dataloader=range(10**6),
         message_hub=MessageHub('waits'))
     finite.before_train(runner)
     counts = []
@@ -128,6 +131,7 @@ def training_step() -> dict:
         waits[f'most_steps{name}'] = sorted(counts)[len(counts) // 2]
         waits[f'worst_step{name}'] = max(counts)
         waits[f'a_hundred_steps{name}'] = sum(counts)
+        waits[f'a_hundred_steps_before{name}'] = sum(waits_of_steps(clip, ours=False))
     return dict(
         host_waits=waits,
         parameter_groups={schedule: dict(before=parameter_groups(schedule, False),

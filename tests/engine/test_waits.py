@@ -21,6 +21,8 @@ def test_most_steps_wait_for_nothing(clip):
     assert sorted(counts)[len(counts) // 2] == 0
     assert max(counts) == 1
     assert sum(counts) == 60 // 10 + 1
+    before = waits_of_steps(clip, steps=60, logged=50, ours=False)
+    assert min(before) >= 3 + clip  # a loss each, and the norm
 
 
 @pytest.mark.slow

@@ -25,8 +25,10 @@ def counts(results: dict) -> list[str]:
             f'Parameter groups: {groups}. Waits of the host for the device with a fused optimiser, '
             f'gradients clipped or not, losses logged every 50 steps: {waits["most_steps"]} in '
             f'most steps, at most {waits["worst_step"]}, {waits["a_hundred_steps"]} in a hundred '
-            f'({waits["a_hundred_steps_with_clipping"]} with clipping). Bytes of registers spilled '
-            f'by the {len(spilled)} compiled Triton kernels: {sum(spilled)}. Operators on a batch '
+            f'({waits["a_hundred_steps_with_clipping"]} with clipping; with mmengine\'s hooks '
+            f'{waits["a_hundred_steps_before"]}, and '
+            f'{waits["a_hundred_steps_before_with_clipping"]}). Bytes of registers spilled by the '
+            f'{len(spilled)} compiled Triton kernels: {sum(spilled)}. Operators on a batch '
             f"of {operators['images']} images between loader and model: {operators['ours']} (the "
             f"libraries: {operators['libraries']}); images read a second and core, on a CPU: "
             f"{speed['ours']:,.0f} ({speed['libraries']:,.0f}).", '', *ending(results)]
