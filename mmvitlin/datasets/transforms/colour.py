@@ -63,18 +63,18 @@ def color_matrix(order: Sequence[int], factors: Sequence[float | None], mean: np
         factors: Of these three, None for a step to be left out.
         mean: Colour (3, ) of the image before.
     """
-    matrix = np.eye(4)
+    matrix = np.eye(3, 4)
     for step in order:
         factor = factors[step] if step < 3 else None
         if factor is None:
             continue
-        change = np.diag((factor, factor, factor, 1.))
+        grey = _GREY @ matrix  # of a colour: what its grey is now
+        matrix *= factor
         if step == 1:
-            change[:3, 3] = (1 - factor) * (_GREY @ (matrix[:3, :3] @ mean + matrix[:3, 3]))
+            matrix[:, 3] += (1 - factor) * (grey[:3] @ mean + grey[3])
         elif step == 2:
-            change[:3, :3] += (1 - factor) * _GREY
-        matrix = change @ matrix
-    return matrix[:3]
+            matrix += (1 - factor) * grey
+    return matrix
 
 
 def _range(name: str, value: float | Sequence[float]) -> tuple[float, float] | None:
