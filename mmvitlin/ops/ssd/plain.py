@@ -61,15 +61,25 @@ def ssd_plain(x: Tensor,
         kernel = (queries @ keys.transpose(-1, -2)) * _decay(log, log, strict=False)
         inner = kernel @ values  # b K G R Q P
         end = log[..., -1:]
-        added = keys.transpose(-1, -2) @ (values * torch.exp(end - log)[..., None])  # b K G R N P
+        weighted = values * torch.exp(end - log)[..., None]
+        odd = isinstance(count, int) and count > 1 and count % 2 == 1
+        if odd:  # the last chunk adds to no other; matrix units of bfloat16 want an even number
+            weighted, keys = weighted[:, :-1], keys[:, :-1]
+        added = keys.transpose(-1, -2) @ weighted  # b K G R N P
         over = torch.cumsum(end[..., 0], dim=1).permute(0, 2, 3, 1)  # b G R K, up to a chunk's end
         before = F.pad(over[..., :-1], (1, 0))
-        starts = _decay(before, over, strict=True) @ added.permute(0, 2, 3, 1, 4, 5).flatten(4)
+        between = _decay(before, over, strict=True)  # b G R K K
+        if odd:
+            between = between[..., :-1]
+        starts = between @ added.permute(0, 2, 3, 1, 4, 5).flatten(4)
         starts = starts.unflatten(4, (size, width)).permute(0, 3, 1, 2, 4, 5)
         outer = (queries @ starts) * torch.exp(log)[..., None]
 
     y = (inner + outer).permute(0, 1, 4, 2, 3, 5).reshape(batch, count * chunk, heads, width)
-    y = y.index_select(1, torch.arange(length, device=x.device))  # a slice fixes whether it is one
+    if isinstance(length, torch.SymInt):  # a slice would fix whether there is padding
+        y = y.index_select(1, torch.arange(length, device=x.device))
+    else:
+        y = y[:, :length]
     if D is not None:
         y = y + D.to(acc)[:, None] * x.to(acc)
     return y.to(x.dtype)
