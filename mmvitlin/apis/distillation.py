@@ -15,11 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from mmvitlin.deploy.model import as_batch, read
+from mmvitlin.engine.runner.cli import essence
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.models.teachers.fetch import TEACHERS
 from mmvitlin.utils.disturbance import cores
-from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.errors import ConfigError, UserError
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.paths import why_absent
 
@@ -132,6 +133,7 @@ def distill(student: str | Mapping,
             out of range, no images, a size that is no whole number of patches, or a config that
             ``mmvitlin train`` would refuse. Images are looked at last.
         CheckpointError: the teacher's weights do not fit.
+        UnreadableFileError: an image cannot be decoded.
 
     Source: ViT-Linearizer (arXiv 2504.00037), ViT-AdaLA (arXiv 2603.16063); schedules are
         mmvitlin's own.
@@ -176,7 +178,12 @@ def distill(student: str | Mapping,
             model=dict(model, data_preprocessor=preprocessor), **common,
             optim_wrapper=dict(optimizer=dict(lr=lr or rate, **decay))))
         cfg = load_config(str(file), dict(options or {}), str(work_dir / stage))
-        runner = train(cfg, resume=resume, amp=amp)
+        try:
+            runner = train(cfg, resume=resume, amp=amp)
+        except UserError as error:
+            if essence(error) == str(error):
+                raise
+            raise type(error)(essence(error)) from None  # without a loader's traceback
         files.append(file)
     checkpoint = work_dir / files[-1].stem / 'student.pth'
     losses = {key.removeprefix('train/'): float(log.mean(50))

@@ -9,7 +9,7 @@ import mmvitlin
 from mmvitlin.apis import distill
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models import Adventurer, TimmViT
-from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 
 NETWORK = dict(
     type='mmvitlin.TimmViT', model_name='vit_tiny_patch16_224', img_size=32,
@@ -107,6 +107,15 @@ def test_what_cannot_be_distilled(images, teacher, tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         distill(**arguments)
     assert not list(tmp_path.glob('w/*/*.pth'))
+
+
+def test_a_damaged_image_is_one_sentence(images, teacher, tmp_path):
+    """Where loaders have a process of their own, which adds its traceback."""
+    for path in images.rglob('*.png'):
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UnreadableFileError, match='cannot be decoded') as caught:
+        distill(STUDENT, teacher, images, work_dir=tmp_path / 'w', **dict(SMALL, workers=1))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(('changes', 'message'), [

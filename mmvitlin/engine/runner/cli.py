@@ -12,7 +12,7 @@ from mmvitlin.utils.environment import shared_file
 from mmvitlin.utils.errors import UserError
 
 
-def _essence(error: Exception) -> str:
+def essence(error: Exception) -> str:
     """Only the message: errors of data-loading workers carry a whole traceback."""
     text = str(error)
     if 'Original Traceback' in text:
@@ -27,7 +27,7 @@ _OF_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirector
 def _of_file(error: OSError) -> str:
     """What is wrong with which file."""
     if error.strerror is None or error.filename is None:
-        return _essence(error)
+        return essence(error)
     return f'{error.filename2 or error.filename}: {error.strerror}'
 
 
@@ -65,7 +65,7 @@ def friendly(main: Callable[[], None]) -> Callable[[], None]:
         except (UserError, *_OF_FILES) as error:
             if os.environ.get('MMVITLIN_TRACEBACK'):
                 raise
-            words = _of_file(error) if isinstance(error, _OF_FILES) else _essence(error)
+            words = _of_file(error) if isinstance(error, _OF_FILES) else essence(error)
             if _is_first():
                 print(f'error: {words}', file=sys.stderr)
             sys.exit(2)
