@@ -3,7 +3,12 @@
 _base_ = ['./adala-feature_vit-small_camvid.py']
 model = dict(
     backbone=dict(
+        _delete_=True,
+        type='mmvitlin.TimmViT',
+        model_name='vit_small_patch14_dinov2',
         attention='mamba2',
         mamba2_cfg=dict(feature_map='hedgehog'),
         init_cfg=dict(
-            checkpoint='work_dirs/adala-attention_mamba2-vit-small_camvid/student.pth')))
+            type='Pretrained',
+            checkpoint='work_dirs/adala-attention_mamba2-vit-small_camvid/student.pth',
+            prefix='backbone.')))
