@@ -23,10 +23,10 @@ def snapshot():
         if not isinstance(module, types.ModuleType) or name.split('.')[0] not in LIBRARIES:
             continue
         for key, value in list(vars(module).items()):
-            found[name, key] = id(value)
+            found[name, key] = value  # itself: the address of what is gone is used again
             if isinstance(value, type) and (value.__module__ or '').split('.')[0] in LIBRARIES:
                 for attribute, member in list(vars(value).items()):
-                    found[value.__module__, value.__qualname__, attribute] = id(member)
+                    found[value.__module__, value.__qualname__, attribute] = member
     return found
 
 def rest():
@@ -37,7 +37,7 @@ def rest():
 
 def differences(before, after):
     # what appears is a submodule or a cache; what changes or goes is overwritten
-    return sorted('.'.join(key) for key, value in before.items() if after.get(key) != value
+    return sorted('.'.join(key) for key, value in before.items() if after.get(key) is not value
                   and key[-1] not in ('__warningregistry__', '__doc__', '_abc_impl', 'next_id'))
 
 before, rest_before = snapshot(), rest()
