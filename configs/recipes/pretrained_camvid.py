@@ -205,13 +205,13 @@ more_tables = [
             **{f'adventurer_{name}_500_tuned': text for name, text in dict(
                 l2='plain L2 on the final features',
                 linearizer='ViT-Linearizer as published',
-                activation='of it activation matching alone',
-                mask='of it masked prediction alone',
+                activation='its activation matching alone',
+                mask='its masked prediction alone',
                 balanced='ViT-Linearizer with balanced weights',
                 l2_depths='plain L2 at four depths',
                 phi_s='targets standardised by PHI-S',
-                phi_s_depths='the same at four depths',
-                mix_depths='the same with 0.9 cosine + 0.1 smooth L1',
+                phi_s_depths='targets standardised by PHI-S, at four depths',
+                mix_depths='PHI-S at four depths, 0.9 cosine + 0.1 smooth L1',
                 depths_gram='PHI-S at four depths and a Gram loss').items()}).items()},
         note='500 iterations of 8 images without labels, then 200 with.'),
     dict(
