@@ -40,3 +40,14 @@ def test_the_crops_of_imagenets_test(path, edge, crop):
 def test_the_third_stage_of_fine_tuning():
     cfg = load_config(str(ROOT / 'configs/cls/adventurer-base_in1k-224_stage3.py'))
     assert (cfg.train_cfg.max_epochs, cfg.optim_wrapper.optimizer.lr) == (20, 1e-5)
+
+
+@pytest.mark.parametrize('path', ['cls/linear-vit-large_in1k-224',
+                                  'seg/upernet_linear-vit-large_cityscapes-1024'])
+def test_the_normalisation_of_clip_wherever_the_preprocessor_is(path):
+    cfg, plain = (load_config(f'{ROOT}/configs/{path}.py', options) for options in (
+        {'switches': 'clip_large'}, {}))
+    found, own = (c.model.get('data_preprocessor') or c.data_preprocessor for c in (cfg, plain))
+    assert found.mean == [122.7709, 116.7460, 104.0937]
+    assert {**found, **{k: own[k] for k in ('mean', 'std')}} == own  # order of channels too
+    assert cfg.model.get('data_preprocessor') in (None, found)

@@ -70,17 +70,10 @@ class Distilled:
 
     @torch.no_grad()
     def features(self, image: str | Path | Image.Image | np.ndarray) -> Tensor:
-        """What the student makes of an image at its own size, without gradients.
+        """The student's last feature map of an image at its own size, without gradients.
 
-        Args:
-            image: As for :meth:`preprocess`.
-
-        Returns:
-            Its last feature map, (1, C, h, w): a vector for each patch, those at the edges padded.
-
-        Raises:
-            UnreadableFileError: it cannot be decoded.
-            ConfigError: an array of another shape or type.
+        (1, C, h, w): a vector for each patch, those at the edges padded. Arguments and errors are
+        those of :meth:`preprocess`.
         """
         return self.student(self.preprocess(image))[-1]
 
