@@ -69,8 +69,7 @@ def test_reading_is_counted(tmp_path):
 
 
 def test_images_are_read_much_faster_than_by_the_libraries_steps(tmp_path):
-    """3.3 times with 1,000 photos on a processor with AVX2, 2.9 where the libraries' steps gain by
-    AVX-512; once in four attempts, since others may take cores."""
+    """3.1 to 3.5 times, by processor; once in four attempts, since others may take cores."""
     files = sorted(SAMPLES.glob('*.jpg'))[:60]
     for n in range(0 if files else 60):  # drawn ones, of a photo's size in bytes
         parts = [cv2.resize(np.random.default_rng((n, side)).uniform(0, 255 * share, (
@@ -79,4 +78,4 @@ def test_images_are_read_much_faster_than_by_the_libraries_steps(tmp_path):
         Image.fromarray(sum(parts).clip(0, 255).astype(np.uint8)).save(
             tmp_path / f'{n}.jpg', quality=90)
     files = files or sorted(tmp_path.glob('*.jpg'))
-    assert any(reading(files)['times'] >= 2.6 for _ in range(4))
+    assert any(reading(files)['times'] >= 3 for _ in range(4))

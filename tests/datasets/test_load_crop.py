@@ -9,6 +9,7 @@ from mmpretrain.datasets.transforms import ColorJitter, RandomResizedCrop
 from PIL import Image
 
 from mmvitlin.datasets.transforms.colour import color_matrix
+from mmvitlin.datasets.transforms.decoding import plain_jpeg, read_header
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 
 
@@ -21,9 +22,10 @@ def smooth(height, width):
 
 def write(path, image, orientation=1, **options):
     picture = Image.fromarray(image[..., ::-1])
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture.save(path, quality=95, exif=exif, **options)
+    if orientation != 1:
+        exif = options['exif'] = Image.Exif()
+        exif[0x0112] = orientation
+    picture.save(path, quality=95, **options)
     return str(path)
 
 
@@ -139,3 +141,29 @@ def test_the_color_matrix_is_ColorJitter_where_nothing_is_clipped():
     assert np.allclose(matrix, np.hstack([np.eye(3), np.full((3, 1), -50.)]))
     with pytest.raises(ConfigError, match='contrast=1.5 gives factors from -0.5'):
         TRANSFORMS.build(dict(type='mmvitlin.MatrixColorJitter', contrast=1.5))
+
+
+def _jpeg(mode='RGB', **options):
+    file = io.BytesIO()
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 50, 3), np.uint8))
+    picture.convert(mode).save(file, 'JPEG', **options)
+    return file.getvalue()
+
+
+def test_headers_of_plain_jpegs_are_pillows():
+    """Of other files, and of anything damaged, Pillow is asked."""
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    plain = [_jpeg(), _jpeg('L'), _jpeg(progressive=True), _jpeg(comment=b'a' * 300),
+             _jpeg(icc_profile=b'x' * 200, dpi=(72, 72)), _jpeg(restart_marker_blocks=2)]
+    for content in plain:
+        with Image.open(io.BytesIO(content)) as opened:
+            assert plain_jpeg(content) == (read_header(content, opened, False), opened.size[::-1])
+    others = [_jpeg('CMYK'), _jpeg(exif=rotated), plain[0][:10], plain[0][:2] + plain[0][3:], b'',
+              plain[0].replace(b'JFIF\0', b'MPF\0\0', 1)]
+    assert [plain_jpeg(content) for content in others] == [None] * len(others)
+    rng = np.random.default_rng(1)
+    for _ in range(300):  # damaged ones: no header, or one that a decoder may refuse
+        content = bytearray(plain[0])
+        content[rng.integers(2, 300)] = rng.integers(256)
+        plain_jpeg(bytes(content[:rng.integers(4, len(content))]))

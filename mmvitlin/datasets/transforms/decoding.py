@@ -99,6 +99,27 @@ def read_header(content: bytes, opened: Image.Image, decode: bool = True) -> Hea
                   opened.format == 'TIFF' and _orientation(opened) != stored)
 
 
+def plain_jpeg(content: bytes) -> tuple[Header, tuple[int, int]] | None:
+    """Header and (height, width) of a JPEG of 8 bits, grey or three colours, without EXIF and
+    further pictures, from its bytes; None of other files, which Pillow has to read.
+    """
+    at = 2
+    while content.startswith(b'\xff\xd8') and at + 10 <= len(content) and content[at] == 0xff:
+        kind = content[at + 1]
+        if kind in (0xc0, 0xc1, 0xc2):  # a frame: bits, height, width, components
+            height, width = (int.from_bytes(content[at + n:at + n + 2], 'big') for n in (5, 7))
+            mode = {1: 'L', 3: 'RGB'}.get(content[at + 9])
+            if content[at + 4] != 8 or mode is None or not height * width:
+                return None
+            return Header('JPEG', mode, 8, 1, 1, False), (height, width)
+        # EXIF or XMP, pictures behind the first, and what is no segment in front of a frame
+        if kind == 0xe1 or content[at + 4:at + 8] == b'MPF\0' or not (
+                kind in (0xc4, 0xdb, 0xdd, 0xfe) or 0xe0 <= kind <= 0xef):
+            return None
+        at += 2 + int.from_bytes(content[at + 2:at + 4], 'big')
+    return None
+
+
 def _orientation(opened: Image.Image) -> int:
     """EXIF's, 1 where there is none or it is invalid."""
     value = opened.getexif().get(_ORIENTATION, 1)

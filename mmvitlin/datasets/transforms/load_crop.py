@@ -16,6 +16,7 @@ from mmvitlin.datasets.transforms.decoding import (
     check_content,
     decoding,
     oriented,
+    plain_jpeg,
     read_file,
     read_header,
 )
@@ -111,8 +112,11 @@ class LoadCrop(LoadImage):
     def _decode_crop(self, content: bytes) -> tuple[np.ndarray, Header, tuple[int, int]]:
         check_content(content)
         if content.startswith(b'\xff\xd8') and content.endswith(_END_OF_JPEG):
+            if plain := plain_jpeg(content):
+                self._check_size(plain[1])
+                return self._decode_jpeg(content, *plain)
             with any_size(), Image.open(io.BytesIO(content)) as opened:
-                self._check_size(opened)
+                self._check_size(opened.size[::-1])
                 if opened.format == 'JPEG' and opened.mode in ('RGB', 'L'):
                     return self._decode_jpeg(content, read_header(content, opened, False),
                                              opened.size[::-1])

@@ -117,8 +117,8 @@ class LoadImage(LoadImageFromFile):
             self.kept.put(path, *kept)
         return kept
 
-    def _check_size(self, opened: Image.Image) -> None:
-        width, height = opened.size
+    def _check_size(self, size: tuple[int, int]) -> None:
+        height, width = size
         if self.max_pixels is not None and width * height > self.max_pixels:
             raise UnreadableFileError(
                 f'is {height}x{width} pixels, more than {self.max_pixels:,}; if that is '
@@ -127,7 +127,7 @@ class LoadImage(LoadImageFromFile):
     def _decode(self, content: bytes) -> tuple[np.ndarray, Header]:
         check_content(content)
         with any_size(), Image.open(io.BytesIO(content)) as opened:
-            self._check_size(opened)
+            self._check_size(opened.size[::-1])
             header = read_header(content, opened, self.imdecode_backend == 'pillow')
             if header.bits > 16 or opened.mode == 'F' or \
                     opened.mode == 'I' and opened.format not in ('PNG', 'PPM'):
