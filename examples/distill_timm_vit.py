@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import mmvitlin
-from mmvitlin.apis.distillation import IMAGE_ENDINGS
+from mmvitlin.utils.paths import IMAGE_ENDINGS
 
 parser = argparse.ArgumentParser(description=__doc__,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -15,19 +15,17 @@ from PIL import Image
 from torch import Tensor
 
 from mmvitlin.deploy.model import as_batch, read
-from mmvitlin.engine.runner.cli import essence
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.models.teachers.fetch import TEACHERS
 from mmvitlin.utils.disturbance import cores
-from mmvitlin.utils.errors import ConfigError, UserError
+from mmvitlin.utils.errors import ConfigError, UserError, message_of
 from mmvitlin.utils.files import write_whole
-from mmvitlin.utils.paths import why_absent
+from mmvitlin.utils.paths import IMAGE_ENDINGS, why_absent
 
 ARCHS = ('tiny', 'small', 'base', 'large')
 INHERITING = ('linear', 'focal', 'mamba2')
 _IMAGENET = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.pgm', '.bmp', '.tif', '.tiff', '.webp')
 _HEAD = '''# Written by mmvitlin.distill. To go on by hand, to inherit from it or to resume it:
 #   mmvitlin train {file} --resume
 _base_ = ['mmvitlin::_base_/schedules/distill_80k.py', 'mmvitlin::_base_/runtime_distill_cls.py']
@@ -174,9 +172,9 @@ def distill(student: str | Mapping,
         try:
             runner = train(cfg, resume=resume, amp=amp)
         except UserError as error:
-            if essence(error) == str(error):
+            if message_of(error) == str(error):
                 raise
-            raise type(error)(essence(error)) from None  # without a loader's traceback
+            raise type(error)(message_of(error)) from None  # without a loader's traceback
         files.append(file)
     checkpoint = work_dir / files[-1].stem / 'student.pth'
     losses = {key.removeprefix('train/'): float(log.mean(50))

@@ -11,8 +11,8 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError, UserError
+from mmvitlin.utils.paths import IMAGE_ENDINGS
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
 _UNREAD = ('.heic', '.heif', '.avif', '.jp2', '.dng', '.exr', '.jxl', '.svg', '.psd')  # images too
@@ -59,7 +59,7 @@ def count_inputs(inputs: Iterable[str | Path]) -> int:
         for file in files:
             if file.suffix.lower() in VIDEOS and file.is_file():
                 total += max(mmcv.VideoReader(str(file)).frame_cnt, 1)
-            elif file.suffix.lower() in IMAGES and _is_given(file) or not path.is_dir():
+            elif file.suffix.lower() in IMAGE_ENDINGS and _is_given(file) or not path.is_dir():
                 total += 1
     return total
 
@@ -92,11 +92,13 @@ def _is_given(path: Path) -> bool:
 def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     if path.is_dir():
         everything = sorted(path.rglob('*'))
-        files = [p for p in everything if p.suffix.lower() in (*IMAGES, *VIDEOS) and _is_given(p)]
+        files = [p for p in everything
+                 if p.suffix.lower() in (*IMAGE_ENDINGS, *VIDEOS) and _is_given(p)]
         others = Counter(p.suffix for p in everything if p.suffix.lower() in _UNREAD)
         left_out = ', '.join(f"{n} '{suffix}'" for suffix, n in sorted(others.items()))
         if not files:
-            raise ConfigError(f'no images in the folder {path} (looked for {", ".join(IMAGES)}'
+            known = ', '.join(IMAGE_ENDINGS)
+            raise ConfigError(f'no images in the folder {path} (looked for {known}'
                               + (f'; there are {left_out}, convert them)' if left_out else ')'))
         if left_out:
             print_log(f'{path}: files of other formats are left out ({left_out}); convert them',

@@ -19,8 +19,7 @@ from PIL import Image
 from mmvitlin.deploy.model import ExportedModel, Prediction
 from mmvitlin.deploy.runtimes import PRECISIONS, RUNTIMES, open_file
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError, UserError
-
-_IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+from mmvitlin.utils.paths import IMAGE_ENDINGS
 
 
 def parse_args(words: list[str] | None = None) -> argparse.Namespace:
@@ -56,9 +55,9 @@ def list_images(paths: list[Path]) -> list[Path]:
         if not path.exists():
             raise UnreadableFileError(f'no file or folder {path}')
         inside = [path] if path.is_file() else sorted(
-            p for p in path.iterdir() if p.suffix.lower() in _IMAGES)
+            p for p in path.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
         if not inside:
-            raise UnreadableFileError(f'no images in {path}; known are {", ".join(_IMAGES)}')
+            raise UnreadableFileError(f'no images in {path}; known are {", ".join(IMAGE_ENDINGS)}')
         files += inside
     return files
 

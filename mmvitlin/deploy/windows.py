@@ -55,8 +55,7 @@ def in_windows(image: np.ndarray, size: tuple[int, int], run: Callable[[np.ndarr
             count[area] += 1
         done = min(below, height) - top
         yield total[:, :done] / count[:done]
-        for values, axis in ((total, 1), (count, 0)):
-            kept = values.shape[axis] - done
-            rows, rest = np.moveaxis(values, axis, 0), slice(kept, None)
+        for rows in (total.swapaxes(0, 1), count):  # what reaches into the next windows moves up
+            kept = len(rows) - done
             rows[:kept] = rows[done:].copy()
-            rows[rest] = 0
+            rows[kept:] = 0

@@ -25,10 +25,16 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read or is of another model."""
 
 
-def in_words(error: Exception) -> str:
-    """The message of an error of one of the libraries, without the traceback of a worker."""
+def message_of(error: Exception) -> str:
+    """Only the message: errors of data-loading workers carry a whole traceback."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if 'Original Traceback' in text:
-        text = text.rstrip().rsplit('\n', 1)[-1]
-    kind = type(error).__name__
+        _, found, said = text.rstrip().rpartition(f'{type(error).__name__}: ')
+        text = said if found else said.rsplit('\n', 1)[-1]
+    return text
+
+
+def in_words(error: Exception) -> str:
+    """The kind and message of an error of one of the libraries, without a worker's traceback."""
+    text, kind = message_of(error), type(error).__name__
     return text if text.startswith(f'{kind}: ') else f'{kind}: {text}'.removesuffix(': ')

@@ -5,6 +5,8 @@ import os
 import re
 from pathlib import Path
 
+IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
+
 _PACKAGE = Path(__file__).parents[1]
 PLACES = (_PACKAGE / '.mim', _PACKAGE.parent)
 

@@ -287,7 +287,6 @@ def test_a_gpu_that_onnxruntime_cannot_start_is_an_error(exported, monkeypatch):
 
 BLOCKED = '''
 import sys
-import tracemalloc
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmseg',

@@ -8,8 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from mmvitlin.datasets.subset import evenly
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
+from mmvitlin.utils.paths import IMAGE_ENDINGS
 
 _COUNTED = 100_000
 _LOOKED_AT = 200_000  # samples of a data set, evenly spread over it
@@ -58,7 +57,7 @@ def unread_images(folder: str | None, suffix: str | tuple[str, ...], labels: str
         return
     several, counts = isinstance(suffix, tuple), Counter()
     for path in islice(Path(folder).rglob('*'), _COUNTED):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith('.') \
+        if path.suffix.lower() not in IMAGE_ENDINGS or path.name.startswith('.') \
                 or (path.name.lower() if several else path.name).endswith(suffix) \
                 or labels and path.name.endswith(labels) or not path.is_file():
             continue

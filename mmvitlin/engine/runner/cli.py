@@ -9,16 +9,7 @@ from collections.abc import Callable
 
 from mmvitlin.compat.quiet import expect_no_accelerator
 from mmvitlin.utils.environment import shared_file
-from mmvitlin.utils.errors import UserError
-
-
-def essence(error: Exception) -> str:
-    """Only the message: errors of data-loading workers carry a whole traceback."""
-    text = str(error)
-    if 'Original Traceback' in text:
-        text = text.rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
-    return text
-
+from mmvitlin.utils.errors import UserError, message_of
 
 _OF_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError,
              PermissionError)  # a path that a user named
@@ -27,7 +18,7 @@ _OF_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirector
 def _of_file(error: OSError) -> str:
     """What is wrong with which file."""
     if error.strerror is None or error.filename is None:
-        return essence(error)
+        return message_of(error)
     return f'{error.filename2 or error.filename}: {error.strerror}'
 
 
@@ -65,7 +56,7 @@ def friendly(main: Callable[[], None]) -> Callable[[], None]:
         except (UserError, *_OF_FILES) as error:
             if os.environ.get('MMVITLIN_TRACEBACK'):
                 raise
-            words = _of_file(error) if isinstance(error, _OF_FILES) else essence(error)
+            words = _of_file(error) if isinstance(error, _OF_FILES) else message_of(error)
             if _is_first():
                 print(f'error: {words}', file=sys.stderr)
             sys.exit(2)
