@@ -165,22 +165,21 @@ for length, names in lengths.items():
         *(dict(name=f'{few}_adventurer_random_{length + 200}', config=adventurer,
                options={start: None}, iterations=length + 200, by_seed=labels, **only)
           for few, labels in amounts.items())]
-ways = {  # row → what it is, its stage with all labels
-    name: (text, name) for name, text in dict(
-        softmax_tuned='softmax ViT-S',
-        focal_inherited_tuned="focal ViT-S, the ViT's weights, not aligned",
-        mamba2_both_tuned='Mamba-2 ViT-S, aligned: both stages of ViT-AdaLA',
-        mamba2_both_long_tuned='the same, aligned for 3,000 iterations',
-        mamba2_inherited_tuned="Mamba-2 ViT-S, the ViT's weights, not aligned",
-        mamba2_inherited_long='the same, labels for the iterations of the alignment too',
-        conv_both_tuned='linear ViT-S with a convolution on the values and a gate, aligned',
-        conv_both_long_tuned='the same, aligned for 3,000 iterations',
-        conv_inherited_tuned="the same, the ViT's weights, not aligned",
-        linear_both_tuned='linear ViT-S, aligned',
-        linear_inherited_tuned="linear ViT-S, the ViT's weights, not aligned",
-        linear_inherited_long='the same, labels for the iterations of the alignment too',
-        focal_random='focal ViT-S from random weights',
-        focal_random_long='the same, labels for 800 iterations').items()}
+ways = dict(  # row, which is its stage with all labels, → what it is
+    softmax_tuned='softmax ViT-S',
+    focal_inherited_tuned="focal ViT-S, the ViT's weights, not aligned",
+    mamba2_both_tuned='Mamba-2 ViT-S, aligned: both stages of ViT-AdaLA',
+    mamba2_both_long_tuned='the same, aligned for 3,000 iterations',
+    mamba2_inherited_tuned="Mamba-2 ViT-S, the ViT's weights, not aligned",
+    mamba2_inherited_long='the same, labels for the iterations of the alignment too',
+    conv_both_tuned='linear ViT-S with a convolution on the values and a gate, aligned',
+    conv_both_long_tuned='the same, aligned for 3,000 iterations',
+    conv_inherited_tuned="the same, the ViT's weights, not aligned",
+    linear_both_tuned='linear ViT-S, aligned',
+    linear_inherited_tuned="linear ViT-S, the ViT's weights, not aligned",
+    linear_inherited_long='the same, labels for the iterations of the alignment too',
+    focal_random='focal ViT-S from random weights',
+    focal_random_long='the same, labels for 800 iterations')
 control = 'softmax_tuned'
 report = dict(
     title='A pretrained ViT made linear on CamVid, by the number of labelled frames',
@@ -191,16 +190,15 @@ report = dict(
     'are for longer. Linear and Mamba-2 ViTs have Hedgehog feature maps; their alignment takes 600 '
     'iterations on images without labels. Rows without a deviation have one seed.',
     rows={
-        **{name: text for name, (text, _) in ways.items()},
-        **{f'{few}_{way}': f'{text}, {len(by_seed[0])} labelled frames'
-           for few, labels in amounts.items() for by_seed in labels.values()
-           for way, (text, _) in ways.items()}
+        **ways, **{f'{few}_{way}': f'{text}, {len(by_seed[0])} labelled frames'
+                   for few, labels in amounts.items() for by_seed in labels.values()
+                   for way, text in ways.items()}
     })
 more_tables = [
     dict(
         title='What an Adventurer-T from random weights is distilled with',
         control='adventurer_l2_500_tuned',
-        ways={name: (text, name) for name, text in dict(
+        ways=dict(
             adventurer_random_700='labels only, 700 iterations',
             **{f'adventurer_{name}_500_tuned': text for name, text in dict(
                 l2='plain L2 on the final features',
@@ -212,12 +210,12 @@ more_tables = [
                 phi_s='targets standardised by PHI-S',
                 phi_s_depths='targets standardised by PHI-S, at four depths',
                 mix_depths='PHI-S at four depths, 0.9 cosine + 0.1 smooth L1',
-                depths_gram='PHI-S at four depths and a Gram loss').items()}).items()},
+                depths_gram='PHI-S at four depths and a Gram loss').items()}),
         note='500 iterations of 8 images without labels, then 200 with.'),
     dict(
         title='The same for longer',
         control='adventurer_random_2200',
-        ways={name: (text, name) for name, text in dict(
+        ways=dict(
             adventurer_random_2200='labels only, 2,200 iterations',
             adventurer_l2_2000_tuned='plain L2, 2,000 iterations, then 200 with labels',
             adventurer_linearizer_2000_tuned='ViT-Linearizer, likewise',
@@ -225,21 +223,21 @@ more_tables = [
             adventurer_random_8200='labels only, 8,200 iterations',
             adventurer_l2_8000_tuned='plain L2, 8,000 iterations, then 200 with labels',
             adventurer_linearizer_8000_tuned='ViT-Linearizer, likewise',
-            adventurer_phi_s_depths_8000_tuned='PHI-S at four depths, likewise').items()},
+            adventurer_phi_s_depths_8000_tuned='PHI-S at four depths, likewise'),
         note=''),
     dict(
         title='Fine-tuned at 252×336',
         control='softmax_tuned_252',
-        ways={f'{name}_252': (text, f'{name}_252') for name, (text, _) in ways.items()},
+        ways={f'{name}_252': text for name, text in ways.items()},
         note='Alignment was at 168×224, as above.'),
     dict(
         title='Frozen, under a linear classifier',
         control='softmax_frozen',
-        ways={name: (text, name) for name, text in dict(
+        ways=dict(
             softmax_frozen='softmax ViT-S',
             **{f'{student}_{of}_frozen': f'{text}, {how}' for student, text in dict(
                 focal='focal ViT-S', linear='linear ViT-S', mamba2='Mamba-2 ViT-S').items()
                for of, how in dict(inherited='not aligned', attention='after stage 1',
                                    feature='after stage 2 alone',
-                                   both='after both').items()}).items()},
+                                   both='after both').items()}),
         note='100 iterations with labels.')]

@@ -79,12 +79,13 @@ def students(results: dict) -> list[str]:
     return [*lines, '', *ending(results)]
 
 
-def by_labels(results: dict, ways: dict[str, tuple[str, str]] | None = None
+def by_labels(results: dict, ways: dict[str, str | tuple[str, str | None]] | None = None
               ) -> tuple[dict[str, str], dict[int, dict[str, dict]]]:
     """Ways of training that were measured, as text, and number of labelled frames → way → its
-    scores; ``ways`` (name → text, stage with all labels) are the recipe's."""
+    scores; ``ways`` are the recipe's, name → text, or text and another stage with all labels."""
     recipe = Config.fromfile(str(ROOT / results['recipe']))
-    ways = recipe.ways if ways is None else ways
+    ways = {name: (way, name) if isinstance(way, str) else way
+            for name, way in (recipe.ways if ways is None else ways).items()}
     counts = {prefix: len(frames[0]) for prefix, labels in recipe.amounts.items()
               for frames in labels.values()}
     columns: dict[int, dict[str, dict]] = {}
