@@ -110,9 +110,11 @@ def test_two_runs_of_one_network_agree(measured, tmp_path):
     assert change['ratio'] == 2
 
 
-def test_time_limits(tmp_path):
+def test_time_limits(tmp_path, monkeypatch):
     """A long run is the only one; a far too long one is given up, and larger ones not tried."""
     out = tmp_path / 'r.json'
+    # else a row that the tests beside this one disturbed tells nothing of larger images
+    monkeypatch.setattr('mmvitlin.benchmark.measuring.undisturbed', lambda rows: True)
 
     def rows(limit, shapes, **kwargs):
         return list(measure(Grid([toy('sleeper')], shapes, time_limit=limit, memory=False, rounds=3,
