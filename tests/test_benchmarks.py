@@ -124,7 +124,7 @@ def test_the_probe_of_a_replaced_attention(camvid, monkeypatch):
 def test_what_a_user_would_run_instead(tmp_path, monkeypatch):
     """One of them from image to labels, and a file that the next call does not measure again."""
     pytest.importorskip('onnxruntime', reason='needs onnxruntime')
-    monkeypatch.setattr(peers_cpu, 'half_dtype', lambda _: None)
+    monkeypatch.setattr(peers_cpu, 'has_bfloat16', lambda: False)
     out, lines = tmp_path / 'a.json', []
     monkeypatch.setattr('builtins.print', lambda text, **_: lines.append(text))
     monkeypatch.setattr('sys.argv', ['a', '--nets', 'EfficientViT-B1', '--shapes', '64x96',

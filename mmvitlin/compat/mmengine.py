@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import io
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.runner import checkpoint as loading
 from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -81,6 +83,30 @@ def _config_of_mmseg(name: str) -> str:
         return _get_external_cfg_path(folder, name)
     except ValueError:  # bases are in no metafile
         return _get_external_cfg_base_path(folder, name)
+
+
+@contextmanager
+def short_console() -> Iterator[None]:
+    """Keep what Runners print while they are built in their log file alone.
+
+    Versions, the whole config and the order of hooks are 450 lines, before a first loss. Patches
+    ``mmengine.logging.MMLogger.callHandlers`` of mmengine up to 0.10.12, and puts it back.
+    """
+    usual = MMLogger.callHandlers
+
+    def call_handlers(self: MMLogger, record: logging.LogRecord) -> None:
+        long = record.levelno <= logging.INFO and record.getMessage().lstrip('-\n').startswith(
+            ('System environment:', 'Config:\n', 'Hooks will be executed'))
+        for handler in self.handlers:
+            if record.levelno >= handler.level and not (long and type(handler)
+                                                        is logging.StreamHandler):
+                handler.handle(record)
+
+    MMLogger.callHandlers = call_handlers
+    try:
+        yield
+    finally:
+        MMLogger.callHandlers = usual
 
 
 @contextmanager

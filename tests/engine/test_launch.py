@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmvitlin.engine.runner.config import load_config
-from mmvitlin.engine.runner.launch import augment_tests, evaluate, train
+from mmvitlin.engine.runner.launch import augment_tests, build_runner, evaluate, train
 from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.engine.nano import nano
 
@@ -26,6 +26,20 @@ def test_augmented_tests(streets, tmp_path):
     views = cfg.test_dataloader.dataset.pipeline[1]['transforms']
     assert [v['scale'] for v in views[0]] == [(wide // 2, high // 2), (wide, high)]
     assert len(views[1]) == 2
+
+
+def test_the_console_names_the_file_of_what_is_long(streets, tmp_path, capsys):
+    cfg = nano(streets, tmp_path)
+    runner = build_runner(cfg)
+    shown, (log, ) = capsys.readouterr().out, tmp_path.rglob('*.log')
+    written = log.read_text(encoding='utf-8')
+    for part in ('System environment:', 'Config:\n', 'Hooks will be executed', 'model = dict('):
+        assert part in written
+        assert part not in shown
+    assert f'order of hooks: {log}' in shown
+    assert len(shown.splitlines()) < 12
+    runner.logger.info('Config:\nof a user')  # only while the runner is built
+    assert 'of a user' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(('options', 'words'), [

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmvitlin.engine.optim import CPUAmpOptimWrapper
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.engine.runner.run_options import _set_amp
-from mmvitlin.utils.device import half_dtype, warn_of_imitation
+from mmvitlin.utils.device import bfloat16_gain, half_dtype, warn_of_imitation
 from tests.engine.nano import nano
 
 
@@ -21,6 +21,7 @@ def test_mixed_precision_on_the_cpu(has_bfloat16, streets, tmp_path, monkeypatch
     messages = []
     monkeypatch.setattr('mmvitlin.engine.runner.run_options.print_log',
                         lambda text, **_: messages.append(text))
+    monkeypatch.setattr('mmvitlin.utils.device.has_bfloat16', lambda: has_bfloat16)
     runner = train(nano(streets, tmp_path), amp=True)
     assert isinstance(runner.optim_wrapper, CPUAmpOptimWrapper) == has_bfloat16
     assert ['has no bfloat16' in text for text in messages] == ([] if has_bfloat16 else [True])
@@ -30,22 +31,30 @@ def test_mixed_precision_on_the_cpu(has_bfloat16, streets, tmp_path, monkeypatch
     assert runner.message_hub.get_scalar('train/loss').current() > 0
 
 
-@pytest.mark.parametrize(('cpu', 'has'), [('_is_avx512_bf16_supported', True),
-                                          ('_is_amx_tile_supported', True), (None, False)])
-def test_half_precision_is_what_the_processor_computes_in(cpu, has, monkeypatch):
+@pytest.mark.parametrize(('cpu', 'gain', 'why'), [
+    ('_is_avx512_bf16_supported', 1.7, None), ('_is_amx_tile_supported', 6., None),
+    ('_is_avx512_bf16_supported', 0.62, "this processor's bfloat16 instructions are slower than "
+                                        "float32's (0.6 times the speed)"),
+    (None, 1.2, 'this processor has no bfloat16 instructions')])
+def test_half_precision_is_what_the_processor_is_faster_in(cpu, gain, why, monkeypatch):
+    monkeypatch.setattr('mmvitlin.utils.device.bfloat16_gain', lambda: gain)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr('platform.machine', lambda: 'x86_64')
     for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
         monkeypatch.setattr(torch.cpu, name, lambda name=name: name == cpu)
-    assert half_dtype() == half_dtype('cpu') == (torch.bfloat16 if has else None)
+    assert half_dtype() == half_dtype('cpu') == (None if why else torch.bfloat16)
     messages = []
     monkeypatch.setattr('mmvitlin.utils.device.print_log', lambda text, **_: messages.append(text))
     warn_of_imitation('the teacher', None, 'cpu')
     warn_of_imitation('the teacher', torch.bfloat16, 'cuda')
     warn_of_imitation('the teacher', torch.bfloat16, 'cpu')
-    assert messages == ([] if has else [
-        'the teacher: this processor has no bfloat16 instructions; bfloat16 is imitated and '
-        'slower than float32'])
+    assert messages == ([f'the teacher: {why}; bfloat16 is slower than float32'] if why else [])
+
+
+def test_the_gain_of_bfloat16_is_measured():
+    gain = bfloat16_gain()
+    assert 0.01 < gain < 30
+    assert bfloat16_gain() == gain
 
 
 @pytest.mark.parametrize(('dtype', 'expected'), [

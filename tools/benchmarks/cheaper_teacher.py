@@ -25,7 +25,7 @@ from rich.table import Table
 from mmvitlin.benchmark.latency import time_interleaved
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.models import ViTLinearizer
-from mmvitlin.utils.device import half_dtype, usable_device
+from mmvitlin.utils.device import has_bfloat16, usable_device
 from mmvitlin.utils.machine import machine, peak_memory
 from mmvitlin.utils.subprocess import in_fresh_process
 
@@ -103,7 +103,7 @@ def main() -> None:
                   for n in ('cache', 'cache16')}
     for name, row in rows.items():
         row['ms'] = times[name]
-    imitated = '' if half_dtype(device) else (
+    imitated = '' if torch.device(device).type == 'cuda' or has_bfloat16() else (
         ' This processor has no bfloat16 instructions: that row is an imitation.')
     results = dict(settings, rows=rows, kib_an_image={k: round(v / 1024 / args.batch, 1)
                                                       for k, v in stored.items()},

@@ -20,7 +20,7 @@ from mmvitlin.benchmark.grid import Grid
 from mmvitlin.benchmark.measuring import measure
 from mmvitlin.benchmark.subjects import Subject
 from mmvitlin.engine.runner.cli import friendly
-from mmvitlin.utils.device import half_dtype
+from mmvitlin.utils.device import has_bfloat16
 from mmvitlin.utils.files import write_whole
 
 OURS = 'configs/seg/{}.py'
@@ -106,7 +106,7 @@ def main() -> None:
     args = parser.parse_args()
     nets = [s for s in SUBJECTS if s.name in args.nets]
     shapes = [tuple(map(int, text.split('x'))) for text in args.shapes]
-    precisions = ['fp32', 'bf16'] if half_dtype('cpu') else ['fp32']
+    precisions = ['fp32', 'bf16'] if has_bfloat16() else ['fp32']
     for runtime in args.runtimes:
         subjects = nets if runtime == 'torch' else [in_runtime(s, runtime) for s in nets]
         grid = Grid(subjects, shapes, precisions=precisions, part='labels', rounds=args.rounds,

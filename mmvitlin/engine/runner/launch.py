@@ -1,6 +1,7 @@
 """From a config to a running Runner: what the command lines call."""
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmvitlin.compat.mmengine import read_tensors_only
+from mmvitlin.compat.mmengine import read_tensors_only, short_console
 from mmvitlin.engine.hooks import FirstTimesHook
 from mmvitlin.engine.rules import (
     build_loaders,
@@ -41,13 +42,20 @@ def build_runner(cfg: Config, purpose: str = 'train', checkpoint: str | None = N
         settings.refuse(cfg)
         read_tensors_only()
         distributed.join(cfg.get('launcher', 'none'))
-        if 'runner_type' in cfg:
-            return RUNNERS.build(cfg)
-        return Runner.from_cfg(cfg)
+        with short_console():
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if file := _log_file(runner):
+            runner.logger.info(f'versions, the whole config and the order of hooks: {file}')
+        return runner
     except (UserError, FileNotFoundError):
         raise
     except Exception as error:  # of any of the libraries
         raise ConfigError(f'the config cannot be built: {in_words(error)}') from error
+
+
+def _log_file(runner: Runner) -> str | None:
+    return next((h.baseFilename for h in runner.logger.handlers
+                 if isinstance(h, logging.FileHandler)), None)
 
 
 def train(cfg: Config, resume: str | bool = False, amp: bool = False,

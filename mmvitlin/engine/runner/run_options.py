@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from mmvitlin.engine.checkpoints import newest_readable
 from mmvitlin.engine.strategies import settings
-from mmvitlin.utils.device import half_dtype
+from mmvitlin.utils.device import half_dtype, why_float32
 
 
 def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
@@ -60,9 +60,9 @@ def join_without_gpu(cfg: Config) -> None:
 def _set_amp(cfg: Config) -> None:
     wrapper, dtype = cfg.optim_wrapper, half_dtype()
     if dtype is None:
-        print_log('--amp: this processor has no bfloat16 instructions and would be '
-                  'slower with it, so the run is in float32 (bfloat16 all the same: --cfg-options '
-                  'optim_wrapper.type=mmvitlin.CPUAmpOptimWrapper)', logger='current', level=30)
+        print_log(f'--amp: {why_float32()}, so the run is in float32 (bfloat16 all the same: '
+                  '--cfg-options optim_wrapper.type=mmvitlin.CPUAmpOptimWrapper)',
+                  logger='current', level=30)
     elif torch.cuda.is_available():
         wrapper.type = 'mmvitlin.AmpOptimWrapper'
         wrapper.setdefault('dtype', str(dtype).removeprefix('torch.'))
