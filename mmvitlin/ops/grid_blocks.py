@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from mmvitlin.ops.padding import zeros_around
 
 
 def blocks_in(grid: tuple[int, int], block: int) -> tuple[int, int]:
@@ -19,7 +20,7 @@ def blocks_of(x: Tensor, grid: tuple[int, int], block: int) -> Tensor:
     zeros to whole blocks."""
     (h, w), s = grid, block
     rows, cols = blocks_in(grid, s)
-    x = F.pad(x.unflatten(2, (h, w)), (0, 0, 0, cols * s - w, 0, rows * s - h))
+    x = zeros_around(x.unflatten(2, (h, w)), 0, 0, 0, cols * s - w, 0, rows * s - h)
     x = x.unflatten(3, (cols, s)).unflatten(2, (rows, s))  # B H rows s cols s D
     return x.transpose(3, 4).flatten(4, 5)
 

@@ -33,14 +33,14 @@ def counted():
 
 @pytest.mark.parametrize(('part', 'bound', 'kernels', 'gain'), [
     ('convolution', 1.1, 3, 3.5), ('linear attention,', 1.95, 12, 3.5),
-    ('linear attention with Hedgehog', 1.9, 8, 3.5), ('scan', 5., 18, 3.5), ('block', 4.1, 88, 3.5),
-    ('Mamba-2 mixer', 19., 269, 1.5)])
+    ('linear attention with Hedgehog', 1.9, 8, 3.5), ('scan', 3.8, 12, 3.5),
+    ('block', 3.9, 82, 3.5), ('Mamba-2 mixer', 14.6, 203, 1.5)])
 def test_fused_kernels_stay_near_their_floor(counted, part, bound, kernels, gain):
     rows = {name: row for name, row in counted.items() if name.startswith(part)}
     assert rows
     for name, row in rows.items():
         assert row['fused']['times_floor'] <= bound, name
-        assert row['fused']['kernels'] <= (kernels if '128' in name or '16 im' in name else 6), name
+        assert row['fused']['kernels'] <= (kernels if '128' in name or '16 im' in name else 4), name
         assert row['fused']['gigabytes'] < row['eager']['gigabytes'] / gain, name
 
 

@@ -151,10 +151,11 @@ def test_scan_does_not_overflow_at_the_limits(dtype, step):
 
 @runs_kernels
 @types
-@pytest.mark.parametrize(('length', 'channels', 'taps', 'bias', 'activation'), [
-    (1, 5, 4, True, 'silu'), (20, 66, 4, True, 'silu'), (33, 8, 3, False, None),
-    (150, 8, 4, True, 'silu')])
-def test_convolution(dtype, bound, length, channels, taps, bias, activation, few_programs):
+@pytest.mark.parametrize(('length', 'channels', 'taps', 'bias', 'activation', 'ahead'), [
+    (1, 5, 4, True, 'silu', 0), (20, 66, 4, True, 'silu', 0), (33, 8, 3, False, None, 0),
+    (150, 8, 4, True, 'silu', 0), (33, 66, 3, True, None, 1), (40, 8, 5, True, 'silu', 2),
+    (1, 5, 3, True, None, 1)])
+def test_convolution(dtype, bound, length, channels, taps, bias, activation, ahead, few_programs):
     """Of a slice of wider rows, as a mixer's projection gives it."""
     wide = torch.randn(2, length, channels + 3, device=DEVICE).to(dtype).requires_grad_()
     leaves = [wide, torch.randn(channels, 1, taps, device=DEVICE, requires_grad=True)]
@@ -162,9 +163,9 @@ def test_convolution(dtype, bound, length, channels, taps, bias, activation, few
         leaves.append(torch.randn(channels, device=DEVICE, requires_grad=True))
     exact = in_float64(leaves)
     actual = causal_depthwise_conv1d(wide[..., 3:], *leaves[1:], *[None] * (not bias),
-                                     activation=activation, backend='fused')
+                                     activation=activation, backend='fused', ahead=ahead)
     expected = F.conv1d(exact[0][..., 3:].mT, *exact[1:], padding=taps - 1, groups=channels)
-    expected = expected[..., :length].mT
+    expected = expected[..., ahead:ahead + length].mT
     compare(actual, F.silu(expected) if activation else expected, leaves, exact, bound)
 
 

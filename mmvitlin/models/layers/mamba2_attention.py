@@ -234,10 +234,8 @@ class Mamba2Attention(InheritedAttention):
         return [q, k, F.pad(v, (0, 1), value=1.) if self.normalize else v]
 
     def _convolve(self, t: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        y, ahead = t.flatten(2), self.tokens_ahead
-        if ahead:
-            y = F.pad(y, (0, 0, 0, ahead))
-        return causal_depthwise_conv1d(y, weight, bias)[:, ahead:].unflatten(-1, t.shape[2:])
+        y = causal_depthwise_conv1d(t.flatten(2), weight, bias, ahead=self.tokens_ahead)
+        return y.unflatten(-1, t.shape[2:])
 
     def _scan(self, q: Tensor, k: Tensor, v: Tensor, dt: Tensor, index: int) -> Tensor:
         """The recurrence number ``index`` over the tokens in the order given."""
@@ -249,9 +247,10 @@ class Mamba2Attention(InheritedAttention):
         q, k, v = self._mapped(q, k, v)
         dt, dt_back = dt.chunk(2, dim=-1)
         y = self._scan(q, k, v, dt, 0)
-        # what goes into the state comes a token late, so that no token reads itself again
-        late = (F.pad(t[:, 1:].flip(1), (0, 0) * (t.ndim - 2) + (1, 0)) for t in (k, v, dt_back))
-        return self._normalized(y + self._scan(q.flip(1), *late, 1).flip(1), v)
+        if y.shape[1] > 1:  # each token reads when the one behind it is in the state
+            behind = (t[:, 1:].flip(1) for t in (k, v, dt_back))
+            y = y + F.pad(self._scan(q[:, :-1].flip(1), *behind, 1).flip(1), (0, 0, 0, 0, 0, 1))
+        return self._normalized(y, v)
 
     def _scan_one(self, q: Tensor, k: Tensor, v: Tensor, dt: Tensor, prefix: int) -> Tensor:
         """Over the patches, between two copies of the ``prefix`` tokens in front of them."""

@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.ops import conv_patches
+from mmvitlin.ops.padding import zeros_around
 
 
 def pad_to_multiples(images: Tensor, sides: tuple[int, int]) -> Tensor:
@@ -18,9 +18,7 @@ def pad_to_multiples(images: Tensor, sides: tuple[int, int]) -> Tensor:
     ph, pw = sides
     bottom = (height + ph - 1) // ph * ph - height
     right = (width + pw - 1) // pw * pw - width
-    if isinstance(bottom, int) and isinstance(right, int) and not (bottom or right):
-        return images
-    return F.pad(images, (0, right, 0, bottom))
+    return zeros_around(images, 0, right, 0, bottom)
 
 
 def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:

@@ -35,21 +35,21 @@ def load_taps(ptr, channels, width, tap, K: tl.constexpr):
 
 @triton.jit
 def weighted_sum(x_ptr, weight_ptr, bias_ptr, tokens, channels, length, width, x_l,
-                 has_bias: tl.constexpr, K: tl.constexpr):
+                 has_bias: tl.constexpr, AHEAD: tl.constexpr, K: tl.constexpr):
     """The convolution at some tokens, before SiLU, and 0 where there is no bias."""
     total = tl.zeros((tokens.shape[0], channels.shape[0]), tl.float32)
     if has_bias:
         total += load_taps(bias_ptr, channels, width, 0, 1)[None, :]
     for k in tl.static_range(K):
-        x = load_rows(x_ptr, tokens + (k + 1 - K), channels, length, width, x_l)
+        x = load_rows(x_ptr, tokens + (AHEAD + k + 1 - K), channels, length, width, x_l)
         total += x * load_taps(weight_ptr, channels, width, k, K)[None, :]
     return total
 
 
 @triton.jit
 def conv_forward(x_ptr, weight_ptr, bias_ptr, y_ptr, length, width, blocks, x_b, x_l,
-                 has_bias: tl.constexpr, SILU: tl.constexpr, K: tl.constexpr, T: tl.constexpr,
-                 W: tl.constexpr):
+                 has_bias: tl.constexpr, SILU: tl.constexpr, AHEAD: tl.constexpr, K: tl.constexpr,
+                 T: tl.constexpr, W: tl.constexpr):
     """Convolution, bias and SiLU."""
     channels = tl.program_id(0) * W + tl.arange(0, W)
     batch = tl.program_id(2).to(tl.int64)  # offsets of large batches pass 2³¹
@@ -57,7 +57,7 @@ def conv_forward(x_ptr, weight_ptr, bias_ptr, y_ptr, length, width, blocks, x_b,
     for block in range(blocks):
         tokens = (tl.program_id(1) * blocks + block) * T + tl.arange(0, T)
         y = weighted_sum(x_ptr, weight_ptr, bias_ptr, tokens, channels, length, width, x_l,
-                         has_bias, K)
+                         has_bias, AHEAD, K)
         if SILU:
             y = y * tl.sigmoid(y)
         tl.store(y_ptr + (batch * length + tokens[:, None]) * width + channels[None, :],
@@ -67,8 +67,8 @@ def conv_forward(x_ptr, weight_ptr, bias_ptr, y_ptr, length, width, blocks, x_b,
 
 @triton.jit
 def conv_backward(x_ptr, weight_ptr, bias_ptr, dy_ptr, dx_ptr, parts_ptr, length, width, blocks,
-                  x_b, x_l, dy_b, dy_l, has_bias: tl.constexpr, SILU: tl.constexpr, K: tl.constexpr,
-                  T: tl.constexpr, W: tl.constexpr):
+                  x_b, x_l, dy_b, dy_l, has_bias: tl.constexpr, SILU: tl.constexpr,
+                  AHEAD: tl.constexpr, K: tl.constexpr, T: tl.constexpr, W: tl.constexpr):
     """Gradient of x, and a program's part of those of each tap and, last, of the bias."""
     channels = tl.program_id(0) * W + tl.arange(0, W)
     segment = tl.program_id(1)
@@ -81,16 +81,17 @@ def conv_backward(x_ptr, weight_ptr, bias_ptr, dy_ptr, dx_ptr, parts_ptr, length
         tokens = (segment * blocks + block) * T + tl.arange(0, T)
         dx = tl.zeros((T, W), tl.float32)
         for later in tl.static_range(K):  # tokens that each token reaches
-            dz = load_rows(dy_ptr, tokens + later, channels, length, width, dy_l)
+            reached = tokens + (later - AHEAD)
+            dz = load_rows(dy_ptr, reached, channels, length, width, dy_l)
             if SILU:
-                z = weighted_sum(x_ptr, weight_ptr, bias_ptr, tokens + later, channels, length,
-                                 width, x_l, has_bias, K)
+                z = weighted_sum(x_ptr, weight_ptr, bias_ptr, reached, channels, length, width,
+                                 x_l, has_bias, AHEAD, K)
                 share = tl.sigmoid(z)
                 dz *= share * (1 + z * (1 - share))
             dx += dz * load_taps(weight_ptr, channels, width, K - 1 - later, K)[None, :]
             x = load_rows(x_ptr, tokens, channels, length, width, x_l)
             parts += tl.where(rows[:, None] == K - 1 - later, tl.sum(dz * x, 0)[None, :], 0.)
-            if later == 0:
+            if later == AHEAD:
                 parts += tl.where(rows[:, None] == K, tl.sum(dz, 0)[None, :], 0.)
         tl.store(dx_ptr + (batch * length + tokens[:, None]) * width + channels[None, :],
                  dx.to(dx_ptr.dtype.element_ty),
@@ -109,12 +110,12 @@ def _cut(x: Tensor, backward: bool) -> tuple[tuple[int, int, int], int]:
     return (columns, triton.cdiv(all_blocks, blocks), batch), blocks
 
 
-def _options(weight: Tensor, bias: Tensor | None, silu: bool, backward: bool) -> dict:
-    return dict(has_bias=bias is not None, SILU=silu, K=weight.shape[-1], T=TOKENS[backward],
-                W=CHANNELS, num_warps=4, num_stages=1)
+def _options(weight: Tensor, bias: Tensor | None, silu: bool, ahead: int, backward: bool) -> dict:
+    return dict(has_bias=bias is not None, SILU=silu, AHEAD=ahead, K=weight.shape[-1],
+                T=TOKENS[backward], W=CHANNELS, num_warps=4, num_stages=1)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, ahead: int
              ) -> tuple[list[Launch], Tensor]:
     """Launch of the forward pass, and (B, L, C), which it fills.
 
@@ -123,17 +124,18 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool
         weight: (C, 1, K), contiguous.
         bias: (C,) or None.
         silu: Apply SiLU.
+        ahead: Tokens behind its own that each looks at.
     """
     batch, length, width = x.shape
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     grid, blocks = _cut(x, False)
     return [Launch(conv_forward, grid,
                    (x, weight, weight if bias is None else bias, y, length, width, blocks,
-                    *x.stride()[:2]), _options(weight, bias, silu, False))], y
+                    *x.stride()[:2]), _options(weight, bias, silu, ahead, False))], y
 
 
-def convolve_backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool
-                      ) -> tuple[list[Launch], Tensor, Tensor]:
+def convolve_backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool,
+                      ahead: int) -> tuple[list[Launch], Tensor, Tensor]:
     """Launch of the backward pass, the gradient of x, and parts (B, segments, K + 1, C).
 
     The parts are to be added up: of each tap's weight, and, last, of the bias.
@@ -146,4 +148,4 @@ def convolve_backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None
     return [Launch(conv_backward, grid,
                    (x, weight, weight if bias is None else bias, dy, dx, parts, length, width,
                     blocks, *x.stride()[:2], *dy.stride()[:2]),
-                   _options(weight, bias, silu, True))], dx, parts
+                   _options(weight, bias, silu, ahead, True))], dx, parts

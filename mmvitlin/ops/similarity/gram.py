@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmvitlin.ops.padding import zeros_around
 from mmvitlin.ops.precision import no_autocast
 from mmvitlin.ops.similarity.reference import gram_distance_pairwise
 from mmvitlin.ops.similarity.token_tiles import samples, through_unit_rows, tiles, unit_rows
@@ -113,5 +113,5 @@ def _difference_and_sum(student: Tensor, teacher: Tensor, dtype: torch.dtype
                         ) -> tuple[Tensor, Tensor]:
     s, t = unit_rows(student, dtype)[0], unit_rows(teacher, dtype)[0]
     wider = max(s.shape[-1], t.shape[-1])
-    s, t = (F.pad(x, (0, wider - x.shape[-1])) if x.shape[-1] < wider else x for x in (s, t))
+    s, t = (zeros_around(x, 0, wider - x.shape[-1]) for x in (s, t))
     return s - t, s + t

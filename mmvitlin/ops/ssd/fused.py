@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.ops.launch import triton_problem
+from mmvitlin.ops.padding import zeros_around
 
 CHUNKS = (16, 32, 64)
 WIDTH = 64  # channels of a head, and numbers of its state, that the kernels take at most
@@ -55,8 +55,10 @@ def _fused_backward(dy: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: 
     with torch.cuda.device_of(x):
         for launch in launches:
             launch.run()
+    B_parts, C_parts = (parts.sum(3) if parts.shape[3] > 1 else parts.squeeze(3)
+                        for parts in (grads['B'], grads['C']))
     return (grads['x'], grads['dt'].to(dt.dtype), grads['A'].sum((0, 1)).to(A.dtype),
-            grads['B'].sum(3).to(B.dtype), grads['C'].sum(3).to(C.dtype),
+            B_parts.to(B.dtype), C_parts.to(C.dtype),
             grads['D'].sum((0, 1)).to(A.dtype if D is None else D.dtype))
 
 
@@ -101,18 +103,20 @@ def ssd_fused(x, dt, A, B, C, D=None, chunk_size: int | None = None) -> Tensor:
         chunk_size: Tokens in a chunk at most: 16, 32 or (not in float32) 64 are taken.
     """
     heads, width, state = x.shape[2], x.shape[3], B.shape[3]
-    if state > WIDTH:
-        first = ssd_fused(x, dt, A, B[..., :WIDTH], C[..., :WIDTH], D, chunk_size)
-        return first + ssd_fused(x, dt, A, B[..., WIDTH:], C[..., WIDTH:], None, chunk_size)
     if width > WIDTH:
         parts = -(-width // WIDTH)
         dt, A = dt.repeat_interleave(parts, -1), A.repeat_interleave(parts)
         D = None if D is None else D.repeat_interleave(parts)
-        x = F.pad(x, (0, -width % WIDTH)).unflatten(3, (parts, WIDTH)).flatten(2, 3)
+        x = zeros_around(x, 0, -width % WIDTH).unflatten(3, (parts, WIDTH)).flatten(2, 3)
         return ssd_fused(x, dt, A, B, C, D, chunk_size).unflatten(
             2, (heads, parts)).flatten(3)[..., :width]
-    x = F.pad(x, (0, _fitting(width) - width))
-    B, C = (F.pad(t.to(x.dtype), (0, _fitting(state) - state)) for t in (B, C))
+    x = zeros_around(x, 0, _fitting(width) - width)
+    if state > WIDTH:
+        parts = (t.split([WIDTH, state - WIDTH], -1) for t in (B, C))
+        first, rest = (ssd_fused(x, dt, A, *part, d, chunk_size)
+                       for part, d in zip(zip(*parts, strict=True), (D, None), strict=True))
+        return (first + rest)[..., :width]
+    B, C = (zeros_around(t.to(x.dtype), 0, _fitting(state) - state) for t in (B, C))
     keep = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, dt, A, B, C, D))
     y, _ = torch.ops.mmvitlin.ssd_fused(x, dt, A, B, C, D, _chunk(chunk_size, x.dtype), keep)

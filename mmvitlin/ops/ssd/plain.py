@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.padding import zeros_around
 from mmvitlin.ops.precision import no_autocast
 
 DEFAULT_CHUNK = 128
@@ -47,7 +48,8 @@ def ssd_plain(x: Tensor,
         count = count + 2  # a graph traced over several chunks is none for one or two
     pad = count * chunk - length
     acc = torch.float64 if x.dtype == torch.float64 else torch.float32
-    px, pdt, pB, pC = (F.pad(t.to(acc), (*[0, 0] * (t.ndim - 2), 0, pad)) for t in (x, dt, B, C))
+    px, pdt, pB, pC = (zeros_around(t.to(acc), *[0, 0] * (t.ndim - 2), 0, pad)
+                       for t in (x, dt, B, C))
 
     def cut(t: Tensor) -> Tensor:  # (b, L, G · …) to (b, K, G, …, Q)
         return t.reshape(batch, count, chunk, groups, t.shape[2] // groups, *t.shape[3:])

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.padding import zeros_around
+
 SEGMENT = 512  # tokens that are worked on at a time on a CPU
 _SAFE = 80.  # exp of more overflows float32
 _BLOCK = 64  # chunks whose states come from one product on a GPU
@@ -89,9 +91,7 @@ def even_chunk(length: int, longest: int) -> int:
 
 def pad(tensors, pad: int) -> list[Tensor]:
     """Append ``pad`` tokens of zeros; steps of size zero change nothing."""
-    if not pad:
-        return list(tensors)
-    return [F.pad(t, (*[0, 0] * (t.ndim - 2), 0, pad)) for t in tensors]
+    return [zeros_around(t, *[0, 0] * (t.ndim - 2), 0, pad) for t in tensors]
 
 
 def segments(x: Tensor, chunk: int) -> Iterator[tuple[int, int]]:
