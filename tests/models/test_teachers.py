@@ -4,7 +4,7 @@ import copy
 import pytest
 import torch
 
-from mmvitlin.models import CachedTeacher, FrozenTeacher, ShardedTeacher
+from mmvitlin.models import CachedTeacher, FeatureAlignment, FrozenTeacher, ShardedTeacher
 from mmvitlin.models.teachers import build_teacher
 from tests.models.test_distillers import STUDENT, VIT, build
 
@@ -40,6 +40,19 @@ def test_which_teacher_a_config_means(tmp_path):
         assert type(build_teacher(dict(backbone=VIT, **more))) is kind
     with pytest.raises(ValueError, match='one of shard and cache'):
         build_teacher(dict(backbone=VIT, shard=True, cache='x'))
+
+
+def test_a_student_inherits_weights_before_they_are_rounded():
+    teacher = dict(backbone=VIT, precision='bf16')
+    model = FeatureAlignment(dict(VIT, attention='linear'), teacher,
+                             dict(feature=dict(type='mmvitlin.FeatureAlignmentLoss')), inherit=True)
+    own, frozen = (net.vit.blocks[0].attn.qkv.weight
+                   for net in (model.backbone, model.teacher.network))
+    assert (own.dtype, frozen.dtype) == (torch.float32, torch.bfloat16)
+    assert torch.equal(own.bfloat16(), frozen)
+    assert not torch.equal(own.bfloat16().float(), own)
+    with pytest.raises(ValueError, match="precision is None or one of .*not 'int8'"):
+        FrozenTeacher(VIT, precision='int8')
 
 
 @pytest.mark.parametrize('more', [dict(compiled=True), dict(cache='x'), dict(backbone=STUDENT),

@@ -129,6 +129,20 @@ def test_images_of_odd_sizes_are_shown_whole():
     assert change.argmax() == 14
 
 
+@pytest.mark.parametrize(('scale', 'side'), [(1, 32), (2, 64)])
+def test_with_sizes_it_sees_the_students_size(scale, side):
+    """Not that of the images that were loaded."""
+    model = FeatureAlignment(STUDENT, dict(backbone=dict(type='mmvitlin.TimmFeatures', **CONVNEXT),
+                                           scale=scale),
+                             dict(feature=dict(type='mmvitlin.FeatureAlignmentLoss')), sizes=[32])
+    seen, network = [], model.teacher.network
+    run = network.forward_tokens
+    network.forward_tokens = lambda images, layers: (seen.append(images.shape[-2:]),
+                                                     run(images, layers))[1]
+    model(torch.randn(1, 3, 128, 128), mode='loss')
+    assert seen == [(side, side)]
+
+
 @pytest.mark.parametrize('name', ['convnext', 'sam'])
 @pytest.mark.parametrize('kind', ['linearizer', 'alignment', 'stages'])
 def test_it_teaches(name, kind):

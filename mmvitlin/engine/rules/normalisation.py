@@ -153,7 +153,8 @@ def of_start(context: Context) -> None:
     Raises:
         ConfigError: the student's file says that they were normalised otherwise.
     """
-    starts = as_list((context.model.get('backbone') or {}).get('init_cfg'))
+    backbone = context.model.get('backbone') or {}
+    starts = [dict(checkpoint=backbone.get('checkpoint')), *as_list(backbone.get('init_cfg'))]
     path = next((s['checkpoint'] for s in starts if isinstance(s, dict) and s.get('checkpoint')),
                 None)
     if not path or '://' in path:

@@ -65,10 +65,16 @@ def take_masks(blocks: nn.ModuleList, kinds: Sequence[str]) -> None:
 
 
 def options_of_kinds(blocks: nn.ModuleList) -> dict[str, dict]:
-    """'linear_cfg', 'focal_cfg' and 'mamba2_cfg', for the kinds of layers that exist."""
+    """'linear_cfg', 'focal_cfg' and 'mamba2_cfg', for the kinds of layers that exist, and
+    'reversed_blocks' of Mamba-2 layers that scan in one direction."""
     layers = {kind: next((b.attn for b in blocks if isinstance(b.attn, module)), None)
               for kind, module in ALIGNED.items()}
-    return {f'{kind}_cfg': layer.options() for kind, layer in layers.items() if layer is not None}
+    options = {f'{kind}_cfg': layer.options() for kind, layer in layers.items()
+               if layer is not None}
+    if layers['mamba2'] is not None and layers['mamba2'].directions == 'one':
+        options['reversed_blocks'] = [i for i, block in enumerate(blocks)
+                                      if getattr(block.attn, 'reverse', False)]
+    return options
 
 
 def refuse_other_attention(saved: dict, own: dict, source: str) -> None:
@@ -98,6 +104,10 @@ def refuse_other_attention(saved: dict, own: dict, source: str) -> None:
         else:
             raise CheckpointError(f'{source} was trained with {key}={options}, this network has '
                                   f'{own.get(key)}; set {key} accordingly')
+    orders = [description.get('reversed_blocks') for description in (saved, own)]
+    if None not in orders and orders[0] != orders[1]:
+        raise CheckpointError(f'{source} was trained with the blocks {orders[0]} reversed, here '
+                              f'they are {orders[1]}; set mamba2_cfg.reverse accordingly')
     fresh = [i for i, (a, b) in enumerate(zip(kinds, own_kinds, strict=True))
              if b in ALIGNED and a != b]
     if fresh and set(kinds) & set(ALIGNED):

@@ -136,7 +136,9 @@ class AttentionAlignment(BaseDistiller):
         with self._listening(compare):
             self.teacher_tokens(images, (self.replaced_layers[-1], ), grid)
         return {f'loss_{name}': torch.stack(values).mean() for name, values in losses.items()} | {
-            f'{name}_error': torch.stack(values).mean() for name, values in errors.items()}
+            # mmengine adds up all values with 'loss' in their names
+            f"{name.replace('loss', '').strip('_')}_error": torch.stack(values).mean()
+            for name, values in errors.items()}
 
     def _refuse_softmax(self, grid: tuple[int, int]) -> None:
         """Where all layers are softmax as the teacher's, gradients are rounding errors, and AdamW,

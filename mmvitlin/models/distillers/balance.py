@@ -20,6 +20,7 @@ class GradientBalance(ExactBuffers):
         w_k = (s_k / s_1) · (n_1 / n_k)
 
     so the first objective keeps its size and the others follow; their ``loss_weight`` cancels out.
+    One without a gradient, as with a ``loss_weight`` of 0, is left as it is, and is not the first.
     Gradients end at the tokens: the network itself is not run backwards. Norms are those of the
     batches of all processes together, and their averages are in the checkpoint.
 
@@ -29,7 +30,8 @@ class GradientBalance(ExactBuffers):
         momentum: Of the average.
 
     Raises:
-        ConfigError: a share that is not positive, or a momentum outside [0, 1).
+        ConfigError: a share that is not positive, a momentum outside [0, 1), or, in the first
+            step, an objective that reads only frozen layers.
 
     Source: after GradNorm (arXiv 1711.02257), with the ratio of the norms instead of learned
     weights.
@@ -45,7 +47,7 @@ class GradientBalance(ExactBuffers):
                               f'{shares} and {momentum}; drop an objective with None')
         self.names, self.momentum = tuple(names), momentum
         self.register_buffer('norms', torch.zeros(len(given)))
-        self._shares = [share / given[0] for share in given]
+        self.register_buffer('shares', torch.tensor(given), persistent=False)
 
     def forward(self, losses: Mapping[str, Tensor], tokens: Mapping[str, Sequence[Tensor]]
                 ) -> dict[str, Tensor]:
@@ -56,10 +58,13 @@ class GradientBalance(ExactBuffers):
             tokens: Name → the student's tokens that the loss was computed from.
         """
         if self.training and torch.is_grad_enabled():
-            self._update(torch.stack([_squared_norm(losses[n], tokens[n]) for n in self.names]))
-        norms = self.norms.clamp_min(1e-12)
-        return {name: share * norms[0] / norm
-                for name, share, norm in zip(self.names, self._shares, norms, strict=True)}
+            self._update(torch.stack([_squared_norm(n, losses[n], tokens[n])
+                                      for n in self.names]))
+        alive = self.norms > 0
+        sizes = self.norms / self.shares
+        first = sizes.gather(0, alive.to(torch.int8).argmax()[None])
+        weights = torch.where(alive, first / sizes.clamp_min(1e-12), torch.ones_like(sizes))
+        return dict(zip(self.names, weights, strict=True))
 
     @torch.no_grad()
     def _update(self, squares: Tensor) -> None:
@@ -71,7 +76,11 @@ class GradientBalance(ExactBuffers):
         self.norms.copy_(torch.where(torch.isfinite(new).all(), mixed, self.norms))
 
 
-def _squared_norm(loss: Tensor, tokens: Sequence[Tensor]) -> Tensor:
+def _squared_norm(name: str, loss: Tensor, tokens: Sequence[Tensor]) -> Tensor:
+    tokens = [t for t in tokens if t.requires_grad]  # others are of frozen stages
+    if not tokens:
+        raise ConfigError(f"balance: objectives.{name} reads only layers of frozen stages, which "
+                          'get no gradient; drop it or let it read later layers')
     scale = min(max(t.numel() for t in tokens), 2**16)  # in float16 a mean's gradients vanish
     with torch.autocast(loss.device.type, enabled=False):
         gradients = torch.autograd.grad(loss * scale, tokens, retain_graph=True, allow_unused=True)

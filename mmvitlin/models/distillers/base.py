@@ -60,11 +60,16 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
         if not isinstance(self.backbone, TokenBackbone):
             raise TypeError(f'{type(self.backbone).__name__} has no forward_tokens; the student '
                             'must be a mmvitlin TokenBackbone such as mmvitlin.Adventurer')
+        teacher, precision = dict(teacher), None
+        if inherit and 'type' not in teacher:  # before weights are rounded
+            precision = teacher.pop('precision', None)
         self.teacher = build_teacher(teacher)
         self.objectives = build_objectives(objectives)
         self.sizes = _check_sizes(sizes, self.backbone.patch_size)
         if inherit:
             self._inherit()
+        if precision is not None:
+            self.teacher.lower(precision)
 
     def _inherit(self) -> None:
         student, teacher = self.backbone, self.teacher.network
@@ -84,7 +89,8 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
         """Teacher tokens of normalised images on the student's grid."""
         if self.sizes is None:  # else the student's images are whole patches already
             images = pad_to_patches(images, (self.backbone.patch_size, ) * 2)
-        return self.teacher.forward_tokens(images, layers, grid, self.normalisation)
+        return self.teacher.forward_tokens(images, layers, grid, self.normalisation,
+                                           self.backbone.patch_size)
 
     def student_grid(self, images: Tensor) -> tuple[int, int]:
         """(h, w) of the student's tokens of (B, 3, H, W)."""
@@ -139,11 +145,12 @@ def _check_sizes(sizes: Sequence[int | Sequence[int]] | None, patch: int
                  ) -> tuple[tuple[int, int], ...] | None:
     if sizes is None:
         return None
-    pairs = tuple((n, n) if isinstance(n, int) else tuple(n) for n in sizes)
+    given = list(sizes) if isinstance(sizes, (list, tuple)) else [None]
+    pairs = tuple((n, n) if isinstance(n, int) else tuple(n or ()) for n in given)
     if not pairs or any(len(pair) != 2 or min(pair) < patch or pair[0] % patch or pair[1] % patch
                         for pair in pairs):
-        raise ConfigError(f"sizes={list(sizes)}: give sides or (height, width) in multiples of the "
-                          f"student's patch, {patch} pixels")
+        raise ConfigError(f"sizes={sizes}: give a list of sides or (height, width) in "
+                          f"multiples of the student's patch, {patch} pixels")
     return pairs
 
 

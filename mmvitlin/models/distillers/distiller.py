@@ -106,12 +106,14 @@ class Distiller(BaseDistiller):
                                   "projector='linear' of this objective")
 
     def _make_balance(self, cfg: dict | None, objectives: dict) -> GradientBalance | None:
-        if cfg is None or len(self.objectives) == 1:
+        if cfg is None:
             return None
+        if unknown := sorted(set(cfg) - {'shares', 'momentum'}):
+            raise ConfigError(f'balance: no options {unknown}; it has shares and momentum')
         if unknown := sorted(set(cfg.get('shares') or {}) - set(objectives)):
             raise ConfigError(f'balance.shares: {unknown} are no objectives; there are '
                               f'{sorted(objectives)}')
-        return GradientBalance(tuple(self.objectives), **cfg)
+        return GradientBalance(tuple(self.objectives), **cfg) if len(self.objectives) > 1 else None
 
     def student_layers(self) -> dict[str, tuple[int, ...]]:
         """For each objective the student's layers it reads."""

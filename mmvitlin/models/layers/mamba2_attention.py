@@ -14,7 +14,8 @@ from mmvitlin.models.layers.linear_attention import HedgehogMap
 from mmvitlin.ops import causal_depthwise_conv1d, ssd
 from mmvitlin.ops.linear_attention import FEATURE_MAPS
 from mmvitlin.ops.precision import no_autocast
-from mmvitlin.ops.ssd.two_way_scan import TwoWayInputs, reverse_states, two_way_outputs
+from mmvitlin.ops.ssd import BACKENDS as SSD_BACKENDS
+from mmvitlin.ops.ssd.two_way_scan import CHUNK, TwoWayInputs, reverse_states, two_way_outputs
 
 _EPS = 1e-6
 _ONE_BEFORE_SOFTPLUS = math.log(math.expm1(1.))
@@ -87,6 +88,11 @@ class Mamba2Attention(InheritedAttention):
         if feature_map not in (*FEATURE_MAPS, 'hedgehog'):
             raise ValueError(f"feature_map must be one of {[*FEATURE_MAPS, 'hedgehog']}, got "
                              f"'{feature_map}'")
+        if backend not in ('auto', *SSD_BACKENDS):
+            raise ValueError(f"backend must be 'auto' or one of {sorted(SSD_BACKENDS)}, got "
+                             f"'{backend}'")
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f'chunk_size must be at least 1, got {chunk_size}')
         if (conv_kernel and conv_kernel % 2 == 0) or decay <= 0:
             raise ValueError('conv_kernel must be odd or 0 and decay must be positive, got '
                              f'{conv_kernel} and {decay}')
@@ -130,7 +136,7 @@ class Mamba2Attention(InheritedAttention):
     @property
     def streams(self) -> bool:
         """Whether :meth:`stream_` can run it."""
-        return self.directions == 'both'
+        return self.directions == 'both' and self.backend in ('auto', 'torch')
 
     def options(self) -> dict:
         """What it computes with its weights."""
@@ -170,10 +176,12 @@ class Mamba2Attention(InheritedAttention):
             tile: Tokens of a tile.
 
         Raises:
-            RuntimeError: it scans in one direction.
+            RuntimeError: it scans in one direction, or by another backend.
         """
         if not self.streams:
-            raise RuntimeError("a scan in one direction does not stream; take directions='both'")
+            raise RuntimeError("only a scan with directions='both' and backend 'auto' or 'torch' "
+                               'streams')
+        chunk = self.chunk_size or CHUNK
         length, ahead, tiles = x.shape[1], self.tokens_ahead, []
         starts, state = range(0, length, tile), None
         for a in reversed(starts):
@@ -186,13 +194,13 @@ class Mamba2Attention(InheritedAttention):
             inputs = TwoWayInputs(q, k, v, dt, self._rates(dt.dtype))
             with no_autocast(x):
                 state = inputs.no_state() if state is None else state
-                states, state = reverse_states(inputs, state)
+                states, state = reverse_states(inputs, state, chunk)
             tiles.append((inputs, states))
         state = torch.zeros_like(state)
         for a in starts:
             inputs, states = tiles.pop()
             with no_autocast(x):
-                y, state = two_way_outputs(inputs, state, states)
+                y, state = two_way_outputs(inputs, state, states, chunk)
             part = x[:, a:a + tile]
             gated = self.out_gate is not None or getattr(self, 'gate', None) is not None
             part += scale(self._gated(self._normalized(y, inputs.v), norm(part) if gated else part))

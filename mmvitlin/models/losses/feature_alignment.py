@@ -21,8 +21,9 @@ class FeatureAlignmentLoss(FeatureObjective):
         normalize_target: See :class:`FeatureObjective`.
         beta: See :class:`FeatureObjective`.
         loss_weight: Multiplies the loss.
-        **kwargs: See :class:`Objective`; several ``layers`` are the ladder of UNIC
-            (arXiv 2408.05088), with ``projector='linear'`` one head each.
+        **kwargs: See :class:`Objective`; several ``layers`` are compared each with
+            its own of the teacher (FitNets, arXiv 1412.6550), with ``projector='linear'`` through
+            one head each.
 
     Raises:
         ConfigError: an unknown distance, normalisation or choice of tokens.

@@ -48,9 +48,9 @@ class TargetStandardizer(ExactBuffers):
     way every channel has mean 0 and variance 1; PHI-S keeps the angles and relative distances of
     features, while a scale for each channel amplifies the noise of small channels.
 
-    Until ``num_batches`` batches are seen, mean and scale (one for all channels in 'phi_s') are
-    those of the batches so far, and 'phi_s' does not rotate yet; after that nothing changes any
-    more. Statistics are of all processes together, and in the checkpoint.
+    Until ``num_batches`` batches are seen, mean and scale (one for all channels in 'phi_s'; 1 for a
+    single token) are those of the batches so far, and 'phi_s' does not rotate yet; after that
+    nothing changes any more. Statistics are of all processes together, and in the checkpoint.
 
     Args:
         dims: C.
@@ -122,7 +122,8 @@ class TargetStandardizer(ExactBuffers):
             if self.complete():
                 self.rotation.copy_(equal_variance_rotation(covariance))
         floor = (1e-8 * variance.mean()).clamp_min(1e-12)  # a dead channel is not scaled up
-        self.scale.copy_(torch.maximum(variance, floor).rsqrt())
+        scale = torch.maximum(variance, floor).rsqrt()
+        self.scale.copy_(torch.where(self.count > 1, scale, torch.ones_like(scale)))
 
     def forward(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Prediction and target, (..., C), as they are to be compared, float32."""

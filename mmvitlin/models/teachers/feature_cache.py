@@ -69,7 +69,7 @@ class FeatureCache:
                 for name, before, now in zip(names[n], stored[n], tokens, strict=True):
                     if before is None:
                         self._write(name, now)
-                stored[n] = tokens
+                stored[n] = [self._as_stored(one) for one in tokens]
         dtypes = [t.patches.dtype for t in stored[missing[0]]] if missing else [None] * len(layers)
         return [_together([one[k] for one in stored], dtype) for k, dtype in enumerate(dtypes)]
 
@@ -110,6 +110,14 @@ class FeatureCache:
                           tuple(stored['grid'].tolist()))
         except (FileNotFoundError, SafetensorError, KeyError):
             return None
+
+    def _as_stored(self, tokens: Tokens) -> Tokens:
+        """With the digits that are stored, so that an image's first view is that of later ones."""
+        if self.dtype is None:
+            return tokens
+        patches, cls = (t if t is None else t.to(self.dtype).to(t.dtype)
+                        for t in (tokens.patches, tokens.cls))
+        return Tokens(patches, cls, tokens.grid)
 
     def _write(self, path: Path, tokens: Tokens) -> None:
         if self._size >= self.limit:

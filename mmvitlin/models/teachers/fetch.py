@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save
+from torch import Tensor
 
 import mmvitlin
 from mmvitlin.models.backbones import TimmViT
-from mmvitlin.models.utils.checkpoint import read_meta, read_state_dict
+from mmvitlin.models.utils.checkpoint import read_checkpoint, read_meta
 from mmvitlin.models.utils.onnx_weights import require_onnx
 from mmvitlin.utils.errors import CheckpointError, ConfigError, DiskFullError
 from mmvitlin.utils.files import write_whole
@@ -131,9 +132,20 @@ def _is_whole(path: Path, teacher: PinnedTeacher) -> bool:
     """Whether the cache holds the teacher of just this version, readable."""
     try:
         about = read_meta(path).get('teacher') or {}
-        return about.get('sha256') == teacher.sha256 and bool(read_state_dict(path))
+        state, written = read_checkpoint(path).state, read_meta(path).get('weights')
+        return about.get('sha256') == teacher.sha256 and bool(state) and (
+            written is None or written == _digest(state))  # older files have none
     except (FileNotFoundError, CheckpointError):
         return False
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    """Of all weights: safetensors has no checksum."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _download(teacher: PinnedTeacher, folder: str) -> Path:
@@ -187,7 +199,8 @@ def _convert(teacher: PinnedTeacher, weights: Path) -> bytes:
     state = {f'backbone.{k}': v.contiguous() for k, v in network.state_dict().items()}
     about = dict(
         version=mmvitlin.__version__, backbone=network.describe(),
-        normalisation=Normalisation(teacher.mean, teacher.std).to_meta(),
+        normalisation=Normalisation(teacher.mean, teacher.std, rgb=True).to_meta(),
+        weights=_digest(state),
         teacher=dict(title=teacher.title, architecture=teacher.backbone(),
                      package=teacher.package, package_version=teacher.version,
                      file=teacher.member, sha256=teacher.sha256, licence=teacher.licence,

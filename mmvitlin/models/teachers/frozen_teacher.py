@@ -2,17 +2,19 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor
 
 from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.teachers.mm_tokens import MMBackboneTokens
 from mmvitlin.models.teachers.timm_features import TimmFeatures, tokens_on_grid
-from mmvitlin.models.utils.checkpoint import CheckpointFile, read_checkpoint
+from mmvitlin.models.utils.checkpoint import CheckpointFile, read_checkpoint, read_meta
 from mmvitlin.models.utils.initialised import refuse_unused
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.device import warn_of_imitation
@@ -107,9 +109,6 @@ class FrozenTeacher(FrozenNetwork):
                  scale: int = 1):
         if scale < 1 or scale != int(scale):
             raise ValueError(f'teacher: scale is a whole number above 0, not {scale}')
-        if precision not in (None, *_HALF):
-            raise ValueError(f"teacher: precision is None or one of {list(_HALF)}, not "
-                             f"'{precision}'")
         network, file = _load(backbone, checkpoint, prefix)
         if scale > 1 and getattr(network, 'img_size', None) and isinstance(network, TimmFeatures):
             raise ValueError(f'teacher: scale={scale} has no effect on a network that sees every '
@@ -122,12 +121,28 @@ class FrozenTeacher(FrozenNetwork):
         else:
             normalisation = _own_normalisation(network, backbone, file)
         _check_range(normalisation)
-        dtype = _HALF.get(precision)
-        if not torch.cuda.is_available():
-            warn_of_imitation(f'model.teacher.precision={precision}', dtype, 'cpu')
-        super().__init__(network.to(dtype=dtype))
-        self.normalisation, self.scale, self._dtype = normalisation, int(scale), dtype
+        super().__init__(network)
+        self.normalisation, self.scale = normalisation, int(scale)
+        self._warned = False
+        self.lower(precision)
         self.__dict__['_compiled'] = torch.compile(network.forward_tokens) if compiled else None
+
+    def lower(self, precision: str | None) -> None:
+        """Run in half precision from now on.
+
+        Args:
+            precision: See the class.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if precision not in (None, *_HALF):
+            raise ValueError(f"teacher: precision is None or one of {list(_HALF)}, not "
+                             f"'{precision}'")
+        self._dtype = _HALF.get(precision)
+        if not torch.cuda.is_available():
+            warn_of_imitation(f'model.teacher.precision={precision}', self._dtype, 'cpu')
+        self.network.to(dtype=self._dtype)
 
     def __deepcopy__(self, memo):
         copied = super().__deepcopy__(memo)
@@ -166,7 +181,8 @@ class FrozenTeacher(FrozenNetwork):
                        images: Tensor,
                        layers: int | Sequence[int],
                        grid: tuple[int, int],
-                       normalisation: Normalisation | None = None) -> list[Tokens]:
+                       normalisation: Normalisation | None = None,
+                       patch: int | None = None) -> list[Tokens]:
         """Teacher tokens on the student's grid.
 
         Args:
@@ -174,6 +190,8 @@ class FrozenTeacher(FrozenNetwork):
             layers: Layers asked for.
             grid: The student's (h, w).
             normalisation: How the images were normalised; None for as the teacher's are.
+            patch: Side of the student's patches in pixels, where ``images`` may be larger than
+                what the student gets.
 
         Returns:
             One :class:`Tokens` a layer, every one of grid (h, w).
@@ -181,9 +199,16 @@ class FrozenTeacher(FrozenNetwork):
         if self.normalisation is not None and normalisation is not None:
             images = normalisation.convert(images, self.normalisation)
         if isinstance(self.network, TimmFeatures):
-            size = self.network.input_size([self.scale * n for n in images.shape[-2:]])
+            seen = images.shape[-2:] if patch is None else [n * patch for n in grid]
+            size = self.network.input_size([self.scale * n for n in seen])
         else:
             size = tuple(side * self.scale * self.network.patch_size for side in grid)
+        if self.scale > 1 and min(size) > min(images.shape[-2:]) and not self._warned:
+            self._warned = True
+            print_log('teacher: scale={} shows the teacher {}×{} pixels, enlarged from {}×{}: it '
+                      'sees nothing that the student does not; load larger images and give the '
+                      "student's sizes".format(self.scale, *size, *images.shape[-2:]),
+                      logger='current', level=logging.WARNING)
         if tuple(images.shape[-2:]) != size:
             images = F.interpolate(images.float(), size, mode='bicubic', antialias=True,
                                    align_corners=False).to(images.dtype)
@@ -239,8 +264,13 @@ def _load(backbone: dict, checkpoint: str | None, prefix: str | None
 def _own_normalisation(network: nn.Module, backbone: dict, file: CheckpointFile | None
                        ) -> Normalisation | None:
     """Normalisation that the weights were trained with, or None for the student's."""
-    if file is not None and 'teacher' in file.meta:  # fetched by name
-        return Normalisation.of_meta(file.meta)
+    meta = {} if file is None else file.meta
+    start = backbone.get('init_cfg')
+    if file is None and isinstance(start, dict) and start.get('type') == 'Pretrained' \
+            and str(start.get('checkpoint')).startswith('mmvitlin::'):
+        meta = read_meta(start['checkpoint'])
+    if 'teacher' in meta:  # fetched by name
+        return Normalisation.of_meta(meta)
     if not isinstance(network, (TimmViT, TimmFeatures)):
         return None
     if file is None:
