@@ -22,9 +22,9 @@ short_openmp_spin()
 import numpy as np
 from PIL import Image
 
-from mmvitlin.apis.description import max_value
 from mmvitlin.apis.export import SUFFIXES, Deployed, export, load_trained, size_of
 from mmvitlin.apis.quantize import PRECISIONS, export_reduced
+from mmvitlin.apis.shown_by_tests import max_value, steps_of_test, turns
 from mmvitlin.datasets.subset import evenly
 from mmvitlin.deploy.__main__ import list_images
 from mmvitlin.deploy.model import read
@@ -39,9 +39,10 @@ def chosen(folder: Path, count: int) -> list[Path]:
     return [files[n] for n in evenly(len(files), count)]
 
 
-def white(deployed: Deployed) -> int | None:
-    """Of images of 16 bits, as the config's test set reads them."""
-    return max_value((deployed.config or {}).get('test_dataloader', {}).get('dataset') or {})
+def as_tested(path: Path, deployed: Deployed) -> np.ndarray:
+    """An image as the config's test set reads it."""
+    steps = steps_of_test((deployed.config.get('test_dataloader') or {}).get('dataset') or {})
+    return read(path, max_value(steps), turns(steps))
 
 
 def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -53,10 +54,10 @@ def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray |
     if args.images is None:
         from mmvitlin.evaluation.resolution import labelled_images
         for path, labels in labelled_images(deployed.config, args.count):
-            yield read(path, white(deployed)), labels
+            yield as_tested(path, deployed), labels
         return
     for path in chosen(args.images, args.count):
-        image, labels = read(path, white(deployed)), None
+        image, labels = as_tested(path, deployed), None
         if args.labels is not None:
             file = args.labels / f'{path.stem}.png'
             if not file.is_file():
@@ -68,8 +69,8 @@ def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray |
         yield image, labels
 
 
-def check_samples(args, deployed: Deployed) -> None:
-    """Before anything is written: there is something to compare with torch on.
+def check_samples(args, deployed: Deployed) -> str:
+    """Before anything is written: there is something to compare with torch on; what it is.
 
     Raises:
         ConfigError: neither --images nor a test set that can be read, nor --calibration.
@@ -77,7 +78,7 @@ def check_samples(args, deployed: Deployed) -> None:
     if args.labels and not args.images:
         raise ConfigError('--labels are those of --images; give both')
     if args.images is not None:
-        return
+        return 'given images'
     from mmvitlin.evaluation.resolution import labelled_images
     try:
         if next(labelled_images(deployed.config, 1), None) is None:
@@ -91,6 +92,8 @@ def check_samples(args, deployed: Deployed) -> None:
         print(f"no labelled test set ({reason[:200]}): compared on the calibration images, which "
               'flatters; --images FOLDER takes others', file=sys.stderr)
         args.images = args.calibration
+        return 'calibration images'
+    return 'test set'
 
 
 @friendly
@@ -129,6 +132,11 @@ def main() -> None:
         parser.error(f'give --to; {args.target.name} has none of the suffixes {list(by_suffix)}')
     if args.precision != 'fp32' and kind not in ('onnx', 'openvino'):
         parser.error(f'--precision {args.precision} is written as .onnx or .xml, not as {kind}')
+    unused = [name for name, given, takes in (
+        ('calibration', args.calibration, ('int8', )), ('images', args.images, ('int8', 'fp16')),
+        ('labels', args.labels, ('int8', 'fp16'))) if given and args.precision not in takes]
+    if unused:
+        parser.error(f"--{', --'.join(unused)}: not used with --precision {args.precision}")
     deployed = load_trained(args.config, args.checkpoint, args.cfg_options)
     if args.fixed and not args.size and deployed.windows is None and hasattr(
             deployed.net, 'decode_head'):
@@ -142,12 +150,12 @@ def main() -> None:
         print(export(deployed, args.target, kind, size, dynamic, args.tolerance,
                      args.label_tolerance))
         return
-    check_samples(args, deployed)
+    data = check_samples(args, deployed)
     calibration = [] if args.calibration is None else [
-        read(path, white(deployed)) for path in chosen(args.calibration, args.calibration_count)]
+        as_tested(path, deployed) for path in chosen(args.calibration, args.calibration_count)]
     report = export_reduced(deployed, args.target, args.precision, samples(args, deployed),
                             calibration, size, dynamic, args.tolerance,
-                            args.label_tolerance)
+                            args.label_tolerance, data)
     print(report)
     if warning := report.warning():
         print(f'warning: {warning}', file=sys.stderr)

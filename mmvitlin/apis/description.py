@@ -1,14 +1,9 @@
 """Description that is stored in an exported file, so that running it needs no config."""
 from __future__ import annotations
 
-import logging
-
-from mmengine.config import Config
-from mmengine.logging import print_log
-
 import mmvitlin
 from mmvitlin.apis.data_sets import names_and_colours
-from mmvitlin.utils.errors import ConfigError
+from mmvitlin.apis.shown_by_tests import max_value, resizing, steps_of_test, turns
 
 
 def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
@@ -23,15 +18,17 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
         'version'; 'task' ('segmentation', 'classification' or 'features'); 'outputs'; 'input' (what
         images must be); 'mean' and 'std' (in the order of the image's colours; the file normalises
         itself); 'network_colours' ('RGB' or 'BGR', which the file sees to as well); 'size' or None
-        for any; 'patch_size'; 'precision' of its weights; 'finished'; and, of segmentors and
-        classifiers, 'classes', 'palette', 'max_value' (white of images of 16 bits, None for
-        65535), 'resize' (what the test pipeline does to an image first: 'scale' with
-        'keep_ratio', 'factor' or 'short_edge'; 'pillow', a filter of Pillow's, else bilinear
-        without smoothing; 'crop', a side or (width, height)); of segmentors 'align_corners',
-        'threshold' and 'stride' ((down, right) of the windows that the config tests in, or None).
+        for any; 'patch_size'; 'multiple' (pixels that images are padded to multiples of, by the
+        file itself unless it is of one size); 'precision' of its weights; 'finished'; and, of
+        segmentors and classifiers, 'classes', 'palette', 'max_value' (white of images of 16 bits,
+        None for 65535), 'turn' (whether images are turned as their camera says), 'resize' (what the
+        test pipeline does to an image first: 'scale' with 'keep_ratio', 'factor', one or (across,
+        down), or 'short_edge'; 'pillow', a filter of Pillow's, else bilinear without smoothing;
+        'crop', a side or (width, height)); of segmentors 'align_corners', 'threshold' and 'stride'
+        ((down, right) of the windows that the config tests in, or None).
 
     Raises:
-        ConfigError: a test pipeline that resizes the longer edge.
+        ConfigError: a test pipeline with a step that the file would leave out.
     """
     net = deployed.net
     backbone = getattr(net, 'backbone', net)
@@ -42,7 +39,8 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
                  input='(B, 3, H, W) float32 RGB, 0 to 255', mean=mean, std=std,
                  network_colours='RGB' if deployed.rgb else 'BGR',
                  size=None if dynamic else list(size), precision='fp32',
-                 patch_size=getattr(backbone, 'patch_size', 1), finished=bool(deployed.finished))
+                 patch_size=getattr(backbone, 'patch_size', 1), multiple=deployed.multiple,
+                 finished=bool(deployed.finished))
     if hasattr(net, 'decode_head'):
         head = net.decode_head
         about.update(task='segmentation', align_corners=bool(net.align_corners),
@@ -56,51 +54,7 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
         return about
     dataset = (deployed.config or {}).get('test_dataloader', {}).get('dataset') or {}
     classes, palette = names_and_colours(dataset, count)
+    steps = steps_of_test(dataset)
     return dict(about, classes=list(map(str, classes)), palette=palette.tolist(),
-                resize=_resize(dataset), max_value=max_value(dataset))
-
-
-def max_value(dataset: dict | Config) -> int | None:
-    """White of images of 16 bits, as the test pipeline reads them; None for 65535."""
-    return next((step['max_value'] for step in dataset.get('pipeline') or ()
-                 if step['type'].split('.')[-1] == 'LoadImage' and step.get('max_value')), None)
-
-
-def _resize(dataset: dict | Config) -> dict | None:
-    """What the test pipeline does to an image's size; None for nothing."""
-    resize: dict = {}
-    pillow = None
-    for step in dataset.get('pipeline') or ():
-        kind = step['type'].split('.')[-1]
-        if kind == 'Resize' and step.get('scale') is not None:
-            scale = step['scale']
-            scale = [scale, scale] if isinstance(scale, (int, float)) else list(scale)
-            resize = dict(scale=scale, keep_ratio=bool(step.get('keep_ratio', False)))
-            pillow = _filter_of(step)
-        elif kind == 'Resize' and isinstance(step.get('scale_factor'), (int, float)):
-            resize = dict(factor=step['scale_factor'])
-            pillow = _filter_of(step)
-        elif kind == 'ResizeEdge' and step.get('edge', 'short') != 'short':
-            raise ConfigError(f"the test pipeline's ResizeEdge has edge={step['edge']!r}; with "
-                              "edge='short' it can be exported")
-        elif kind == 'ResizeEdge':
-            resize = dict(short_edge=step['scale'])
-            pillow = _filter_of(step)
-        elif kind == 'CenterCrop':
-            size = step['crop_size']
-            resize['crop'] = size if isinstance(size, int) else list(size)
-    if pillow:
-        resize['pillow'] = pillow
-    return resize or None
-
-
-def _filter_of(step: dict) -> str | None:
-    """Pillow's filter of a step that resizes; None for OpenCV's bilinear one, which is ours too."""
-    method = step.get('interpolation', 'bilinear')
-    if step.get('backend', 'cv2') == 'pillow':
-        return method
-    if method != 'bilinear':
-        print_log(f"the test pipeline resizes by OpenCV's {method} filter, an exported file by "
-                  "Pillow's: labels may differ", logger='current', level=logging.WARNING)
-        return {'area': 'box', 'lanczos': 'lanczos', 'nearest': 'nearest'}.get(method, method)
-    return None
+                resize=resizing(steps, about['task'] == 'classification'),
+                max_value=max_value(steps), turn=turns(steps))

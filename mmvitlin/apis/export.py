@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
 from mmvitlin.apis.description import describe
+from mmvitlin.apis.shown_by_tests import multiple, normalisation, windows_of
 from mmvitlin.apis.writers import (
     WRITERS,
     ExportError,
@@ -31,7 +32,6 @@ from mmvitlin.models.decode_heads.eomt_head import class_scores
 from mmvitlin.models.layers import BiMamba, pad_to_multiples
 from mmvitlin.models.utils.checkpoint import read_meta
 from mmvitlin.utils.errors import ConfigError
-from mmvitlin.utils.normalisation import Normalisation, takes_rgb
 from mmvitlin.utils.paths import locate
 
 SUFFIXES = {'checkpoint': '.pth', 'safetensors': '.safetensors', 'onnx': '.onnx',
@@ -51,6 +51,8 @@ class Deployed(nn.Module):
         finished: False if the checkpoint is of a distillation that was cut.
         windows: Size and stride, (height, width) each, of the windows that its config tests in;
             None for whole images.
+        patch: Side of the backbone's patches in pixels.
+        multiple: Pixels that the test pads images to multiples of; whole patches.
         config: That it was loaded with, or None.
         source: File of the checkpoint, or None.
     """
@@ -60,6 +62,7 @@ class Deployed(nn.Module):
         super().__init__()
         self.net, self.rgb, self.finished = net, rgb, True
         self.windows: tuple[Sequence[int], Sequence[int]] | None = None
+        self.patch = self.multiple = getattr(getattr(net, 'backbone', net), 'patch_size', 1)
         self.config: Config | None = None
         self.source: Path | None = None
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
@@ -89,7 +92,7 @@ class Deployed(nn.Module):
             out = self.net(x, mode='tensor') if hasattr(self.net, 'head') else self.net(x)
             return tuple(out) if isinstance(out, (tuple, list)) else (out, )
         height, width = images.shape[-2:]
-        x = pad_to_multiples(x, (getattr(self.net.backbone, 'patch_size', 1), ) * 2)
+        x = pad_to_multiples(x, (self.patch if self.windows else self.multiple, ) * 2)
         head, features = self.net.decode_head, self.net.extract_feat(x)
         scores = head(features, []) if is_mask2former(self.net) else head(features)
         if isinstance(scores, tuple):  # classes and masks of queries
@@ -139,27 +142,10 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
         net.load_state_dict(check_whole(net, checkpoint), strict=False)
     deployed = Deployed(net.eval(), *normalisation(cfg)).eval()
     deployed.finished = read_meta(checkpoint).get('finished', True)
-    deployed.config, deployed.windows = cfg, windows_of(cfg, deployed)
+    deployed.config, deployed.windows = cfg, windows_of(cfg)
+    deployed.multiple = multiple(cfg, deployed.patch)
     deployed.source = None if '://' in str(checkpoint) else locate(checkpoint)
     return deployed
-
-
-def windows_of(cfg: Config, deployed: Deployed
-               ) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """(height, width) of the windows that a config tests in, and how far apart; None for none."""
-    test = cfg.model.get('test_cfg') or {}
-    if not hasattr(deployed.net, 'decode_head') or test.get('mode') != 'slide':
-        return None
-    return tuple(test['crop_size']), tuple(test['stride'])
-
-
-def normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float], bool]:
-    """Mean and std of a config's network, in the order of its colours, and whether that is RGB."""
-    settings = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    known = Normalisation.of_config(settings)
-    if known is None:
-        return [0.] * 3, [1.] * 3, takes_rgb(settings)
-    return known.mean, known.std, known.rgb
 
 
 @dataclass
@@ -289,11 +275,12 @@ def _check_request(deployed: Deployed, target: Path, kind: str, size: Sequence[i
     """See :func:`export`."""
     if kind not in SUFFIXES:
         raise ConfigError(f"cannot export to '{kind}'; choose from {list(SUFFIXES)}")
-    if target.suffix != SUFFIXES[kind] and target.suffix in SUFFIXES.values():
-        raise ConfigError(f'{target}: a file called so is not of the kind {kind}; call it '
-                          f'{target.with_suffix(SUFFIXES[kind]).name}, or leave out --to')
     if target.is_dir():
         raise ConfigError(f'{target} is a folder; name the file to write')
+    if target.suffix != SUFFIXES[kind] and (target.suffix in SUFFIXES.values()
+                                            or kind in ('onnx', 'openvino')):
+        raise ConfigError(f'{target}: a file called so is not of the kind {kind}; call it '
+                          f'{target.with_suffix(SUFFIXES[kind]).name}, or leave out --to')
     if deployed.source is not None and target.exists() and target.samefile(deployed.source):
         raise ConfigError(f'{target} is the checkpoint itself, whose optimiser and schedules would '
                           'be lost; give another name')
@@ -308,7 +295,7 @@ def _shapes(deployed: Deployed, size: tuple[int, int]) -> tuple[tuple[int, int, 
     images, wide, large, and small.
     """
     height, width = size
-    side = 2 * getattr(getattr(deployed.net, 'backbone', deployed.net), 'patch_size', 16)
+    side = 2 * deployed.patch
     return ((1, height, width), (2, height + 5, width + 3), (1, height, 2 * width),
             (1, 2 * height, 2 * width),
             (1, max(height // 2 + 1, side + 1), max(width // 3 + 1, side + 1)))

@@ -92,7 +92,8 @@ def export_reduced(deployed: Deployed,
                    size: tuple[int, int] | None = None,
                    dynamic: bool | None = None,
                    tolerance: float = 1e-4,
-                   label_tolerance: float = 1e-3) -> Reduced:
+                   label_tolerance: float = 1e-3,
+                   data: str = 'given images') -> Reduced:
     """Write a network as ONNX or for OpenVINO in lower precision, and say what that cost.
 
     fp16: weights of linear layers and convolutions and their products; everything between them,
@@ -112,6 +113,7 @@ def export_reduced(deployed: Deployed,
         dynamic: Likewise.
         tolerance: Likewise, of the file in float32 that it is made from.
         label_tolerance: Likewise.
+        data: What ``samples`` are, for the description in the file.
 
     Raises:
         ConfigError: nothing to calibrate or to compare with, another suffix, or a bare backbone.
@@ -142,6 +144,7 @@ def export_reduced(deployed: Deployed,
         report = compare(torch_model, ExportedModel(written), samples, precision)
         report.path = target
         _describe(folder / 'written.onnx', precision=precision, verified=dict(
+            data=data, runtime='openvino' if written.suffix == '.xml' else 'onnxruntime',
             images=report.images, equal_labels=report.equal, miou_torch_and_file=report.miou))
         if written.suffix == '.xml':
             to_openvino(folder / 'written.onnx', written)
@@ -154,7 +157,7 @@ def compare(torch_model: ExportedModel, file: ExportedModel,
     """Labels of both on the same images.
 
     Raises:
-        ConfigError: there are no images.
+        ConfigError: there are no images, or labels of another size.
     """
     classes = len(torch_model.classes)
     pixels = equal = images = labelled = 0
@@ -165,8 +168,11 @@ def compare(torch_model: ExportedModel, file: ExportedModel,
         pixels, equal = pixels + a.size, equal + int((a == b).sum())
         if truth is None:
             continue
-        labelled += 1
+        if truth.shape != a.shape:
+            raise ConfigError('the labels of image {} are {}x{}, and the image is {}x{} as it is '
+                              'read; they are not of it'.format(images, *truth.shape, *a.shape))
         counted = truth < classes
+        labelled += bool(counted.any())
         for confusion, labels in zip(confusions, (a, b), strict=True):
             places = truth[counted].astype(np.int64) * classes + labels[counted]
             confusion += np.bincount(places, minlength=classes**2).reshape(classes, classes)

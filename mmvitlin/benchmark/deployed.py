@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mmvitlin.apis.export import Deployed, normalisation, windows_of
+from mmvitlin.apis.export import Deployed
+from mmvitlin.apis.shown_by_tests import multiple, normalisation, windows_of
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models.layers import pad_to_multiples
 
@@ -21,7 +22,8 @@ def deployed(built) -> Deployed:
         return Deployed(built.network, [0.] * 3, [255.] * 3)
     cfg = load_config(built.subject.what, built.subject.options)
     net = Deployed(built.network, *normalisation(cfg))
-    net.config, net.windows = cfg, windows_of(cfg, net)
+    net.config, net.windows = cfg, windows_of(cfg)
+    net.multiple = multiple(cfg, net.patch)
     return net
 
 

@@ -79,13 +79,25 @@ def output_names(files: list[Path]) -> list[str]:
     return names
 
 
+def make_folders(folder: Path) -> None:
+    """Where labels and overlays go.
+
+    Raises:
+        ConfigError: they cannot be made.
+    """
+    try:
+        for kind in ('labels', 'overlay'):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f'--out-dir: {folder} cannot be a folder ({error.strerror}); give '
+                          'another') from error
+
+
 def write(result: Prediction, name: str, folder: Path) -> str:
     """Write labels and overlay; the classes that were found, as text."""
     if result.labels is None:
         best = np.argsort(-result.scores)[:3]
         return ', '.join(f'{result.classes[n]} {100 * result.scores[n]:.0f}%' for n in best)
-    for kind in ('labels', 'overlay'):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
     wide = result.labels.dtype != np.uint8
     labels = Image.fromarray(result.labels.astype(np.uint16) if wide else result.labels)
     labels.save(folder / 'labels' / f'{name}.png')
@@ -135,6 +147,8 @@ def run(args: argparse.Namespace) -> int:
                           not args.original_size)
     files = list(dict.fromkeys(list_images(args.images)))
     names = output_names(files)
+    if model.task == 'segmentation':
+        make_folders(args.out_dir)
     failed = 0
     for path, name in zip(files, names, strict=True):
         start = time.perf_counter()

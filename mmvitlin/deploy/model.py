@@ -1,17 +1,24 @@
 """An exported network from an image of any size to its result."""
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from mmvitlin.deploy.resizing import STRIP, resize, resize_strips
 from mmvitlin.deploy.runtimes import Runtime, open_file
 from mmvitlin.deploy.windows import in_windows, starts, strided
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
+
+_ORIENTATION = ExifTags.Base.Orientation
+_TURN = Image.Transpose
+_TURNS = {2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM,
+          5: _TURN.TRANSPOSE, 6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}
+_BACK = {_TURN.ROTATE_90: _TURN.ROTATE_270, _TURN.ROTATE_270: _TURN.ROTATE_90}
 
 
 @dataclass
@@ -93,7 +100,7 @@ class ExportedModel:
         self.classes = tuple(self.meta['classes'])
         self.palette = np.asarray(self.meta['palette'], np.uint8)
         self.resize = self.meta.get('resize') if resize else None
-        self.overlap = overlap
+        self.overlap, self._warned = overlap, False
 
     def __call__(self, image: str | Path | np.ndarray | Image.Image) -> Prediction:
         """The result for an image: a file, a picture, or (H, W, 3) uint8, RGB.
@@ -102,7 +109,7 @@ class ExportedModel:
             UnreadableFileError: it cannot be decoded.
             ConfigError: an array of another shape or type.
         """
-        image = read(image, self.meta.get('max_value'))
+        image = read(image, self.meta.get('max_value'), self.meta.get('turn', True))
         if self.task == 'classification':
             return Prediction(image, scores=self._probabilities(image), classes=self.classes)
         return Prediction(image, self._labels(image), classes=self.classes, palette=self.palette)
@@ -115,17 +122,25 @@ class ExportedModel:
         if size is None:
             strips = self._score_strips(shown)
         else:
+            self._warn_of_small(shown.shape[:2], size)
             strips = in_windows(shown, size, self._scores, self._places(shown.shape, size),
                                 self.meta['mean'])
         strips = resize_strips(strips, shown.shape[:2], image.shape[:2],
                                self.meta['align_corners'])
         return np.concatenate([self._decide(strip) for strip in strips])
 
+    def _warn_of_small(self, shown: Sequence[int], size: tuple[int, int]) -> None:
+        if not self._warned and (shown[0] < size[0] or shown[1] < size[1]):
+            self._warned = True
+            warnings.warn('an image of {}x{} pixels is filled up to the {}x{} of this file, where '
+                          'the config tests it as it is, so labels may differ; for such images '
+                          'export with a smaller --size'.format(*shown, *size),
+                          stacklevel=4)
+
     def _score_strips(self, image: np.ndarray) -> Iterator[np.ndarray]:
         """Scores of an image, (classes, n, W), as the network resizes them before it decides."""
         height, width = image.shape[:2]
-        patch = self.meta['patch_size']
-        padded = tuple(-(-n // patch) * patch for n in (height, width))
+        padded = self._padded((height, width))
         scores = self.runtime.run(as_batch(image))['scores'][0]
         whole = (scores[:, a:a + STRIP] for a in range(0, scores.shape[1], STRIP))
         left = height
@@ -142,13 +157,17 @@ class ExportedModel:
                 ) -> tuple[list[int], list[int]]:
         """Where windows begin, from above and from the left."""
         if self.overlap is None and self.meta.get('stride'):
-            patch = self.meta['patch_size']  # images are padded before they are cut
-            padded = [-(-n // patch) * patch for n in shape[:2]]
+            padded = self._padded(shape[:2])  # before it is cut
             rows, columns = map(strided, padded, size, self.meta['stride'])
         else:
             share = 1 / 3 if self.overlap is None else self.overlap
             rows, columns = (starts(*lengths, share) for lengths in zip(shape, size, strict=False))
         return rows, columns
+
+    def _padded(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Size to which the network, or where it is cut into windows the config's test, pads."""
+        multiple = self.meta.get('multiple') or self.meta['patch_size']  # older files have none
+        return tuple(-(-n // multiple) * multiple for n in size)
 
     def _decide(self, scores: np.ndarray) -> np.ndarray:
         if len(scores) == 1:
@@ -181,7 +200,8 @@ class ExportedModel:
                 int(edge * width / height), edge)
             return self._resized(image, new)
         if 'factor' in self.resize:
-            factors = (self.resize['factor'], ) * 2
+            factor = self.resize['factor']  # or (across, down)
+            factors = tuple(factor) if isinstance(factor, list) else (factor, factor)
         elif self.resize['keep_ratio']:
             long, short = max(self.resize['scale']), min(self.resize['scale'])
             factors = (min(long / max(height, width), short / min(height, width)), ) * 2
@@ -191,6 +211,7 @@ class ExportedModel:
 
     def _resized(self, image: np.ndarray, new: tuple[int, int]) -> np.ndarray:
         """At (width, height), by Pillow's filter where the test pipeline has one."""
+        new = tuple(max(side, 1) for side in new)
         if new == image.shape[1::-1]:
             return image
         if by_pillow := self.resize.get('pillow'):
@@ -205,13 +226,14 @@ def as_batch(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
 
 
-def read(image: str | Path | np.ndarray | Image.Image, max_value: int | None = None
-         ) -> np.ndarray:
+def read(image: str | Path | np.ndarray | Image.Image, max_value: int | None = None,
+         turn: bool = True) -> np.ndarray:
     """(H, W, 3) uint8, RGB, turned as its camera says.
 
     Args:
         image: A file, a picture, or such an array.
         max_value: White of images of 16 bits, as ``mmvitlin.LoadImage`` has it; None for 65535.
+        turn: False for the pixels as they are stored.
 
     Raises:
         UnreadableFileError: it cannot be decoded.
@@ -223,37 +245,52 @@ def read(image: str | Path | np.ndarray | Image.Image, max_value: int | None = N
                               f'{image.dtype}')
         return image
     if isinstance(image, Image.Image):
-        deep = _eight_bits(image, 'an image', max_value)
-        return np.asarray(ImageOps.exif_transpose(deep).convert('RGB'))
+        return _pixels(image, 'an image', max_value, turn)
     try:
-        with Image.open(image) as opened:
-            deep = _eight_bits(opened, image, max_value)
-            return np.asarray(ImageOps.exif_transpose(deep).convert('RGB'))
+        # given a path, Pillow 13 maps a turned TIFF into memory with its sides exchanged
+        with open(image, 'rb') as file, Image.open(file) as opened:
+            return _pixels(opened, image, max_value, turn)
     except UnreadableFileError:
         raise
     except Exception as error:
         raise UnreadableFileError(f'{image}: no image that can be read: {error}') from error
 
 
-def _eight_bits(image: Image.Image, name: str | Path, white: int | None) -> Image.Image:
+def _pixels(image: Image.Image, name: str | Path, white: int | None, turn: bool) -> np.ndarray:
+    tiles = list(getattr(image, 'tile', ()))  # gone when the image is loaded, as for a PNG's EXIF
+    method = _TURNS.get(image.getexif().get(_ORIENTATION))
+    done = image.format == 'TIFF'  # Pillow turns it while it is loaded
+    pixels = _eight_bits(image, name, white, tiles).convert('RGB')
+    if method is not None and done != turn:
+        pixels = pixels.transpose(method if turn else _BACK.get(method, method))
+    return np.asarray(pixels)
+
+
+def _eight_bits(image: Image.Image, name: str | Path, white: int | None, tiles: Sequence[tuple]
+                ) -> Image.Image:
     """Grey of 16 bits scaled by its range, as in training; Pillow alone would clip it.
 
     Raises:
-        UnreadableFileError: values of another range, or of 32 bits.
+        UnreadableFileError: values of another range, of 32 bits, or colours of less than 16 bits in
+            a file of 16, of which Pillow would keep the upper few.
     """
+    deep = any(';16' in str(part) for part in tiles)
+    if any(tile[0] == 'ppm' for tile in tiles):  # the file says its range, and Pillow uses it
+        white = 2**16 - 1
+    image.load()
     grey = image.mode.startswith('I')
     if image.mode == 'F' or (image.mode == 'I' and image.format not in (None, 'PNG', 'PPM')):
         raise UnreadableFileError(f'{name} has 32 bits a pixel; images have 8 or 16')
-    if not grey and not any(';16' in str(part) for part in getattr(image, 'tile', ())):
+    if not grey and not deep:
         return image
-    turned = image.getexif()
-    values = np.asarray(image).astype(np.float32) * (1 if grey else 257)  # colours are cut to 8
+    known, white = white is not None, white or 2**16 - 1
+    if not grey and white < 2**16 - 1:
+        raise UnreadableFileError(f'{name} has colours of 16 bits, of which only the upper 8 '
+                                  f'can be read here, and {white} is white; convert it to 8 bits')
+    values = np.asarray(image).astype(np.int64) * (1 if grey else 257)  # colours are cut to 8
     largest = values.max()
-    if white is None and 0 < largest < 2**14 or largest > (white or 2**16 - 1) and grey:
+    if not known and 0 < largest < 2**14 or largest > white:
         raise UnreadableFileError(
             f'{name} has 16 bits a pixel and values up to {largest:.0f}, not '
-            f'{white or 2**16 - 1}: a camera of other bits; scale it to 8 bits')
-    shares = np.clip(values / (white or 2**16 - 1), 0, 1)
-    scaled = Image.fromarray(np.round(255 * shares).astype(np.uint8))
-    scaled.getexif().update(turned)
-    return scaled
+            f'{white}: a camera of other bits; scale it to 8 bits')
+    return Image.fromarray((values * 256 // (white + 1)).astype(np.uint8))

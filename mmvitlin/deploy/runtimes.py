@@ -189,7 +189,8 @@ def open_file(path: str | Path, runtime: str | None = None, precision: str = 'fp
         threads: Of the CPU; None for the runtime's own choice.
 
     Raises:
-        ConfigError: a runtime that is not known, not installed, or not for such a file.
+        ConfigError: a runtime that is not known, not installed, or not for such a file, or no
+            threads.
         UnreadableFileError: the file cannot be read.
     """
     path = Path(path)
@@ -198,6 +199,8 @@ def open_file(path: str | Path, runtime: str | None = None, precision: str = 'fp
         raise ConfigError(f"no runtime '{runtime}'; take one of {list(RUNTIMES)}")
     if precision not in PRECISIONS:
         raise ConfigError(f"no precision '{precision}'; take one of {list(PRECISIONS)}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f'threads must be at least 1, got {threads}')
     if not path.is_file():
         raise UnreadableFileError(f'no file {path}')
     if path.suffix not in (('.onnx', '.xml') if runtime == 'openvino' else ('.onnx', )):

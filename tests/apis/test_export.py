@@ -265,6 +265,8 @@ def test_bad_input(student, tmp_path):
 @pytest.mark.parametrize(('target', 'kind', 'more', 'words'), [
     ('student.pth', 'checkpoint', {}, 'is the checkpoint itself, whose optimiser'),
     ('.', 'onnx', {}, 'is a folder; name the file'),
+    ('student', 'openvino', {}, 'not of the kind openvino; call it student.xml'),
+    ('a.ONNX', 'onnx', {}, 'call it a.onnx'),
     ('a.onnx', 'onnx', dict(size=(0, 64)), r'--size\) is \(0, 64\)'),
     ('a.onnx', 'onnx', dict(tolerance=float('nan')), r'--tolerance\) is 0 or more'),
     ('a.onnx', 'onnx', dict(tolerance=-1.), r'--tolerance\) is 0 or more')])

@@ -1,5 +1,6 @@
 """Lower precision: what is written, what it costs, and what is said of it."""
 import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from mmvitlin.apis import quantize
 from mmvitlin.apis.export import Deployed, load_trained
-from mmvitlin.apis.quantize import Reduced, export_reduced, mean_iou
+from mmvitlin.apis.quantize import Reduced, compare, export_reduced, mean_iou
 from mmvitlin.apis.writers import to_openvino
 from mmvitlin.deploy import ExportedModel, open_file
 from mmvitlin.deploy.runtimes import META
@@ -176,6 +177,28 @@ def test_what_the_command_line_refuses(segmentor, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(('precision', 'option'), [
+    ('fp32', 'calibration'), ('fp32', 'images'), ('fp16', 'calibration')])
+def test_options_that_have_no_effect_are_refused(segmentor, tmp_path, precision, option):
+    done = python('tools/export.py', *segmentor, str(tmp_path / 'a.onnx'), '--precision', precision,
+                  f'--{option}', str(tmp_path))
+    assert done.returncode == 2
+    assert f'--{option}: not used with --precision {precision}' in done.stderr
+
+
+def test_labels_of_other_images_are_refused_and_labels_of_nothing_do_not_count():
+    def model(image):
+        return SimpleNamespace(labels=np.zeros(image.shape[:2], np.uint8))
+    model.classes, model.runtime = ('a', 'b'), SimpleNamespace(path='a.onnx')
+    image = picture(20, 30)
+    nothing = np.full((20, 30), 255, np.uint8)
+    assert compare(model, model, [(image, nothing)], 'int8').miou is None
+    assert compare(model, model, [(image, nothing), (image, nothing * 0)], 'int8').miou == (100,
+                                                                                            100)
+    with pytest.raises(ConfigError, match='image 1 are 30x20, and the image is 20x30'):
+        compare(model, model, [(image, nothing.T)], 'int8')
+
+
 def test_the_command_line(segmentor, streets, tmp_path):
     folder = tmp_path / 'images'
     folder.mkdir()
@@ -187,7 +210,8 @@ def test_the_command_line(segmentor, streets, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert "of torch's labels on 2 images, mIoU" in done.stdout
     meta = open_file(tmp_path / 'a.onnx').meta
-    assert meta['verified']['images'] == 2
+    assert {k: meta['verified'][k] for k in ('images', 'data', 'runtime')} == dict(
+        images=2, data='test set', runtime='onnxruntime')
     changed = abs(meta['verified']['miou_torch_and_file'][0] -
                   meta['verified']['miou_torch_and_file'][1])
     assert ('warning: int8 loses' in done.stderr) == (changed > 1 and

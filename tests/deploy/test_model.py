@@ -141,20 +141,21 @@ def test_a_classifier_sees_what_its_test_pipeline_shows():
     """Of ImageNet's config: Pillow's bicubic filter, the shorter side, the middle."""
     from mmengine.dataset import Compose
 
-    from mmvitlin.apis.description import _resize
+    from mmvitlin.apis.shown_by_tests import resizing
     from mmvitlin.engine.runner.config import load_config
     cfg = load_config(str(ROOT / 'configs/cls/adventurer-base_in1k-224.py'))
     init_default_scope('mmpretrain')
-    dataset = cfg.test_dataloader.dataset
-    steps = Compose([step for step in dataset.pipeline if step.type in ('ResizeEdge',
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    resize = resizing(pipeline, crops=True)
+    steps = Compose([step for step in pipeline if step.type in ('ResizeEdge',
                                                                         'CenterCrop')])
     assert len(steps.transforms) == 2
-    assert _resize(dataset) == dict(short_edge=256, pillow='bicubic', crop=224)
+    assert resize == dict(short_edge=256, pillow='bicubic', crop=224)
 
     class Shown(Runtime):
         def load(self):
             self.meta = dict(task='classification', classes=['a', 'b'], palette=[[0] * 3] * 2,
-                             resize=_resize(dataset))
+                             resize=resize)
 
         def run(self, images):
             self.seen = images[0].astype(np.uint8).transpose(1, 2, 0)
@@ -169,13 +170,14 @@ def test_a_classifier_sees_what_its_test_pipeline_shows():
 
 
 def test_another_filter_of_the_test_pipeline_is_said(monkeypatch):
-    from mmvitlin.apis import description
-    said, _resize = [], description._resize
-    monkeypatch.setattr(description, 'print_log', lambda text, **_: said.append(text))
+    from mmvitlin.apis import shown_by_tests
+    said = []
+    monkeypatch.setattr(shown_by_tests, 'print_log', lambda text, **_: said.append(text))
     bilinear = dict(type='Resize', scale=(64, 32))
-    assert 'pillow' not in _resize(dict(pipeline=[bilinear]))
+    assert 'pillow' not in shown_by_tests.resizing([bilinear], crops=False)
     assert said == []
-    assert _resize(dict(pipeline=[dict(bilinear, interpolation='area')]))['pillow'] == 'box'
+    area = shown_by_tests.resizing([dict(bilinear, interpolation='area')], crops=False)
+    assert area['pillow'] == 'box'
     assert "OpenCV's area filter" in said[0]
 
 
