@@ -1,4 +1,5 @@
 """The statistics of docs/results: intervals of pairs, of many rows together, and in points."""
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,6 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy import stats
+
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -135,3 +138,19 @@ def test_int8_files_are_beside_their_float32(tables):
         ('focal_int8_64x64@openvino', 'labels', '64x64', 'fp32', 400.)),
         scores=dict(focal=dict(images=9, miou=dict(torch=51.24, int8=50.96)))))
     assert '| focal ViT-S | 51.2 | 51.0 | – | 0.8, 0.4, 2.00× |' in table
+
+
+def test_no_fastest_form_where_one_is_missing(tables):
+    """The fastest of the softmax ViT may be the one that others disturbed."""
+    results = json.loads((ROOT / 'docs/results/deployed_cpu.json').read_text())
+    size, lost = '1024x2048', 'vit-base@openvino|backbone|inference|1024x2048|batch 1|bf16'
+
+    def ratios():
+        return {cells[2].strip(): cells[-2].strip() for line in tables.deployed.deployed(results)
+                if (cells := line.split('|'))[1:2] == [f" {size.replace('x', '×')} "]}
+
+    before = ratios()
+    assert all(text.endswith('×') for net, text in before.items() if net != 'vit-base')
+    key, = (k for k in results['rows'] if k.startswith(lost))
+    results['rows'][key]['load'] = dict(disturbed=True)
+    assert set(ratios().values()) == {''}

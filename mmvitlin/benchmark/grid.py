@@ -109,6 +109,10 @@ class Grid:
             if self.mode == 'train' or self.part not in ('backbone', 'labels'):
                 raise ConfigError(f"{subject.name}: an exported file is timed in inference, with "
                                   "part 'labels' or, of a bare backbone, 'backbone'")
+            if not any(self.takes(subject, p, False) for p in self.precisions):
+                raise ConfigError(f"{subject.name}: {subject.runtime} computes in "
+                                  f"{RUNTIME_PRECISIONS.get(subject.runtime, ('fp32', ))}, not in "
+                                  f'{tuple(self.precisions)}; nothing would be measured')
             if (subject.runtime in GPU_RUNTIMES) != on_gpu:
                 where = 'a GPU: --device cuda' if on_gpu is False else 'the CPU: --device cpu'
                 raise ConfigError(f'{subject.runtime} runs on {where}')

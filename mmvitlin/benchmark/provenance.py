@@ -12,6 +12,7 @@ import mmvitlin
 from mmvitlin.benchmark.subjects import Subject
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.utils.machine import machine
+from mmvitlin.utils.paths import locate
 
 
 @cache
@@ -60,7 +61,9 @@ def made_of(subject: Subject, device: str, threads: int) -> str:
             'deploy/*.py', 'apis/export.py', 'apis/writers.py', 'apis/symbolic.py',
             'benchmark/exported.py'))
     if subject.source == 'exported':
-        inputs['file'] = hashlib.blake2b(Path(subject.file).read_bytes()).hexdigest()
+        inputs['file'] = _content(subject.file)
+        if subject.reference:  # its results are compared with those of that network
+            inputs['reference'] = made_of(Subject(**subject.reference), device, threads)
         return _digest(inputs)
     if subject.source in ('timm', 'torchvision'):
         inputs['what'] = subject.what
@@ -68,13 +71,27 @@ def made_of(subject: Subject, device: str, threads: int) -> str:
         inputs['code'] = _digest_of('models/**/*.py', 'ops/**/*.py', 'compat/*.py')
     if subject.source == 'config':
         cfg = load_config(subject.what, subject.options)
-        inputs.update(config=_without_weights(cfg.model.to_dict()), weights=cfg.get('load_from'))
+        inputs.update(config=_without_weights(cfg.model.to_dict()),
+                      weights=_content(cfg.get('load_from')))
     elif subject.source == 'backbone':
         inputs['cfg'] = _without_weights(subject.cfg)
     elif subject.source == 'python':
         file = Path(find_spec(subject.what.split(':')[0]).origin)
-        inputs.update(what=subject.what, file=hashlib.blake2b(file.read_bytes()).hexdigest())
+        inputs.update(what=subject.what, file=_content(file))
     return _digest(inputs)
+
+
+def _content(path: str | Path | None) -> str | None:
+    """Digest of a file, with the ``.bin`` that holds the weights of an OpenVINO's; a URL as it
+    is."""
+    if path is None or '://' in str(path):
+        return path
+    digest, path = hashlib.blake2b(), locate(path)
+    for part in (path, path.with_suffix('.bin')) if path.suffix == '.xml' else (path, ):
+        with open(part, 'rb') as file:
+            while block := file.read(2**24):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _digest(inputs: dict) -> str:
