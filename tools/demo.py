@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -26,9 +27,11 @@ from mmvitlin.evaluation.resolution import labelled_images
 from mmvitlin.experiments.comparison import report
 from mmvitlin.experiments.recipe import load_recipe, load_report
 from mmvitlin.experiments.running import run_recipe
+from mmvitlin.experiments.stage import Stage
 from mmvitlin.models.teachers.fetch import fetch
 from mmvitlin.utils.device import half_dtype
-from mmvitlin.utils.errors import UserError
+from mmvitlin.utils.errors import ConfigError, UserError
+from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.machine import machine
 from mmvitlin.visualization.figures import latency_figure, loss_curves, plt
 from mmvitlin.visualization.report_page import Page, find_runs, samples_of, write_page
@@ -60,6 +63,28 @@ def runnable(recipe: Path, work_dir: Path) -> tuple[Path, Path]:
     return recipe, work_dir
 
 
+def draw(data: Path, scenes: Sequence[int], seed: int, recipe: Sequence[Stage]) -> None:
+    """Draw scenes, unless they are there.
+
+    Raises:
+        ConfigError: others are there, or they are fewer than the recipe counts on.
+    """
+    needed = 1 + max((n for stage in recipe for n in stage.options.get(
+        'train_dataloader.dataset.indices', ())), default=0)
+    if scenes[0] < needed:
+        raise ConfigError(f'--scenes: the labelled scenes of this recipe are among {needed} for '
+                          f'training, got {scenes[0]}')
+    drawn, now = data / 'drawn.json', dict(scenes=list(scenes), seed=seed)
+    if drawn.is_file():
+        if (before := json.loads(drawn.read_text())) != now:
+            raise ConfigError(f'{data} holds other scenes ({before}, not {now}); give another '
+                              '--work-dir')
+        return
+    say(f'drawing {sum(scenes)} street scenes of 256x512 into {data}')
+    write_streets(data, dict(zip(('train', 'val'), scenes, strict=True)), (256, 512), seed=seed)
+    write_whole(f'{json.dumps(now)}\n'.encode(), drawn)
+
+
 @friendly
 def main() -> None:
     parser = Parser(description=__doc__)
@@ -76,10 +101,7 @@ def main() -> None:
     recipe, layout = load_recipe(args.recipe), load_report(args.recipe)
 
     data = out / 'streets'
-    if not (data / 'annotations' / 'instancesonly_filtered_gtFine_val.json').is_file():
-        say(f'drawing {sum(args.scenes)} street scenes of 256x512 into {data}')
-        write_streets(data, dict(zip(('train', 'val'), args.scenes, strict=True)), (256, 512),
-                      seed=args.seed)
+    draw(data, args.scenes, args.seed, recipe)
 
     amp = half_dtype() is not None
     say(f"{len(recipe)} runs, two side by side, in {'mixed' if amp else 'single'} precision; "

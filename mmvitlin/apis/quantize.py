@@ -196,9 +196,13 @@ def _labels(prediction) -> np.ndarray:
 
 
 def _as_network_sees(model: ExportedModel, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Batches of one, resized as the test pipeline says, in windows where it takes one size."""
+    """Batches of one, resized and cropped as the test pipeline says, in windows where a segmentor
+    takes one size."""
     for image in images:
         shown = model.as_shown(image)
+        if model.task == 'classification':
+            yield as_batch(model.cropped(shown))
+            continue
         if model.runtime.size is None:
             yield as_batch(shown)
             continue
@@ -280,7 +284,8 @@ def _to_int8(source: Path, target: Path, batches: Iterator[np.ndarray]) -> None:
         n.input[1], (0, 0))[1] == 3}  # on the image: a hundredth of the work, all of its noise
     stacked = {n.name for n in model.graph.node if n.op_type == 'MatMul' and len(weights.get(
         n.input[1], ())) > 2}  # a matrix a head: onnxruntime has no scale a channel for those
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.setLevel(max(level, logging.WARNING))
     try:
         quantize_static(
             source, target, _Reader(batches), QuantFormat.QDQ, per_channel=True,
@@ -295,6 +300,8 @@ def _to_int8(source: Path, target: Path, batches: Iterator[np.ndarray]) -> None:
     except Exception as error:
         words = (str(error).strip().splitlines() or [''])[0]
         raise ExportError(f'onnxruntime could not quantise it: {words[:300]}') from error
+    finally:
+        root.setLevel(level)
 
 
 def _describe(path: Path, **more) -> None:

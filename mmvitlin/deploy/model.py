@@ -176,8 +176,14 @@ class ExportedModel:
         return scores.argmax(0).astype(np.uint8 if len(scores) <= 256 else np.int64)
 
     def _probabilities(self, image: np.ndarray) -> np.ndarray:
+        shown = self.cropped(self.as_shown(image))
+        logits = self.runtime.run(as_batch(shown))['logits'][0].astype(np.float64)
+        weights = np.exp(logits - logits.max())
+        return weights / weights.sum()
+
+    def cropped(self, shown: np.ndarray) -> np.ndarray:
+        """Of an image from :meth:`as_shown` what a classifier is given."""
         size = self.runtime.size
-        shown = self.as_shown(image)
         if crop := (self.resize or {}).get('crop'):
             sides = (crop, crop) if isinstance(crop, int) else crop[::-1]  # (width, height)
             top, left = (max(round((n - side) / 2), 0)
@@ -185,9 +191,7 @@ class ExportedModel:
             shown = shown[top:top + sides[0], left:left + sides[1]]
         if size is not None and shown.shape[:2] != size:
             shown = np.asarray(Image.fromarray(shown).resize(size[::-1], Image.BILINEAR))
-        logits = self.runtime.run(as_batch(shown))['logits'][0].astype(np.float64)
-        weights = np.exp(logits - logits.max())
-        return weights / weights.sum()
+        return shown
 
     def as_shown(self, image: np.ndarray) -> np.ndarray:
         """The image at the size at which the test pipeline shows it to the network."""

@@ -217,3 +217,26 @@ def test_the_command_line(segmentor, streets, tmp_path):
     assert ('warning: int8 loses' in done.stderr) == (changed > 1 and
                                                       meta['verified']['miou_torch_and_file'][0] >
                                                       meta['verified']['miou_torch_and_file'][1])
+
+
+def test_a_classifier_is_calibrated_on_what_it_is_given():
+    class Shown(quantize.Runtime):
+        name, needs, size = 'shown', 'numpy', (16, 16)
+        meta = dict(task='classification', classes=['a'], palette=[[0] * 3],
+                    resize=dict(short_edge=24, crop=16))
+
+        def __init__(self):
+            self.path = 'shown'
+
+        def load(self):
+            """It is loaded."""
+
+        def run(self, images):
+            self.seen = images
+            return dict(logits=np.zeros((1, 1)))
+
+    model, image = ExportedModel(Shown()), picture(40, 60)
+    calibrated, = quantize._as_network_sees(model, [image])
+    model(image)
+    assert calibrated.shape == (1, 3, 16, 16)
+    assert np.array_equal(calibrated, model.runtime.seen)

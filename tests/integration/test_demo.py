@@ -40,3 +40,21 @@ def test_with_it_the_given_recipe_runs(runnable, monkeypatch):
     monkeypatch.setitem(runnable.__globals__, 'fetch', refuse)  # the offline form needs none
     assert runnable(RECIPES / 'streets_demo.py', Path('w')) == (RECIPES / 'streets_demo.py',
                                                                Path('w'))
+
+
+def test_scenes_are_drawn_once_and_others_are_refused(tmp_path, monkeypatch):
+    draw = runpy.run_path(str(ROOT / 'tools/demo.py'))['draw']
+    drawn, recipe = [], load_recipe(RECIPES / 'streets_pretrained.py')
+
+    def write(folder, counts, size, seed):
+        drawn.append((counts, seed))
+        folder.mkdir()
+    monkeypatch.setitem(draw.__globals__, 'write_streets', write)
+    for _ in range(2):
+        draw(tmp_path / 'a', (240, 60), 3, recipe)
+    assert drawn == [(dict(train=240, val=60), 3)]
+    for scenes, seed in (((240, 60), 0), ((300, 60), 3)):
+        with pytest.raises(ConfigError, match='holds other scenes .*give another --work-dir'):
+            draw(tmp_path / 'a', scenes, seed, recipe)
+    with pytest.raises(ConfigError, match='labelled scenes .* are among 211 .* got 100'):
+        draw(tmp_path / 'b', (100, 60), 0, recipe)
