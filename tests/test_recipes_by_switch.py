@@ -5,6 +5,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmvitlin.compat import detection
 from mmvitlin.engine.runner.config import load_config
+from mmvitlin.models.layers import LinearAttention
 from tests.conftest import ROOT
 from tests.test_configs import without_weights
 
@@ -12,15 +13,16 @@ L2 = [f'configs/distill/linearizer_adventurer-{size}_in1k-224.py' for size in
       ('tiny', 'small', 'large')] + ['configs/distill/linearizer_adventurer-base_in1k-448.py']
 MASK2FORMER = [f'configs/seg/mask2former_linear-vit-large_{stage}.py'
                for stage in ('ade20k-512', 'cityscapes-1024')]
-HYBRID = ['configs/distill/adala-attention_dinov2-large_coco-448.py',
-          'configs/seg/upernet_linear-vit-large_cityscapes-1024.py']
+KINDS = ['configs/distill/adala-attention_{}-dinov2-large_coco-448.py',
+         'configs/distill/adala-feature_{}-dinov2-large_in1k-448.py',
+         'configs/seg/upernet_{}-vit-large_cityscapes-1024.py']
 
 
 @pytest.mark.parametrize(('path', 'options'), [
     *((path, {'switches': 'l2'}) for path in L2),
     *((path, {'switches': name}) for path in MASK2FORMER for name in
       ('clip_large', 'siglip_large', 'softmax', 'focal')),
-    *((path, {'model.backbone.softmax_layers': (11, 23)}) for path in HYBRID)])
+    *((path.format(kind), {}) for path in KINDS for kind in ('conv', 'hybrid'))])
 def test_recipes_by_switch_build(path, options, monkeypatch):
     monkeypatch.chdir(ROOT)
     cfg = load_config(path, options)
@@ -32,6 +34,9 @@ def test_recipes_by_switch_build(path, options, monkeypatch):
         model = MODELS.build(cfg.model)
     if options == {'switches': 'l2'}:
         assert list(model.objectives) == ['feature']
-    if 'model.backbone.softmax_layers' in options:
-        kinds = [type(block.attn).__name__ for block in model.backbone.vit.blocks]
-        assert [n for n, kind in enumerate(kinds) if kind != 'LinearAttention'] == [11, 23]
+    if not options:
+        layers = [block.attn for block in model.backbone.vit.blocks]
+        softmax = [n for n, attn in enumerate(layers) if not isinstance(attn, LinearAttention)]
+        assert softmax == ([11, 23] if 'hybrid' in path else [])
+        assert all((attn.conv is not None) == ('conv-' in path) for attn in layers
+                   if isinstance(attn, LinearAttention))

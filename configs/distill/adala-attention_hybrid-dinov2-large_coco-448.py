@@ -1,0 +1,6 @@
+# ViT-AdaLA, stage 1, of DINOv2-L into linear attention but in two blocks, which keep softmax
+# Published: a few softmax blocks kept: JetViT (CVPR 2026); stage 1 as in
+#   adala-attention_dinov2-large_coco-448.py.
+# Ours: the two together.
+_base_ = ['./adala-attention_dinov2-large_coco-448.py']
+model = dict(backbone=dict(softmax_layers=(11, 23)))
