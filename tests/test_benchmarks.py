@@ -78,19 +78,22 @@ def test_windows_are_the_crop_and_steps_shrink_with_the_length(tmp_path):
     assert highres_camvid.checkpoint(args, 0, 'adventurer', 2.).endswith('iter_1.pth')
 
 
-def test_the_command_of_a_benchmark_is_the_one_that_was_given(tmp_path, monkeypatch):
+@pytest.mark.parametrize('busy', [False, True])
+def test_the_command_of_a_benchmark_is_the_one_that_was_given(tmp_path, monkeypatch, capsys, busy):
     row = dict(peak_mib=1., teacher_mib=1.)
     monkeypatch.setattr(cheaper_teacher, 'in_fresh_process', lambda *_, **__: dict(row))
     monkeypatch.setattr(cheaper_teacher, 'made', lambda *_: (None, None))
     monkeypatch.setattr(cheaper_teacher, 'without_teacher', lambda *_: None)
-    monkeypatch.setattr(cheaper_teacher, 'time_interleaved',
-                        lambda calls, *_: dict.fromkeys(calls, dict(median=1.)))
+    load = dict(disturbed=busy, others=1.2, cores=2, waiting=0.4)
+    monkeypatch.setattr(cheaper_teacher, 'time_watched', lambda calls, *_, **__: {
+        name: dict(median=1., load=load) for name in calls})
     out = tmp_path / 'a.json'
     monkeypatch.setattr('sys.argv', [cheaper_teacher.__file__, '--batch', '2', '--out', str(out)])
     cheaper_teacher.main()
     results = json.loads(out.read_text())
     assert '--batch 2' in results['command']
     assert 'page cache' in results['note']
+    assert ('are not to be compared' in capsys.readouterr().out) == busy
 
 
 def test_a_ridge_probe_by_hand(monkeypatch):

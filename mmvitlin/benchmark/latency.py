@@ -108,18 +108,33 @@ def backbone_latency(models: dict[str, nn.Module],
         images = torch.randn(1, 3, height, width, device=device)
         calls = {n: partial(net, images) for n, net in models.items()}
         with torch.inference_mode():
-            row, load = least_disturbed(
-                lambda calls=calls: _watched(calls, device, **timing), repeats)
-        table[f'{height}x{width}'] = {n: dict(t, load=load) for n, t in row.items()}
+            row = time_watched(calls, device, repeats, **timing)
+        table[f'{height}x{width}'], load = row, next(iter(row.values()))['load']
         progress(f'  {height}x{width}: ' +
                  ', '.join(f"{n} {t['median']:.0f} ms" for n, t in row.items()) +
                  (f' ({in_words(load)})' if load['disturbed'] else ''))
     return table
 
 
-def _watched(calls: dict, device: torch.device | str, **timing) -> tuple[dict, dict]:
-    watch = Watch(computing_threads(device))
-    return time_interleaved(calls, device, watch=watch, **timing), watch.load.as_dict()
+def time_watched(calls: dict[str, Callable[[], object]], device: torch.device | str = 'cpu',
+                 repeats: int = 2, **timing) -> dict[str, dict]:
+    """:func:`time_interleaved`, again where other processes disturbed it.
+
+    Args:
+        calls: Name → what to run.
+        device: Where they run.
+        repeats: Times that it is measured again, at most.
+        **timing: See :func:`time_interleaved`.
+
+    Returns:
+        As there, with 'load', see :class:`mmvitlin.utils.disturbance.Load`.
+    """
+    def once() -> tuple[dict, dict]:
+        watch = Watch(computing_threads(device))
+        return time_interleaved(calls, device, watch=watch, **timing), watch.load.as_dict()
+
+    times, load = least_disturbed(once, repeats)
+    return {name: dict(values, load=load) for name, values in times.items()}
 
 
 def least_disturbed(run: Callable[[], tuple[object, dict]], repeats: int,

@@ -1,6 +1,7 @@
 """A measurement that shared its cores says so, and nothing is concluded from it."""
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -251,6 +252,21 @@ def test_the_spin_of_openmp(given, expected):
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT,
                           env=dict(env, PYTHONPATH=str(ROOT), **given))
     assert done.stdout.split() == [str(w) for w in expected], done.stderr
+
+
+def test_tools_that_measure_set_it():
+    """All in tools that take times on a CPU, before they import anything but the standard library's
+    modules."""
+    measuring = re.compile(r'perf_counter|time_interleaved|time_watched|backbone_latency|measure\(')
+    found = []
+    for path in [*(ROOT / 'tools').glob('*.py'), *(ROOT / 'tools/benchmarks').glob('*_c*.py')]:
+        text = path.read_text()
+        if measuring.search(text) and re.search('^import torch|^from mmvitlin', text, re.M):
+            found.append(path.name)
+            before = text.split('short_openmp_spin()\n')[0]
+            assert not re.search('^(import torch|from mmvitlin(?!.utils.environment))', before,
+                                 re.M), path
+    assert {'benchmark.py', 'demo.py', 'ops_cpu.py', 'highres_cpu.py'} <= set(found)
 
 
 @pytest.mark.parametrize('name', ['benchmark.py', 'demo.py', 'train.py', 'test.py', 'infer.py',

@@ -22,10 +22,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mmvitlin.benchmark.latency import time_interleaved
+from mmvitlin.benchmark.latency import time_watched
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.models import ViTLinearizer
 from mmvitlin.utils.device import has_bfloat16, usable_device
+from mmvitlin.utils.disturbance import in_words
 from mmvitlin.utils.machine import machine, peak_memory
 from mmvitlin.utils.subprocess import in_fresh_process
 
@@ -98,7 +99,7 @@ def main() -> None:
             model, images = made(name, settings, folder)
             calls[name] = (without_teacher(model, images) if name == WITHOUT
                            else partial(step, model, images))
-        times = time_interleaved(calls, device, 2, 10, 120.)
+        times = time_watched(calls, device, warmup=2, rounds=10, seconds=120.)
         stored = {n: sum(p.stat().st_size for p in Path(folder, n).rglob('*.safetensors'))
                   for n in ('cache', 'cache16')}
     for name, row in rows.items():
@@ -118,6 +119,8 @@ def main() -> None:
         table.add_row(name, f"{row['ms']['median']:.0f}", f"{row['peak_mib']:.0f}",
                       f"{row['teacher_mib']:.0f}")
     Console().print(table)
+    if (load := rows[WITHOUT]['ms']['load'])['disturbed']:
+        print(f'{in_words(load)}: these times are not to be compared')
 
 
 if __name__ == '__main__':

@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from mmvitlin.benchmark.latency import time_interleaved
+from mmvitlin.benchmark.latency import time_watched
 from mmvitlin.engine.hooks.result import versions
 from mmvitlin.models import Adventurer, TimmViT
 from mmvitlin.ops import cosine_map_distance, gram_distance
-from mmvitlin.utils.machine import machine, peak_memory
+from mmvitlin.utils.machine import machine, peak_memory, undisturbed
 from mmvitlin.utils.subprocess import in_fresh_process
 
 VIT = 'vit_base_patch16_224'
@@ -86,7 +86,7 @@ class Bench:
         for name, net in nets.items():
             if f'{name}_{key}' not in self.modes:
                 fast = {'eager': net, 'compiled': torch.compile(net, dynamic=False)}
-                times = time_interleaved({m: partial(act, n, images) for m, n in fast.items()},
+                times = time_watched({m: partial(act, n, images) for m, n in fast.items()},
                                          warmup=1, rounds=3, seconds=1)
                 self.modes[f'{name}_{key}'] = min(times, key=lambda m, t=times: t[m]['median'])
                 self.keep(f'mode of {name}, {key}, {shape[0]}x{shape[1]}', times)
@@ -94,7 +94,7 @@ class Bench:
                 gc.collect()
             if self.modes[f'{name}_{key}'] == 'compiled':
                 nets[name] = torch.compile(net, dynamic=False)
-        times = time_interleaved({n: partial(act, net, images) for n, net in nets.items()},
+        times = time_watched({n: partial(act, net, images) for n, net in nets.items()},
                                  warmup=1, rounds=rounds, seconds=1200)
         torch._dynamo.reset()
         return dict(ratio=round(times['vit']['median'] / times[against[0]]['median'], 3), ms=times,
@@ -143,7 +143,7 @@ def block_share(bench: Bench, tokens: int) -> dict:
                                   'products': partial(products, tokens),
                                   'products in tiles': partial(products, 1024)}
     with torch.inference_mode():
-        times = time_interleaved(calls, warmup=2, rounds=15, seconds=60)
+        times = time_watched(calls, warmup=2, rounds=15, seconds=60)
     quickest = min(times['products']['median'], times['products in tiles']['median'])
     return dict(ratio=round(quickest / times['block']['median'], 3), ms=times)
 
@@ -152,7 +152,7 @@ def growth(bench: Bench, name: str) -> dict:
     """Time and peak memory of 16,384 tokens over those of 4,096."""
     sizes = [bench.side((1024, 1024)), bench.side((2048, 2048))]
     net = backbone(name, sizes[0], bench.small).eval()
-    times = time_interleaved({f'{h}x{w}': partial(infer, net, torch.randn(1, 3, h, w),
+    times = time_watched({f'{h}x{w}': partial(infer, net, torch.randn(1, 3, h, w),
                                                   torch.float32) for h, w in sizes},
                              warmup=1, rounds=5, seconds=600)
     peaks = {size: bench.memory('infer', name, size) for size in ('1024x1024', '2048x2048')}
@@ -165,7 +165,7 @@ def token_maps(bench: Bench, kind: str) -> dict:
     """Pairwise over linear form of a distance of token maps, forward and backward."""
     tokens = 8192 // (8 if bench.small else 1)
     s, t = (torch.randn(1, tokens, 768, requires_grad=g) for g in (True, False))
-    times = time_interleaved(
+    times = time_watched(
         {form: partial(lambda f: DISTANCES[kind](s, t, form=f).mean().backward(), form)
          for form in ('pairwise', 'linear')}, warmup=1, rounds=9, seconds=60)
     peaks = {form: bench.memory(kind, form, '8192x768') for form in times}
@@ -212,8 +212,9 @@ def show(results: dict) -> None:
     for name, (target, _) in ROWS.items():
         if row := results['rows'].get(name):
             times = ', '.join(f"{k} {v['median']:.0f}" for k, v in row['ms'].items())
-            table.add_row(name, f"{row['ratio']:.2f}", target, str(row.get('memory_ratio', '')),
-                          times)
+            quiet = len(undisturbed(row['ms'].values())) == len(row['ms'])
+            table.add_row(name, f"{row['ratio']:.2f}" if quiet else 'disturbed', target,
+                          str(row.get('memory_ratio', '')), times)
     Console(width=140).print(table)
 
 

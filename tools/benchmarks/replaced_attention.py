@@ -30,6 +30,7 @@ from mmvitlin.datasets.camvid import CamVidDataset
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.runner.cli import friendly
 from mmvitlin.models import TimmViT
+from mmvitlin.utils.disturbance import Watch, in_words
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.machine import machine
 
@@ -53,18 +54,20 @@ def frames(data: Path, split: str, step: int) -> list[tuple[Path, Tensor]]:
             for image, label in zip(images, labels, strict=True)]
 
 
-def features(net: TimmViT, images: list[Path], size: tuple[int, int]) -> tuple[Tensor, float]:
-    """(N, h·w, C) of images resized to ``size``, and the median seconds of one."""
+def features(net: TimmViT, images: list[Path], size: tuple[int, int]
+             ) -> tuple[Tensor, float, dict]:
+    """(N, h·w, C) of images resized to ``size``, the median seconds of one, and the load."""
     mean, std = (torch.tensor(v)[:, None, None] for v in (net.mean, net.std))
     kept, seconds = [], []
-    for path in images:
-        image = Image.open(path).convert('RGB').resize(size[::-1], Image.Resampling.BILINEAR)
-        pixels = (torch.tensor(np.asarray(image, np.float32)).permute(2, 0, 1) - mean) / std
-        start = time.perf_counter()
-        with torch.no_grad():
-            kept.append(net(pixels[None])[-1][0].flatten(1).T)
-        seconds.append(time.perf_counter() - start)
-    return torch.stack(kept), statistics.median(seconds)
+    with Watch(torch.get_num_threads()) as watch:
+        for path in images:
+            image = Image.open(path).convert('RGB').resize(size[::-1], Image.Resampling.BILINEAR)
+            pixels = (torch.tensor(np.asarray(image, np.float32)).permute(2, 0, 1) - mean) / std
+            start = time.perf_counter()
+            with torch.no_grad():
+                kept.append(net(pixels[None])[-1][0].flatten(1).T)
+            seconds.append(time.perf_counter() - start)
+    return torch.stack(kept), statistics.median(seconds), watch.load.as_dict()
 
 
 def shares(labels: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -96,8 +99,8 @@ def probe(options: dict, size: tuple[int, int], train: list, val: list) -> dict:
     """Score and time of one way at one size."""
     net = TimmViT(**TEACHER, img_size=size, **options).eval()
     grid = tuple(side // net.patch_size for side in size)
-    x, _ = features(net, [path for path, _ in train], size)
-    held_out, seconds = features(net, [path for path, _ in val], size)
+    x, *_ = features(net, [path for path, _ in train], size)
+    held_out, seconds, load = features(net, [path for path, _ in val], size)
     x, held_out = x.double(), held_out.double()
     mean, std = x.mean((0, 1)), x.std((0, 1))
 
@@ -109,7 +112,7 @@ def probe(options: dict, size: tuple[int, int], train: list, val: list) -> dict:
     predicted = [F.interpolate(m[None], y.shape, mode='bilinear')[0].argmax(0)
                  for m, (_, y) in zip(maps, val, strict=True)]
     return dict(miou=round(miou(predicted, [y for _, y in val]), 2), tokens=grid[0] * grid[1],
-                seconds=round(seconds, 4))
+                seconds=round(seconds, 4), load=load)
 
 
 @friendly
@@ -132,7 +135,8 @@ def main() -> None:
                 continue  # measured by a call before
             height, width = map(int, text.split('x'))
             rows[f'{name}|{text}'] = row = probe(WAYS[name], (height, width), train, val)
-            print(f"{text} {name}: mIoU {row['miou']:.2f}, {row['seconds']:.3f} s", flush=True)
+            print(f"{text} {name}: mIoU {row['miou']:.2f}, {row['seconds']:.3f} s"
+                  + (f" ({in_words(row['load'])})" if row['load']['disturbed'] else ''), flush=True)
             write_whole((json.dumps(dict(
                 rows=rows, frames=dict(train=len(train), val=len(val)), commands=commands,
                 machine=machine(), versions=versions(),

@@ -269,10 +269,11 @@ def highres(results: dict) -> list[str]:
     for name, row in results['rows'].items():
         if 'memory_ratio' in row:
             a, b = row['mmseg'], row['ours']
+            ratio = f"1/{row['time_ratio']:.1f}" if row['time_ratio'] else '–'
             lines.append(
                 f"| {name} | {a['peak_mib']:,.0f} MiB, {a['seconds']:.1f} s | "
                 f"{b['peak_mib']:,.0f} MiB, {b['seconds']:.1f} s | 1/{row['memory_ratio']:.0f} | "
-                f"1/{row['time_ratio']:.1f} | {a['total_mib']:,.0f} MiB | "
+                f"{ratio} | {a['total_mib']:,.0f} MiB | "
                 f"{b['total_mib']:,.0f} MiB |")
     for name, row in results['rows'].items():
         if 'memory_ratio' not in row:
