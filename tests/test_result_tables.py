@@ -1,5 +1,6 @@
 """The statistics of docs/results: intervals of pairs, of many rows together, and in points."""
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,3 +155,15 @@ def test_no_fastest_form_where_one_is_missing(tables):
     key, = (k for k in results['rows'] if k.startswith(lost))
     results['rows'][key]['load'] = dict(disturbed=True)
     assert set(ratios().values()) == {''}
+
+
+def test_pages_have_the_published_errors_of_bfloat16():
+    rows = json.loads((ROOT / 'docs/results/deployed_cpu.json').read_text())['rows']
+    errors = {key.split('|')[0]: 100 * row['agreement']['error'] for key, row in rows.items()
+              if '@openvino' in key and '|1024x2048|' in key and '|bf16|' in key}
+    adventurer = errors.pop('adventurer-base@openvino')
+    of_vits = {100 * row['agreement']['error'] for key, row in rows.items() if '@openvino' in key
+             and '|bf16|' in key and not key.startswith('adventurer')}
+    words = rf'by\s+up to {max(of_vits):.1f}% of the largest in the ViTs and {adventurer:.1f}% in'
+    for page in ('docs/results/index.md', 'docs/deployment.md'):
+        assert re.search(words, (ROOT / page).read_text()), page
