@@ -112,14 +112,15 @@ def changed(old: dict, new: dict, margin: float = 0.02) -> list[dict]:
     """Rows of both files that differ: key, old and new ms, ratio.
 
     Two times differ where their spreads (10–90%) stay apart by more than ``margin``, a fraction
-    of the old median: the spread within a run does not show how runs vary; times that were
-    disturbed are not compared. Peak memory differs by more than a tenth.
+    of the old median: the spread within a run does not show how runs vary; what was disturbed is
+    not compared. Peak memory differs by more than a tenth.
     """
     changes = []
     for key, row in new['rows'].items():
         before = old['rows'].get(key)
         if before is None or row['status'] != 'ok' or before['status'] != 'ok':
-            if before is not None and before['status'] != row['status']:
+            if before is not None and before['status'] != row['status'] and len(
+                    undisturbed([before, row])) == 2:
                 changes.append(dict(key=key, old=before['status'], new=row['status'], ratio=None))
             continue
         a, b = before['ms'], row['ms']

@@ -108,6 +108,12 @@ def test_two_runs_of_one_network_agree(measured, tmp_path):
     assert changed(timed(results, 51.), timed(again, 52.)) == []
     (change, ) = changed(timed(results, 51.), timed(again, 102.))
     assert change['ratio'] == 2
+    given_up = dict(again, rows={k: dict(r, status='over the time limit', load=None)
+                                 for k, r in again['rows'].items()})
+    assert [c['new'] for c in changed(timed(results, 51.), given_up)] == ['over the time limit']
+    for row in given_up['rows'].values():
+        row['load'] = dict(disturbed=True)
+    assert changed(timed(results, 51.), given_up) == []
 
 
 def test_time_limits(tmp_path, monkeypatch):
