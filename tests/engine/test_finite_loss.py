@@ -5,8 +5,10 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
+from mmvitlin.engine import FiniteLossHook
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.models import Adventurer
+from mmvitlin.models.losses.target_norm import TargetStandardizer
 from mmvitlin.utils.errors import NonFiniteLossError
 from tests.engine.nano import nano
 
@@ -100,8 +102,20 @@ def test_a_teacher_is_named(streets, tmp_path, monkeypatch):
         train(cfg)
 
 
+def test_a_skipped_batch_is_in_no_statistics_of_the_objectives():
+    norm = TargetStandardizer(4, 'phi_s', num_batches=2)
+    hook, runner = FiniteLossHook('skip'), SimpleNamespace(model=norm)
+    norm.observe(torch.randn(9, 4))
+    before = {k: v.clone() for k, v in norm.state_dict().items()}
+    hook.before_train_iter(runner, 0)
+    norm.observe(torch.randn(9, 4))
+    assert norm.complete()
+    hook._restore()
+    assert all(torch.equal(v, before[k]) for k, v in norm.state_dict().items())
+    assert not norm.complete()
+
+
 def test_bad_action():
-    from mmvitlin.engine import FiniteLossHook
     with pytest.raises(ValueError, match="action must be 'stop' or 'skip'"):
         FiniteLossHook('ignore')
 
@@ -122,7 +136,6 @@ class Scaled(OptimWrapper):
     (False, 1, 'the norm of the gradient is nan'),
     (True, 31, 'no gradient was finite for 31 steps, the loss scale fell to')])
 def test_a_scaler_does_not_hide_gradients_that_are_never_finite(enabled, at, words):
-    from mmvitlin.engine.hooks import FiniteLossHook
     model = torch.nn.Linear(2, 1)
     wrapper = Scaled(enabled, optimizer=torch.optim.SGD(model.parameters(), 0.1))
     runner = SimpleNamespace(optim_wrapper=wrapper, model=model, iter=0, rank=0)

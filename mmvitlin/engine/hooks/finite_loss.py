@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmvitlin.engine.hooks.finite_on_device import AtStep, DeviceCheck, Step, fits, replace_step
 from mmvitlin.engine.hooks.step_seed import StepSeedHook
+from mmvitlin.models.utils.exact_buffers import ExactBuffers
 from mmvitlin.models.utils.watching import Watcher
 from mmvitlin.registry import HOOKS
 from mmvitlin.utils.errors import NonFiniteLossError
@@ -59,7 +60,7 @@ class FiniteLossHook(Hook):
         self.shared: dict[str, Tensor | None] = {}
         self._batch: object = None
         self._losses: list[Tensor] = []  # of the steps that the next update comes from
-        self._statistics: list[tuple[Tensor, Tensor]] = []
+        self._statistics: list[tuple[nn.Module, str, Tensor]] = []
         self._on_device: DeviceCheck | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -150,18 +151,22 @@ class FiniteLossHook(Hook):
         runner.logger.warning(f'step skipped ({self.skipped} in a row): {message}')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Keep the batch, to name its files, and what normalisation layers will change."""
+        """Keep the batch, to name its files, and the statistics that the step will change."""
         self._batch, self.shared = data_batch, {}
         if self._on_device is not None:
             return  # the run ends with the step
-        self._statistics = [(buffer, buffer.clone()) for module in runner.model.modules()
+        self._statistics = [(module, name, buffer.clone()) for module in runner.model.modules()
                             if getattr(module, 'track_running_stats', False)
-                            for buffer in module.buffers(recurse=False)]
+                            or isinstance(module, ExactBuffers)
+                            for name, buffer in module.named_buffers(recurse=False)]
 
     def _restore(self) -> None:
         with torch.no_grad():
-            for buffer, before in self._statistics:
-                buffer.copy_(before)
+            for module, name, before in self._statistics:
+                getattr(module, name).copy_(before)
+        for module in {module for module, *_ in self._statistics}:
+            if isinstance(module, ExactBuffers):
+                module.were_set()
 
     def _finite(self, values: list[Tensor], gathers: bool = True) -> bool:
         """Whether all are, on every process where they are gathered; the host waits once."""

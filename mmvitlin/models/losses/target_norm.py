@@ -83,6 +83,10 @@ class TargetStandardizer(ExactBuffers):
 
     def _load_from_state_dict(self, *args, **kwargs):
         super()._load_from_state_dict(*args, **kwargs)
+        self.were_set()
+
+    def were_set(self) -> None:
+        """See :class:`ExactBuffers`."""
         self._complete = None
 
     def complete(self) -> bool:
