@@ -17,6 +17,7 @@ from tests.engine.test_hooks import distill_config
 from tests.models.test_distillers import BOTH, PREPROCESSOR, STUDENT, VIT, VIT14, build
 
 FEATURE = dict(type='mmvitlin.FeatureAlignmentLoss')
+NAN = float('nan')
 CONVNEXT = dict(type='mmvitlin.TimmBackbone', model_name='convnext_atto',
                 model_kwargs=dict(dims=(8, 12, 16, 24), depths=(1, 1, 1, 1), output_stride=16))
 # every option at once
@@ -87,6 +88,17 @@ def test_stages_of_different_width_have_heads_of_their_own():
     (dict(feature=dict(FEATURE, layers=9)), {}, 'objectives.feature: layers: the student has 4'),
     (dict(feature=dict(FEATURE, layers=-2, teacher_layers=-1)), {},
      r"none reads the student's last layer \(3\)"),
+    (dict(a=dict(FEATURE, layer_weights=[NAN])), {}, r'objectives.a: .*layer_weights=\[nan\]'),
+    (dict(a=dict(FEATURE, loss_weight=-1)), {}, 'objectives.a: .*loss_weight must be a number'),
+    (dict(a=dict(FEATURE, distance=dict(mse=-1.))), {}, 'objectives.a: .*distance: weights must'),
+    (dict(a=dict(FEATURE, beta=-1.)), {}, 'objectives.a: .*beta must be positive'),
+    (dict(a=dict(FEATURE, betta=1.)), {}, "objectives.a: .*'betta'"),
+    (dict(a=dict(type='mmvitlin.GramAnchoringLoss', form='fast')), {},
+     "objectives.a: .*form must be 'auto', 'linear' or 'pairwise', got 'fast'"),
+    (dict(a=dict(type='mmvitlin.TokenSimilarityLoss', num_anchors=2.5)), {},
+     'objectives.a: .*num_anchors must be a whole number'),
+    (BOTH, dict(balance=dict(share=dict(mask=2))), r"balance: no options \['share'\]"),
+    (BOTH, dict(sizes=64), 'sizes=64: give a list'),
     (BOTH, dict(sizes=[70]), r'sizes=\[70\]: .* multiples of the student.s patch, 16'),
     (BOTH, dict(sizes=[]), r'sizes=\[\]'),
     (BOTH, dict(sizes=[(64, 64, 3)]), 'sizes=')])

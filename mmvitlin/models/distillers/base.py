@@ -14,7 +14,7 @@ from mmvitlin.models.distillers.step_draws import SIZE, StepDraws
 from mmvitlin.models.layers import pad_to_patches
 from mmvitlin.models.teachers import build_teacher
 from mmvitlin.registry import MODELS
-from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.errors import ConfigError, message_of
 from mmvitlin.utils.normalisation import Normalisation
 
 
@@ -174,3 +174,5 @@ def _build_objective(name: str, cfg: dict) -> nn.Module:
     except KeyError as error:
         raise KeyError(f"objectives.{name}: no loss of type '{cfg.get('type')}' is registered; "
                        "write it with its scope, as 'mmvitlin.ActivationMatchingLoss'") from error
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(f'objectives.{name}: {message_of(error)}') from error

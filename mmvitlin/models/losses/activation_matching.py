@@ -5,7 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.models.backbones.base import Tokens
-from mmvitlin.models.losses.base import Objective, check_grids, select, visible_groups
+from mmvitlin.models.losses.base import (
+    Objective,
+    check_form,
+    check_grids,
+    select,
+    visible_groups,
+)
 from mmvitlin.ops import cosine_map_distance
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError
@@ -57,7 +63,8 @@ class ActivationMatchingLoss(Objective):
         super().__init__(loss_weight=loss_weight, **kwargs)
         if scope not in self.SCOPES:
             raise ConfigError(f"scope must be one of {self.SCOPES}, got '{scope}'")
-        self.num_stages, self.scope, self.form, self.center = num_stages, scope, form, center
+        self.num_stages, self.scope, self.center = num_stages, scope, center
+        self.form = check_form(form)
         self.needs_cls = scope == 'cls'
 
     def default_layers(self, depth: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Base of the distillation objectives: layers, projectors, weights."""
 from __future__ import annotations
 
+import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 
@@ -58,11 +59,14 @@ class Objective(nn.Module, metaclass=ABCMeta):
         super().__init__()
         self._layers = dict(student=_as_list(layers), teacher=_as_list(teacher_layers))
         self._projector_cfg = _projector_cfg(projector)
-        self.layer_weights = None if layer_weights is None else tuple(layer_weights)
-        if self.layer_weights is not None and (min(self.layer_weights, default=0) < 0
-                                               or not sum(self.layer_weights)):
+        self.layer_weights = None if layer_weights is None else tuple(_as_list(layer_weights))
+        if self.layer_weights is not None and not (
+                all(0 <= weight < math.inf for weight in self.layer_weights)
+                and any(self.layer_weights)):
             raise ConfigError(f'layer_weights={list(self.layer_weights)}: must not be negative, '
-                              'nor all 0')
+                              'nor all 0, nor without a number')
+        if not 0 <= loss_weight < math.inf:
+            raise ConfigError(f'loss_weight must be a number from 0, got {loss_weight}')
         self.projectors: nn.ModuleList | None = None
         self.loss_weight = loss_weight
 
@@ -256,3 +260,14 @@ def _build_projector(cfg: dict, in_dims: int, out_dims: int) -> nn.Module:
     cfg = dict(cfg)
     kinds = {'linear': nn.Linear, 'mlp': MLPProjector}
     return kinds[cfg.pop('type')](in_dims, out_dims, **cfg)
+
+
+def check_form(form: str) -> str:
+    """A form of a loss over pairs of tokens.
+
+    Raises:
+        ConfigError: it is not known.
+    """
+    if form not in ('auto', 'linear', 'pairwise'):
+        raise ConfigError(f"form must be 'auto', 'linear' or 'pairwise', got '{form}'")
+    return form

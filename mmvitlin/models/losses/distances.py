@@ -1,6 +1,8 @@
 """Distances of features, token by token."""
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,6 +24,8 @@ def distance_weights(distance: str | dict[str, float]) -> dict[str, float]:
     if not mix or mix.keys() - set(DISTANCES):
         raise ConfigError(f"distance must be one of {DISTANCES}, or a mix of them such as "
                           f"dict(cosine=0.9, smooth_l1=0.1), got {distance!r}")
+    if not all(0 <= weight < math.inf for weight in mix.values()) or not any(mix.values()):
+        raise ConfigError(f'distance: weights must be numbers from 0, and one above, got {mix}')
     return mix
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmvitlin.models.backbones.base import Tokens
-from mmvitlin.models.losses.base import Objective, check_grids, select, visible_groups
+from mmvitlin.models.losses.base import (
+    Objective,
+    check_form,
+    check_grids,
+    select,
+    visible_groups,
+)
 from mmvitlin.ops import gram_distance
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError
@@ -24,7 +30,7 @@ class GramAnchoringLoss(Objective):
         **kwargs: See :class:`Objective`.
 
     Raises:
-        ConfigError: an unknown scope.
+        ConfigError: an unknown scope or form.
 
     Source: DINOv3 (arXiv 2508.10104), with ``remove_neg=False``; the linear form is mmvitlin's.
     """
@@ -35,7 +41,7 @@ class GramAnchoringLoss(Objective):
         super().__init__(**kwargs)
         if scope not in self.SCOPES:
             raise ConfigError(f"scope must be one of {self.SCOPES}, got '{scope}'")
-        self.scope, self.form = scope, form
+        self.scope, self.form = scope, check_form(form)
 
     def compare(self, student: Tokens, teacher: Tokens, mask: Tensor | None, index: int,
                 visible: int | None = None) -> Tensor:

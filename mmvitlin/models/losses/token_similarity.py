@@ -39,9 +39,9 @@ class TokenSimilarityLoss(Objective):
 
     def __init__(self, num_anchors: int = 64, temperature: float = 0.07, **kwargs):
         super().__init__(**kwargs)
-        if num_anchors < 1 or temperature <= 0:
-            raise ConfigError('num_anchors must be at least 1 and temperature positive, got '
-                              f'{num_anchors} and {temperature}')
+        if num_anchors < 1 or num_anchors != int(num_anchors) or not temperature > 0:
+            raise ConfigError('num_anchors must be a whole number from 1 and temperature positive, '
+                              f'got {num_anchors} and {temperature}')
         self.num_anchors, self.temperature = num_anchors, temperature
 
     def compare(self, student: Tokens, teacher: Tokens, mask: Tensor | None, index: int,
