@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch.nn as nn
 from mmengine.logging import print_log
+from torch import Tensor
 
 from mmvitlin.models.layers import (
     FocalAttention,
@@ -75,6 +76,27 @@ def options_of_kinds(blocks: nn.ModuleList) -> dict[str, dict]:
         options['reversed_blocks'] = [i for i, block in enumerate(blocks)
                                       if getattr(block.attn, 'reverse', False)]
     return options
+
+
+def fill_up(state: dict[str, Tensor], blocks: nn.ModuleList, prefix: str,
+            kinds: Sequence[str] | None) -> None:
+    """Add what a layer's attention has beside the weights of softmax attention, where a file's
+    layer was softmax.
+
+    Args:
+        state: Of the network, keys as the network's; changed.
+        blocks: The network's.
+        prefix: Of their keys.
+        kinds: Of the file's layers; None where it does not say, and a layer without any such
+            parameter was softmax.
+    """
+    for n, block in enumerate(blocks):
+        names = getattr(block.attn, 'ADDED', ())
+        added = {f'{prefix}{n}.attn.{key}': start for key, start in block.attn.state_dict().items()
+                 if key.split('.')[0] in names}
+        aligned = kinds is not None and len(kinds) == len(blocks) and kinds[n] in ALIGNED
+        if not aligned and not added.keys() & state.keys():
+            state.update(added)
 
 
 def refuse_other_attention(saved: dict, own: dict, source: str) -> None:

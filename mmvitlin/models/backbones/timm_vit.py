@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from mmvitlin.models.backbones.base import TokenBackbone, Tokens
 from mmvitlin.models.backbones.timm_attention import (
-    ALIGNED,
+    fill_up,
     kinds_of_layers,
     options_of_kinds,
     refuse_other_attention,
@@ -221,22 +221,8 @@ class TimmViT(TokenBackbone):
             if positions is not None:
                 state['pos_embed'] = self._positions_at(positions, old)
         state = {f'vit.{k}': v for k, v in state.items()}
-        kinds, added = description.get('attention'), self._added_parameters()
-        for layer, keys in added.items():
-            aligned = kinds is not None and len(kinds) == len(added) and kinds[layer] in ALIGNED
-            if not aligned and not keys.keys() & state.keys():  # softmax attention has none
-                state.update(keys)
+        fill_up(state, self.vit.blocks, 'vit.blocks.', description.get('attention'))
         return state
-
-    def _added_parameters(self) -> dict[int, dict[str, Tensor]]:
-        """For each layer what its attention has beside the weights of softmax attention."""
-        added = {layer: {} for layer in range(len(self.vit.blocks))}
-        for key, start in self.state_dict().items():
-            parts = key.split('.')
-            if parts[:2] == ['vit', 'blocks'] and parts[3] == 'attn' and parts[4] in getattr(
-                    self.vit.blocks[int(parts[2])].attn, 'ADDED', ()):
-                added[int(parts[2])][key] = start
-        return added
 
     def _positions_at(self, positions: Tensor, old: Sequence[int] | None) -> Tensor:
         """Positions (1, prefix + h·w, C) learned on a grid, on this network's.
