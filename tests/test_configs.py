@@ -318,7 +318,7 @@ def test_a_name_is_in_the_order_of_the_readme(path):
     room, name = path.removeprefix('configs/').removesuffix('.py').split('/')
     if name == 'cityscapes_1024':
         return
-    network = (r'(linear-|focal-|mamba2-)?'
+    network = (r'(linear-|focal-|mamba2-|conv-|hybrid-)?'
                r'(vit|adventurer|convnext|mixer|mamba-reg|clip|siglip|dinov2)'
                r'-(pico|nano|tiny|small|base|large)(-window)?')
     what = {'cls': '', 'distill': rf'(linearizer|l2|logits|lolcats|adala-\w+)_({network}_)?'}

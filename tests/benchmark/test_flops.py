@@ -49,9 +49,9 @@ def test_focal_vit_base(size):
 @pytest.mark.parametrize('size', SIZES)
 def test_mamba2_vit_base(size):
     """24 L d² and the gate's 2 L d², steps of two directions, and two scans of 12 heads with B and
-    C of their own, 65 columns wide for the normaliser."""
+    C of their own, 65 columns wide for the normaliser; back from the second to last token."""
     n, d, heads, chunk = tokens(size) + 1, 768, 12, 64
-    scan = 2 * 2 * n * heads * (chunk * (64 + 65) + 2 * 64 * 65)
+    scan = 2 * (n + n - 1) * heads * (chunk * (64 + 65) + 2 * 64 * 65)
     by_hand = 12 * (26 * n * d**2 + 2 * n * d * 2 * heads + scan) + 2 * (n - 1) * 3 * 256 * d
     net = TimmViT('vit_base_patch16_224', attention='mamba2', img_size=size)
     actual = count(net, (1, 3, *size))
