@@ -18,10 +18,10 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
         'version'; 'task' ('segmentation', 'classification' or 'features'); 'outputs'; 'input' (what
         images must be); 'mean' and 'std' (in the order of the image's colours; the file normalises
         itself); 'network_colours' ('RGB' or 'BGR', which the file sees to as well); 'size' or None
-        for any; 'patch_size'; 'multiple' (pixels that images are padded to multiples of, by the
-        file itself unless it is of one size); 'precision' of its weights; 'finished'; and, of
-        segmentors and classifiers, 'classes', 'palette', 'max_value' (white of images of 16 bits,
-        None for 65535), 'turn' (whether images are turned as their camera says), 'resize' (what the
+        for any; 'patch_size'; 'pads_to' and 'multiple' (pixels that the file itself pads to
+        multiples of, and the test before it cuts windows); 'precision' of its weights; 'finished';
+        and, of segmentors and classifiers, 'classes', 'palette', 'max_value' (white of images of
+        16 bits, None for 65535), 'turn' (whether images are turned as their camera says), 'resize' (what the
         test pipeline does to an image first: 'scale' with 'keep_ratio', 'factor', one or (across,
         down), or 'short_edge'; 'pillow', a filter of Pillow's, else bilinear without smoothing;
         'crop', a side or (width, height)); of segmentors 'align_corners', 'threshold' and 'stride'
@@ -31,7 +31,6 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
         ConfigError: a test pipeline with a step that the file would leave out.
     """
     net = deployed.net
-    backbone = getattr(net, 'backbone', net)
     mean, std = ([float(v) for v in values.flatten()] for values in (deployed.mean, deployed.std))
     if not deployed.rgb:  # of the network's order, which is the reverse
         mean, std = mean[::-1], std[::-1]
@@ -39,8 +38,8 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
                  input='(B, 3, H, W) float32 RGB, 0 to 255', mean=mean, std=std,
                  network_colours='RGB' if deployed.rgb else 'BGR',
                  size=None if dynamic else list(size), precision='fp32',
-                 patch_size=getattr(backbone, 'patch_size', 1), multiple=deployed.multiple,
-                 finished=bool(deployed.finished))
+                 patch_size=deployed.patch, pads_to=deployed.pads_to,
+                 multiple=deployed.multiple, finished=bool(deployed.finished))
     if hasattr(net, 'decode_head'):
         head = net.decode_head
         about.update(task='segmentation', align_corners=bool(net.align_corners),

@@ -69,6 +69,12 @@ class Deployed(nn.Module):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     @property
+    def pads_to(self) -> int:
+        """Pixels that the network itself pads to multiples of; what is cut into windows is padded
+        before, to :attr:`multiple`."""
+        return self.patch if self.windows else self.multiple
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what :meth:`forward` returns."""
         if hasattr(self.net, 'decode_head'):
@@ -92,7 +98,7 @@ class Deployed(nn.Module):
             out = self.net(x, mode='tensor') if hasattr(self.net, 'head') else self.net(x)
             return tuple(out) if isinstance(out, (tuple, list)) else (out, )
         height, width = images.shape[-2:]
-        x = pad_to_multiples(x, (self.patch if self.windows else self.multiple, ) * 2)
+        x = pad_to_multiples(x, (self.pads_to, ) * 2)
         head, features = self.net.decode_head, self.net.extract_feat(x)
         scores = head(features, []) if is_mask2former(self.net) else head(features)
         if isinstance(scores, tuple):  # classes and masks of queries

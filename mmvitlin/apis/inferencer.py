@@ -28,7 +28,7 @@ from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.rules import check, check_whole
 from mmvitlin.engine.runner.config import config_of_run, load_config
 from mmvitlin.engine.runner.launch import without_initial_weights
-from mmvitlin.utils.device import usable_device, warn_of_imitation
+from mmvitlin.utils.device import usable_device, warn_if_slow
 from mmvitlin.utils.errors import ConfigError, in_words
 
 _LARGE = 4 * 2**20  # pixels from which memory is checked first
@@ -141,7 +141,7 @@ class Inferencer(metaclass=ABCMeta):
         self.model.load_state_dict(check_whole(self.model, checkpoint), strict=False)
         self.model.to(self.device).eval()
         self.dtype = PRECISIONS[precision]
-        warn_of_imitation(f'precision={precision}', self.dtype, self.device)
+        warn_if_slow(f'precision={precision}', self.dtype, self.device)
         self.load, self.prepare = pipelines(dataset.pipeline, scale, self.kept_size)
         self.classes, self.palette = names_and_colours(dataset, self.num_classes)
         self._unscaled = pipelines(dataset.pipeline, 'original', self.kept_size)[1]

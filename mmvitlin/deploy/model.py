@@ -140,7 +140,7 @@ class ExportedModel:
     def _score_strips(self, image: np.ndarray) -> Iterator[np.ndarray]:
         """Scores of an image, (classes, n, W), as the network resizes them before it decides."""
         height, width = image.shape[:2]
-        padded = self._padded((height, width))
+        padded = self._padded((height, width), 'pads_to')
         scores = self.runtime.run(as_batch(image))['scores'][0]
         whole = (scores[:, a:a + STRIP] for a in range(0, scores.shape[1], STRIP))
         left = height
@@ -157,16 +157,16 @@ class ExportedModel:
                 ) -> tuple[list[int], list[int]]:
         """Where windows begin, from above and from the left."""
         if self.overlap is None and self.meta.get('stride'):
-            padded = self._padded(shape[:2])  # before it is cut
+            padded = self._padded(shape[:2], 'multiple')  # before it is cut
             rows, columns = map(strided, padded, size, self.meta['stride'])
         else:
             share = 1 / 3 if self.overlap is None else self.overlap
             rows, columns = (starts(*lengths, share) for lengths in zip(shape, size, strict=False))
         return rows, columns
 
-    def _padded(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Size to which the network, or where it is cut into windows the config's test, pads."""
-        multiple = self.meta.get('multiple') or self.meta['patch_size']  # older files have none
+    def _padded(self, size: Sequence[int], by: str) -> tuple[int, ...]:
+        """Size up to the next multiples of what the description has under ``by``."""
+        multiple = self.meta.get(by) or self.meta['patch_size']  # older files have none
         return tuple(-(-n // multiple) * multiple for n in size)
 
     def _decide(self, scores: np.ndarray) -> np.ndarray:

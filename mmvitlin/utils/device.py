@@ -84,7 +84,7 @@ def why_float32(name: str = 'bfloat16') -> str:
     return f'this processor has no {name} instructions'
 
 
-def warn_of_imitation(what: str, dtype: torch.dtype | None, device: torch.device | str) -> None:
+def warn_if_slow(what: str, dtype: torch.dtype | None, device: torch.device | str) -> None:
     """Warn where a requested half precision costs time instead of saving it.
 
     Args:

@@ -44,6 +44,19 @@ def test_a_file_and_the_config_give_the_same_labels(segmentor, tmp_path, options
     assert len(np.unique(actual)) > 1
 
 
+def test_windows_of_an_image_that_is_padded_first(segmentor, tmp_path):
+    """The test pads the image to its divisor, a window is padded to whole patches."""
+    path, windows = tmp_path / 'a.png', dict(mode='slide', crop_size=(64, 96), stride=(40, 56))
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 130, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    options = {'model.test_cfg': windows, f'{NORM}.test_cfg': dict(size_divisor=48)}
+    expected = SegInferencer(*segmentor, cfg_options=options)(path)[0].labels
+    deployed = load_trained(*segmentor, options)
+    assert (deployed.pads_to, deployed.multiple) == (deployed.patch, 48)
+    actual = ExportedModel(TorchRuntime(deployed, (64, 96), False))(path).labels
+    assert np.mean(actual == expected) > 0.98
+
+
 @pytest.mark.parametrize('step', [
     dict(type='CLAHE'), dict(type='RGB2Gray'), dict(type='ResizeToMultiple', size_divisor=32),
     dict(type='ResizeShortestEdge', scale=64, max_size=128), dict(type='MyStep', strength=3),

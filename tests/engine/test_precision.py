@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmvitlin.engine.optim import CPUAmpOptimWrapper
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.engine.runner.run_options import _set_amp
-from mmvitlin.utils.device import bfloat16_gain, half_dtype, warn_of_imitation
+from mmvitlin.utils.device import bfloat16_gain, half_dtype, warn_if_slow
 from tests.engine.nano import nano
 
 
@@ -45,9 +45,9 @@ def test_half_precision_is_what_the_processor_is_faster_in(cpu, gain, why, monke
     assert half_dtype() == half_dtype('cpu') == (None if why else torch.bfloat16)
     messages = []
     monkeypatch.setattr('mmvitlin.utils.device.print_log', lambda text, **_: messages.append(text))
-    warn_of_imitation('the teacher', None, 'cpu')
-    warn_of_imitation('the teacher', torch.bfloat16, 'cuda')
-    warn_of_imitation('the teacher', torch.bfloat16, 'cpu')
+    warn_if_slow('the teacher', None, 'cpu')
+    warn_if_slow('the teacher', torch.bfloat16, 'cuda')
+    warn_if_slow('the teacher', torch.bfloat16, 'cpu')
     assert messages == ([f'the teacher: {why}; bfloat16 is slower than float32'] if why else [])
 
 

@@ -166,7 +166,7 @@ class FiniteLossHook(Hook):
                 getattr(module, name).copy_(before)
         for module in {module for module, *_ in self._statistics}:
             if isinstance(module, ExactBuffers):
-                module.were_set()
+                module.buffers_restored()
 
     def _finite(self, values: list[Tensor], gathers: bool = True) -> bool:
         """Whether all are, on every process where they are gathered; the host waits once."""

@@ -83,9 +83,9 @@ class TargetStandardizer(ExactBuffers):
 
     def _load_from_state_dict(self, *args, **kwargs):
         super()._load_from_state_dict(*args, **kwargs)
-        self.were_set()
+        self.buffers_restored()
 
-    def were_set(self) -> None:
+    def buffers_restored(self) -> None:
         """See :class:`ExactBuffers`."""
         self._complete = None
 

@@ -42,7 +42,7 @@ class TokenSimilarityLoss(Objective):
         if num_anchors < 1 or num_anchors != int(num_anchors) or not temperature > 0:
             raise ConfigError('num_anchors must be a whole number from 1 and temperature positive, '
                               f'got {num_anchors} and {temperature}')
-        self.num_anchors, self.temperature = num_anchors, temperature
+        self.num_anchors, self.temperature = int(num_anchors), temperature
 
     def compare(self, student: Tokens, teacher: Tokens, mask: Tensor | None, index: int,
                 uniform: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from mmvitlin.models.teachers.timm_features import TimmFeatures, tokens_on_grid
 from mmvitlin.models.utils.checkpoint import CheckpointFile, read_checkpoint, read_meta
 from mmvitlin.models.utils.initialised import refuse_unused
 from mmvitlin.registry import MODELS
-from mmvitlin.utils.device import warn_of_imitation
+from mmvitlin.utils.device import warn_if_slow
 from mmvitlin.utils.normalisation import Normalisation
 
 _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -141,7 +141,7 @@ class FrozenTeacher(FrozenNetwork):
                              f"'{precision}'")
         self._dtype = _HALF.get(precision)
         if not torch.cuda.is_available():
-            warn_of_imitation(f'model.teacher.precision={precision}', self._dtype, 'cpu')
+            warn_if_slow(f'model.teacher.precision={precision}', self._dtype, 'cpu')
         self.network.to(dtype=self._dtype)
 
     def __deepcopy__(self, memo):

@@ -10,7 +10,7 @@ class ExactBuffers(nn.Module):
     Sums and averages over a run do not survive ``model.half()``, which DeepSpeed calls.
     """
 
-    def were_set(self) -> None:
+    def buffers_restored(self) -> None:
         """Called when buffers were put back to earlier values."""
 
     def _apply(self, fn, recurse=True):
