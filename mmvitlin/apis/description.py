@@ -21,11 +21,11 @@ def describe(deployed, size: tuple[int, int], dynamic: bool) -> dict:
         for any; 'patch_size'; 'pads_to' and 'multiple' (pixels that the file itself pads to
         multiples of, and the test before it cuts windows); 'precision' of its weights; 'finished';
         and, of segmentors and classifiers, 'classes', 'palette', 'max_value' (white of images of
-        16 bits, None for 65535), 'turn' (whether images are turned as their camera says), 'resize' (what the
-        test pipeline does to an image first: 'scale' with 'keep_ratio', 'factor', one or (across,
-        down), or 'short_edge'; 'pillow', a filter of Pillow's, else bilinear without smoothing;
-        'crop', a side or (width, height)); of segmentors 'align_corners', 'threshold' and 'stride'
-        ((down, right) of the windows that the config tests in, or None).
+        16 bits, None for 65535), 'turn' (whether images are turned as their camera says), 'resize'
+        (what the test pipeline does to an image first: 'scale' with 'keep_ratio', 'factor', one or
+        (across, down), or 'short_edge'; 'pillow', a filter of Pillow's, else bilinear without
+        smoothing; 'crop', a side or (width, height)); of segmentors 'align_corners', 'threshold'
+        and 'stride' ((down, right) of the windows that the config tests in, or None).
 
     Raises:
         ConfigError: a test pipeline with a step that the file would leave out.
