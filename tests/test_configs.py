@@ -321,7 +321,7 @@ def test_a_name_is_in_the_order_of_the_readme(path):
     network = (r'(linear-|focal-|mamba2-|conv-|hybrid-)?'
                r'(vit|adventurer|convnext|mixer|mamba-reg|clip|siglip|dinov2)'
                r'-(pico|nano|tiny|small|base|large)(-window)?')
-    what = {'cls': '', 'distill': rf'(linearizer|l2|logits|lolcats|adala-\w+)_({network}_)?'}
+    what = {'cls': '', 'distill': rf'(linearizer|l2|phi-s|logits|lolcats|adala-\w+)_({network}_)?'}
     data = r'(in1k|coco|cityscapes|ade20k|camvid|cifar10|streets|images)(-\d+(x\d+)?)?'
     order = what.get(room, r'[a-z0-9]+(-[a-z]+)?_') + network + '_' + data + r'(_[a-z0-9]+)?'
     assert re.fullmatch(order, name)

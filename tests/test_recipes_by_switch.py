@@ -9,7 +9,7 @@ from mmvitlin.models.layers import LinearAttention
 from tests.conftest import ROOT
 from tests.test_configs import without_weights
 
-L2 = [f'configs/distill/linearizer_adventurer-{size}_in1k-224.py' for size in
+ADVENTURERS = [f'configs/distill/linearizer_adventurer-{size}_in1k-224.py' for size in
       ('tiny', 'small', 'large')] + ['configs/distill/linearizer_adventurer-base_in1k-448.py']
 MASK2FORMER = [f'configs/seg/mask2former_linear-vit-large_{stage}.py'
                for stage in ('ade20k-512', 'cityscapes-1024')]
@@ -19,7 +19,7 @@ KINDS = ['configs/distill/adala-attention_{}-dinov2-large_coco-448.py',
 
 
 @pytest.mark.parametrize(('path', 'options'), [
-    *((path, {'switches': 'l2'}) for path in L2),
+    *((path, {'switches': name}) for path in ADVENTURERS for name in ('l2', 'phi_s')),
     *((path, {'switches': name}) for path in MASK2FORMER for name in
       ('clip_large', 'siglip_large', 'softmax', 'focal')),
     *((path.format(kind), {}) for path in KINDS for kind in ('conv', 'hybrid'))])
@@ -32,8 +32,10 @@ def test_recipes_by_switch_build(path, options, monkeypatch):
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
-    if options == {'switches': 'l2'}:
+    if options.get('switches') in ('l2', 'phi_s'):
         assert list(model.objectives) == ['feature']
+        layers = [1.0] if options['switches'] == 'l2' else [0.25, 0.5, 0.75, 1.0]
+        assert cfg.model.objectives.feature.get('layers', [1.0]) == layers
     if not options:
         layers = [block.attn for block in model.backbone.vit.blocks]
         softmax = [n for n, attn in enumerate(layers) if not isinstance(attn, LinearAttention)]

@@ -14,6 +14,7 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from torch import Tensor
 
+from mmvitlin.apis.distillation_stages import check_student, stages_of
 from mmvitlin.deploy.model import as_batch, read
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import train
@@ -23,8 +24,6 @@ from mmvitlin.utils.errors import ConfigError, UserError, message_of
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.paths import IMAGE_ENDINGS, why_absent
 
-ARCHS = ('tiny', 'small', 'base', 'large')
-INHERITING = ('linear', 'focal', 'mamba2')
 _IMAGENET = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 _HEAD = '''# Written by mmvitlin.distill. To go on by hand, to inherit from it or to resume it:
 #   mmvitlin train {file} --resume
@@ -80,6 +79,7 @@ def distill(student: str | Mapping,
             teacher: str | Mapping,
             images: str | Path | Sequence[str | Path],
             *,
+            objective: str | None = None,
             size: int | tuple[int, int] = 224,
             iterations: int = 10_000,
             batch_size: int = 32,
@@ -93,41 +93,45 @@ def distill(student: str | Mapping,
     """Distil a frozen ViT into a linear-time student, on images without labels.
 
     Args:
-        student: 'adventurer-tiny', '-small', '-base' or '-large': ViT-Linearizer into an
-            Adventurer from random weights. 'linear', 'focal' or 'mamba2': ViT-AdaLA, the
-            teacher's own weights with linear attention, focal attention or Mamba-2 mixers instead
-            of softmax attention (linear and mamba2 with Hedgehog's feature maps). A config of a
-            backbone that gives tokens: ViT-Linearizer into it.
+        student: 'adventurer-tiny', '-small', '-base' or '-large': an Adventurer from random
+            weights. 'linear', 'focal' or 'mamba2': ViT-AdaLA, the teacher's own weights with linear
+            attention, focal attention or Mamba-2 mixers instead of softmax attention (linear and
+            mamba2 with Hedgehog's feature maps). A config of a backbone that gives tokens: that
+            backbone.
         teacher: A name that timm has published weights for; ``mmvitlin::NAME`` of
             ``mmvitlin fetch_teacher``; or the config of a :class:`mmvitlin.models.FrozenTeacher`
             (``dict(backbone=…, checkpoint=…)``).
         images: A folder, read with all below it, or a list of files.
+        objective: Of a student from random weights. 'phi_s', or None: features at four depths
+            against the teacher's, standardised by PHI-S; 'linearizer': ViT-Linearizer's activation
+            matching and masked prediction; 'l2': final features. A student that inherits has those
+            of ViT-AdaLA.
         size: Of the random crops that are seen, side or (height, width) in pixels; whole patches.
         iterations: Of each stage; ViT-AdaLA has two.
         batch_size: Images an iteration.
-        lr: Learning rate of AdamW, of every stage. None: 5e-4 for ViT-Linearizer; 4e-4
-            (5e-5 for 'focal', which starts near its goal) and 1e-4
-            for the two of ViT-AdaLA. These are defaults of mmvitlin, not tuned for your data.
+        lr: Learning rate of AdamW, of every stage. None: 5e-4 for a student from
+            random weights; 4e-4 (5e-5 for 'focal', which starts near its goal) and 1e-4 for the two
+            of ViT-AdaLA. These are defaults of mmvitlin, not tuned for your data.
         work_dir: Gets configs, logs, checkpoints, ``student.pth``. None: ``work_dirs/distill_`` and
             the student's name, or the type of its config.
         amp: Mixed precision; None: on a GPU, which needs it to be fast, and not on a CPU.
         workers: Processes that load images, at most one a core.
         seed: Of everything random.
         resume: Resume the same call where it was interrupted.
-        options: As ``--cfg-options``, for every stage: ``{'model.mask_ratio': 0.5}``.
+        options: As ``--cfg-options``, for every stage: ``{'model.teacher.cache': 'features'}``.
 
     Returns:
         The student and what was written.
 
     Raises:
-        ConfigError: an unknown student or teacher, a teacher's file that is not there, a number
-            out of range, no images, a size that is no whole number of patches, or a config that
-            ``mmvitlin train`` would refuse. Images are looked at last.
+        ConfigError: an unknown student, teacher or objective, a teacher's file that is not there,
+            a number out of range, no images, a size that is no whole number of patches, or a config
+            that ``mmvitlin train`` would refuse. Images are looked at last.
         CheckpointError: the teacher's weights do not fit.
         UnreadableFileError: an image cannot be decoded.
 
-    Source: ViT-Linearizer (arXiv 2504.00037), ViT-AdaLA (arXiv 2603.16063); schedules are
-        mmvitlin's own.
+    Source: ViT-Linearizer (arXiv 2504.00037), ViT-AdaLA (arXiv 2603.16063), PHI-S (arXiv
+        2410.01680); schedules are mmvitlin's own.
     """
     height, width = _side_lengths(size)
     for name, number, least in (('iterations', iterations, 1), ('batch_size', batch_size, 1),
@@ -136,7 +140,7 @@ def distill(student: str | Mapping,
             raise ConfigError(f'{name}: {number!r}, must be a whole number of at least {least}')
     if lr is not None and not (isinstance(lr, (int, float)) and lr > 0):
         raise ConfigError(f'lr: {lr!r}, must be above 0, or None')
-    _check_student(student)
+    check_student(student, objective)
     if work_dir is None:
         name = student if isinstance(student, str) else str(student['type']).rpartition('.')[2]
         work_dir = Path('work_dirs') / f'distill_{name.lower()}'
@@ -149,7 +153,7 @@ def distill(student: str | Mapping,
         near = [max(round(side / patch), 1) * patch for side in (height, width)]
         raise ConfigError(f'size: {height}×{width} pixels are no whole patches of {patch}; take '
                           f'{tuple(near)}')
-    stages = _stages(student, teacher_cfg, patch, (height, width), work_dir)
+    stages = stages_of(student, objective, teacher_cfg, patch, (height, width), work_dir)
     common = dict(
         train_dataloader=_loader(images, (height, width), batch_size, workers, work_dir),
         train_cfg=dict(max_iters=iterations, val_interval=iterations),
@@ -198,20 +202,6 @@ def _side_lengths(size: int | tuple[int, int]) -> tuple[int, int]:
             isinstance(side, int) and side > 0 for side in sides):
         raise ConfigError(f'size: {size!r}, must be one side or (height, width), in pixels')
     return sides[0], sides[1]
-
-
-def _check_student(student: str | Mapping) -> None:
-    """Refuse a student that is not known.
-
-    Raises:
-        ConfigError: lists the names.
-    """
-    names = [*(f'adventurer-{a}' for a in ARCHS), *INHERITING]
-    known = 'type' in student if isinstance(student, Mapping) else \
-        student in names or student in ARCHS
-    if not known:
-        raise ConfigError(f'student: {student!r} is none of {names}, nor the config of a backbone '
-                          '(dict(type=…))')
 
 
 def _teacher(teacher: str | Mapping) -> tuple[dict, tuple[list[float], list[float]]]:
@@ -270,37 +260,6 @@ def _patch_size(backbone: Mapping) -> int:
         raise ConfigError(f"teacher: {backbone['model_name']} cuts no patches; write a config with "
                           "type='mmvitlin.TimmFeatures' (docs/own_project.md)")
     return size[0] if isinstance(size, Sequence) else size
-
-
-def _stages(student: str | Mapping, teacher: dict, patch: int, size: tuple[int, int],
-            work_dir: Path) -> list[tuple[str, dict, float]]:
-    """Name, model and learning rate of each stage."""
-    arch = student.removeprefix('adventurer-') if isinstance(student, str) else None
-    if isinstance(student, Mapping) or arch in ARCHS:
-        backbone = dict(student) if isinstance(student, Mapping) else dict(
-            type='mmvitlin.Adventurer', arch=arch, img_size=size, patch_size=patch)
-        objectives = dict(
-            activation=dict(type='mmvitlin.ActivationMatchingLoss', num_stages=4, scope='visible'),
-            mask=dict(type='mmvitlin.MaskedPredictionLoss'))
-        return [('distill', dict(type='mmvitlin.ViTLinearizer', backbone=backbone, teacher=teacher,
-                                 mask_ratio=0.75, objectives=objectives), 5e-4)]
-    if teacher['backbone'].get('type') != 'mmvitlin.TimmViT':
-        raise ConfigError(f"student='{student}' inherits the weights of a mmvitlin.TimmViT, and "
-                          f"the teacher is {teacher['backbone'].get('type')}")
-    backbone = {k: v for k, v in teacher['backbone'].items() if k not in ('pretrained',
-                                                                         'init_cfg')}
-    backbone['attention'] = student
-    if student in ('linear', 'mamba2'):  # as measured: docs/results
-        key = f'{student}_cfg'
-        backbone[key] = {'feature_map': 'hedgehog', **(backbone.get(key) or {})}
-    start = dict(type='Pretrained', checkpoint=str(work_dir / 'align_attention' / 'student.pth'),
-                 prefix='backbone.')
-    objective = dict(attention=dict(type='mmvitlin.AttentionAlignmentLoss', relative=True))
-    return [('align_attention', dict(type='mmvitlin.AttentionAlignment', backbone=backbone,
-                                     teacher=teacher, objectives=objective),
-             5e-5 if student == 'focal' else 4e-4),  # focal attention starts near its goal
-            ('align_features', dict(type='mmvitlin.FeatureAlignment', teacher=teacher,
-                                    backbone=dict(backbone, init_cfg=start)), 1e-4)]
 
 
 def _loader(images: str | Path | Sequence[str | Path], size: tuple[int, int], batch_size: int,

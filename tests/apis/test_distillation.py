@@ -7,9 +7,11 @@ from PIL import Image
 
 import mmvitlin
 from mmvitlin.apis import distill
+from mmvitlin.apis.distillation_stages import OBJECTIVES
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models import Adventurer, TimmViT
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
+from tests.conftest import ROOT
 
 NETWORK = dict(
     type='mmvitlin.TimmViT', model_name='vit_tiny_patch16_224', img_size=32,
@@ -40,7 +42,7 @@ def teacher(tmp_path):
 @pytest.mark.slow
 def test_a_student_from_random_weights(images, teacher, tmp_path):
     done = distill(STUDENT, teacher, images, work_dir=tmp_path / 'w', **SMALL,
-                   options={'model.objectives.mask': None})
+                   objective='linearizer', options={'model.objectives.mask': None})
     assert isinstance(done.student, Adventurer)
     assert not done.student.training
     weights = torch.load(done.checkpoint, weights_only=True)['state_dict']
@@ -64,9 +66,22 @@ def test_a_student_from_random_weights(images, teacher, tmp_path):
         Image.open(path).save(path.with_suffix('.webp'))
     for path in images.rglob('*.png'):
         path.rename(tmp_path / path.name)
-    distill(STUDENT, teacher, images, work_dir=tmp_path / 'u', **SMALL)
+    done = distill(STUDENT, teacher, images, work_dir=tmp_path / 'u', **SMALL)
+    feature = load_config(str(done.configs[0])).model.objectives.feature
+    assert (feature.layers, feature.normalize_target.type) == ([0.25, 0.5, 0.75, 1.0], 'phi_s')
     assert distill(STUDENT, teacher, sorted(images.rglob('*.webp')), work_dir=tmp_path / 'v',
                    **SMALL).checkpoint.is_file()
+
+
+@pytest.mark.parametrize('objective', ['phi_s', 'linearizer', 'l2'])
+def test_objectives_are_those_of_the_full_size_configs(objective, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    name = f"configs/distill/{objective.replace('_', '-')}_adventurer-base_in1k-224.py"
+    model = load_config(name).model
+    (model.objectives.get('mask') or {}).pop('beta', None)  # the default
+    assert OBJECTIVES[objective] == dict(
+        mask_ratio=model.mask_ratio,
+        objectives={k: v for k, v in model.objectives.to_dict().items() if v is not None})
 
 
 @pytest.mark.slow
@@ -95,6 +110,8 @@ def test_a_student_that_inherits_goes_through_both_stages(images, teacher, tmp_p
     (dict(lr=0.), 'lr: 0.0, must be above 0'),
     (dict(student='focl'), "'focl' is none of .*'focal'"),
     (dict(student=None), 'None is none of'),
+    (dict(objective='phi-s'), "'phi-s' is none of .*'phi_s'"),
+    (dict(student='linear', objective='l2'), "inherits the teacher's weights and is aligned"),
     (dict(student=dict(arch='tiny')), 'nor the config of a backbone'),
     (dict(teacher=None), 'teacher: None is neither a name nor a config'),
     (dict(teacher=dict(backbone=NETWORK, checkpoint='no.pth')), "teacher: no checkpoint at 'no.p"),
