@@ -1,6 +1,6 @@
 # make setup       the environment in .venv, everything but mmcv's compiled ops
 # make setup-full  adds mmcv with ops (built once, then cached) and mmdet
-# make demo        a pretrained ViT made linear by ViT-AdaLA, on drawn scenes, in work_dirs/demo
+# make demo        a pretrained ViT teaches a small Adventurer, on drawn scenes, in work_dirs/demo
 # make demo-offline, demo-adala  ViT-Linearizer and ViT-AdaLA from a small teacher that is trained
 #                  on the drawn scenes first: needs nothing but what setup installs
 # make test        the test suite, in WORKERS processes of one thread each

@@ -26,7 +26,7 @@ def report(results: dict, layout: Report) -> str:
     lines += ['', *(_verdict(miou, layout.student, other) for other in layout.rows
                     if other != layout.student), '',
               f'Distillation took {free} iterations without labels, {spent:.0f} s. One seed: '
-              'differences of a point or two are noise.', '',
+              f'differences of a point or two are noise. {layout.note}'.rstrip(), '',
               '![predictions](predictions.png)', '', '![losses](losses.png)', '',
               '## Speed of the backbones', '',
               'Batch 1, float32, medians (10–90%), fused attention in the teacher; peak memory '
