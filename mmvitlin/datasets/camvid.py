@@ -4,6 +4,7 @@ from pathlib import Path
 from mmseg.datasets import BaseSegDataset
 
 from mmvitlin.registry import DATASETS
+from mmvitlin.utils.errors import ConfigError
 
 
 @DATASETS.register_module()
@@ -27,9 +28,17 @@ class CamVidDataset(BaseSegDataset):
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Images and labels; without ``img_suffix`` the suffix is that of the images in the
-        folder."""
+        """Images and labels; without ``img_suffix`` the suffix is that of the images in the folder.
+
+        Raises:
+            ConfigError: they have several.
+        """
         if self.img_suffix is None:
             folder = Path(self.data_prefix['img_path'])
-            self.img_suffix = '.png' if next(folder.glob('*.png'), None) else '.jpg'
+            found = sorted({path.suffix for path in folder.glob('*')
+                            if path.suffix.lower() in ('.png', '.jpg', '.jpeg')})
+            if len(found) > 1:
+                raise ConfigError(f'{folder} holds images that end with {" and ".join(found)}; '
+                                  'give the data set img_suffix, or make them one')
+            self.img_suffix = found[0] if found else '.jpg'
         return super().load_data_list()

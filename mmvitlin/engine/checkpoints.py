@@ -38,16 +38,25 @@ def last_checkpoint(folder: str | Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    pointer = Path(folder) / 'last_checkpoint'
-    if pointer.is_file():
-        checkpoint = Path(folder) / Path(pointer.read_text().strip()).name
-        if checkpoint.is_file():
-            return checkpoint
-    raise ConfigError(f'no run left a checkpoint in {folder}')
+    checkpoint = _pointed_at(Path(folder))
+    if checkpoint is None:
+        raise ConfigError(f'no run left a checkpoint in {folder}')
+    return checkpoint
+
+
+def _pointed_at(folder: Path) -> Path | None:
+    """What the run's ``last_checkpoint`` names: in the folder, which may have been moved, or in the
+    hook's ``out_dir``; None where there is none."""
+    pointer = folder / 'last_checkpoint'
+    if not pointer.is_file():
+        return None
+    named = Path(pointer.read_text().strip())
+    return next((path for path in (folder / named.name, named) if path.is_file()), None)
 
 
 def newest_readable(work_dir: str | Path, since: Path | None = None) -> Path | None:
-    """The checkpoint of a work directory to resume from.
+    """The checkpoint of a work directory to resume from: the one that was written last, or else the
+    one of the most iterations.
 
     Checkpoints that cannot be read (a machine that lost power, a copy that broke off) are passed
     over, with a warning for each.
@@ -67,10 +76,13 @@ def newest_readable(work_dir: str | Path, since: Path | None = None) -> Path | N
     pattern = re.compile(r'(?:iter|epoch)_(\d+)(?:_iter_(\d+))?')
     candidates = [(int(m[1]), int(m[2] or 0), p.stat().st_mtime, p) for p in work_dir.glob('*.pth')
                   if p.stat().st_mtime >= start and (m := pattern.fullmatch(p.stem))]
-    if not candidates:
+    last = _pointed_at(work_dir)
+    paths = [last] if last is not None and last.stat().st_mtime >= start else []
+    paths += [path for *_, path in sorted(candidates, reverse=True) if path != last]
+    if not paths:
         return None
     problems = []
-    for *_, path in sorted(candidates, reverse=True):
+    for path in paths:
         try:
             if 'message_hub' not in safe_torch_load(path):
                 raise CheckpointError(f'{path} holds weights, but no state of a run')

@@ -69,23 +69,24 @@ def shifted(pipeline: Sequence[dict], shift: dict) -> list[dict]:
     elif 'scale' in shift:
         resized = [s for s, n in zip(steps, names, strict=True)
                    if n in ('Resize', 'ResizeEdge', 'CenterCrop')]
+        padded = [s for s, n in zip(steps, names, strict=True) if n == 'Pad' and s.get('size')]
         if not resized:
             raise ConfigError(f'the test pipeline has no Resize whose scale could change; its '
                               f'steps are {names}. Leave resolution out of --kinds')
-        for step in resized:
-            for key in ('scale', 'crop_size', 'scale_factor'):
-                if key in step:
-                    step[key] = _times(step[key], shift['scale'])
+        for step in (*resized, *padded):
+            for key in ('scale', 'crop_size', 'size', 'scale_factor'):
+                if step.get(key) is not None:
+                    step[key] = _times(step[key], shift['scale'], whole=key != 'scale_factor')
     elif 'share' in shift:
         pack = next((i for i, n in enumerate(names) if n.startswith('Pack')), len(steps))
         steps.insert(pack, dict(type='mmvitlin.CentreShare', **shift))
     return steps
 
 
-def _times(value, factor: float):
+def _times(value, factor: float, whole: bool):
     if isinstance(value, (list, tuple)):
-        return tuple(_times(v, factor) for v in value)
-    return value * factor if isinstance(value, float) else max(round(value * factor), 1)
+        return tuple(_times(v, factor, whole) for v in value)
+    return max(round(value * factor), 1) if whole and isinstance(value, int) else value * factor
 
 
 def check_shifts(cfg: Config, shifts: dict[str, dict]) -> None:

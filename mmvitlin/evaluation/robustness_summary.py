@@ -57,7 +57,7 @@ def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, f
     """Means of the rows that are called NAME/SEED, by NAME."""
     groups: dict[str, list] = {}
     for name, row in rows.items():
-        groups.setdefault(name.partition('/')[0], []).append(row)
+        groups.setdefault(name.rpartition('/')[0] or name, []).append(row)
     return {name: {key: float(np.mean([row[key] for row in group])) for key in group[0]}
             for name, group in groups.items()}
 

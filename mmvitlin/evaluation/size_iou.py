@@ -58,7 +58,7 @@ class SizeIoU:
             raise ValueError(f'prediction {predicted.shape} and labels {labels.shape} differ')
         known = labels != self.ignore_index
         for c in np.union1d(np.unique(predicted), np.unique(labels[known])):
-            if c >= self.num_classes:
+            if not 0 <= c < self.num_classes:
                 continue
             of_labels = self.groups(labels == c)
             of_prediction = self.groups((predicted == c) & known)

@@ -212,7 +212,7 @@ def _rank(seeds: Sequence[Sequence[dict]], key: str, draws: int) -> dict[str, fl
     kinds = sorted({_kind(row) for runs in seeds for row in runs})
     places = np.random.default_rng(0).random((draws, len(kinds)))  # sorted, they are an order
     rho, drawn = 0., np.zeros(draws)
-    for runs in seeds:
+    for runs in (sorted(runs, key=_kind) for runs in seeds):
         near, scores = (_standard_ranks(values) for values in zip(*(
             (np.mean(row[key]), row['score']) for row in runs), strict=True))
         rho += near @ scores / len(seeds)
@@ -280,8 +280,8 @@ def similar_tokens(net: RunBackbone, image: Tensor, at: tuple[float, float]) -> 
         raise ConfigError(f'a token is chosen by shares of height and width in 0 … 1, got {at}')
     tokens, = net.tokens(image, [net.backbone.num_layers - 1])
     features = torch.nn.functional.normalize(tokens.patches[0].float(), dim=-1)
-    row, col = (min(int(share * side), side - 1)
-                for share, side in zip(at, tokens.grid, strict=True))
+    row, col = (min(int(share * side), side - 1) // net.backbone.patch_size
+                for share, side in zip(at, image.shape[-2:], strict=True))
     return (features @ features[row * tokens.grid[1] + col]).unflatten(0, tokens.grid)
 
 
@@ -295,7 +295,10 @@ def tokens_figure(nets: Sequence[RunBackbone], image: Tensor,
         line[0].imshow(image.flip(0).permute(1, 2, 0))
         line[0].plot(at[1] * width, at[0] * height, 'o', color='#d55e00', markeredgecolor='white')
         for axis, net in zip(line[1:], nets, strict=True):
-            shown = axis.imshow(similar_tokens(net, image, at), vmin=-1, vmax=1, cmap='RdBu_r')
+            similar, patch = similar_tokens(net, image, at), net.backbone.patch_size
+            shown = axis.imshow(similar, vmin=-1, vmax=1, cmap='RdBu_r', extent=(
+                0, similar.shape[1] * patch, similar.shape[0] * patch, 0))
+            axis.set(xlim=(0, width), ylim=(height, 0))  # without what was padded
     for axis, name in zip(axes[0], ('chosen token', *(net.name for net in nets)), strict=True):
         axis.set_title(name, fontsize=9)
     for axis in axes.flat:

@@ -15,15 +15,21 @@ def training_crop(cfg: Config) -> tuple[int, int] | None:
     """(height, width) of what a network saw in training: the last crop of the training pipeline, or
     else the size that its preprocessor or its positions are made for; None where none says so."""
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    if dataset.get('type') == 'mmvitlin.SeededDataset':
-        dataset = dataset['dataset']
-    crops = [step['crop_size'] for step in dataset.get('pipeline') or [] if step.get('crop_size')]
+    crops = [step['crop_size'] for steps in _pipelines(dataset) for step in steps
+             if step.get('crop_size')]
     model = cfg.get('model') or {}
     size = crops[-1] if crops else (model.get('data_preprocessor') or {}).get('size') or (
         model.get('backbone') or {}).get('img_size')
     if not size:
         return None
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def _pipelines(dataset: dict) -> list[list[dict]]:
+    """Pipelines of a data set and of those that it wraps, in the order in which they run."""
+    inner = [dataset['dataset']] if dataset.get('dataset') else dataset.get('datasets') or []
+    own = [dataset['pipeline']] if dataset.get('pipeline') else []
+    return [steps for one in inner for steps in _pipelines(one)] + own
 
 
 def whole_options() -> dict[str, object]:

@@ -208,7 +208,7 @@ def run_recipe(stages: Sequence[Stage],
     Raises:
         StagesFailed: names their logs, after everything that does not depend on them was run.
         ConfigError: a stage lies there that was run with other settings, or an option sets the
-            seed.
+            seed, or one that a stage sets itself.
     """
     for stage in stages:
         if 'randomness.seed' in {**(options or {}), **stage.options, **stage.by_seed}:
@@ -217,6 +217,12 @@ def run_recipe(stages: Sequence[Stage],
     run = _Run(stages, Path(work_dir), seeds, options or {}, amp)
     run.compare_done()
     chosen = [s for s in stages if only is None or s.name in only]
+    for stage in chosen:
+        own = {**stage.options, **stage.by_seed}
+        for key in options or {}:
+            if key in own or (key == 'iterations' and 'train_cfg.max_iters' in own):
+                raise ConfigError(f"--cfg-options {key}: stage '{stage.name}' of the recipe sets "
+                                  'it itself; change it there, in a copy of the recipe')
     run.choose(chosen, known)
     threads = max((os.cpu_count() or 1) // jobs, 1) if jobs > 1 else None
     with ThreadPoolExecutor(jobs) as pool, Children() as children, Locks() as locks:

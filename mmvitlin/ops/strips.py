@@ -64,11 +64,21 @@ def _wide(x: Tensor) -> Tensor:
 
 
 class MapRows(RowSource):
-    """A map (C, H, W) in memory."""
+    """A map (C, H, W) in memory.
 
-    def __init__(self, scores: Tensor):
-        self.scores = scores
+    Args:
+        scores: The map.
+        probabilities: They are sums of probabilities, not logits.
+    """
+
+    def __init__(self, scores: Tensor, probabilities: bool = False):
+        self.scores, self.probabilities = scores, probabilities
         self.channels, *self.size = scores.shape
+
+    @property
+    def are_probabilities(self) -> bool:
+        """See :class:`RowSource`."""
+        return self.probabilities
 
     def rows(self, a: int, b: int) -> Tensor:
         """See :class:`RowSource`."""

@@ -12,17 +12,21 @@ from pathlib import Path
 
 from mmvitlin.utils.errors import CheckpointError, DiskFullError
 
+_UMASK = os.umask(0o022)  # there is no other way to read it
+os.umask(_UMASK)
+
 
 def write_whole(content: bytes, path: str | Path) -> None:
     """Write a file atomically: under another name, synced to the disk, and renamed.
 
-    ``path`` always holds the old content or the new one, never a part.
+    ``path`` always holds the old content or the new one, never a part. What a link points at is
+    written, and the link stays.
 
     Raises:
         DiskFullError: no room; says how much is missing. The partial file is removed.
         OSError: anything else.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
     try:
@@ -30,7 +34,7 @@ def write_whole(content: bytes, path: str | Path) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
+        os.chmod(aside, 0o666 & ~_UMASK)
         os.replace(aside, path)
     except OSError as error:
         Path(aside).unlink(missing_ok=True)

@@ -72,7 +72,8 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     Raises:
         FileNotFoundError: a folder does not exist.
     """
-    runs, seen = [], set()
+    found: list[tuple[Path, int | None, tuple[str, ...], Path]] = []
+    seen = set()
     folders = list(map(Path, folders))
     for folder in folders:
         if not folder.is_dir():
@@ -81,13 +82,31 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
             if file.resolve() in seen:  # of a folder within another
                 continue
             seen.add(file.resolve())
-            parent = file.parent.parent.name
+            run = file.parent.resolve()
+            parent = run.parent.name
             seed = int(parent[4:]) if parent.startswith('seed') and parent[4:].isdigit() else None
-            name = file.parent.name
-            if len(folders) > 1 and file.parent != folder:
-                name = f'{folder.name} · {name}'
-            runs.append(Run(name, seed, file.parent, json.loads(file.read_text())))
+            of = run.parent if seed is None else run.parent.parent  # one for all seeds
+            found.append((file.parent, seed, (*of.parts[1:], run.name), folder))
+    names = _short_names({parts for _, _, parts, _ in found})
+    runs = []
+    for path, seed, parts, folder in found:
+        name = names[parts]
+        if len(folders) > 1 and path != folder and ' · ' not in name:
+            name = f'{folder.name} · {name}'
+        runs.append(Run(name, seed, path, json.loads((path / 'result.json').read_text())))
     return runs
+
+
+def _short_names(paths: set[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """A name for each path: its last part, with the fewest before it that tell it from others."""
+    names = {}
+    for path in paths:
+        same = [other for other in paths if other != path and other[-1] == path[-1]]
+        count = next(n for n in range(1, len(path) + 2)
+                     if n > len(path) or all(other[-n:] != path[-n:] for other in same)) \
+            if same else 1
+        names[path] = ' · '.join(path[-count:])
+    return names
 
 
 def find_speeds(folders: Iterable[str | Path]) -> list[dict]:

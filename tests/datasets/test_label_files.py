@@ -176,3 +176,29 @@ def test_a_turn_that_the_size_does_not_show_is_reported(orientation, shape, tmp_
     assert 'color_ignore_orientation' in message
     both(image, label, dict(color_type='color_ignore_orientation'))
     assert len(messages) == 1
+
+
+def test_palettes_and_grey_under_a_map_of_colours(tmp_path):
+    colours = np.zeros((2, 4, 3), np.uint8)
+    colours[0, :2], colours[1, :2] = (128, 0, 0), (0, 128, 0)
+    Image.fromarray(colours).save(tmp_path / 'rgb.png')
+    Image.fromarray(colours).quantize(8).save(tmp_path / 'palette.png')
+    label_map = {(0, 0, 0): 'ignore', (128, 0, 0): 2, (0, 128, 0): 0}
+    expected = [[2, 2, 255, 255], [0, 0, 255, 255]]
+    for name in ('rgb.png', 'palette.png'):
+        assert load(tmp_path / name, 3, label_map=label_map).tolist() == expected
+    label_map = {(0, 0, 0): 0, (255, 255, 255): 1}
+    Image.fromarray(np.uint8([[0, 255]])).save(tmp_path / 'grey.png')
+    Image.fromarray(np.uint8([[0, 255]])).convert('1').save(tmp_path / 'bits.png')
+    for name in ('grey.png', 'bits.png'):
+        assert load(tmp_path / name, 2, label_map=label_map).tolist() == [[0, 1]]
+    Image.fromarray(np.uint16([[0, 300]])).save(tmp_path / 'wide.png')
+    with pytest.raises(UnreadableFileError, match='wide.png.*holds numbers without colours'):
+        load(tmp_path / 'wide.png', 2, label_map=label_map)
+
+
+@pytest.mark.parametrize('options', [dict(num_classes=300), dict(ignore_index=65535),
+                                     dict(ignore_index=-100)])
+def test_labels_that_8_bits_do_not_hold(options):
+    with pytest.raises(ConfigError, match='at most 255 classes, and an ignore_index of 0 to 255'):
+        load('x.png', **options)

@@ -162,3 +162,18 @@ def test_a_file_that_is_no_config(tmp_path):
 def test_no_such_config():
     with pytest.raises(ConfigError, match='no config file at configs/typo.py'):
         load_config('configs/typo.py')
+
+
+@pytest.mark.parametrize('several', [True, False])
+def test_a_whole_schedule_is_shortened(several, tmp_path):
+    part = dict(type='MultiStepLR', by_epoch=False, milestones=[600, 900])
+    parts = [part, dict(type='CosineAnnealingLR', T_max=1000, begin=0, end=1000)]
+    (tmp_path / 'c.py').write_text(
+        f'train_cfg = dict(max_iters=1000, val_interval=1000)\n'
+        f'param_scheduler = {parts if several else part}\n'
+        f'default_hooks = dict(checkpoint={dict(interval=-1) if several else None})')
+    cfg = load_config(str(tmp_path / 'c.py'), {'iterations': 100})
+    assert (cfg.param_scheduler[0] if several else cfg.param_scheduler).milestones == [60, 90]
+    if several:
+        assert cfg.param_scheduler[1].T_max == 100
+        assert cfg.default_hooks.checkpoint.interval == -1

@@ -1,6 +1,7 @@
 """A run that is cut and resumed ends with the same weights as one that was not."""
 import copy
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,16 @@ def test_cut_in_two(streets, tmp_path, undisturbed):
 
 
 @pytest.mark.slow
+def test_a_run_without_a_seed_goes_on_with_its_own(streets, tmp_path):
+    run(streets, tmp_path / 'whole', upto=2, randomness=dict(seed=None))
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'cut')
+    whole, cut = (run(streets, folder, resume=True, randomness=dict(seed=None))
+                  for folder in (tmp_path / 'whole', tmp_path / 'cut'))
+    assert whole.train_dataloader.sampler.seed == cut.train_dataloader.sampler.seed
+    assert_equal(weights(tmp_path / 'whole'), weights(tmp_path / 'cut'))
+
+
+@pytest.mark.slow
 def test_other_workers_see_the_same_data(streets, tmp_path, undisturbed):
     run(streets, tmp_path, **{'train_dataloader.num_workers': 2})
     assert_equal(weights(tmp_path), undisturbed)
@@ -83,6 +94,21 @@ def test_a_broken_newest_checkpoint_is_passed_over(streets, tmp_path, undisturbe
     run(streets, tmp_path, resume=True)
     assert_equal(weights(tmp_path), undisturbed)
     assert 'passed over iter_4.pth' in ''.join(capfd.readouterr())
+
+
+def test_the_checkpoint_that_was_written_last_is_resumed(tmp_path):
+    """Not one of more iterations that an older run left, and also one elsewhere."""
+    for name in ('iter_40.pth', 'iter_10.pth', 'elsewhere/iter_20.pth', 'ckpt_30.pth'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        torch.save(dict(message_hub={}), tmp_path / name)
+    assert checkpoints.newest_readable(tmp_path) == tmp_path / 'iter_40.pth'
+    for named, expected in (('/moved/iter_10.pth', 'iter_10.pth'), ('ckpt_30.pth', 'ckpt_30.pth'),
+                            (str(tmp_path / 'elsewhere/iter_20.pth'), 'elsewhere/iter_20.pth')):
+        (tmp_path / 'last_checkpoint').write_text(named)
+        assert checkpoints.newest_readable(tmp_path) == tmp_path / expected
+        assert checkpoints.last_checkpoint(tmp_path) == tmp_path / expected
+    (tmp_path / 'elsewhere/iter_20.pth').write_bytes(b'half')
+    assert checkpoints.newest_readable(tmp_path) == tmp_path / 'iter_40.pth'
 
 
 def test_no_checkpoint_starts_afresh_and_none_readable_is_an_error(tmp_path):

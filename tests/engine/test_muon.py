@@ -96,3 +96,16 @@ def test_it_is_refused_where_it_cannot_work(monkeypatch):
     monkeypatch.delattr(torch.optim, 'Muon')
     with pytest.raises(ConfigError, match='Muon needs torch 2.9 or newer'):
         MuonWithAdamW(Net().parameters())
+
+
+def test_shares_of_the_decay_reach_both_optimisers():
+    net = Net()
+    groups = [dict(params=[p], weight_decay=0.5 * share) for p, share in zip(
+        net.parameters(), (1., 0.5, 2., 0., 0.1, 1., 1., 1.), strict=True)]
+    optimizer = MuonWithAdamW(groups, lr=1e-2, weight_decay=0.5,
+                              adamw=dict(lr=1e-3, weight_decay=0.2))
+    decays = {id(p): group['weight_decay'] for group in optimizer.param_groups
+              for p in group['params']}
+    usual = [0.5 if p.ndim == 2 else 0.2 for p in net.parameters()]
+    assert [decays[id(p)] for p in net.parameters()] == pytest.approx(
+        [u * s for u, s in zip(usual, (1., 0.5, 2., 0., 0.1, 1., 1., 1.), strict=True)])

@@ -8,7 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from mmvitlin.engine.optim.merged_groups import takes_fused
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models import Adventurer
-from mmvitlin.utils.errors import CheckpointError
+from mmvitlin.utils.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT
 
 
@@ -108,3 +108,15 @@ def test_modules_that_are_frozen_as_a_whole_are_not_listed(monkeypatch):
     assert {id(p) for g in wrapper.optimizer.param_groups for p in g['params']} == trained
     assert [line for line in lines if 'skipped' in line] == [
         'head.bias is skipped since its requires_grad=False']
+
+
+@pytest.mark.parametrize(('kind', 'option', 'words'), [
+    ('Merged', 'layer_decay_rate', 'MergedOptimWrapperConstructor has no such option'),
+    ('Merged', 'norm_decay_mul', 'no such option, but norm_decay_mult'),
+    ('LayerDecay', 'bias_lr_mult', 'no such option'),
+    ('LayerDecay', 'layer_decay', 'no such option, but layer_decay_rate')])
+def test_options_that_a_constructor_does_not_have(kind, option, words):
+    with pytest.raises(ConfigError, match=f'paramwise_cfg.{option}: .*{words}'):
+        build_optim_wrapper(Net(), dict(
+            optimizer=dict(type='AdamW', lr=1e-3), paramwise_cfg={option: 0.5},
+            constructor=f'mmvitlin.{kind}OptimWrapperConstructor'))

@@ -1,5 +1,6 @@
 """A run resumes only from a state that fits its config."""
 import re
+from collections import Counter
 
 import pytest
 import torch
@@ -50,12 +51,29 @@ def test_the_state_of_another_optimiser_or_schedule(tmp_path, more, words):
         bias_lr_mult=2.))), 'lr is 0.002, .* resumes with 0.001'),
     (dict(param_scheduler=[dict(type='PolyLR', end=200, power=0.9, by_epoch=False)]),
      'param_scheduler.0.end is 200, and .*iter_7.pth resumes with 100'),
+    (dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.5))),
+     'optimizer.weight_decay is 0.5, .* resumes with 0.05'),
+    (dict(randomness=dict(seed=3)), None),
+    (dict(randomness=dict(seed=4)), 'randomness.seed is 4, and .* resumes with 3'),
     (dict(param_scheduler=[dict(type='PolyLR', end=9, convert_to_iter_based=True)]), None),
     (dict(resume=False, param_scheduler=[]), None)])
 def test_what_was_changed_since_has_no_effect(tmp_path, more, words, monkeypatch):
     messages = []
     monkeypatch.setattr(resumed, 'warn', messages.append)
-    resumed.goes_on(going_on(tmp_path, **more))
+    context = going_on(tmp_path, dict(meta=dict(seed=3)), **more)
+    resumed.goes_on(context)
+    if context.cfg.resume:  # samplers, which are built before a Runner resumes, need it
+        assert context.cfg.randomness.seed == 3
     assert len(messages) == (words is not None)
     if words:
         assert re.search(words, messages[0])
+
+
+def test_steps_of_a_schedule_that_were_changed(tmp_path, monkeypatch):
+    messages, steps = [], dict(by_epoch=False, milestones=Counter([5, 8]), gamma=0.1)
+    monkeypatch.setattr(resumed, 'warn', messages.append)
+    for milestones in ([5, 8], [2, 3]):
+        resumed.goes_on(going_on(tmp_path, dict(param_schedulers=[steps]), param_scheduler=[
+            dict(type='MultiStepLR', by_epoch=False, milestones=milestones, gamma=0.1)]))
+    assert len(messages) == 1
+    assert re.search(r'milestones is \[2, 3\], and .* resumes with \[5, 8\]', messages[0])

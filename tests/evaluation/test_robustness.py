@@ -36,6 +36,9 @@ def test_pipelines_under_a_shift():
     assert [s['type'] for s in shifted(steps, dict(corruption='fog', severity=2))][1] == \
         'mmvitlin.Corrupt'
     assert steps[1]['scale'] == (512, 256)
+    by_factor = [dict(type='Resize', scale_factor=1), dict(type='Pad', size=(512, 256))]
+    assert shifted(by_factor, dict(scale=0.75)) == [
+        dict(type='Resize', scale_factor=0.75), dict(type='Pad', size=(384, 192))]
     with pytest.raises(ConfigError, match='no Resize'):
         shifted(steps[:1], dict(scale=2))
 
@@ -123,6 +126,7 @@ def test_means_are_of_what_all_networks_have():
 def test_seeds_are_one_line_of_the_figure(tmp_path, monkeypatch):
     assert over_seeds({'a/0': {'x': 1.}, 'a/1': {'x': 3.}, 'b': {'x': 9.}}) == {
         'a': {'x': 2.}, 'b': {'x': 9.}}
+    assert list(over_seeds({'exp/a/0': {'x': 1.}, 'exp/b/0': {'x': 3.}})) == ['exp/a', 'exp/b']
     kept = []
     monkeypatch.setattr(robustness_summary, 'save', lambda figure, path: kept.append(figure))
     robustness_figure({

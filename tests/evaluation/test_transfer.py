@@ -75,6 +75,16 @@ def test_rank_correlation_over_the_runs_with_a_score():
     assert correlations([]) == {}
 
 
+def test_the_order_of_the_rows_does_not_matter():
+    rng, found = np.random.default_rng(1), []
+    rows = {(kind, seed): row(f'{kind}/{seed}', *rng.random(3)) for seed in range(3)
+            for kind in 'abcde'}
+    for orders in (('abcde', 'abcde', 'abcde'), ('abcde', 'edcba', 'cadbe')):
+        found.append(correlations([rows[kind, seed] for seed, order in enumerate(orders)
+                                   for kind in order]))
+    assert found[0] == found[1]
+
+
 def test_runs_are_ranked_within_their_seed():
     """A better teacher lifts all of its students, near or far."""
     rng = np.random.default_rng(0)
@@ -134,6 +144,8 @@ def test_a_token_is_most_similar_to_itself(run):
     assert result.shape == (4, 8)
     assert divmod(int(result.argmax()), 8) == (1, 7)
     assert float(result[1, 7]) == pytest.approx(1)
+    image = torch.randn(3, 71, 128)  # the fifth row of patches is nearly all padding
+    assert divmod(int(transfer.similar_tokens(net, image, (0.9, 0.)).argmax()), 8) == (3, 0)
     with pytest.raises(ConfigError, match='shares of height and width'):
         transfer.similar_tokens(net, image, (1.2, 0.))
 

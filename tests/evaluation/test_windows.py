@@ -104,4 +104,9 @@ def test_the_crop_a_network_was_trained_with():
         assert training_crop(load_config(config)) == crop
     assert training_crop(Config(dict(model=dict(backbone=dict(img_size=224))))) == (224, 224)
     assert training_crop(Config(dict(model=dict(backbone=dict(depth=50))))) is None
+    inner = dict(type='D', pipeline=[dict(type='RandomCrop', crop_size=(512, 1024))])
+    for wrapped in (dict(type='RepeatDataset', dataset=inner),
+                    dict(type='ConcatDataset', datasets=[inner, inner])):
+        assert training_crop(Config(dict(train_dataloader=dict(dataset=dict(
+            type='mmvitlin.SeededDataset', dataset=wrapped))))) == (512, 1024)
     assert window_options((512, 768))['model.test_cfg']['stride'] == (341, 512)

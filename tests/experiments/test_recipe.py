@@ -245,3 +245,12 @@ def test_a_recipe_works_in_a_folder_whose_name_has_blanks_and_commas(stages, ran
         ('model.checkpoint', 'data_')))]).cfg_options
     assert given == {'data_root': 'my data',
                      'model.checkpoint': str(work / 'seed0' / 'a' / 'student.pth')}
+
+
+@pytest.mark.parametrize('key', ['iterations', 'train_cfg.max_iters'])
+def test_an_option_that_a_stage_sets_itself_is_refused(key, tmp_path, ran):
+    (tmp_path / 'r.py').write_text("stages = [dict(name='a', config='a.py', "
+                                   "options={'train_cfg.max_iters': 2000})]")
+    with pytest.raises(ConfigError, match=f"--cfg-options {key}: stage 'a' of the recipe sets it"):
+        running.run_recipe(recipe.load_recipe(tmp_path / 'r.py'), tmp_path, options={key: 2})
+    assert not ran[0]

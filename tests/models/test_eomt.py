@@ -205,7 +205,8 @@ def test_adventurer_s_tiles_with_queries(schedule, monkeypatch):
 def test_strips_and_windows_give_mmseg_s_labels(mode):
     reference, high_res = (segmentor('softmax', kind, strip_mib=0.001, **mode).eval()
                            for kind in ('EncoderDecoder', 'mmvitlin.HighResSegmentor'))
-    data = dict(inputs=[torch.randn(3, 96, 128)], data_samples=[sample((96, 128), (130, 170))])
+    data = dict(inputs=[torch.randn(3, 96, 128)], data_samples=[
+        sample((96, 128), (130, 170), pad_shape=(96, 128))])
     with torch.no_grad():
         expected, actual = (net.test_step(dict(data))[0].pred_sem_seg.data.long().clone()
                             for net in (reference, high_res))

@@ -13,7 +13,7 @@ from mmvitlin.models.losses.mask_targets import ClassMasks, InstanceMasks
 from mmvitlin.utils.errors import ConfigError
 from tests.conftest import ROOT
 from tests.detecting import needs_mmdet
-from tests.models.test_eomt import batch
+from tests.models.test_eomt import batch, segmentor
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +147,30 @@ def test_other_losses_are_refused(options, key):
         head('mmvitlin', **options)
     if 'loss_mask.type' not in options:  # which has options of its own
         head('mmseg', **options)
+
+
+def test_what_is_not_finite_is_left_to_the_hook():
+    """Matching has some result, and the loss says it."""
+    target = ClassMasks(torch.zeros(1, 16, 16, dtype=torch.long), 3, 255)
+    loss = MaskSetLoss(3)
+    for bad in (float('nan'), float('inf')):
+        losses = loss([torch.full((1, 4, 4), bad)], [torch.full((1, 4, 8, 8), bad)], [target])
+        assert not torch.stack(list(losses.values())).sum().isfinite()
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    (dict(weights=dict(bce=9.)), r"loss.weights has \['bce'\]; there are 'cls', 'mask' and 'dice'"),
+    (dict(oversample_ratio=0.5), 'importance_sample_ratio=0.75 must be .*oversample_ratio=0.5')])
+def test_options_that_cannot_be(options, words):
+    with pytest.raises(ConfigError, match=words):
+        MaskSetLoss(3, **options)
+
+
+def test_probabilities_are_the_same_of_one_view_and_of_the_same_view_twice():
+    net = segmentor('softmax', top_k=1, probabilities=True).eval()
+    with torch.no_grad():
+        once, twice = (net.decide(net.row_sources(torch.randn(
+            1, 3, 96, 128, generator=torch.Generator().manual_seed(1))) * count)
+            for count in (1, 2))
+    torch.testing.assert_close(once['class_probs'], twice['class_probs'], atol=1e-3, rtol=0)
+    torch.testing.assert_close(once['top_probs'], twice['top_probs'], atol=1e-3, rtol=0)

@@ -97,3 +97,9 @@ def test_layout_of_levels_on_a_gpu():
         if not contiguous:
             assert counter.count == 0
     assert SimpleFPN(16, None, contiguous=True).contiguous
+
+
+@pytest.mark.parametrize(('in_stride', 'stride'), [(13, 6), (16, 0), (14, 3)])
+def test_strides_that_are_no_power_of_two_away(in_stride, stride):
+    with pytest.raises(ValueError, match=f'stride {stride} is not a power of two from {in_stride}'):
+        SimpleFPN(16, 16, in_stride=in_stride, strides=(stride, ))

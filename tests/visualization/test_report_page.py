@@ -73,6 +73,16 @@ def test_folders_are_kept_apart_and_runs_counted_once(tmp_path):
     assert [row[1] for row in accuracy_table(runs).rows] == ['1.00', '1.00']
 
 
+def test_runs_of_several_experiments_in_one_folder_are_kept_apart(tmp_path):
+    for place, miou in (('a/seed0/student', 70.), ('a/seed1/student', 60.),
+                        ('b/seed0/student', 40.), ('c/tuned', 10.)):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / 'result.json').write_text(json.dumps(dict(metrics=dict(mIoU=miou))))
+    rows = accuracy_table(find_runs([tmp_path])).rows
+    assert [(row[0], row[1], row[-1]) for row in rows] == [
+        ('a · student', '65.00 ± 7.07', 2), ('b · student', '40.00', 1), ('tuned', '10.00', 1)]
+
+
 def test_nothing_in_a_result_is_taken_for_markup(tmp_path):
     folder = tmp_path / 'run'
     folder.mkdir()

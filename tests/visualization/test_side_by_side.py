@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmvitlin.apis import SegInferencer
+from mmvitlin.visualization.overlay import overlay
 from mmvitlin.visualization.side_by_side import VERDICTS, token_map, verdicts
 from tests.apis.pictures import picture
 from tests.forked import python
@@ -66,3 +67,9 @@ def test_the_command_line(segmentor, streets, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert all((tmp_path / f).stat().st_size > 5000 for f in
                ('differences.png', 'token_0.png', 'token_1.png'))
+
+
+def test_labels_that_no_colour_is_for_are_black():
+    image, palette = np.full((1, 4, 3), 255, np.uint8), np.full((2, 3), 200, np.uint8)
+    shown = overlay(image, np.int32([[0, 256, 65535, -1]]), palette, 1.)
+    assert shown[0, :, 0].tolist() == [200, 0, 0, 0]

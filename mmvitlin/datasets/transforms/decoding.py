@@ -37,6 +37,7 @@ class Header:
         orientation: EXIF's, 1 to 8: how viewers turn what is stored; 1 as it is.
         frames: Images in the file; 1 of the pictures that cameras add to a JPEG.
         turned: Pillow has turned the pixels already, as it does with TIFF files.
+        palette: Red, green and blue of each number; None where it has none.
     """
     format: str
     mode: str
@@ -44,6 +45,7 @@ class Header:
     orientation: int
     frames: int
     turned: bool
+    palette: bytes | None = None
 
     @property
     def turn(self) -> str:
@@ -96,7 +98,8 @@ def read_header(content: bytes, opened: Image.Image, decode: bool = True) -> Hea
     if decode or opened.format == 'TIFF' or bits > 8:
         opened.load()
     return Header(opened.format or '', opened.mode, bits, stored, frames,
-                  opened.format == 'TIFF' and _orientation(opened) != stored)
+                  opened.format == 'TIFF' and _orientation(opened) != stored,
+                  bytes(opened.getpalette('RGB')) if opened.mode in ('P', 'PA') else None)
 
 
 def plain_jpeg(content: bytes) -> tuple[Header, tuple[int, int]] | None:
@@ -261,6 +264,24 @@ def label_pixels(content: bytes, raw: bool = False) -> tuple[np.ndarray, Header]
     elif not raw and not header.turned:
         pixels = oriented(pixels, header.orientation)
     return pixels, header
+
+
+def in_colours(pixels: np.ndarray, header: Header) -> np.ndarray:
+    """Colours (H, W, 3) of a label image of one channel (H, W): its palette's, or its grey.
+
+    Raises:
+        UnreadableFileError: its numbers are neither.
+    """
+    if header.palette is not None:
+        table = np.frombuffer(header.palette, np.uint8).reshape(-1, 3)
+        if pixels.max(initial=0) < len(table):
+            return table[pixels]
+    elif header.mode == '1':
+        return np.repeat(255 * pixels[..., None], 3, 2)
+    elif header.bits == 8 and pixels.dtype == np.uint8:
+        return np.repeat(pixels[..., None], 3, 2)
+    raise UnreadableFileError('holds numbers without colours, and label_map of LoadSegLabels has '
+                              'colours; give it the numbers, {NUMBER: CLASS, …}')
 
 
 def is_lossy(content: bytes) -> bool:

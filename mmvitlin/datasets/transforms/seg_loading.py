@@ -9,6 +9,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmvitlin.datasets.transforms.decoding import (
     Header,
     decoding,
+    in_colours,
     is_lossy,
     label_pixels,
     png_size,
@@ -34,20 +35,20 @@ class LoadSegLabels(LoadAnnotations):
     stored.
 
     Args:
-        num_classes: Classes of the head; every label must be below it or ignored.
+        num_classes: Classes of the head, at most 255; every label must be below it or ignored.
         void_labels: Label of the file, or several, as they stand there, that mean 'ignore'.
         label_map: Value of the file → class or 'ignore', see
             :class:`mmvitlin.datasets.transforms.label_values.LabelMap`; ``{255: 1}`` of masks of
             0 and 255, ``{(128, 0, 0): 0, …}`` of labels in colours, 'cityscapes_ids'.
-        ignore_index: Label that losses and metrics leave out.
+        ignore_index: Label that losses and metrics leave out, 0 to 255.
         skip_unreadable: See :class:`mmvitlin.datasets.transforms.loading.LoadImage`.
         keep_in_memory: See there.
         **kwargs: As mmseg's, but for ``imdecode_backend``: Pillow decodes.
 
     Raises:
         FileNotFoundError: no such file.
-        ConfigError: ``reduce_zero_label`` here and in the data set differ, or comes with a
-            ``label_map``.
+        ConfigError: labels that 8 bits do not hold; ``reduce_zero_label`` here and in the data set
+            differ, or comes with a ``label_map``.
         UnreadableFileError: it cannot be decoded, is no single-channel image, is compressed so
             that values change, holds a label that is neither a class nor ignored, or has another
             size than the image.
@@ -62,6 +63,10 @@ class LoadSegLabels(LoadAnnotations):
                  label_map: dict | str | None = None,
                  **kwargs):
         super().__init__(**kwargs)
+        if num_classes > 255 or not 0 <= ignore_index <= 255:
+            raise ConfigError(
+                f'LoadSegLabels(num_classes={num_classes}, ignore_index={ignore_index}): labels '
+                'are kept in 8 bits; take at most 255 classes, and an ignore_index of 0 to 255')
         self.kept = Kept(keep_in_memory)
         self.allowance = Allowance(skip_unreadable)
         self.num_classes, self.ignore_index = num_classes, ignore_index
@@ -124,9 +129,12 @@ class LoadSegLabels(LoadAnnotations):
             raise UnreadableFileError('holds floats; it must have whole class numbers')
         if pixels.ndim == 3 and header.mode in ('LA', 'PA'):
             pixels = pixels[..., 0]  # the other is transparency
-        if pixels.ndim == 2:
+        of_colours = self.label_map is not None and self.label_map.colours
+        if pixels.ndim == 2 and not of_colours:
             return pixels
-        if self.label_map is not None and self.label_map.colours:
+        if pixels.ndim == 2:
+            pixels = in_colours(pixels, header)
+        if of_colours:
             labels, unknown = self.label_map.of_colours(pixels)
             if unknown:
                 raise UnreadableFileError(f'has the colours {unknown[:4]}, which label_map of '

@@ -1,6 +1,8 @@
 """Checkpoints that are written atomically and read without executing code."""
 from __future__ import annotations
 
+import difflib
+import inspect
 from pathlib import Path
 
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
@@ -10,6 +12,7 @@ from mmvitlin.compat.mmengine import read_tensors_only
 from mmvitlin.compat.quiet import not_of_file_clients
 from mmvitlin.engine.checkpoints import LOCAL, clear_debris
 from mmvitlin.registry import HOOKS
+from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.files import write_whole
 
 
@@ -27,9 +30,18 @@ class CheckpointHook(MMEngineCheckpointHook):
         interval: Epochs or iterations; 1, as Runners of mmengine have it by default.
         backend_args: As mmengine's; None for whole local files where ``out_dir`` is a local folder.
         **kwargs: As mmengine's.
+
+    Raises:
+        ConfigError: an option that neither mmengine's hook nor ``Runner.save_checkpoint`` has.
     """
 
     def __init__(self, interval: int = 1, *args, backend_args: dict | None = None, **kwargs):
+        known = [*inspect.signature(MMEngineCheckpointHook.__init__).parameters,
+                 *inspect.signature(Runner.save_checkpoint).parameters]
+        for key in kwargs.keys() - set(known):
+            near = difflib.get_close_matches(key, known, 1)
+            raise ConfigError(f'default_hooks.checkpoint.{key}: there is no such option'
+                              f"{f', but {near[0]}' if near else ''}")
         super().__init__(interval, *args, backend_args=backend_args, **kwargs)
         read_tensors_only()
 

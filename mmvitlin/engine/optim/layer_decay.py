@@ -90,3 +90,6 @@ class LayerDecayOptimWrapperConstructor(MergesGroups, _LayerDecay):
         TypeError: the rates decay, and the model's backbone has no ``get_layer_depth``.
         ValueError: ``custom_keys`` hold an ``lr_mult``, which would have no effect.
     """
+
+    options = frozenset(('layer_decay_rate', 'norm_decay_mult', 'bias_decay_mult',
+                         'flat_decay_mult', 'custom_keys', 'backbone_lr_mult'))

@@ -1,6 +1,7 @@
 """Optimiser parameter groups: one for each set of options, not for each parameter."""
 from __future__ import annotations
 
+import difflib
 import inspect
 
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -9,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmvitlin.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmvitlin.utils.errors import CheckpointError
+from mmvitlin.utils.errors import CheckpointError, ConfigError
 
 # what optimisers do not read: names, and factors that are in the rates already
 _NO_OPTIONS = ('params', 'param_name', 'names', 'lr_mult', 'decay_mult')
@@ -69,10 +70,23 @@ class MergesGroups:
     """Mixin of a constructor: merges what it made, and takes ``fused=True`` on CUDA.
 
     ``paramwise_cfg`` takes ``merge_groups=False``, for runs that began without.
+
+    Attributes:
+        options: Of ``paramwise_cfg``; others are refused.
+
+    Raises:
+        ConfigError: an option that the constructor does not have.
     """
+
+    options: frozenset[str] = frozenset()
 
     def __call__(self, model: nn.Module):
         """Build the optimiser and its wrapper."""
+        for key in set(self.paramwise_cfg) - self.options - {'merge_groups'}:
+            near = difflib.get_close_matches(key, self.options, 1)
+            raise ConfigError(f'optim_wrapper.paramwise_cfg.{key}: {type(self).__name__} has no '
+                              f"such option{f', but {near[0]}' if near else ''}; it has "
+                              f"{', '.join(sorted(self.options))}")
         if takes_fused(self.optimizer_cfg, model):
             self.optimizer_cfg = dict(self.optimizer_cfg, fused=True)
         wrapper = super().__call__(model)
@@ -99,3 +113,7 @@ class MergedOptimWrapperConstructor(MergesGroups, DefaultOptimWrapperConstructor
     Takes the same ``paramwise_cfg``, and ``merge_groups``. Each parameter is updated as without
     merging; only the norm that gradients are clipped by is summed in another order.
     """
+
+    options = frozenset((
+        'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult',
+        'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'))

@@ -86,7 +86,8 @@ def _split(group: dict, of_muon: dict, of_adamw: dict) -> list[dict]:
                           "sharded; leave the strategy out, or take type='AdamW'")
     rest = {k: v for k, v in group.items() if k not in ('params', 'lr', 'weight_decay', 'names')}
     factor = group.get('lr', of_muon['lr']) / of_muon['lr'] if of_muon['lr'] else 1.
-    decays = group.get('weight_decay', of_muon['weight_decay']) != 0
+    decay, usual = (of.get('weight_decay', of_muon['weight_decay']) for of in (group, of_muon))
+    share = decay / usual if usual else float(decay != 0)
     parts = []
     for matrices, options in ((True, of_muon), (False, of_adamw)):
         at = [n for n, p in enumerate(params) if (p.ndim == 2) is matrices]
@@ -94,7 +95,7 @@ def _split(group: dict, of_muon: dict, of_adamw: dict) -> list[dict]:
             continue
         part = dict(rest, **options, params=[params[n] for n in at], matrices=matrices)
         part['lr'] = factor * options['lr']
-        part['weight_decay'] = options['weight_decay'] if decays else 0.
+        part['weight_decay'] = share * options['weight_decay']
         if 'names' in group:
             part['names'] = [group['names'][n] for n in at]
         parts.append(part)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 from mmengine.registry import OPTIMIZERS
@@ -14,14 +15,16 @@ from mmvitlin.utils.files import safe_torch_load
 from mmvitlin.utils.paths import locate
 
 _SCHEDULE = ('begin', 'end', 'power', 'eta_min', 'eta_min_ratio', 'start_factor', 'end_factor',
-             'gamma', 'T_max')
+             'gamma', 'T_max', 'milestones', 'step_size')
+_SETTINGS = ('weight_decay', 'betas', 'momentum', 'eps')  # of optimisers, beside the rate
 
 
 def goes_on(context: Context) -> None:
     """The file holds the state of a run, of the same optimiser and as many schedules.
 
     Their state replaces what the config says of them, so that a rate or a length which was changed
-    since has no effect, which is logged.
+    since has no effect, which is logged. The config gets the seed of the run, by which samplers
+    order what is left.
 
     Raises:
         CheckpointError: it holds only weights.
@@ -38,8 +41,22 @@ def goes_on(context: Context) -> None:
             f'run from them with --cfg-options load_from={path}')
     if 'optimizer' not in content:
         warn(f"{path} holds no state of its optimiser (save_optimizer=False), which starts anew")
+    _go_on_with_seed(context, path, content.get('meta') or {})
     _compare_optimiser(context, path, content.get('optimizer'))
     _compare_schedules(context, path, content.get('param_schedulers'))
+
+
+def _go_on_with_seed(context: Context, path: str, meta: dict) -> None:
+    """See :func:`goes_on`; a Runner takes it for all but the samplers that it has built by then."""
+    saved = meta.get('seed')
+    if saved is None:
+        return
+    cfg = context.cfg
+    cfg.randomness = dict(cfg.get('randomness') or {})
+    given = cfg.randomness.get('seed')
+    if given is not None and given != saved:
+        warn(f'randomness.seed is {given}, and {path} resumes with {saved}')
+    cfg.randomness.seed = saved
 
 
 def _compare_optimiser(context: Context, path: str, state) -> None:
@@ -64,6 +81,17 @@ def _compare_optimiser(context: Context, path: str, state) -> None:
             new, (int, float)) and saved and not math.isclose(new, saved, rel_tol=1e-6):
         warn(f'optim_wrapper.optimizer.lr is {new:g}, and {path} resumes with {saved:g}; '
              'a new run from its weights (load_from) takes the new one')
+    for key in _SETTINGS:
+        if key in settings and key in base and _plain(settings[key]) != _plain(base[key]):
+            warn(f'optim_wrapper.optimizer.{key} is {settings[key]}, and {path} resumes with '
+                 f'{base[key]}; a new run from its weights (load_from) takes the new one')
+
+
+def _plain(value: object) -> object:
+    """Of a config or of a saved state, to compare."""
+    if isinstance(value, Counter):
+        return sorted(value.elements())
+    return sorted(value) if isinstance(value, (list, tuple)) else value
 
 
 def _compare_schedules(context: Context, path: str, states) -> None:
@@ -89,5 +117,5 @@ def _changed(parts: list[tuple[str, dict]], states: list[dict]
                 part.get('by_epoch', True) != state.get('by_epoch', True):
             continue  # they count other things
         for name in _SCHEDULE:
-            if name in part and name in state and part[name] != state[name]:
-                yield f'{key}.{name}', part[name], state[name]
+            if name in part and name in state and _plain(part[name]) != _plain(state[name]):
+                yield f'{key}.{name}', part[name], _plain(state[name])

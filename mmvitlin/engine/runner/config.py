@@ -297,15 +297,23 @@ def schedule_of(cfg: Config, iterations: int) -> dict[str, int]:
     if before is None:
         raise ConfigError(f'{cfg.filename} counts epochs; iterations can be set for configs '
                           'that have train_cfg.max_iters')
-    interval = cfg.train_cfg.get('val_interval', before)
-    kept = cfg.get('default_hooks', {}).get('checkpoint', {}).get('interval', before)
+    def scaled(count: int) -> int:
+        return count if count <= 0 else max(round(count * iterations / before), 1)
+
     options = {'train_cfg.max_iters': iterations,
-               'train_cfg.val_interval': max(round(interval * iterations / before), 1),
-               'default_hooks.checkpoint.interval': max(round(kept * iterations / before), 1)}
-    for n, part in enumerate(cfg.get('param_scheduler') or []):
-        ends = {end: max(round(part[end] * iterations / before), min(part[end], 1))
-                for end in ('begin', 'end') if end in part}  # what is not empty stays so
-        if len(ends) == 2:
-            ends['end'] = max(ends['end'], ends['begin'] + 1)
-        options.update({f'param_scheduler.{n}.{end}': at for end, at in ends.items()})
+               'train_cfg.val_interval': scaled(cfg.train_cfg.get('val_interval', before))}
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if hook is not None:
+        options['default_hooks.checkpoint.interval'] = scaled(hook.get('interval', before))
+    schedules = cfg.get('param_scheduler') or []
+    several = isinstance(schedules, (list, tuple))
+    for n, part in enumerate(schedules if several else [schedules]):
+        counts = {key: scaled(part[key]) for key in ('begin', 'end', 'T_max', 'step_size')
+                  if isinstance(part.get(key), int)}
+        if 'milestones' in part:
+            counts['milestones'] = [scaled(at) for at in part['milestones']]
+        if {'begin', 'end'} <= counts.keys():
+            counts['end'] = max(counts['end'], counts['begin'] + 1)
+        key = f'param_scheduler.{n}' if several else 'param_scheduler'
+        options.update({f'{key}.{name}': count for name, count in counts.items()})
     return options

@@ -1,6 +1,7 @@
 """Applies the options of a command line to a config; ``tools/print_config.py`` shows it."""
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -36,6 +37,9 @@ def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
         given = resume if isinstance(resume, str) else None
         checkpoint = newest_readable(cfg.work_dir, since=since) if restarted or not given else None
         checkpoint = checkpoint or given
+        if not checkpoint and not restarted:
+            print_log(f'--resume: there is no checkpoint in {cfg.work_dir}; the run starts at its '
+                      'beginning', logger='current', level=logging.WARNING)
         if checkpoint:  # else it starts as the config says, from its load_from if it has one
             cfg.resume, cfg.load_from = True, str(checkpoint)
     if amp:

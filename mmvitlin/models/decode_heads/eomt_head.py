@@ -72,11 +72,13 @@ class EoMTBase(BaseModule):
         self.upscale = nn.Sequential(*(UpscaleBlock(in_channels) for _ in range(num_upscales)))
         self.set_loss = MaskSetLoss(num_classes, **(loss or {}))
 
-    def forward(self, x: Sequence[TokenStream]) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, x: Sequence[TokenStream], batch_data_samples: Sequence | None = None
+                ) -> tuple[list[Tensor], list[Tensor]]:
         """Queries through the layers that are left.
 
         Args:
             x: What a backbone with ``out_type='stream'`` returns.
+            batch_data_samples: Not used; mmdet hands them over.
 
         Returns:
             Class logits (B, Q, num_classes + 1) and mask logits (B, Q, h, w): in training before
@@ -172,7 +174,9 @@ class EoMTHead(EoMTBase):
                 ) -> Tensor:
         """Scores (B, num_classes, H, W) at the size of the padded image."""
         classes, masks = (layers[-1] for layers in self(x))
-        size = batch_img_metas[0].get('pad_shape', batch_img_metas[0]['img_shape'])
+        size = batch_img_metas[0]['img_shape']
+        if not isinstance(size, torch.Size):  # which mmseg gives a window
+            size = batch_img_metas[0].get('pad_shape', size)
         return class_scores(classes, masks, size[:2])
 
 

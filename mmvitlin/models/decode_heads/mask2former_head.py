@@ -24,7 +24,7 @@ _MMDET = dict(  # what an option is that a config leaves out
     cls=dict(use_sigmoid=False, use_mask=False, reduction='mean', avg_non_ignore=False),
     mask=dict(use_sigmoid=False, use_mask=False, reduction='mean', avg_non_ignore=False),
     dice=dict(use_sigmoid=True, activate=True, reduction='mean', naive_dice=False, eps=1e-3))
-_WEIGHTS = ('loss_weight', 'class_weight')
+_WEIGHTS = dict(cls={'loss_weight', 'class_weight'}, mask={'loss_weight'}, dice={'loss_weight'})
 
 
 def set_loss(losses: dict[str, dict], matching: dict, key: str, usual: str) -> MaskSetLoss:
@@ -43,15 +43,21 @@ def set_loss(losses: dict[str, dict], matching: dict, key: str, usual: str) -> M
         given = {**_MMDET[name], **losses[name]}
         kind = given['type']
         given['type'] = kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
-        for option in (set(expected) | set(given)) - set(_WEIGHTS):
+        for option in (set(expected) | set(given)) - _WEIGHTS[name]:
             if given.get(option) != expected.get(option):
                 raise ConfigError(
                     f"{key}.loss_{name}.{option} is {given.get(option)!r}; mmvitlin's head has "
                     f'{expected.get(option)!r} only. Other losses: {key}.type={usual!r}')
+    if not losses['cls'].get('class_weight'):
+        raise ConfigError(f'{key}.loss_cls.class_weight: give one for each class and one for "no '
+                          'object", [1.0] * num_classes + [0.1]')
     *of_classes, of_none = losses['cls']['class_weight']
     if set(of_classes) != {1.}:
         raise ConfigError(f"{key}.loss_cls.class_weight: mmvitlin's head has 1 for every class. "
                           f'Other weights: {key}.type={usual!r}')
+    if not (matching.get('assigner') or {}).get('match_costs'):
+        raise ConfigError(f"{key}.train_cfg.assigner: give mmdet's HungarianAssigner with its "
+                          'match_costs')
     costs = matching['assigner']['match_costs']
     return MaskSetLoss(
         len(of_classes), {name: loss.get('loss_weight', 1.) for name, loss in losses.items()},

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmvitlin.models.losses.mask_targets import ClassMasks, InstanceMasks, sample_points
 from mmvitlin.ops.precision import no_autocast
+from mmvitlin.utils.errors import ConfigError
 
 Targets = Sequence[InstanceMasks | ClassMasks]
 
@@ -60,6 +61,9 @@ class MaskSetLoss(BaseModule):
         importance_sample_ratio: See :func:`uncertain_points`.
         match_costs: Configs of other costs than those of mmseg with these weights.
 
+    Raises:
+        ConfigError: weights of other names, or ratios that choose more points than there are.
+
     Source: Mask2Former (arXiv 2112.01527), section 3.3.
     """
 
@@ -72,6 +76,12 @@ class MaskSetLoss(BaseModule):
                  importance_sample_ratio: float = 0.75,
                  match_costs: Sequence[dict] | None = None):
         super().__init__()
+        if unknown := sorted(set(weights or {}) - {'cls', 'mask', 'dice'}):
+            raise ConfigError(f"loss.weights has {unknown}; there are 'cls', 'mask' and 'dice'")
+        if not 0 <= importance_sample_ratio <= min(1, oversample_ratio):
+            raise ConfigError(
+                f'loss.importance_sample_ratio={importance_sample_ratio} must be 0 to 1 and at '
+                f'most loss.oversample_ratio={oversample_ratio}: points are chosen among these')
         self.num_classes, self.num_points = num_classes, num_points
         self.weights = dict(dict(cls=2., mask=5., dice=5.), **(weights or {}))
         self.oversample_ratio = oversample_ratio
@@ -157,7 +167,9 @@ class MaskSetLoss(BaseModule):
         pairs = []
         for n, (cost, values) in enumerate(zip(costs, numbers, strict=False)):
             some = columns[n % len(targets)]
-            queries, index = linear_sum_assignment(values.view(cost.shape)[:, some].numpy())
+            # what is not finite gets any partner: the loss says it, and FiniteLossHook decides
+            values = values.view(cost.shape)[:, some].nan_to_num(1e9, 1e9, -1e9)
+            queries, index = linear_sum_assignment(values.numpy())
             pairs.append(torch.stack((torch.as_tensor(queries), some[torch.as_tensor(index)])))
         where = torch.cat(pairs, 1).to(classes[0].device, non_blocking=True)
         found = [(part[0], part[1]) for part in where.split([p.shape[1] for p in pairs], 1)]

@@ -56,7 +56,7 @@ class SimpleFPN(BaseModule):
     @staticmethod
     def _level(channels: int, out: int | None, stride: int, in_stride: int) -> nn.Sequential:
         steps, dims, at = [], channels, in_stride
-        while at > stride:
+        while at > stride and at % 2 == 0:
             steps += [nn.ConvTranspose2d(dims, dims // 2 if out else dims, 2, stride=2)]
             dims = dims // 2 if out else dims
             at //= 2

@@ -64,6 +64,8 @@ class SegPreprocessor(SegDataPreProcessor):
         if any(x.shape[-2:] != y.shape[-2:] for x, y in zip(images, maps, strict=True)):
             return None
         sides = [tuple(x.shape[-2:]) for x in images]
+        if self.size is not None and self.size_divisor is not None:
+            return None  # which refuses it
         if self.size is not None:  # each to it, or as it is where it is larger
             padded = {tuple(map(max, own, self.size[-2:])) for own in sides}
             return padded.pop() if len(padded) == 1 else None

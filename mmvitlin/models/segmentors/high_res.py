@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
-from mmseg.models.decode_heads import Mask2FormerHead
+from mmseg.models.decode_heads import Mask2FormerHead, MaskFormerHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
@@ -49,17 +49,22 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         **kwargs: As mmseg's.
 
     Raises:
-        ValueError: an unknown mode, or slide mode without its sizes or with gaps between windows.
+        ValueError: an unknown mode, or slide mode without two sizes, (height, width), of each, or
+            with gaps between windows.
     """
 
     def __init__(self, *args, test_cfg: dict | None = None, **kwargs):
         accuracy_without_masks()
         super().__init__(*args, test_cfg=test_cfg, **kwargs)
+        self._said = False  # of the head
         cfg = self.test_cfg = dict(mode='whole') if self.test_cfg is None else self.test_cfg
         if cfg.get('mode', 'whole') not in ('whole', 'slide'):
             raise ValueError(f"test_cfg.mode must be 'whole' or 'slide', got '{cfg['mode']}'")
         if cfg.get('mode') == 'slide' and not (cfg.get('crop_size') and cfg.get('stride')):
             raise ValueError("test_cfg.mode='slide' needs test_cfg.crop_size and test_cfg.stride")
+        for key in ('crop_size', 'stride') if cfg.get('mode') == 'slide' else ():
+            if not isinstance(cfg[key], (list, tuple)) or len(cfg[key]) != 2:
+                raise ValueError(f'test_cfg.{key} must be (height, width), got {cfg[key]!r}')
         if cfg.get('mode') == 'slide' and not all(
                 0 < stride <= crop for stride, crop in zip(cfg['stride'], cfg['crop_size'],
                                                            strict=True)):
@@ -120,10 +125,13 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
                 and type(head).predict_by_feat is BaseDecodeHead.predict_by_feat:
             return [ResizedRows(MapRows(scores), size, self.align_corners)
                     for scores in head(features)]
-        print_log(f'{type(head).__name__} computes its scores in its own way, so they are held '
-                  'at the input\'s size', logger='current')
-        metas = [dict(m, img_shape=torch.Size(size)) for m in metas]
-        return [MapRows(scores) for scores in head.predict(features, metas, self.test_cfg)]
+        if not self._said:
+            print_log(f'{type(head).__name__} computes its scores in its own way, so they are held '
+                      'at the input\'s size', logger='current')
+            self._said = True
+        metas = [dict(m, img_shape=torch.Size(size), pad_shape=tuple(size)) for m in metas]
+        return [MapRows(scores, isinstance(head, MaskFormerHead))
+                for scores in head.predict(features, metas, self.test_cfg)]
 
     def _windows(self, image: Tensor, metas: Sequence[dict], keep: bool) -> RowSource:
 
@@ -147,7 +155,8 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
 
         Args:
             sources: Scores of one image, several for test-time augmentation: then their
-                probabilities are averaged, as mmseg does.
+                labels are mmseg's, of the mean of softmaxes of the scores; probabilities are the
+                mean of each source's.
 
         Returns:
             ``pred_sem_seg`` (1, H, W), and ``top_classes``, ``top_probs``, ``class_probs``.
@@ -167,16 +176,22 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         cost = max(source.cost() for source in sources)
         mebibytes = self.test_cfg.get('strip_mib') or strip_mib(next(self.parameters()).device)
         for a, b, scores in sources[0].strips(mebibytes, cost):
+            shares = None  # of sums over queries, which are no logits
+            if (top or everything) and sources[0].are_probabilities:
+                shares = _shares(scores) / len(sources)
             if merged:
                 scores = self._probabilities(scores)
                 for other in sources[1:]:
-                    scores += self._probabilities(other.rows(a, b))
+                    rows = other.rows(a, b)
+                    if shares is not None:
+                        shares += _shares(rows) / len(sources)
+                    scores += self._probabilities(rows)
                 scores.div_(len(sources))
             put('pred_sem_seg', a, b, self._labels(scores, merged), label_type)
             if not top and not everything:
                 continue
-            if not merged and sources[0].are_probabilities:
-                scores = scores / scores.sum(0).clamp_min(1e-12)
+            if shares is not None:
+                scores = shares
             elif not merged:
                 scores = self._probabilities(scores)
             if classes == 1:
@@ -196,6 +211,10 @@ class HighResSegmentor(LabelsOnce, EncoderDecoder):
         if self.out_channels > 1:
             return scores.max(0, keepdim=True).indices  # argmax takes up to six times as long
         return (scores if a_probability else scores.sigmoid()) > self.decode_head.threshold
+
+
+def _shares(scores: Tensor) -> Tensor:
+    return scores / scores.sum(0).clamp_min(1e-12)
 
 
 def strip_mib(device: torch.device) -> float:
