@@ -41,7 +41,7 @@ $(VENV)/.setup-full: $(VENV)/.setup requirements/lock-det.txt
 	@touch $@
 
 demo: setup
-	@echo "== demo: ten to eighteen minutes on two cores; progress below, results in work_dirs/demo"
+	@echo "== demo: up to eighteen minutes on two cores; progress below, results in work_dirs/demo"
 	$(BIN)/python -W ignore tools/demo.py
 
 demo-offline: setup

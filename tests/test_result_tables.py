@@ -167,3 +167,40 @@ def test_pages_have_the_published_errors_of_bfloat16():
     words = rf'by\s+up to {max(of_vits):.1f}% of the largest in the ViTs and {adventurer:.1f}% in'
     for page in ('docs/results/index.md', 'docs/deployment.md'):
         assert re.search(words, (ROOT / page).read_text()), page
+
+
+def test_heads_beside_their_times(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools' / 'results')
+    import heads_table
+    monkeypatch.setattr(heads_table, 'ROOT', tmp_path)
+    results = dict(seeds=[0, 1], recipe='r.py', command='run', runs={}, stages={
+        name: dict(row(*values), std=float(np.std(values, ddof=1))) for name, values in (
+            ('camvid_linear', (30., 32.)), ('streets_linear', (20., 20.)),
+            ('camvid_eomt', (28., 30.)))})
+    lines = heads_table.heads(results)
+    assert '| one layer | – | 31.0 ± 1.4 | 20.0 ± 0.0 |' in lines  # not timed yet
+    (tmp_path / 'docs/results').mkdir(parents=True)
+    (tmp_path / 'docs/results/heads_speed.json').write_text(json.dumps(dict(command='time', rows={
+        'camvid 360x480': {name: dict(median=12.4, params=2.1e6, load=dict(disturbed=mark))
+                           for name, mark in (('camvid_linear', False), ('camvid_eomt', True))}})))
+    lines = heads_table.heads(results)
+    assert '| | parameters, M | CamVid, mIoU | 360×480, ms | drawn streets, mIoU |' in lines
+    assert '| one layer | 2.10 | 31.0 ± 1.4 | 12 | 20.0 ± 0.0 |' in lines
+    assert '| EoMT | 2.10 | 29.0 ± 1.4 | 12 ~ | – |' in lines
+    assert '~ disturbed by other processes.' in lines
+    assert not any('SegFormer' in line for line in lines)
+    sys.modules.pop('heads_table')
+    sys.modules.pop('commands')
+
+
+def test_many_calls_of_one_recipe_are_one_command(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools' / 'results')
+    import commands
+    results = dict(command='python x r.py --seeds 1 --out o.json', recipe='r.py', runs={
+        '1': {'b': {}}, '0': {'a': {}}}, added=[dict(command=f'call {n}') for n in range(3)])
+    assert commands.commands(results)[1:3] == [
+        '# in 4 calls, not every stage with every seed',
+        'python tools/run_recipe.py r.py --seeds 0 1 --stages a b --out o.json']
+    results['added'].pop()
+    assert commands.commands(results)[1:4] == [results['command'], 'call 0', 'call 1']
+    sys.modules.pop('commands')
