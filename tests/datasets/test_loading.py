@@ -175,6 +175,9 @@ def test_camvid_images_of_either_kind(suffix, tmp_path):
                data_prefix=dict(img_path='images/train', seg_map_path='labels/train'))
     (info, ) = DATASETS.build(cfg).load_data_list()
     assert info['img_path'].endswith(f'images/train/a{suffix}')
+    cv2.imwrite(str(tmp_path / 'images/train/b.jpeg'), np.zeros((4, 6, 3), np.uint8))
+    with pytest.raises(ConfigError, match='end with .* and .*give the data set img_suffix'):
+        DATASETS.build(cfg).load_data_list()
 
 
 def test_a_label_that_claims_to_be_huge_is_not_decoded(tmp_path):

@@ -9,14 +9,16 @@ import time
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from mmvitlin.datasets.samplers.seeding import SeededIndex
 from mmvitlin.engine import checkpoints
+from mmvitlin.engine.runner import run_options
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.models.utils import read_state_dict
-from mmvitlin.utils.errors import CheckpointError, DiskFullError, UserError
+from mmvitlin.utils.errors import CheckpointError, ConfigError, DiskFullError, UserError
 from tests.conftest import ROOT
 from tests.engine.nano import nano
 
@@ -320,3 +322,23 @@ def test_mmengine_writes_through_it(tmp_path, monkeypatch):
                     backend_args=dict(backend=checkpoints.LOCAL))
     assert seen == [str(tmp_path / 'x.pth')]
     assert torch.load(tmp_path / 'x.pth', weights_only=True)['a'].tolist() == [1, 1]
+
+
+def test_what_a_link_points_at_is_written_with_the_user_s_mask(tmp_path):
+    from mmvitlin.utils import files
+    (tmp_path / 'real').write_text('old')
+    (tmp_path / 'link').symlink_to('real')
+    files.write_whole(b'new', tmp_path / 'link')
+    assert (tmp_path / 'link').is_symlink()
+    assert (tmp_path / 'real').read_text() == 'new'
+    assert (tmp_path / 'real').stat().st_mode & 0o777 == 0o666 & ~files._UMASK
+
+
+def test_options_that_no_checkpoint_has(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match='checkpoint.intervall: there is .*, but interval'):
+        HOOKS.build(dict(type='mmvitlin.CheckpointHook', intervall=7))
+    cfg, said = Config(dict(work_dir=str(tmp_path), model=dict())), []
+    monkeypatch.setattr(run_options, 'print_log', lambda text, **more: said.append(text))
+    run_options.apply_options(cfg, resume=True)
+    assert not cfg.get('resume')
+    assert said[0].startswith(f'--resume: there is no checkpoint in {tmp_path}; the run starts')

@@ -99,3 +99,11 @@ def test_heads_share_the_labels(kind):
     for name, value in losses[0].items():
         torch.testing.assert_close(value, losses[1][name])
     assert '_stack_batch_gt' not in vars(model.decode_head)
+
+
+def test_a_size_and_a_divisor_together_are_refused_as_by_mmseg():
+    init_default_scope('mmseg')
+    preprocessor = MODELS.build(dict(type='mmvitlin.SegPreprocessor', **NORM, size=(8, 16),
+                                     size_divisor=32))
+    with pytest.raises(AssertionError, match='only one of size and size_divisor'):
+        preprocessor(batch((8, 16)), training=True)
