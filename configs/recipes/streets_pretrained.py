@@ -8,10 +8,10 @@ student = 'configs/seg/conv1x1_adventurer-nano_streets.py'
 stages = [
     dict(name='teacher', config='configs/seg/conv1x1_vit-small_streets.py', iterations=60,
          options=few),
-    dict(name='labels_only', config=student, iterations=400,
+    dict(name='labels_only', config=student, iterations=500,
          options={**few, start: None, rate: 1e-3,
                   'optim_wrapper.paramwise_cfg.layer_decay_rate': 1.0}),
-    dict(name='distill', iterations=300, output='student.pth',
+    dict(name='distill', iterations=400, output='student.pth',
          config='configs/distill/phi-s_vit-small_adventurer-nano_streets.py',
          inputs={'model.teacher.checkpoint': 'teacher'}),
     dict(name='focal', config='configs/seg/conv1x1_focal-vit-small_streets.py', iterations=60,

@@ -202,8 +202,9 @@ class Built:
         neck = ('features', ) if getattr(net, 'with_neck', False) else ()
         head = getattr(net, 'decode_head', None)
         # some heads want data samples with their features: they are timed in the whole
-        plain = head is not None and len(inspect.signature(head.forward).parameters) == 1
-        heads = ('head', 'post') if plain else ()
+        needed = [] if head is None else [
+            p for p in inspect.signature(head.forward).parameters.values() if p.default is p.empty]
+        heads = ('head', 'post') if len(needed) == 1 else ()
         labels = ('labels', ) if hasattr(net, 'decode_head') else ()
         return ('backbone', *neck, *heads, 'whole', *labels)
 

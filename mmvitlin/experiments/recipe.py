@@ -58,8 +58,20 @@ def load_recipe(path: str | Path) -> list[Stage]:
     if not stages:
         raise ConfigError(f'{path} has no stages')
     if variants := recipe.get('variants'):
-        return expand(stages, variants['of'], variants['options'].to_dict())
+        return _varied(stages, variants, path)
     return stages
+
+
+def _varied(stages: list[Stage], variants: dict, path: str) -> list[Stage]:
+    options = variants.get('options')
+    if set(variants) != {'of', 'options'} or not isinstance(options, dict) or not all(
+            isinstance(changes, dict) for changes in options.values()):
+        raise ConfigError(f'{path}: variants must be dict(of=STAGE, options={{NAME: {{KEY: VALUE}}'
+                          f'}}), not {dict(variants)}')
+    try:
+        return expand(stages, variants['of'], options.to_dict())
+    except ConfigError as error:
+        raise ConfigError(f'{path}: {error}') from error
 
 
 def _has(cfg: dict, key: str) -> bool:

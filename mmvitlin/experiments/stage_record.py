@@ -19,10 +19,12 @@ _WITHOUT_INFLUENCE = ('work_dir', 'data_root', 'num_workers', 'persistent_worker
 def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool, seed: int = 0
                 ) -> dict:
     """All settings that the result of a stage depends on, except the seed and the data's location.
+    A stage that names data of its own in its options has those, for they are a part of it.
 
     'config' has the options merged into it; 'amp' is the precision that ``--amp`` means on this
     machine, False where it means none.
     """
+    data = {k: str(v) for k, v in stage.options.items() if k.split('.')[-1] == 'data_root'}
     options = {k: v for k, v in {**options, **stage.options}.items()
                if k.split('.')[-1] not in _WITHOUT_INFLUENCE}
     files = {k: hashlib.blake2b(Path(v).read_bytes(), digest_size=16).hexdigest()
@@ -30,9 +32,10 @@ def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool, s
     cfg = load_config(stage.config, options).to_dict() if stage.there() else options
     half = half_dtype() if amp else None
     amp = str(half).removeprefix('torch.') if half else False
-    own = dict(by_seed={k: v for k, v in stage.options_of(seed).items() if k in stage.by_seed})
+    own = dict(by_seed={k: v for k, v in stage.options_of(seed).items() if k in stage.by_seed},
+               data=data)
     return json.loads(json.dumps(dict(config=_telling(cfg), amp=amp, inputs=files,
-                                      **(own if stage.by_seed else {})), default=str))
+                                      **{k: v for k, v in own.items() if v}), default=str))
 
 
 def _telling(node):
@@ -82,7 +85,7 @@ def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], am
     before, now = record_of(folder), settings_of(stage, options, given, amp, seed)
     if before is None:
         return
-    changed = [k for k in ('amp', 'by_seed') if before.get(k) != now.get(k)]
+    changed = [k for k in ('amp', 'by_seed', 'data') if before.get(k) != now.get(k)]
     if keys := _differing(before.get('config', {}), now['config']):
         changed.insert(0, f"config ({', '.join(keys[:3])}{', …' if keys[3:] else ''})")
     had, has = before.get('inputs', {}), now['inputs']

@@ -47,6 +47,24 @@ def test_a_photo_taken_sideways_as_shown_and_as_stored(name, kwargs, tmp_path):
         assert (stored['img'][..., ::-1] == NOISE).all()
 
 
+@pytest.mark.parametrize('name', ['x.png', 'x.tif', 'x.jpg', 'x.webp'])
+def test_opencv_turns_what_pillow_turns(name, tmp_path):
+    ramp = np.repeat(np.arange(0, 250, 25, np.uint8).reshape(1, 10, 1), 3, 2).repeat(6, 0)
+    path = with_orientation(tmp_path / name, ramp, 6)
+    for color_type in ('color', 'color_ignore_orientation', 'unchanged'):
+        ours, cv = (load(path, color_type=color_type, imdecode_backend=backend)['img'].astype(int)
+                    for backend in ('pillow', 'cv2'))
+        assert ours.shape == cv.shape
+        assert abs(ours - cv).max() < 8, color_type
+
+
+def test_grey_with_transparency_as_it_is(tmp_path):
+    pixels = np.stack([NOISE[..., 0], NOISE[..., 1]], -1)
+    Image.fromarray(pixels, 'LA').save(tmp_path / 'x.png')
+    assert (load(tmp_path / 'x.png', color_type='unchanged')['img'] == pixels).all()
+    assert (load(tmp_path / 'x.png')['img'] == NOISE[..., :1]).all()
+
+
 @pytest.mark.parametrize(('bits', 'name'), [(10, 'x.png'), (12, 'x.png'), (14, 'x.tif'),
                                             (12, 'rgb.png'), (10, 'rgb.tif')])
 def test_16_bit_files_of_a_camera_with_fewer_bits(bits, name, tmp_path):

@@ -5,6 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from mmvitlin.compat import detection
 from mmvitlin.evaluation.metrics.panoptic_quality import PanopticQuality, match_segments, quality
@@ -110,9 +112,22 @@ def test_a_segment_that_the_png_lacks(tmp_path):
         read_segments(path, (2, 3), [9, 5, 7])
 
 
+def test_quality_follows_images_that_are_not_turned(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.full((2, 3, 3), (5, 0, 0), np.uint8)).save(tmp_path / 'a.png', exif=exif)
+    metric = PanopticQuality()
+    metric.dataset_meta = dict(classes=('car', 'road'), thing_classes=('car', ))
+    for shape, more in (((3, 2), {}), ((2, 3), dict(ignores_orientation=True))):
+        metric.process({}, [dict(
+            pred_panoptic_seg=dict(sem_seg=torch.full((1, *shape), 1000)), **more,
+            seg_map_path=str(tmp_path / 'a.png'),
+            segments_info=[dict(id=5, category=0, is_thing=True)])])
+    assert metric.evaluate(2)['panoptic/PQ'] == 100.
+
+
 @needs_mmdet
 def test_evaluation_needs_every_listed_segment(tmp_path):
-    import torch
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, np.zeros((2, 3, 3), np.uint8) + np.array([0, 0, 5], np.uint8))
     metric = PanopticQuality()

@@ -7,7 +7,7 @@ from PIL import Image
 
 from mmvitlin.datasets.transforms.loading import LoadImage
 from mmvitlin.datasets.transforms.seg_loading import LoadSegLabels
-from mmvitlin.engine.rules import Context, check, files, numbers
+from mmvitlin.engine.rules import Context, check, files, loops, numbers
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.engine.nano import nano
@@ -136,3 +136,21 @@ def test_an_epoch_of_other_batches_is_not_cut_short(streets, tmp_path):
     log = ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
     assert 'images_per_step is 3 and was 2' in log
     assert 'starts from its first batch' in log
+
+
+@pytest.mark.parametrize(('where', 'options', 'words'), [
+    ('auto_scale_lr', dict(enabled=True), "auto_scale_lr has no 'enabled'.*it has 'enable'"),
+    ('auto_scale_lr', dict(base_batchsize=16), "it has 'base_batch_size'"),
+    ('model.test_cfg', dict(mode='whole', strips_mib=4), "model.test_cfg has no 'strips_mib'.*"
+     "'strip_mib'"),
+    ('model.test_cfg', dict(crop=(4, 4), probabilites=True), "it has 'probabilities'"),
+])
+def test_misspelt_options(where, options, words):
+    cfg = config(model=dict(decode_head=dict(type='FCNHead')))
+    cfg.merge_from_dict({where: options})
+    for purpose in ('train', 'test', 'infer'):
+        with pytest.raises(ConfigError, match=words):
+            loops.misspelt(Context(cfg, purpose, ()))
+    fine = config(auto_scale_lr=dict(enable=True, base_batch_size=16), model=dict(
+        decode_head=dict(type='FCNHead'), test_cfg=dict(mode='whole', mine=3)))
+    loops.misspelt(Context(fine, 'train', ()))

@@ -69,6 +69,19 @@ def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages
     assert len(commands) == 3
 
 
+def test_data_that_a_stage_names_itself_are_a_part_of_it(ran, tmp_path):
+    commands, _ = ran
+    for root in ('drawn', 'real'):
+        stage = recipe.Stage(name='a', config='c.py', options={'data_root': root})
+        if root == 'real':
+            with pytest.raises(ConfigError, match="'a' in .*a was run with another data;"):
+                running.run_recipe([stage], tmp_path)
+        else:
+            running.run_recipe([stage], tmp_path)
+    assert len(commands) == 1
+    assert 'data_root=drawn' in commands[0]
+
+
 def test_a_config_may_change_what_the_options_say_anyway(ran, tmp_path):
     config, commands = tmp_path / 'c.py', ran[0]
     config.write_text('optimizer = dict(lr=1e-3)')

@@ -41,6 +41,11 @@ def test_values_by_seed_are_lists(tmp_path):
     ("stages = [dict(name='a', config='a.py', confg=1)]", "confg"),
     ("stages = [dict(name='a', config='a'), dict(name='a', config='b')]", "two stages are called"),
     ("stages = [dict(name='b', config='b.py', inputs={'k': 'a'})]", "no earlier stage"),
+    ("stages = [dict(name='a', config='a.py')]; variants = dict(stage='a')", "must be dict.of=STAGE"),
+    ("stages = [dict(name='a', config='a.py')]; variants = dict(of='a', options={'x': 1})",
+     "must be dict.of=STAGE"),
+    ("stages = [dict(name='a', config='a.py')]; variants = dict(of='b', options={'x': {}})",
+     "r.py: variants are of the stage 'b'"),
 ])
 def test_bad_recipes(tmp_path, text, words):
     (tmp_path / 'r.py').write_text(text)

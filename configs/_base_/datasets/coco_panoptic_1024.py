@@ -22,7 +22,7 @@ test_pipeline = [
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-                   'seg_map_path', 'segments_info')),
+                   'seg_map_path', 'segments_info', 'ignores_orientation')),
 ]
 train_dataloader = dict(
     batch_size=2,

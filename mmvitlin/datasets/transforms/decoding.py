@@ -225,7 +225,9 @@ def eight_bit_pixels(opened: Image.Image, color_type: str) -> np.ndarray:
     """
     if color_type == 'unchanged':
         pixels = np.array(opened)
-        return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
+        if pixels.ndim == 2 or pixels.shape[2] < 3:  # grey, perhaps with its transparency
+            return pixels
+        return pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
     if opened.mode != 'RGB':
         opened = opened.convert('RGB')
     if color_type.startswith('grayscale'):

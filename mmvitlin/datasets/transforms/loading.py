@@ -144,7 +144,8 @@ class LoadImage(LoadImageFromFile):
                                          backend=self.imdecode_backend)
                 if image is None:
                     raise ValueError(f'{self.imdecode_backend} does not know the format')
-                return image, header
+                if header.format != 'TIFF':  # which OpenCV always turns, as Pillow does
+                    return image, header
         if header.turned == self.ignores_orientation:
             image = oriented(image, header.orientation, back=header.turned)
         return image, header

@@ -70,6 +70,7 @@ RULES: tuple[tuple[Callable[[Context], None], tuple[str, ...]], ...] = (  # rule
     (loops.samplers, ('train', 'test')),
     (loops.whole_evaluations, ('train', 'test')),
     (loops.schedule, ('train', )),
+    (loops.misspelt, ('train', 'test', 'infer', 'export')),
     (loops.windows, ('train', 'test', 'infer', 'export')),
     (loops.lone_samples, ('train', )),
     (loops.sizes, ('train', )),

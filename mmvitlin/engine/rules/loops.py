@@ -1,6 +1,7 @@
 """Loaders, loops, schedules and test settings that would fail later, or never end."""
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 
 from mmengine.registry import DATA_SAMPLERS
@@ -9,6 +10,8 @@ from mmvitlin.engine.rules.context import Context, as_list, class_of, dicts_belo
 from mmvitlin.utils.errors import ConfigError
 
 _POOLING = frozenset(('UPerHead', 'PSPHead', 'ASPPHead', 'DepthwiseSeparableASPPHead', 'APCHead'))
+_SCALING = {'enable', 'base_batch_size', 'accumulative_counts'}
+_TESTING = {'mode', 'crop_size', 'stride', 'strip_mib', 'top_k', 'probabilities', 'compact_labels'}
 _BATCH_NORMS = frozenset(('BN', 'BN2d', 'SyncBN', 'MMSyncBN'))
 
 
@@ -119,6 +122,23 @@ def schedule(context: Context) -> None:
         warn('the learning rates of this config (param_scheduler) are planned for '
              f'{max(ends)} {unit}, the run has {length} (train_cfg.{key}); give '
              'param_scheduler the same length, or the rates stop on their way')
+
+
+def misspelt(context: Context) -> None:
+    """Options that nothing reads are not those that something does, misspelt. Other keys may be
+    for a head of the user's.
+
+    Raises:
+        ConfigError: names the key, and the one that is meant.
+    """
+    for where, options, known in (
+            ('auto_scale_lr', context.cfg.get('auto_scale_lr'), _SCALING),
+            ('model.test_cfg', context.model.get('test_cfg') if 'decode_head' in context.model
+             else None, _TESTING)):
+        for key in set(options if isinstance(options, dict) else ()) - known:
+            if near := difflib.get_close_matches(key, known, 1, cutoff=0.75):
+                raise ConfigError(f"{where} has no '{key}', which would change nothing; it has "
+                                  f"'{near[0]}'")
 
 
 def windows(context: Context) -> None:

@@ -83,7 +83,8 @@ class PanopticQuality(BaseMetric):
 
     A match is a pair of one class that shares more than half of its union. Unlabelled pixels do
     not count, and a predicted segment that lies mostly in them or in a crowd of its class is no
-    surplus. Data samples need ``seg_map_path`` and ``segments_info`` among their ``meta_keys``.
+    surplus. Data samples need ``seg_map_path`` and ``segments_info`` among their ``meta_keys``, and
+    ``ignores_orientation`` where the images stay as they are stored.
 
     Gives ``PQ``, ``SQ`` (mean IoU of matches) and ``RQ`` (their F₁) of all classes, and with the
     suffixes ``_things`` and ``_stuff``.
@@ -102,7 +103,8 @@ class PanopticQuality(BaseMetric):
             # mmdet marks a crowd as a segment of a thing's class that is no thing
             truth = {s['id']: (s['category'], not s['is_thing'] and s['category'] < num_things)
                      for s in sample['segments_info']}
-            labelled = read_segments(sample['seg_map_path'], predicted.shape, truth)
+            labelled = read_segments(sample['seg_map_path'], predicted.shape, truth,
+                                     sample.get('ignores_orientation', False))
             self.results.append(match_segments(predicted, segments, labelled, truth, num_classes))
 
     def _classes(self) -> tuple[int, int]:
