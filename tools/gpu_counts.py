@@ -7,13 +7,14 @@ import argparse
 import json
 from pathlib import Path
 
-from mmvitlin.benchmark.gpu_counts import layers, spills
+from mmvitlin.benchmark.gpu_counts import layers, spills, steps
 from mmvitlin.benchmark.reading import reading
 from mmvitlin.benchmark.training_step import training_step
 from mmvitlin.engine.hooks.result import command_line, versions
 
 PARTS = {
     'layers': lambda files: layers(),
+    'steps': lambda files: steps(),
     'training_step': lambda files: training_step(),
     'registers': lambda files: spills(),
     'reading': reading,
@@ -33,7 +34,7 @@ def main() -> None:
         parser.error(f'--images {args.images}: holds no .jpg or .jpeg file')
     partial_run = args.parts != list(PARTS)
     result = json.loads(args.out.read_text()) if partial_run and args.out.is_file() else {}
-    result['note'] = 'bytes and kernels of one layer from shapes, not times; bfloat16'
+    result['note'] = 'bytes and kernels from shapes, not times; bfloat16'
     for name in args.parts:
         if name != 'reading' or files:
             result[name] = PARTS[name](files)

@@ -11,15 +11,20 @@ from contextlib import nullcontext
 from functools import partial
 
 import torch
+from mmengine.registry import init_default_scope
 from timm.layers import Attention
+from timm.layers.helpers import to_2tuple
 from torch import Tensor
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from mmvitlin.benchmark.resources import SHARED_BYTES, TARGETS, find_ptxas, resources
 from mmvitlin.benchmark.traffic import Traffic, traffic
+from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models.backbones.adventurer import AdventurerBlock
+from mmvitlin.models.distillers.step_draws import StepDraws
 from mmvitlin.models.layers.mamba2_attention import Mamba2Attention
+from mmvitlin.models.losses.target_norm import TargetStandardizer
 from mmvitlin.ops import (
     causal_depthwise_conv1d,
     gated_rms_norm,
@@ -29,6 +34,8 @@ from mmvitlin.ops import (
 )
 from mmvitlin.ops.launch import Launch, meta_as_gpu
 from mmvitlin.ops.linear_attention import FEATURE_MAPS
+from mmvitlin.registry import MODELS
+from mmvitlin.utils.paths import folder
 
 HALF = torch.bfloat16
 
@@ -119,6 +126,7 @@ def floor_bytes(call: Callable, args: tuple, backward: bool) -> int:
 MODULES = {  # compared with what their matrix products alone move
     'block, Adventurer-B at 224², 128 images': (block, 128, 197),
     'Mamba-2 mixer with Hedgehog maps, ViT-S at 512², 16 images': (mamba2_vit, 16, 1025)}
+STEPS = ('linearizer_adventurer-base_in1k-224', 'phi-s_adventurer-base_in1k-224')
 PARTS = {
     'convolution, Adventurer-B at 224², 128 images': (convolution, 128, 197, True),
     'scan, Adventurer-B at 224², 128 images': (scan, 128, 197, True),
@@ -153,6 +161,48 @@ def layers() -> dict:
         least = product_bytes(counts['fused'])
         table[name] = dict(floor_gigabytes=round(least / 1e9, 4),
                            **{label: _row(counter, least) for label, counter in counts.items()})
+    return table
+
+
+def step(config: str, images: int, backend: str) -> Traffic:
+    """Forward and backward pass of a distillation, teacher and objectives included, all in
+    bfloat16; without the optimiser, and without what ``--amp`` casts.
+
+    Args:
+        config: Of a distillation.
+        images: In the batch, of the student's size.
+        backend: 'torch' or 'fused'.
+    """
+    model = load_config(config).model
+    model.teacher.backbone.pretrained = False
+    size = to_2tuple(model.backbone.img_size)
+    init_default_scope('mmvitlin')
+    with torch.device('meta'):
+        network = MODELS.build(model).to(HALF).train()
+    for module in network.modules():
+        if isinstance(module, TargetStandardizer):
+            module.eval()  # statistics of the targets are complete, as they are in most steps
+    learned = {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+    def call(*weights):
+        batch, draws = _meta(images, 3, *size), StepDraws()
+        network.forward = network.distill  # what functional_call calls
+        with meta_as_gpu() if backend == 'fused' else nullcontext():
+            losses = functional_call(network, dict(zip(learned, weights, strict=True)),
+                                     (batch, draws))
+        return sum(losses.values())
+    return traffic(call, learned.values())
+
+
+def steps() -> dict:
+    """Bytes and kernels of whole steps of the full-size distillations, eager and fused."""
+    table = {}
+    for name in STEPS:
+        counts = {label: step(str(folder('configs') / 'distill' / f'{name}.py'), 128, backend)
+                  for label, backend in (('eager', 'torch'), ('fused', 'fused'))}
+        least = product_bytes(counts['fused'])
+        table[name] = dict(images=128, products_gigabytes=round(least / 1e9, 2), **{
+            label: _row(counter, least) for label, counter in counts.items()})
     return table
 
 

@@ -40,9 +40,9 @@ _NO_KERNEL = {'aten::empty.memory_format', 'aten::empty_strided', 'aten::empty_l
               'aten::_unsafe_view', 'aten::lift_fresh'}
 
 
-class _NormsAsOne(TorchFunctionMode):
-    """Counts ``F.rms_norm`` as the one kernel that a GPU has for it, in both directions; on the
-    meta device it comes apart."""
+class _AsOnGpu(TorchFunctionMode):
+    """Counts ``F.rms_norm`` and softmax attention as the one kernel that a GPU has for each, in
+    both directions; on the meta device they come apart."""
 
     def __init__(self, counter: Traffic):
         super().__init__()
@@ -53,6 +53,8 @@ class _NormsAsOne(TorchFunctionMode):
         if func is F.rms_norm:
             weight = kwargs.get('weight', args[2] if len(args) > 2 else None)
             return _Norm.apply(args[0], weight, self.counter)
+        if func is F.scaled_dot_product_attention:
+            return _Attention.apply(*args[:3], self.counter)
         return func(*args, **kwargs)
 
 
@@ -70,6 +72,24 @@ class _Norm(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         ctx.counter._add('rms_norm_backward', _size((dout, x, x, weight, weight)))
         return torch.empty_like(x), torch.empty_like(weight), None
+
+
+class _Attention(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, counter: Traffic) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        ctx.counter = counter
+        out = torch.empty_like(q)
+        counter._add('attention', _size((q, k, v, out)))
+        return out
+
+    @staticmethod
+    def backward(ctx, dout: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v = ctx.saved_tensors
+        gradients = tuple(torch.empty_like(x) for x in (q, k, v))
+        ctx.counter._add('attention_backward', _size((q, k, v, dout, dout, *gradients)))
+        return *gradients, None
 
 
 class Traffic(TorchDispatchMode):
@@ -123,7 +143,7 @@ def traffic(call: Callable[..., Tensor], leaves: Iterable[Tensor], backward: boo
     """
     leaves = [t.detach().requires_grad_(backward and t.is_floating_point()) for t in leaves]
     counter = Traffic()
-    with counter, _NormsAsOne(counter):
+    with counter, _AsOnGpu(counter):
         out = call(*leaves)
     if backward:
         gradient = torch.empty_like(out)

@@ -7,7 +7,15 @@ import torch
 from timm.layers import Attention
 from torch.func import functional_call
 
-from mmvitlin.benchmark.gpu_counts import MODULES, PARTS, layers, named_launches, spills
+from mmvitlin.benchmark.gpu_counts import (
+    MODULES,
+    PARTS,
+    STEPS,
+    layers,
+    named_launches,
+    spills,
+    steps,
+)
 from mmvitlin.benchmark.resources import TARGETS, find_ptxas
 from mmvitlin.benchmark.traffic import traffic
 from mmvitlin.models.layers.linear_attention import LinearAttention
@@ -44,6 +52,20 @@ def test_fused_kernels_stay_near_their_floor(counted, part, bound, kernels, gain
         assert row['fused']['gigabytes'] < row['eager']['gigabytes'] / gain, name
 
 
+def test_attention_is_counted_as_one_kernel_in_each_direction():
+    q = torch.empty(2, 4, 100, 32, device='meta')
+    attend = torch.nn.functional.scaled_dot_product_attention
+    counter = traffic(attend, (q, q, q))
+    assert (counter.bytes, counter.kernels) == (4 * q.numel() * (4 + 8), 2)
+
+
+def test_whole_steps_of_distillation():
+    for name, row in steps().items():
+        assert row['fused']['times_floor'] <= 3.6, name
+        assert row['fused']['kernels'] <= 1390, name
+        assert row['fused']['gigabytes'] < row['eager']['gigabytes'] / 3.4, name
+
+
 @compiles
 @pytest.mark.slow
 @pytest.mark.parametrize(('dtype', 'targets'), [
@@ -62,8 +84,18 @@ def test_no_kernel_spills_registers(dtype, targets):
 def test_published_counts_are_of_these_kernels():
     published = json.loads((ROOT / 'docs/results/gpu_counts.json').read_text())
     assert list(published['layers']) == [*PARTS, *MODULES]
+    assert list(published['steps']) == [*STEPS]
     assert list(published['registers']) == [
         name for dtype in (torch.bfloat16, torch.float32) for name in named_launches(dtype, 64, 64)]
+
+
+def test_the_page_has_the_published_counts():
+    published = json.loads((ROOT / 'docs/results/gpu_counts.json').read_text())
+    page = (ROOT / 'docs/gpu.md').read_text()
+    for row in (*list(published['layers'].values())[:2], published['layers'][
+            'linear attention, ViT-L at 1024², 1 image, inference'], published['steps'][STEPS[0]]):
+        for form in (row['eager'], row['fused']):
+            assert f"{form['gigabytes']:.3g} GB, {form['kernels']:,} kernels" in page
 
 
 def test_pages_have_the_published_speed_of_reading():

@@ -3,6 +3,8 @@ import copy
 
 import pytest
 import torch
+from mmengine.registry import MODELS
+from timm.layers.activations import QuickGELU
 
 from mmvitlin.models import CachedTeacher, FeatureAlignment, FrozenTeacher, ShardedTeacher
 from mmvitlin.models.teachers import build_teacher
@@ -60,3 +62,28 @@ def test_a_student_inherits_weights_before_they_are_rounded():
 def test_what_cannot_be_sharded(more):
     with pytest.raises(ValueError, match='shard=True is for'):
         build_teacher({'backbone': VIT, 'shard': True, **more})
+
+
+@pytest.mark.parametrize(('precision', 'close'), [(None, 1e-5), ('bf16', 3e-2)])
+def test_clips_activation_takes_one_operator_in_a_teacher(precision, close, tmp_path):
+    """The same values; a student that inherits has weights and activation as they were."""
+    clip = dict(VIT, model_kwargs=dict(VIT['model_kwargs'], act_layer='quick_gelu'))
+    network = MODELS.build(clip).eval()
+    for value in network.parameters():
+        torch.nn.init.normal_(value, std=0.1)
+    torch.save({f'backbone.{k}': v for k, v in network.state_dict().items()}, tmp_path / 'vit.pth')
+    model = FeatureAlignment(
+        clip, dict(backbone=clip, checkpoint=str(tmp_path / 'vit.pth'), precision=precision),
+        dict(feature=dict(type='mmvitlin.FeatureAlignmentLoss')), inherit=True)
+    images = torch.randn(2, 3, 64, 64)
+    actual = model.teacher_tokens(images, (1, 3), (4, 4))
+    with torch.no_grad():
+        expected = network.forward_tokens(images, (1, 3))
+    for a, b in zip(actual, expected, strict=True):
+        assert (a.patches.float() - b.patches).norm() < close * b.patches.norm()
+    frozen, student = (net.vit.blocks[0].mlp for net in (model.teacher.network, model.backbone))
+    assert isinstance(frozen.act, torch.nn.SiLU)
+    assert isinstance(student.act, QuickGELU)
+    assert torch.equal(student.fc1.weight, network.vit.blocks[0].mlp.fc1.weight)
+    same = copy.deepcopy(model).teacher_tokens(images, (1, 3), (4, 4))
+    assert all(torch.equal(a.patches, b.patches) for a, b in zip(actual, same, strict=True))

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.distillers.step_draws import SIZE, StepDraws
 from mmvitlin.models.layers import pad_to_patches
-from mmvitlin.models.teachers import build_teacher
+from mmvitlin.models.teachers import FrozenTeacher, build_teacher
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError, message_of
 from mmvitlin.utils.normalisation import Normalisation
@@ -61,13 +61,15 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
             raise TypeError(f'{type(self.backbone).__name__} has no forward_tokens; the student '
                             'must be a mmvitlin TokenBackbone such as mmvitlin.Adventurer')
         teacher, precision = dict(teacher), None
-        if inherit and 'type' not in teacher:  # before weights are rounded
+        if 'type' not in teacher:  # weights are rounded last
             precision = teacher.pop('precision', None)
         self.teacher = build_teacher(teacher)
         self.objectives = build_objectives(objectives)
         self.sizes = _check_sizes(sizes, self.backbone.patch_size)
         if inherit:
             self._inherit()
+        if isinstance(self.teacher, FrozenTeacher):
+            self.teacher.simplify()
         if precision is not None:
             self.teacher.lower(precision)
 

@@ -15,6 +15,7 @@ from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.teachers.mm_tokens import MMBackboneTokens
 from mmvitlin.models.teachers.timm_features import TimmFeatures, tokens_on_grid
 from mmvitlin.models.utils.checkpoint import CheckpointFile, read_checkpoint, read_meta
+from mmvitlin.models.utils.folding import fold_quick_gelu
 from mmvitlin.models.utils.initialised import refuse_unused
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.device import warn_if_slow
@@ -126,6 +127,12 @@ class FrozenTeacher(FrozenNetwork):
         self._warned = False
         self.lower(precision)
         self.__dict__['_compiled'] = torch.compile(network.forward_tokens) if compiled else None
+
+    def simplify(self) -> None:
+        """Compute the same with fewer operators, see :func:`fold_quick_gelu`; once, after a student
+        has inherited the weights and before they are rounded or copied."""
+        if self._dtype is None:
+            fold_quick_gelu(self.network)
 
     def lower(self, precision: str | None) -> None:
         """Run in half precision from now on.
