@@ -1,16 +1,16 @@
 """Check a GPU in a quarter of an hour: kernels, speed, a training step, a recipe.
 
     python tools/gpu_check.py --out work_dirs/gpu_check.json      15 minutes at most
-    ... --seconds 540 --parts kernels operators backbones training_step     where a command may
-                                                                            take ten minutes
+    ... --seconds 540 --parts kernels training_step backbones     ten minutes at most
     python tools/gpu_check.py --device cpu --tiny --out FILE      a rehearsal on a CPU
 
 Each part runs in a process of its own within a limit of time; its rows are in the file also when it
 fails or is stopped. Parts: kernels against references, values and gradients; operators, and
 backbones of base size, beside fused attention and mamba-ssm; the time of a step of distillation and
 the share of it that products of matrices have; the recipe of the pretrained teacher on CamVid,
-which needs data/camvid, data/images and the weights of `mmvitlin fetch_teacher`. The exit status is
-1 where a kernel is wrong or fails, or a part does not come to its end.
+which needs data/camvid, data/images and the weights of `mmvitlin fetch_teacher`; scans and
+convolutions of other packages. The exit status is 1 where a kernel is wrong, something fails that
+is installed, or a part does not come to its end.
 """
 import argparse
 import json
@@ -64,14 +64,23 @@ def start_part(name: str, seconds: float, args: argparse.Namespace) -> dict:
 
 
 def faults(parts: dict[str, dict]) -> list[str]:
-    """What is wrong, a line each: parts without an end, kernels that fail or err."""
+    """What is wrong, a line each: parts without an end, kernels that err, and what fails."""
     lines = [f"{name}: {part['ended']}" for name, part in parts.items() if part['ended'] != 'done']
-    for name, row in parts.get('kernels', dict(rows={}))['rows'].items():
-        if isinstance(row, str) and 'cannot run' not in row:  # which is not installed
-            lines.append(f'{name}: {row}')
-        elif isinstance(row, dict) and not row['right']:
-            lines.append(f'{name}: wrong, {row}')
+    for part in parts.values():
+        for name, row in part['rows'].items():
+            if isinstance(row, dict) and row.get('right') is False:
+                lines.append(f'{name}: wrong, {row}')
+            lines += [f'{where}: {text}' for where, text in texts(name, row)
+                      if 'cannot run' not in text]  # which is not installed
     return lines
+
+
+def texts(name: str, row: object) -> list[tuple[str, str]]:
+    """Messages in the place of results, and where they stand."""
+    if isinstance(row, dict):
+        return [found for key, value in row.items() for found in texts(f'{name}, {key}', value)
+                if key not in ('precision', 'target')]
+    return [(name, row)] if isinstance(row, str) else []
 
 
 def main() -> None:

@@ -8,6 +8,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.paths import folder as own_folder
+
 _TINY_RECIPE = """# a linear ViT of two blocks on drawn scenes
 small = {
     'model.backbone.model_kwargs': dict(patch_size=16, embed_dim=32, depth=2, num_heads=2),
@@ -33,18 +36,23 @@ def run_stages(device: str, stages: Sequence[str], tell: Callable[[str, object],
         tell: Gets the results after each stage.
 
     Raises:
+        ConfigError: there are no images.
         RuntimeError: a stage failed; with the end of its output.
     """
+    if absent := [place for place in ('data/camvid', 'data/images') if stages
+                  and not Path(place).is_dir()]:
+        raise ConfigError(f"{' and '.join(absent)} not found: docs/data.md says what goes there")
     with tempfile.TemporaryDirectory() as folder:
-        recipe, data = 'configs/recipes/pretrained_camvid.py', []
+        recipe, data = 'mmvitlin::recipes/pretrained_camvid.py', []
         if not stages:
             from mmvitlin.datasets.streets import write_streets
             write_streets(Path(folder) / 'streets', dict(train=4, val=2), (64, 128))
             Path(folder, 'recipe.py').write_text(_TINY_RECIPE)
             recipe, data = f'{folder}/recipe.py', [f'data_root={folder}/streets']
         out = Path(folder) / 'results.json'
-        command = [sys.executable, 'tools/run_recipe.py', recipe, '--work-dir', f'{folder}/work',
-                   '--out', str(out), *(['--stages', *stages] if stages else []),
+        command = [sys.executable, str(own_folder('tools') / 'run_recipe.py'), recipe,
+                   '--work-dir', f'{folder}/work', '--out', str(out),
+                   *(['--stages', *stages] if stages else []),
                    *(['--amp'] if device == 'cuda' else []),
                    *(['--cfg-options', *data] if data else [])]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

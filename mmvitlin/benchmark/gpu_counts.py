@@ -207,27 +207,35 @@ def steps() -> dict:
 
 
 def named_launches(dtype: torch.dtype, width: int, state: int) -> dict[str, Launch]:
-    """All launches of our kernels for heads of a width and state size, one of each kernel."""
+    """All launches of our kernels that the models make for heads of a width and state size, one of
+    each form: in training and inference, with each feature map, and of the widest networks."""
     launches: dict[str, Launch] = {}
-    parts = [scan('fused', 2, 8193, 24, width, state, dtype),
-             *(attention('fused', 1, 4097, 16, width, dtype, feature_map)
-               for feature_map in ('elu', 'paired_softmax'))]
-    call, (x, *weights) = convolution('fused', 2, 8193)
-    parts.append((call, (x.to(dtype), *weights)))
-    hidden, inner = ((_meta(2, 8193, c, dtype=dtype), ) * 2 for c in (1920, 1536))
-    parts.append((partial(silu_product, backend='fused'), hidden))
-    parts.append((lambda y, z, w: gated_rms_norm(y, z, w, 1e-5, 'fused'), (*inner, _wide(1536))))
-    for call, args in parts:
-        launches |= {_name_of(launch, dtype, width, state): launch
-                     for launch in traffic(call, args).launches}
+    whole = scan('fused', 2, 8193, 24, width, state, dtype)
+    hedgehog = scan('fused', 2, 8193, 24, width + 1, 2 * state, dtype)  # and a column of ones
+    parts = [(f', P={width} N={state}', *whole, True),
+             (f', P={width} N={state}, inference', *whole, False),
+             (f', P={width + 1} N={2 * state}', *hedgehog, True),
+             *((f', {feature_map}, {width} wide',
+                *attention('fused', 1, 4097, 16, width, dtype, feature_map), True)
+               for feature_map in ('elu', 'relu', 'paired_softmax'))]
+    for name, taps, ahead, activation in ((', SiLU', 4, 0, 'silu'), (', both ways', 3, 1, None)):
+        call = partial(causal_depthwise_conv1d, activation=activation, backend='fused', ahead=ahead)
+        weights = _wide(1664, 1, taps), _wide(1664)
+        parts.append((name, call, (_meta(2, 8193, 1664, dtype=dtype), *weights), True))
+    for channels in (1920, 4096):
+        pair = (_meta(2, 8193, channels, dtype=dtype), ) * 2
+        parts.append((f', {channels} wide', partial(silu_product, backend='fused'), pair, True))
+    for channels in (1536, 2048):
+        pair = (_meta(2, 8193, channels, dtype=dtype), ) * 2
+        parts.append((f', {channels} wide', partial(gated_rms_norm, eps=1e-5, backend='fused'),
+                      (*pair, _wide(channels)), True))
+    for what, call, args, backward in parts:
+        for launch in traffic(call, args, backward).launches:
+            name = f"{launch.kernel.fn.__name__} {str(dtype).removeprefix('torch.')}{what}"
+            name += ' scaled' * bool(launch.options.get('SCALED'))
+            name += ' in reverse' * bool(launch.options.get('REVERSE'))
+            launches[name] = launch
     return launches
-
-
-def _name_of(launch: Launch, dtype: torch.dtype, width: int, state: int) -> str:
-    name = f"{launch.kernel.fn.__name__} {str(dtype).removeprefix('torch.')}"
-    name += ', Hedgehog maps,' * (launch.options.get('SIDES') == 2)
-    name += ' scaled' * bool(launch.options.get('SCALED'))
-    return f'{name} P={width} N={state}'
 
 
 def spills(shapes=((torch.bfloat16, 64, 64), (torch.float32, 64, 64)), targets=TARGETS) -> dict:

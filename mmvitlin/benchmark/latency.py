@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 
-from mmvitlin.utils.disturbance import Watch, computing_threads, in_words
+from mmvitlin.utils.disturbance import Watch, computing_threads, in_words, with_spread
 from mmvitlin.utils.machine import peak_memory, resident_memory
 from mmvitlin.utils.subprocess import in_fresh_process
 
@@ -109,10 +109,10 @@ def backbone_latency(models: dict[str, nn.Module],
         calls = {n: partial(net, images) for n, net in models.items()}
         with torch.inference_mode():
             row = time_watched(calls, device, repeats, **timing)
-        table[f'{height}x{width}'], load = row, next(iter(row.values()))['load']
-        progress(f'  {height}x{width}: ' +
-                 ', '.join(f"{n} {t['median']:.0f} ms" for n, t in row.items()) +
-                 (f' ({in_words(load)})' if load['disturbed'] else ''))
+        table[f'{height}x{width}'] = row
+        progress(f'  {height}x{width}: ' + ', '.join(
+            f"{n} {t['median']:.0f} ms" + f" ({in_words(t['load'])})" * t['load']['disturbed']
+            for n, t in row.items()))
     return table
 
 
@@ -131,10 +131,13 @@ def time_watched(calls: dict[str, Callable[[], object]], device: torch.device | 
     """
     def once() -> tuple[dict, dict]:
         watch = Watch(computing_threads(device))
-        return time_interleaved(calls, device, watch=watch, **timing), watch.load.as_dict()
+        times = time_interleaved(calls, device, watch=watch, **timing)
+        own = watch.load.as_dict()
+        timed = {name: dict(values, load=with_spread(own, values))
+                 for name, values in times.items()}
+        return timed, with_spread(own, *times.values())
 
-    times, load = least_disturbed(once, repeats)
-    return {name: dict(values, load=load) for name, values in times.items()}
+    return least_disturbed(once, repeats)[0]
 
 
 def least_disturbed(run: Callable[[], tuple[object, dict]], repeats: int,
@@ -147,7 +150,8 @@ def least_disturbed(run: Callable[[], tuple[object, dict]], repeats: int,
         pause: Seconds before each of them, for what disturbs to pass.
 
     Returns:
-        The first undisturbed result and its load, or else those to which others left most.
+        The first undisturbed result and its load, or else those to which others left most and
+        whose runs differ least.
     """
     tried = [run()]
     while tried[-1][1]['disturbed'] and len(tried) <= repeats:
@@ -155,7 +159,8 @@ def least_disturbed(run: Callable[[], tuple[object, dict]], repeats: int,
         tried.append(run())
     if not tried[-1][1]['disturbed']:
         return tried[-1]
-    return min(tried, key=lambda result: (result[1]['waiting'] or 0) + (result[1]['others'] or 0))
+    return min(tried, key=lambda result: (result[1]['waiting'] or 0) + (result[1]['others'] or 0)
+               + result[1].get('spread', 1))
 
 
 def backbone_memory(cfg: dict, shapes: Sequence[tuple[int, int]]) -> dict[str, float]:

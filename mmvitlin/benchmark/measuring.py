@@ -234,7 +234,9 @@ def _times(grid: Grid, cell: dict, runs: list[tuple[Subject, bool]], seconds: fl
     """Times of networks taken in turn, again where others disturbed them; or how it ended."""
     def once() -> tuple[dict, dict]:
         times = _worker('together', grid, cell, runs, seconds)
-        return times, times.get('load', dict(disturbed=False))
+        if 'load' not in times:  # it failed
+            return times, dict(disturbed=False)
+        return times, disturbance.with_spread(times['load'], *times['ms'])
 
     return least_disturbed(once, grid.repeats)[0]
 

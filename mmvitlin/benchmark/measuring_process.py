@@ -9,7 +9,7 @@ from mmvitlin.benchmark.exported import BuiltFile, plain_images, write
 from mmvitlin.benchmark.flops import Counts, count, machine_limits
 from mmvitlin.benchmark.latency import time_interleaved
 from mmvitlin.benchmark.subjects import DTYPES, Built, Subject
-from mmvitlin.utils.disturbance import Watch, computing_threads
+from mmvitlin.utils.disturbance import Watch, computing_threads, with_spread
 from mmvitlin.utils.machine import peak_memory, process_peak
 
 PATIENCE = 6.  # time limits after which a run is given up
@@ -18,7 +18,7 @@ PENDING = 'pending'  # measured alone, not yet in turn with others
 
 def with_time(row: dict, cell: dict, ms: dict, interleaved: bool, load: dict) -> dict:
     """A row that is done."""
-    return dict(row, status='ok', ms=ms, interleaved=interleaved, load=load,
+    return dict(row, status='ok', ms=ms, interleaved=interleaved, load=with_spread(load, ms),
                 images_per_second=round(1e3 * cell['batch'] / ms['median'], 3))
 
 

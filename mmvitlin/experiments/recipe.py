@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mmvitlin.compat.mmengine import read_config
@@ -29,6 +30,7 @@ def load_recipe(path: str | Path) -> list[Stage]:
     if not Path(path).is_file():
         raise ConfigError(f'no recipe at {path}')
     stages: list[Stage] = []
+    config_of = cache(load_config)  # many stages have one
     recipe = read_config(path)
     for entry in recipe.get('stages') or []:
         try:
@@ -48,11 +50,11 @@ def load_recipe(path: str | Path) -> list[Stage]:
             if source not in names:
                 raise ConfigError(f"{path}: stage '{stage.name}' gives {key} the checkpoint of "
                                   f"'{source}', which is no earlier stage ({names})")
-            if stage.there() and not _has(load_config(stage.config), key):
+            if stage.there() and not _has(config_of(stage.config), key):
                 raise ConfigError(f"{path}: stage '{stage.name}' gives a checkpoint to {key}, "
                                   f'which {stage.config} does not have')
         if stage.iterations and stage.there():
-            stage.options = {**schedule_of(load_config(stage.config), stage.iterations),
+            stage.options = {**schedule_of(config_of(stage.config), stage.iterations),
                              **stage.options}
         stages.append(stage)
     if not stages:

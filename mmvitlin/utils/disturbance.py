@@ -12,6 +12,8 @@ import torch
 
 MOST_WAITING = 0.05  # of the time of all threads, runnable but without a core
 MOST_MISSING = 0.1   # of the cores that the threads need, taken by others
+MOST_SPREAD = 1.3    # times the median: what the slowest tenth of its runs may take
+_SURE = 5.           # milliseconds beyond the median that are not the clock's
 _SHORTEST = 0.3      # seconds in which the kernel's 10 ms ticks say something
 
 
@@ -125,6 +127,26 @@ def load_between(before: Counters, after: Counters, threads: int, core_count: in
                 after.switches - before.switches, disturbed)
 
 
+def with_spread(load: dict, *times: dict) -> dict:
+    """The load of a measurement, disturbed also where runs of one network differ.
+
+    What comes and goes within a measurement, or slows the machine's clock, does not show in the
+    counters, but some of the runs take longer: of three or more the slowest tenth more than
+    :data:`MOST_SPREAD` times their median.
+
+    Args:
+        load: :meth:`Load.as_dict`.
+        *times: Of each network: 'median' and 'p90' in milliseconds, and 'rounds'.
+
+    Returns:
+        Load with 'spread', the largest of p90 / median.
+    """
+    spread = max((t['p90'] / t['median'] for t in times if t['rounds'] >= 3
+                  and t['p90'] > t['median'] + _SURE), default=1.)
+    return dict(load, spread=round(spread, 2),
+                disturbed=load['disturbed'] or spread > MOST_SPREAD)
+
+
 class Watch:
     """Counts what a block of code got of the machine; ``load`` holds it afterwards.
 
@@ -156,4 +178,6 @@ def in_words(load: dict) -> str:
         reasons.append(f"other processes took {load['others']:.1f} of {load['cores']} cores")
     if load['waiting'] is not None and load['waiting'] > MOST_WAITING:
         reasons.append(f"its threads waited {100 * load['waiting']:.0f}% of the time")
+    if load.get('spread', 0) > MOST_SPREAD:
+        reasons.append(f"its slowest runs took {load['spread']:.1f} times the median")
     return 'disturbed: ' + ', '.join(reasons or ['the cores were not free'])

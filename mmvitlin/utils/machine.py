@@ -66,5 +66,6 @@ def peak_memory(call: Callable[[], object], device: torch.device | str = 'cpu') 
 
 
 def undisturbed(rows: Sequence[dict]) -> list[dict]:
-    """Rows that no other process disturbed: only these are compared."""
+    """Rows that nothing disturbed, see :mod:`mmvitlin.utils.disturbance`: only these are
+    compared."""
     return [r for r in rows if not (r.get('load') or {}).get('disturbed')]

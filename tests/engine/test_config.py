@@ -122,6 +122,12 @@ def test_switches_are_merged_over_a_config(tmp_path):
             'with_cp')
     (tmp_path / 'child.py').write_text(f"_base_ = '{ROOT}/{path}'\nswitches = ['own.py']")
     assert load_config(str(tmp_path / 'child.py')).model.backbone.drop_path_rate == 0.3
+    softmax = 'configs/seg/mask2former_linear-vit-large_cityscapes-1024.py'
+    one, other = (load_config(softmax, {'switches': names}) for names in (
+        ['softmax', 'clip_large', 'focal'], ['focal', 'clip_large', 'softmax']))
+    assert one.model.backbone == other.model.backbone
+    assert (one.model.backbone.attention, one.model.backbone.init_cfg) == ('focal', None)
+    assert 'clip' in one.model.backbone.model_name
     with pytest.raises(ConfigError, match="'fsdp' and 'deepspeed' both give a strategy"):
         load_config(path, {'switches': ['fsdp', 'deepspeed']})
     with pytest.raises(ConfigError, match='must be a list of names, got 3'):

@@ -44,8 +44,9 @@ def test_which_teacher_a_config_means(tmp_path):
         build_teacher(dict(backbone=VIT, shard=True, cache='x'))
 
 
-def test_a_student_inherits_weights_before_they_are_rounded():
-    teacher = dict(backbone=VIT, precision='bf16')
+@pytest.mark.parametrize('more', [{}, dict(type='mmvitlin.FrozenTeacher')])
+def test_a_student_inherits_weights_before_they_are_rounded(more):
+    teacher = dict(backbone=VIT, precision='bf16', **more)
     model = FeatureAlignment(dict(VIT, attention='linear'), teacher,
                              dict(feature=dict(type='mmvitlin.FeatureAlignmentLoss')), inherit=True)
     own, frozen = (net.vit.blocks[0].attn.qkv.weight

@@ -101,6 +101,14 @@ def test_scans(stand_ins, run, groups):
     assert relative(getattr(external, run)(*args), ssd_reference(*args)) < 1e-5
 
 
+def test_the_scan_of_fla_is_what_its_stand_in_computes():
+    naive = pytest.importorskip('fla.ops.simple_gla.naive').naive_recurrent_simple_gla
+    q, k, v = torch.randn(3, 2, 9, 3, 4)
+    g = -torch.rand(2, 9, 3)
+    torch.testing.assert_close(naive(q, k, v, g, scale=0.5)[0],
+                               chunk_simple_gla(q, k, v, g, scale=0.5)[0])
+
+
 @pytest.mark.parametrize('run', ['conv_cuda', 'conv_fla'])
 def test_convolutions(stand_ins, run):
     x, weight, bias = torch.randn(2, 7, 5), torch.randn(5, 1, 4), torch.randn(5)

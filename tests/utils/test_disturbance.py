@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from mmvitlin.benchmark.subjects import Subject
 from mmvitlin.benchmark.trends import changed, growth, pairs
 from mmvitlin.experiments.comparison import report
 from mmvitlin.experiments.recipe import Report
-from mmvitlin.utils.disturbance import Counters, Watch, cores, in_words, load_between
+from mmvitlin.utils.disturbance import Counters, Watch, cores, in_words, load_between, with_spread
 from tests.conftest import ROOT
 
 START = Counters(wall=10., process=5., busy=100., steal=0., waiting=1., switches=7)
@@ -188,7 +189,8 @@ def test_rows_of_a_busy_machine_are_marked_and_can_be_measured_again(tmp_path, m
         if task == 'limits':
             return {}
         waiting = loads.pop(0)
-        return dict(ms=[dict(median=1e3 * waiting + 1, p10=1., p90=500., rounds=9)], load=dict(
+        ms = dict(median=1e3 * waiting + 1, p10=1., p90=1e3 * waiting + 2, rounds=9)
+        return dict(ms=[ms], load=dict(
             disturbed=waiting > 0.05, waiting=waiting, others=0., cores=2))
 
     monkeypatch.setattr(measuring, '_worker', worker)
@@ -207,6 +209,24 @@ def test_rows_of_a_busy_machine_are_marked_and_can_be_measured_again(tmp_path, m
     assert row() == (1., False)
     assert row() == (1., False)
     assert loads == [0.]
+
+
+def test_runs_that_differ_are_a_disturbance_of_their_network():
+    """Three rounds in turn: one network is steady, the other was held up in one of them."""
+    from mmvitlin.benchmark import latency
+    quiet = dict(disturbed=False, waiting=0., others=0., cores=2)
+    steady = dict(median=100., p90=129., rounds=3)
+    assert with_spread(quiet, steady) == dict(quiet, spread=1.29)
+    assert with_spread(quiet, dict(steady, p90=131.), steady)['disturbed']
+    assert with_spread(dict(quiet, disturbed=True), steady)['disturbed']
+    for unsure in (dict(steady, p90=900., rounds=2), dict(median=1., p90=5., rounds=9)):
+        assert with_spread(quiet, unsure) == dict(quiet, spread=1.)
+    assert in_words(with_spread(quiet, dict(steady, p90=180.))) == \
+        'disturbed: its slowest runs took 1.8 times the median'
+    pauses = iter([0.] * 6 + [0.5] + [0.] * 20)
+    times = latency.time_watched(dict(uneven=lambda: time.sleep(0.02 + next(pauses))), repeats=0,
+                                 warmup=1, rounds=9)
+    assert times['uneven']['load']['disturbed']
 
 
 def test_what_a_busy_moment_made_too_slow_is_measured_again():

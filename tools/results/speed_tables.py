@@ -48,8 +48,9 @@ def seconds(ms: float) -> str:
 
 
 def in_seconds(row: dict) -> str:
-    """The median; * where there was one run alone."""
-    return f"{row['ms']['median'] / 1e3:.3g}" + ('' if row['ms']['rounds'] > 1 else '*')
+    """The median; * where it was not timed in turn with the others."""
+    in_turn = row['ms']['rounds'] > 1 and row.get('interleaved', True)
+    return f"{row['ms']['median'] / 1e3:.3g}" + '*' * (not in_turn)
 
 
 def rounds(rows: dict) -> str:

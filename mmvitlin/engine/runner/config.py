@@ -181,6 +181,12 @@ def leaves(node, key: str = '') -> Iterator[tuple[str, object]]:
             yield from leaves(child, f'{key}.{name}' if key else str(name))
 
 
+def _rank(switch: str) -> int:
+    """Order of switches: those of attention come after what names another network and its weights,
+    focal attention after the softmax baseline whose weights it takes."""
+    return dict(softmax=1, focal=2).get(switch, 0)
+
+
 def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
     """Merge files over a config; hooks are added to its own.
 
@@ -192,7 +198,7 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
     if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
         raise ConfigError(f'switches: must be a list of names, got {names!r}')
     sharding = ''
-    for name in filter(None, names):
+    for name in sorted(filter(None, names), key=_rank):
         places = [beside / name, Path(name)] if name.endswith('.py') else [folder / f'{name}.py']
         path = next((p for p in places if p.is_file()), None)
         if path is None:

@@ -7,6 +7,14 @@ from mmvitlin.models.teachers.sharded_teacher import ShardedTeacher
 from mmvitlin.registry import MODELS
 
 
+def is_own(config: dict) -> bool:
+    """Whether a config is of :class:`FrozenTeacher` or a class of it, whose precision can be set
+    later."""
+    kind = config.get('type', 'FrozenTeacher')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, FrozenTeacher)
+
+
 def build_teacher(config: dict) -> FrozenTeacher:
     """A teacher by its config.
 

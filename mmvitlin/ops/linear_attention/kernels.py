@@ -223,28 +223,29 @@ def key_gradients(k_ptr, v_ptr, dS_ptr, dz_ptr, size_ptr, dk_ptr, dv_ptr, length
         store_tokens(dv_ptr, dv * scale, tokens, p, length, P, heads * P)
 
 
-def _block(q: Tensor, feature_map: str, backward: bool) -> tuple[int, int]:
-    """Tokens and warps of a program: the most that spills no registers."""
+def _block(q: Tensor, feature_map: str, kind: str) -> tuple[int, int]:
+    """Tokens and warps of a program, 'forward', 'scaled' or 'backward': the most that spills no
+    registers."""
     half, paired = q.dtype != torch.float32, sides(feature_map) == 2
-    if backward:
+    if kind == 'backward':
         return (32 if half else 16), (8 if paired or not half else 4)
     if paired:
         return (32, 4) if half else (16, 8)
-    return (64 if half else 32), 4
+    return (64 if half else 16 if kind == 'scaled' else 32), 4
 
 
-def _cut(q: Tensor, feature_map: str, backward: bool = False) -> tuple[tuple[int, int, int], int]:
+def _cut(q: Tensor, feature_map: str, kind: str = 'forward') -> tuple[tuple[int, int, int], int]:
     """Grid, and blocks of a segment."""
     batch, heads, length, _ = q.shape
-    all_blocks = triton.cdiv(length, _block(q, feature_map, backward)[0])
+    all_blocks = triton.cdiv(length, _block(q, feature_map, kind)[0])
     programs = _PROGRAMS // sides(feature_map)  # as many sums as of a single map
     segments = max(1, min(all_blocks, _SEGMENTS, triton.cdiv(programs, batch * heads)))
     blocks = triton.cdiv(all_blocks, segments)
     return (triton.cdiv(all_blocks, blocks), heads, batch), blocks
 
 
-def _options(q: Tensor, v: Tensor, feature_map: str, backward: bool = False) -> dict:
-    tokens, warps = _block(q, feature_map, backward)
+def _options(q: Tensor, v: Tensor, feature_map: str, kind: str = 'forward') -> dict:
+    tokens, warps = _block(q, feature_map, kind)
     return dict(MAP=feature_map, SIDES=sides(feature_map), T=tokens,
                 BD=max(16, triton.next_power_of_2(q.shape[3])),
                 BP=max(16, triton.next_power_of_2(v.shape[3])), num_warps=warps, num_stages=1,
@@ -271,11 +272,12 @@ def sum_keys(k: Tensor, v: Tensor, feature_map: str, scales: Tensor | None = Non
     With scales (B, H, L, 2) of each token: of its term in S, and of that in z.
     """
     (_, heads, length, width), out = k.shape, v.shape[3]
-    grid, blocks = _cut(k, feature_map)
+    kind = 'forward' if scales is None else 'scaled'
+    grid, blocks = _cut(k, feature_map, kind)
     S, z = _room_for_sums(k, v, grid[0], feature_map)
     return Launch(key_sums, grid, (k, v, z if scales is None else scales, S, z, length, heads,
                                    width, out, blocks, *k.stride()[:3], *v.stride()[:3]),
-                  dict(_options(k, v, feature_map), SCALED=scales is not None)), S, z
+                  dict(_options(k, v, feature_map, kind), SCALED=scales is not None)), S, z
 
 
 def answer(q: Tensor, S: Tensor, z: Tensor, eps: float, normalize: bool, feature_map: str
@@ -296,11 +298,11 @@ def differentiate_queries(dy: Tensor, q: Tensor, S: Tensor, z: Tensor, eps: floa
     The sums of φ(q)ᵀ dy with these are the gradients of S and z.
     """
     (batch, heads, length, width), out = q.shape, S.shape[3]
-    grid, blocks = _cut(q, feature_map, True)
+    grid, blocks = _cut(q, feature_map, 'backward')
     dq, scales = _rows(q, width), q.new_empty(batch, heads, length, 2, dtype=torch.float32)
     return Launch(query_gradients, grid, (q, dy, S, z, dq, scales, length, heads, width, out,
                                           blocks, eps, *q.stride()[:3], *dy.stride()[:3]),
-                  dict(_options(q, dy, feature_map, True), NORMALIZE=normalize, num_warps=8)
+                  dict(_options(q, dy, feature_map, 'backward'), NORMALIZE=normalize, num_warps=8)
                   ), dq, scales
 
 
@@ -308,10 +310,10 @@ def differentiate_keys(k: Tensor, v: Tensor, dS: Tensor, dz: Tensor, feature_map
                        ) -> tuple[Launch, Tensor, Tensor]:
     """Launch that fills the gradients of k and v from those of S (B, H, D, P) and z (B, H, D)."""
     (_, heads, length, width), out = k.shape, v.shape[3]
-    grid, blocks = _cut(k, feature_map, True)
+    grid, blocks = _cut(k, feature_map, 'backward')
     dk, dv = _rows(k, width), _rows(v, out)
     sized = k.dtype == torch.float16  # in which small gradients would be lost
     size = dS.abs().amax((-2, -1)).clamp_min_(1e-30) if sized else dz
     return Launch(key_gradients, grid, (k, v, dS, dz, size, dk, dv, length, heads, width, out,
                                         blocks, *k.stride()[:3], *v.stride()[:3]),
-                  dict(_options(k, v, feature_map, True), SIZED=sized)), dk, dv
+                  dict(_options(k, v, feature_map, 'backward'), SIZED=sized)), dk, dv

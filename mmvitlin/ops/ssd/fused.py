@@ -21,7 +21,7 @@ def _programs(x: Tensor) -> int:
     """Programs that keep a GPU busy; few for the interpreter."""
     if x.device.type == 'cpu':
         return 6 * x.shape[2]
-    if not torch.cuda.is_available():  # shapes of tensors that are not there
+    if x.device.type != 'cuda' or not torch.cuda.is_available():  # shapes only
         return _PROGRAMS
     return _PROGRAMS // 132 * torch.cuda.get_device_properties(x.device).multi_processor_count
 
