@@ -1,8 +1,9 @@
 # make setup       the environment in .venv, everything but mmcv's compiled ops
 # make setup-full  adds mmcv with ops (built once, then cached) and mmdet
 # make demo        a pretrained ViT teaches a small Adventurer, on drawn scenes, in work_dirs/demo
-# make demo-offline, demo-adala  ViT-Linearizer and ViT-AdaLA from a small teacher that is trained
-#                  on the drawn scenes first: needs nothing but what setup installs
+# make demo-adala  a pretrained ViT takes Mamba-2 mixers, aligned by both stages of ViT-AdaLA
+# make demo-offline, demo-adala-offline  ViT-Linearizer and ViT-AdaLA from a small teacher that is
+#                  trained on the drawn scenes first: need nothing but what setup installs
 # make test        the test suite, in WORKERS processes of one thread each
 # make docs        the documentation site in docs/_build/html (Python 3.11 or newer)
 # make lint        ruff, and import-linter: imports of the package go down
@@ -12,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup setup-full demo demo-offline demo-adala docs test lint clean
+.PHONY: setup setup-full demo demo-offline demo-adala demo-adala-offline docs test lint clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.setup
@@ -49,8 +50,12 @@ demo-offline: setup
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_demo.py --work-dir work_dirs/demo-offline
 
 demo-adala: setup
-	@echo "== demo-adala: about twelve minutes on two cores; results in work_dirs/demo-adala"
-	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala.py --work-dir work_dirs/demo-adala
+	@echo "== demo-adala: a quarter of an hour on two cores, on slow ones twice that; results in work_dirs/demo-adala"
+	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala_pretrained.py --work-dir work_dirs/demo-adala
+
+demo-adala-offline: setup
+	@echo "== demo-adala-offline: about twelve minutes on two cores; results in work_dirs/demo-adala-offline"
+	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala.py --work-dir work_dirs/demo-adala-offline
 
 test: setup
 	@echo "== test: the whole suite, about 14 minutes on two cores"

@@ -27,7 +27,8 @@ PUBLIC = ('mmvitlin', 'mmvitlin.apis', 'mmvitlin.datasets.registered', 'mmvitlin
           'mmvitlin.models', 'mmvitlin.models.backbones', 'mmvitlin.models.decode_heads',
           'mmvitlin.models.distillers', 'mmvitlin.models.layers', 'mmvitlin.models.losses',
           'mmvitlin.models.necks', 'mmvitlin.models.segmentors', 'mmvitlin.models.teachers',
-          'mmvitlin.models.utils', 'mmvitlin.ops', 'mmvitlin.timm')
+          'mmvitlin.models.utils', 'mmvitlin.ops', 'mmvitlin.ops.linear_attention',
+          'mmvitlin.timm')
 
 
 def documented():

@@ -164,7 +164,8 @@ def test_pages_have_the_published_errors_of_bfloat16():
     adventurer = errors.pop('adventurer-base@openvino')
     of_vits = {100 * row['agreement']['error'] for key, row in rows.items() if '@openvino' in key
              and '|bf16|' in key and not key.startswith('adventurer')}
-    words = rf'by\s+up to {max(of_vits):.1f}% of the largest\s+value\s+in the ViTs and {adventurer:.1f}% in'
+    words = (rf'by\s+up to {max(of_vits):.1f}% of the largest\s+value\s+in the ViTs '
+             rf'and {adventurer:.1f}% in')
     for page in ('docs/results/index.md', 'docs/deployment.md'):
         assert re.search(words, (ROOT / page).read_text()), page
 

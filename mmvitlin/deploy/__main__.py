@@ -153,12 +153,14 @@ def run(args: argparse.Namespace) -> int:
     for path, name in zip(files, names, strict=True):
         start = time.perf_counter()
         try:
-            words = write(model(path), name, args.out_dir)
+            result = model(path)
+            milliseconds = 1e3 * (time.perf_counter() - start)
+            words = write(result, name, args.out_dir)
         except UnreadableFileError as error:
             print(f'error: {error}', file=sys.stderr)
             failed += 1
             continue
-        print(f'{path}: {words} ({1e3 * (time.perf_counter() - start):.0f} ms)')
+        print(f'{path}: {words} ({milliseconds:.0f} ms with reading the image)')
     return 1 if failed else 0
 
 

@@ -55,11 +55,12 @@ def peers(results: dict) -> list[str]:
     used = [key for key in RUNTIMES if any(key in rows for rows in found.values())]
     lines = ['### What a user would run instead', '',
              f'Whole networks from an image to its labels, batch 1, {on(results)}, medians of '
-             f"{rounds(measured(results, 'labels'))} rounds in turn within a column (* by itself), seconds; "
-             'memory is the peak of a process that runs the file in OpenVINO, or onnxruntime, and '
-             'has no torch. ViTs and Adventurers have UPerNet with 48 (tiny), 96 (small) or 128 '
-             "channels, timm's pyramids SegFormer's head, the others their own; all take whole "
-             'images (the configs of Adventurers test in windows, which takes longer). Parameters '
+             f"{rounds(measured(results, 'labels'))} rounds in turn within a column (* by itself), "
+             'seconds; memory is the peak of a process that runs the file in OpenVINO, or '
+             'onnxruntime, and has no torch. ViTs and Adventurers have UPerNet with 48 (tiny), 96 '
+             "(small) or 128 channels, timm's pyramids SegFormer's head, the others their own; all "
+             'take whole images (the configs of Adventurers test in windows, which takes longer). '
+             'Parameters '
              'are with the auxiliary heads of training; “–” was not counted, failed or was '
              'disturbed. The last column was **not measured here**: mIoU on Cityscapes as '
              'published, under its own training.', '']

@@ -301,16 +301,24 @@ def teachers(results: dict) -> list[str]:
             *ending(results)]
 
 
+def demo_of(results: dict) -> str:
+    """'demo' or 'demo_adala', which files of a demo's results are called after."""
+    return 'demo_adala' if 'adala' in results['recipe'] else 'demo'
+
+
 def demo(results: dict) -> list[str]:
     """The demo's scores and times."""
     m, report = results['machine'], load_report(ROOT / results['recipe'])
-    target = 'demo' if report.pretrained else 'demo-offline'
+    kind = demo_of(results)
+    target = kind.replace('_', '-') + '-offline' * (not report.pretrained)
+    millions = [f"{results['params'][role] / 1e6:.1f}" for role in ('teacher', 'student')]
     lines = [f'### {report.title}', '', f'`make {target}`, held-out mIoU, one seed:', '',
              '| | iterations | mIoU |', '| --- | --- | --- |',
              *(f"| {report.rows[name]} | {results['iterations'][name]} | {score:.1f} |"
                for name, score in results['miou'].items() if name in report.rows), '',
-             f"Backbones at batch 1, float32, {m['threads']} threads of "
-             f"{m['gpu'] or m['processor']}; the teacher's attention is fused:", '',
+             f"Backbones of {' and '.join(millions)} M parameters at batch 1, float32, "
+             f"{m['threads']} threads of {m['gpu'] or m['processor']}; the teacher's attention is "
+             'fused:', '',
              '| image | teacher, ms | student, ms | the student is | teacher, MiB | student, MiB |',
              '| --- | --- | --- | --- | --- | --- |']
     for shape, row in results['latency_ms'].items():
@@ -322,4 +330,4 @@ def demo(results: dict) -> list[str]:
                      f"{peak['teacher']:.0f} | {peak['student']:.0f} |")
     minutes, seconds = divmod(round(results['total_seconds']), 60)
     return [*lines, '', f'The whole demo took {minutes} min {seconds} s after set-up.', '',
-            '![latency against tokens](demo_latency.png)', '', *ending(results)]
+            f'![latency against tokens]({kind}_latency.png)', '', *ending(results)]

@@ -56,7 +56,7 @@ WRITERS = {
     'Detection': dict(
         detection_streets=accuracy.detection, detection_speed=speed.detector_speed),
     'Trust': dict(reliability=trust),
-    'The demo': dict(demo=speed.demo),
+    'The demos': dict(demo=speed.demo, demo_adala=speed.demo),
 }
 JOINED = {'heads_speed'}  # in the table of another file
 
@@ -108,11 +108,12 @@ def main() -> None:
                         'the files hold')
     args = parser.parse_args()
     if args.demo:
-        shutil.copy(args.demo / 'results.json', RESULTS / 'demo.json')
+        kind = speed.demo_of(json.loads((args.demo / 'results.json').read_text()))
+        shutil.copy(args.demo / 'results.json', RESULTS / f'{kind}.json')
         for name in ('latency', 'predictions'):  # a fifth of the size, rare colours kept
             picture = Image.open(args.demo / f'{name}.png').convert('RGB').quantize(
                 256, Image.Quantize.MAXCOVERAGE)
-            picture.save(RESULTS / f'demo_{name}.png', optimize=True)
+            picture.save(RESULTS / f'{kind}_{name}.png', optimize=True)
     files = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob('*.json')}
     if not args.check:
         site_figures.draw(files, RESULTS)
