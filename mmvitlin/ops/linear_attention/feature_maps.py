@@ -39,6 +39,7 @@ def paired_softmax_feature(x: Tensor) -> Tensor:
     return torch.cat([x.softmax(-1), (-x).softmax(-1)], dim=-1)
 
 
+#: Name → function of q or k, (…, D) to (…, D), or 2 D of 'paired_softmax'; no value is below 0.
 FEATURE_MAPS = {'elu': elu_feature, 'relu': relu_feature, 'focused': focused_feature,
                 'paired_softmax': paired_softmax_feature}
 FUSED_MAPS = ('elu', 'relu', 'paired_softmax')  # those that the Triton kernels have
