@@ -1,0 +1,107 @@
+"""Commands of guides, run in order with a small network in the place of the full-size one."""
+import re
+import shlex
+import shutil
+
+import pytest
+from PIL import Image
+
+from mmvitlin.datasets.streets import write_streets
+from mmvitlin.engine.runner.config import load_config
+from tests.conftest import ROOT
+from tests.forked import python
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    'data_root': 'streets', 'train_dataloader.batch_size': 2,
+    **{f'{loader}_dataloader.{option}': value for loader in ('train', 'val', 'test')
+       for option, value in (('num_workers', 0), ('persistent_workers', False))},
+    'train_dataloader.dataset.pipeline.2.scale': (128, 64),
+    'train_dataloader.dataset.pipeline.3.crop_size': (64, 64),
+    'val_dataloader.dataset.pipeline.1.scale': (128, 64),
+    'test_dataloader.dataset.pipeline.1.scale': (128, 64),
+    'model.data_preprocessor.size': (64, 64), 'model.backbone.img_size': (64, 64),
+    'model.backbone.out_indices': (0, 1, 2, 3), 'model.backbone.init_cfg': None,
+    'model.neck.in_channels': 64, 'model.decode_head.channels': 16,
+    'model.auxiliary_head.channels': 16,
+    'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2, 'default_hooks.checkpoint.interval': 2}
+ADVENTURER = {'model.backbone.arch': dict(embed_dims=64, num_layers=4),
+              'model.test_cfg.crop_size': (64, 64), 'model.test_cfg.stride': (48, 48)}
+VIT = {'model.backbone.model_kwargs': dict(embed_dim=64, depth=4, num_heads=2),
+       'model.backbone.pretrained': False}
+# a page's words → what is small
+INSTEAD = {'mmvitlin::seg/cityscapes_1024.py': 'small.py', 'CONFIG': 'whole.py',
+           'mmvitlin::seg/upernet_vit-base_cityscapes-1024.py': 'small_vit.py',
+           'CHECKPOINT': 'work_dirs/fcn_vit-nano_streets/iter_2.pth', 'IMAGES': 'photos',
+           '1024': '64', '2048': '128', '512x512': '64x64', '1024x2048': '64x64'}
+# installing, containers, and measurements of hours
+LEFT_OUT = ('pip ', 'docker ', 'python tools/benchmarks/', 'mmvitlin benchmark mmvitlin:vit-base ')
+
+
+def lines_of(page):
+    text = (ROOT / f'docs/{page}.md').read_text(encoding='utf-8')
+    for block in re.findall(r'^```bash\n(.*?)^```', text, re.M | re.S):
+        yield from filter(None, block.replace('\\\n', ' ').splitlines())
+
+
+def words_of(line):
+    """A command with what is small in it."""
+    words = shlex.split(line, comments=True)
+    for n, word in enumerate(words):
+        for said, small in INSTEAD.items():
+            words[n] = words[n].replace(said, small) if said in ('CONFIG', 'CHECKPOINT') else (
+                small if word == said else words[n])
+    return words
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A folder with configs of a small network, drawn streets, photos, and a run of two steps."""
+    folder = tmp_path_factory.mktemp('guides')
+    write_streets(folder / 'streets', dict(train=4, val=2), (64, 128), workers=1)
+    (folder / 'photos').mkdir()
+    for path in sorted((folder / 'streets').rglob('val/**/*_leftImg8bit.png')):
+        shutil.copy(path, folder / 'photos')
+        Image.open(path).save(folder / 'street.png')
+    for name, base, options in (('small.py', 'cityscapes_1024', ADVENTURER),
+                                ('small_vit.py', 'upernet_vit-base_cityscapes-1024', VIT)):
+        load_config(f'mmvitlin::seg/{base}.py', {**SMALL, **options}).dump(folder / name)
+    load_config('mmvitlin::seg/fcn_vit-nano_streets.py', {
+        **{key: value for key, value in SMALL.items() if 'loader.' in key or 'cfg.' in key
+           or 'interval' in key or key == 'data_root'},
+        'model.backbone.model_kwargs.depth': 2}).dump(folder / 'whole.py')
+    run('mmvitlin train CONFIG', folder)
+    run('mmvitlin train mmvitlin::seg/cityscapes_1024.py', folder)
+    return folder
+
+
+def run(line, folder):
+    words = words_of(line)
+    more = []
+    if words[1] == 'benchmark':
+        more = ['--repeats', '0', '--rounds', '2', '--precisions', 'fp32']
+    done = python(*(['-m', *words] if words[0] == 'mmvitlin' else words[1:]), *more, cwd=folder)
+    assert done.returncode == 0, f'{words}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}'
+    trained = folder / 'work_dirs/cityscapes_1024/iter_2.pth'
+    if trained.is_file():  # what the pages call it
+        shutil.copy(trained, trained.with_name('iter_80000.pth'))
+
+
+@pytest.mark.parametrize(('page', 'count', 'files'), [
+    ('segment', 7, ['out/labels/**/*.png', 'report.html', 'work_dirs/upernet_focal-vit-base/*.pth',
+                    'work_dirs/cityscapes_1024/test_result.json']),
+    ('large_images', 3, ['work_dirs/benchmark/results.json']),
+    ('deployment', 7, ['student.onnx', 'student.xml', 'student_fp16.onnx', 'student_int8.onnx',
+                       'found/**/*.png']),
+])
+def test_commands_of_a_guide(page, count, files, folder):
+    if page == 'deployment':
+        for runtime in ('onnxscript', 'onnxruntime', 'openvino'):
+            pytest.importorskip(runtime)
+    to_run = [line for line in lines_of(page) if not line.startswith(LEFT_OUT)]
+    assert len(to_run) == count
+    for line in to_run:
+        run(line, folder)
+    for pattern in files:
+        assert list(folder.glob(pattern)), pattern
