@@ -126,7 +126,9 @@ def floor_bytes(call: Callable, args: tuple, backward: bool) -> int:
 MODULES = {  # compared with what their matrix products alone move
     'block, Adventurer-B at 224², 128 images': (block, 128, 197),
     'Mamba-2 mixer with Hedgehog maps, ViT-S at 512², 16 images': (mamba2_vit, 16, 1025)}
-STEPS = ('linearizer_adventurer-base_in1k-224', 'phi-s_adventurer-base_in1k-224')
+STEPS = {  # config → images in a batch
+    'linearizer_adventurer-base_in1k-224': 128, 'phi-s_adventurer-base_in1k-224': 128,
+    'adala-attention_dinov2-large_coco-448': 8, 'adala-feature_dinov2-large_in1k-448': 8}
 PARTS = {
     'convolution, Adventurer-B at 224², 128 images': (convolution, 128, 197, True),
     'scan, Adventurer-B at 224², 128 images': (scan, 128, 197, True),
@@ -197,11 +199,11 @@ def step(config: str, images: int, backend: str) -> Traffic:
 def steps() -> dict:
     """Bytes and kernels of whole steps of the full-size distillations, eager and fused."""
     table = {}
-    for name in STEPS:
-        counts = {label: step(str(folder('configs') / 'distill' / f'{name}.py'), 128, backend)
+    for name, images in STEPS.items():
+        counts = {label: step(str(folder('configs') / 'distill' / f'{name}.py'), images, backend)
                   for label, backend in (('eager', 'torch'), ('fused', 'fused'))}
         least = product_bytes(counts['fused'])
-        table[name] = dict(images=128, products_gigabytes=round(least / 1e9, 2), **{
+        table[name] = dict(images=images, products_gigabytes=round(least / 1e9, 2), **{
             label: _row(counter, least) for label, counter in counts.items()})
     return table
 

@@ -41,8 +41,8 @@ _NO_KERNEL = {'aten::empty.memory_format', 'aten::empty_strided', 'aten::empty_l
 
 
 class _AsOnGpu(TorchFunctionMode):
-    """Counts ``F.rms_norm`` and softmax attention as the one kernel that a GPU has for each, in
-    both directions; on the meta device they come apart."""
+    """Counts ``F.rms_norm``, softmax attention and norms of vectors as the one kernel that a GPU
+    has for each, in both directions; on the meta device they come apart."""
 
     def __init__(self, counter: Traffic):
         super().__init__()
@@ -55,6 +55,8 @@ class _AsOnGpu(TorchFunctionMode):
             return _Norm.apply(args[0], weight, self.counter)
         if func is F.scaled_dot_product_attention:
             return _Attention.apply(*args[:3], self.counter)
+        if func is torch.linalg.vector_norm:
+            return _VectorNorm.apply(args[0], kwargs.get('dim'), kwargs.get('dtype'), self.counter)
         return func(*args, **kwargs)
 
 
@@ -90,6 +92,25 @@ class _Attention(torch.autograd.Function):
         gradients = tuple(torch.empty_like(x) for x in (q, k, v))
         ctx.counter._add('attention_backward', _size((q, k, v, dout, dout, *gradients)))
         return *gradients, None
+
+
+class _VectorNorm(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, x: Tensor, dim: int | None, dtype: torch.dtype | None, counter: Traffic
+                ) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.dim, ctx.counter = dim, counter
+        shape = () if dim is None else x.movedim(dim, 0)[0].shape
+        out = x.new_empty(shape, dtype=dtype or x.dtype)
+        counter._add('vector_norm', _size((x, out)))
+        return out
+
+    @staticmethod
+    def backward(ctx, dout: Tensor) -> tuple[Tensor, None, None, None]:
+        x, = ctx.saved_tensors
+        ctx.counter._add('vector_norm_backward', _size((x, x, dout)))
+        return torch.empty_like(x), None, None, None
 
 
 class Traffic(TorchDispatchMode):

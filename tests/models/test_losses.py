@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from mmvitlin.models import ActivationMatchingLoss, MaskedPredictionLoss, Tokens
+from mmvitlin.models.losses.distances import mean_square
 from mmvitlin.utils.errors import ConfigError
 
 
@@ -98,3 +99,22 @@ def test_only_masked_positions_get_a_gradient(mask):
     MaskedPredictionLoss()([s], [tokens(4)], mask).backward()
     assert (s.patches.grad[~mask] == 0).all()
     assert (s.patches.grad[mask] != 0).any(-1).all()
+
+
+@pytest.mark.parametrize(('dtype', 'close'), [(torch.float32, 1e-6), (torch.bfloat16, 4e-3)])
+@pytest.mark.parametrize('dim', [None, -1])
+def test_mean_square_is_that_of_wide_values(dtype, close, dim):
+    """Values and gradients, under autocast too; those of a token without an error are zero."""
+    x = torch.randn(3, 50, 64).to(dtype)
+    x[1, 7] = 0
+    a, b = x.clone().requires_grad_(), x.double().requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        actual = mean_square(a, dim)
+    expected = b.square().mean() if dim is None else b.square().mean(dim)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-12)
+    weight = torch.rand_like(expected)
+    gradients = [torch.autograd.grad((y.double() * weight).sum(), leaf)[0].double()
+                 for y, leaf in ((actual, a), (expected, b))]
+    torch.testing.assert_close(*gradients, rtol=close, atol=1e-12)
+    assert not gradients[0][1, 7].any()

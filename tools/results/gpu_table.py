@@ -15,14 +15,15 @@ def counts(results: dict) -> list[str]:
               'alone move; residuals, reversals and all else are counted too. A norm is one '
               'kernel, in either direction. On a GPU `auto` takes the scan of mamba-ssm or fla '
               'where one of them is installed, which is not counted here.']
-    lines += ['', 'Whole steps of distillation of 128 images, forward and backward, teacher and '
-              'objectives included; without the optimiser and without what `--amp` casts:', '',
-              '| config | its matrix products, GB | eager: GB, kernels | Triton kernels |',
-              '| --- | --- | --- | --- |']
+    lines += ['', 'Whole steps of distillation, forward and backward, teacher and objectives '
+              'included; without the optimiser and without what `--amp` casts:', '',
+              '| config | images | its matrix products, GB | eager: GB, kernels | Triton kernels |',
+              '| --- | --- | --- | --- | --- |']
     for name, row in results['steps'].items():
         forms = (f"{row[form]['gigabytes']:.0f}, {row[form]['kernels']:,}"
                  for form in ('eager', 'fused'))
-        lines.append(f"| `{name}` | {row['products_gigabytes']:.0f} | {' | '.join(forms)} |")
+        lines.append(f"| `{name}` | {row['images']} | {row['products_gigabytes']:.0f} | "
+                     f"{' | '.join(forms)} |")
     step = results['training_step']
     groups = ', '.join(f"{row['before']} to {row['now']} (`{schedule}`)"
                        for schedule, row in step['parameter_groups'].items())

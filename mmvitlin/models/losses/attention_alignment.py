@@ -4,6 +4,7 @@ from __future__ import annotations
 import torch.nn as nn
 from torch import Tensor
 
+from mmvitlin.models.losses.distances import mean_square
 from mmvitlin.registry import MODELS
 
 
@@ -40,8 +41,7 @@ class AttentionAlignmentLoss(nn.Module):
         if student.shape != teacher.shape:
             raise ValueError(f'attention outputs {tuple(student.shape)} and '
                              f'{tuple(teacher.shape)} differ')
-        target = teacher.float()
-        loss = (student.float() - target).square().mean()
+        loss = mean_square(student - teacher)
         if self.relative:
-            loss = loss / target.square().mean().clamp_min(1e-12)
+            loss = loss / mean_square(teacher).clamp_min(1e-12)
         return self.loss_weight * loss

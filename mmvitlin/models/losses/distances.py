@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvitlin.ops.precision import no_autocast
 from mmvitlin.utils.errors import ConfigError
 
 DISTANCES = ('mse', 'cosine', 'smooth_l1')
@@ -29,6 +31,15 @@ def distance_weights(distance: str | dict[str, float]) -> dict[str, float]:
     return mix
 
 
+def mean_square(x: Tensor, dim: int | None = None) -> Tensor:
+    """Mean of squares, over everything or one dimension, in float32 at least; the values in between
+    are never written, nor a wider copy of ``x``."""
+    with no_autocast(x):
+        norm = torch.linalg.vector_norm(x, dim=dim,
+                                        dtype=torch.promote_types(x.dtype, torch.float32))
+    return norm.square() / (x.numel() if dim is None else x.shape[dim])
+
+
 def token_distance(prediction: Tensor, target: Tensor, mix: dict[str, float],
                    beta: float = 1.) -> Tensor:
     """Weighted sum of distances of each token.
@@ -45,11 +56,10 @@ def token_distance(prediction: Tensor, target: Tensor, mix: dict[str, float],
     Returns:
         (...), float32.
     """
-    prediction, target = prediction.float(), target.float()
     each = {
-        'mse': lambda: (prediction - target).square().mean(-1),
-        'cosine': lambda: 1 - F.cosine_similarity(prediction, target, dim=-1),
-        'smooth_l1': lambda: F.smooth_l1_loss(prediction, target, reduction='none',
-                                              beta=beta).mean(-1),
+        'mse': lambda: mean_square(prediction - target, -1).float(),
+        'cosine': lambda: 1 - F.cosine_similarity(prediction.float(), target.float(), dim=-1),
+        'smooth_l1': lambda: F.smooth_l1_loss(prediction.float(), target.float(),
+                                              reduction='none', beta=beta).mean(-1),
     }
     return sum(weight * each[name]() for name, weight in mix.items())
