@@ -101,7 +101,7 @@ def test_only_masked_positions_get_a_gradient(mask):
     assert (s.patches.grad[mask] != 0).any(-1).all()
 
 
-@pytest.mark.parametrize(('dtype', 'close'), [(torch.float32, 1e-6), (torch.bfloat16, 4e-3)])
+@pytest.mark.parametrize(('dtype', 'close'), [(torch.float32, 1e-6), (torch.bfloat16, 8e-3)])
 @pytest.mark.parametrize('dim', [None, -1])
 def test_mean_square_is_that_of_wide_values(dtype, close, dim):
     """Values and gradients, under autocast too; those of a token without an error are zero."""
