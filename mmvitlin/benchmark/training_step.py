@@ -16,7 +16,9 @@ from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models import Adventurer
 
 # operators whose result the host needs: numbers of tensors, and sizes that depend on numbers
-_WAITS = ('aten::_local_scalar_dense', 'aten::nonzero', 'aten::masked_select', 'aten::equal')
+_WAITS = ('aten::_local_scalar_dense', 'aten::nonzero', 'aten::masked_select', 'aten::equal',
+          'aten::_unique2', 'aten::unique_dim', 'aten::unique_consecutive', 'aten::bincount')
+_INDEXED = ('aten::index.Tensor', 'aten::index_put', 'aten::index_put_', 'aten::_index_put_impl_')
 
 
 class HostWaits(TorchDispatchMode):
@@ -53,7 +55,11 @@ class HostWaits(TorchDispatchMode):
             source = args[1] if name == 'aten::copy_' else args[0]
             at_once = kwargs.get('non_blocking', name == 'aten::copy_' and any(args[2:]))
             return source.device != result.device and not at_once
-        if name == 'aten::index.Tensor':
+        if name == 'aten::repeat_interleave.Tensor':
+            return kwargs.get('output_size') is None and self._there(args[0])
+        if name in _INDEXED:
+            if 'put' in name and args[2].numel() == 1:
+                return False  # torch fills where the mask is true
             indices = [index for index in args[1] if index is not None]
             return any(index.device != args[0].device for index in indices) or (
                 self._there(args[0]) and any(index.dtype is torch.bool for index in indices))

@@ -155,6 +155,9 @@ def test_backward_passes_wait_for_nothing(path, monkeypatch):
     (lambda x: torch.zeros(2).to(GPU, non_blocking=True), 0),
     (lambda x: x.copy_(torch.zeros(2), non_blocking=True), 0), (lambda x: x.flip(0) * 2 + 1, 0),
     (lambda x: x[torch.tensor([1, 0]).to(GPU, non_blocking=True)], 0),
+    (lambda x: x.index_put_((x > 0, ), x[:1].expand(2)), 1),
+    (lambda x: x.index_put_((x > 0, ), x[0]), 0), (lambda x: x.unique(), 1),
+    (lambda x: x.repeat_interleave(x.new_ones(2, dtype=torch.int64)), 1),
     (lambda x: torch.zeros(2).sum().item(), 0)])
 def test_what_is_a_wait(way, expected):
     with simulated_gpu(), HostWaits('cuda') as waits:
