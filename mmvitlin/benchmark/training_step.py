@@ -46,15 +46,16 @@ class HostWaits(TorchDispatchMode):
         self._calls.__exit__(*error)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        self.count += self._waits(func.name(), args, kwargs or {}, result)
-        return result
-
-    def _waits(self, name: str, args: tuple, kwargs: dict, result) -> bool:
+        name, kwargs = func.name(), kwargs or {}
+        self.count += self._waits(name, args, kwargs)  # before it fails for want of numbers
+        result = func(*args, **kwargs)
         if name in ('aten::copy_', 'aten::_to_copy'):
             source = args[1] if name == 'aten::copy_' else args[0]
             at_once = kwargs.get('non_blocking', name == 'aten::copy_' and any(args[2:]))
-            return source.device != result.device and not at_once
+            self.count += source.device != result.device and not at_once
+        return result
+
+    def _waits(self, name: str, args: tuple, kwargs: dict) -> bool:
         if name == 'aten::repeat_interleave.Tensor':
             return kwargs.get('output_size') is None and self._there(args[0])
         if name in _INDEXED:
