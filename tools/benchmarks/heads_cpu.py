@@ -36,23 +36,27 @@ RECIPE = Path(__file__).parents[2] / 'configs/recipes/camvid_heads.py'
 
 def times(folder: Path, stages: list[str], scale: float, rounds: int, seconds: float
           ) -> tuple[str, dict[str, dict]]:
-    """Size of the image as 'HxW', and stage → milliseconds, parameters and load.
+    """Size of the image as 'HxW', and stage → milliseconds, parameters and load; of the stages that
+    have been trained.
 
     Raises:
-        ConfigError: a stage has not been trained.
+        ConfigError: none of them has been.
     """
     calls, params, size = {}, {}, ''
     for stage in stages:
-        if not (folder / stage).is_dir():
-            raise ConfigError(f'{folder / stage} is not there; run the recipe first, as '
-                              f'`python {Path(__file__).name} --help` says')
+        if not (folder / stage / 'result.json').is_file():
+            print(f'{folder / stage} has not been trained, and is left out', flush=True)
+            continue
         infer = SegInferencer.of_run(folder / stage, scale=scale)
         path, _ = next(iter(labelled_images(infer.cfg)))
-        image = infer.read(path)[1]
+        image, data = infer.read(path)
         height, width = image.shape[:2]
         size = f'{round(height * scale)}x{round(width * scale)}'
         params[stage] = sum(p.numel() for p in infer.model.parameters())
-        calls[stage] = partial(infer.predict, image)
+        calls[stage] = partial(infer.predict, data)
+    if not calls:
+        raise ConfigError(f'{folder} holds none of {stages}; run the recipe first, as '
+                          f'`python {Path(__file__).name} --help` says')
     found = time_watched(calls, rounds=rounds, seconds=seconds, warmup=1)
     return size, {stage: dict(row, params=params[stage]) for stage, row in found.items()}
 
