@@ -42,7 +42,7 @@ $(VENV)/.setup-full: $(VENV)/.setup requirements/lock-det.txt
 	@touch $@
 
 demo: setup
-	@echo "== demo: eight minutes on two recent cores, up to twice that on slow ones; progress below, results in work_dirs/demo"
+	@echo "== demo: eight minutes on two recent cores, eighteen on slow ones; progress below, results in work_dirs/demo"
 	$(BIN)/python -W ignore tools/demo.py
 
 demo-offline: setup
@@ -50,7 +50,7 @@ demo-offline: setup
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_demo.py --work-dir work_dirs/demo-offline
 
 demo-adala: setup
-	@echo "== demo-adala: twelve minutes on two recent cores, up to twice that on slow ones; results in work_dirs/demo-adala"
+	@echo "== demo-adala: twelve minutes on two recent cores, longer on slow ones; results in work_dirs/demo-adala"
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala_pretrained.py --work-dir work_dirs/demo-adala
 
 demo-adala-offline: setup

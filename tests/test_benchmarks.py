@@ -6,8 +6,17 @@ import pytest
 import torch
 
 from mmvitlin.benchmark.subjects import Built
+from mmvitlin.engine.runner.launch import train
 from mmvitlin.models import TimmViT
-from tools.benchmarks import cheaper_teacher, highres_camvid, peers_cpu, replaced_attention
+from mmvitlin.utils.errors import ConfigError
+from tests.engine.nano import nano
+from tools.benchmarks import (
+    cheaper_teacher,
+    heads_cpu,
+    highres_camvid,
+    peers_cpu,
+    replaced_attention,
+)
 
 
 @pytest.fixture
@@ -156,3 +165,17 @@ def test_its_vits_have_the_head_of_the_adventurer_of_their_size():
         heads.append({name: p.shape for name, p in net.decode_head.named_parameters()})
         assert isinstance(net.backbone, TimmViT) == ('ViT' in subject.name)
     assert heads[0] == heads[1] == heads[2]
+
+
+@pytest.mark.slow
+def test_heads_that_were_trained_are_timed(streets, tmp_path, capsys):
+    """A run of the recipe beside one that is not there."""
+    train(nano(streets, tmp_path / 'one'))
+    size, rows = heads_cpu.times(tmp_path, ['one', 'two'], 2., 3, 0.1)
+    assert list(rows) == ['one']
+    assert rows['one']['median'] > 0
+    assert rows['one']['params'] > 0
+    assert [int(side) % 2 for side in size.split('x')] == [0, 0]
+    assert 'two has not been trained, and is left out' in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"holds none of \['two'\]; run the recipe first"):
+        heads_cpu.times(tmp_path, ['two'], 1., 3, 0.1)

@@ -42,13 +42,11 @@ def vit(size: str, attention: str) -> Subject:
                            out_indices=(2, 5, 8, 11))})
 
 
-def pyramid(name: str, model: str, widths: list[int], channels: int = 256) -> Subject:
-    """A hierarchical network of timm under SegFormer's head, with channels for at most a third of
-    the backbone's operations."""
+def pyramid(name: str, model: str, widths: list[int]) -> Subject:
+    """A hierarchical network of timm under SegFormer's head."""
     return Subject(name, 'config',
                    'mmseg::segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024.py', options={
                        **WHOLE, 'model.decode_head.in_channels': widths,
-                       'model.decode_head.channels': channels,
                        'model.backbone': dict(
                            _delete_=True, type='mmpretrain.TIMMBackbone', model_name=model,
                            features_only=True, out_indices=(0, 1, 2, 3), pretrained=False)})
@@ -69,8 +67,8 @@ SUBJECTS = [
     of_mmseg('PIDNet-S', 'pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes'),
     of_mmseg('DDRNet-23-slim', 'ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024'),
     of_mmseg('Mask2Former-R50', 'mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024'),
-    pyramid('EfficientViT-B1', 'efficientvit_b1', [32, 64, 128, 256], 96),
-    pyramid('EfficientViT-B2', 'efficientvit_b2', [48, 96, 192, 384], 160),
+    pyramid('EfficientViT-B1', 'efficientvit_b1', [32, 64, 128, 256]),
+    pyramid('EfficientViT-B2', 'efficientvit_b2', [48, 96, 192, 384]),
     pyramid('ConvNeXt-T', 'convnext_tiny', [96, 192, 384, 768]),
 ]
 ZOO = 'MMSegmentation 1.2.2, metafile of the config'

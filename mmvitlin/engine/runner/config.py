@@ -181,14 +181,9 @@ def leaves(node, key: str = '') -> Iterator[tuple[str, object]]:
             yield from leaves(child, f'{key}.{name}' if key else str(name))
 
 
-def _rank(switch: str) -> int:
-    """Order of switches: those of attention come after what names another network and its weights,
-    focal attention after the softmax baseline whose weights it takes."""
-    return dict(softmax=1, focal=2).get(switch, 0)
-
-
 def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
-    """Merge files over a config; hooks are added to its own.
+    """Merge files over a config in the order that they name, 0 without one, and as given within it;
+    hooks are added to its own.
 
     Raises:
         ConfigError: there is no such switch, or two give the same of another kind.
@@ -198,14 +193,17 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
     if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
         raise ConfigError(f'switches: must be a list of names, got {names!r}')
     sharding = ''
-    for name in sorted(filter(None, names), key=_rank):
+    found: list[tuple[str, Config]] = []
+    for name in filter(None, names):
         places = [beside / name, Path(name)] if name.endswith('.py') else [folder / f'{name}.py']
         path = next((p for p in places if p.is_file()), None)
         if path is None:
             raise ConfigError(f"switches: there is no '{name}'; take one of "
                               f'{sorted(p.stem for p in folder.glob("*.py"))}, or the path of a '
                               'config file')
-        switch = read_config(path)
+        found.append((name, read_config(path)))
+    for name, switch in sorted(found, key=lambda pair: pair[1].get('order', 0)):
+        switch.pop('order', None)
         if 'strategy' in switch:
             if sharding:
                 raise ConfigError(f"switches: '{sharding}' and '{name}' both give a strategy; take "

@@ -13,7 +13,7 @@ from mmvitlin.models.backbones import TimmViT, TokenBackbone, Tokens
 from mmvitlin.models.distillers.step_draws import SIZE, StepDraws
 from mmvitlin.models.layers import pad_to_patches
 from mmvitlin.models.teachers import FrozenTeacher, build_teacher
-from mmvitlin.models.teachers.build import is_own
+from mmvitlin.models.teachers.build import is_frozen_teacher
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError, message_of
 from mmvitlin.utils.normalisation import Normalisation
@@ -62,7 +62,7 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
             raise TypeError(f'{type(self.backbone).__name__} has no forward_tokens; the student '
                             'must be a mmvitlin TokenBackbone such as mmvitlin.Adventurer')
         teacher, precision = dict(teacher), None
-        if is_own(teacher):  # its weights are rounded last
+        if is_frozen_teacher(teacher):  # its weights are rounded last
             precision = teacher.pop('precision', None)
         self.teacher = build_teacher(teacher)
         self.objectives = build_objectives(objectives)

@@ -7,7 +7,7 @@ from mmvitlin.models.teachers.sharded_teacher import ShardedTeacher
 from mmvitlin.registry import MODELS
 
 
-def is_own(config: dict) -> bool:
+def is_frozen_teacher(config: dict) -> bool:
     """Whether a config is of :class:`FrozenTeacher` or a class of it, whose precision can be set
     later."""
     kind = config.get('type', 'FrozenTeacher')
