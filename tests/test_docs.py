@@ -174,6 +174,14 @@ def test_numbers_in_sentences_of_measurements_are_measured():
         assert number in measured, f'results/index.md: {number}'
 
 
+def test_each_question_of_the_results_page_has_a_table_and_a_figure():
+    _, *questions = re.split(r'^## ', PAGES['results/index.md'], flags=re.M)
+    assert len(questions) >= 18
+    for question in questions:
+        assert '<!-- table' in question, question.splitlines()[0]
+        assert re.search(r'^!\[[^]]+\]\(\w+\.png\)', question, re.M), question.splitlines()[0]
+
+
 def test_tables_of_the_results_page_are_those_of_the_files(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / 'tools' / 'results')
     from site_tables import page, tables_in

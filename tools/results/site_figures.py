@@ -5,6 +5,8 @@ from pathlib import Path
 import matplotlib
 from accuracy_tables import by_labels
 from deployed_tables import by_runtime, fastest
+from dots import dots
+from question_figures import FIGURES
 from scores import gaps_of, interval, spread_of
 from speed_tables import by_area
 
@@ -20,20 +22,9 @@ _LONG = re.compile(r' ?\((?!the teacher).*\)| without labels|, then fine-tuned|,
 
 def draw(files: dict[str, dict], folder: Path) -> None:
     """All figures whose results exist, as ``site_NAME.png``."""
-    methods = [files[name] for name in ('camvid', 'adala_camvid') if name in files]
-    ablations = {title: files[name] for title, name in (
-        ('CamVid, mIoU', 'camvid_ablation'), ('CIFAR-10, top-1 accuracy', 'cifar10_ablation'))
-        if name in files}
-    if methods:
-        _save(_methods(methods), folder / 'site_methods.png')
-    if ablations:
-        _save(_objectives(ablations), folder / 'site_objectives.png')
-    if 'replaced_attention' in files:
-        _save(_replaced(files['replaced_attention']), folder / 'site_replaced.png')
-    if 'camvid_few_labels' in files:
-        _save(_few_labels(files['camvid_few_labels']), folder / 'site_few_labels.png')
-    if 'peers_cpu' in files:
-        _save(_peers(files['peers_cpu']), folder / 'site_peers.png')
+    for name, (needed, figure) in {**FIGURES, **OWN}.items():
+        if all(file in files for file in needed.split()):
+            _save(figure(*(files[file] for file in needed.split())), folder / f'site_{name}.png')
 
 
 def _replaced(results: dict):
@@ -99,19 +90,15 @@ def _points(ax, labels, values, below, above) -> None:
     ax.grid(axis='x', alpha=0.3)
 
 
-def _methods(measured: list[dict]):
-    figure, axes = plt.subplots(len(measured), 1, figsize=(7, 2.6 * len(measured)), sharex=True,
-                                squeeze=False, layout='constrained')
-    for ax, results in zip(axes[:, 0], measured, strict=True):
-        rows = _rows(results)
-        stages = [results['stages'][name] for name in rows]
-        spread = [stage['std'] for stage in stages]
-        _points(ax, list(rows.values()), [stage['mean'] for stage in stages], spread, spread)
-    axes[-1, 0].set_xlabel('mIoU on held-out frames, mean ± standard deviation')
-    return figure
+def _method(results: dict):
+    """Scores of a method and its controls."""
+    return dots({'': {text: {'': (results['stages'][name]['mean'], results['stages'][name]['std'])}
+                      for name, text in _rows(results).items()}},
+                'mIoU on held-out frames, mean ± standard deviation')
 
 
-def _objectives(ablations: dict[str, dict]):
+def _objectives(camvid: dict, cifar10: dict):
+    ablations = {'CamVid, mIoU': camvid, 'CIFAR-10, top-1 accuracy': cifar10}
     figure, axes = plt.subplots(1, len(ablations), figsize=(10, 5.5), sharey=True, squeeze=False,
                                 layout='constrained')
     for ax, (title, results) in zip(axes[0], ablations.items(), strict=True):
@@ -127,7 +114,7 @@ def _objectives(ablations: dict[str, dict]):
                 [mean - low for mean, (low, _) in zip(means, bounds, strict=True)],
                 [high - mean for mean, (_, high) in zip(means, bounds, strict=True)])
         ax.axvline(0, color='#888888', linewidth=1)
-        ax.set(title=title, xlabel='difference from ViT-Linearizer, points, 95% interval')
+        ax.set(title=title, xlabel='points above ViT-Linearizer')
     return figure
 
 
@@ -146,3 +133,12 @@ def _few_labels(results: dict):
     ax.grid(alpha=0.3)
     figure.legend(fontsize=8, loc='outside lower left', frameon=False)
     return figure
+
+
+OWN = {  # name → results files, and what draws them
+    'linearizer': ('camvid', _method),
+    'adala': ('adala_camvid', _method),
+    'objectives': ('camvid_ablation cifar10_ablation', _objectives),
+    'replaced': ('replaced_attention', _replaced),
+    'few_labels': ('camvid_few_labels', _few_labels),
+    'peers': ('peers_cpu', _peers)}
