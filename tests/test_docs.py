@@ -4,6 +4,7 @@ import inspect
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -207,6 +208,31 @@ def test_links_that_lead_nowhere_are_found(monkeypatch, tmp_path):
     (tmp_path / 'b.html').write_text('<a href="./">i</a>')
     assert broken(tmp_path) == ['index.html: b.html#there', 'index.html: #up']
     sys.modules.pop('check_links')
+
+
+def test_pages_that_a_browser_complains_about_are_found(tmp_path):
+    """With Chromium and playwright, which the suite does not install."""
+    pytest.importorskip('playwright')
+    if not (shutil.which('chromium') or shutil.which('google-chrome')):
+        pytest.skip('no Chromium')
+    script, site = DOCS / 'check_browser.py', tmp_path / 'site'
+    site.mkdir()
+    style = '<style>body {background: light-dark(#fff, #111)} :root {color-scheme: light dark}'
+    good = f'<html><head><link rel="icon" href="data:,">{style}</style></head><body>a</body></html>'
+    (site / 'good.html').write_text(good)
+    (site / 'wide.html').write_text(good.replace('>a<', '><p style="width:900px">a</p><'))
+    (site / 'bad.html').write_text(good.replace('>a<', '><img src="no.png"><script>x</script><'))
+    ran = subprocess.run([sys.executable, script, site, '--pictures', tmp_path / 'shots'],
+                         capture_output=True, text=True)
+    lines = ran.stderr.splitlines()
+    assert ran.returncode == 1
+    assert not [line for line in lines if line.startswith('good.html')]
+    wide = [line for line in lines if line.startswith('wide.html')]
+    assert len(wide) == 2
+    assert all('phone' in line and 'pixels wide in a window of 390' in line for line in wide)
+    assert any('x is not defined' in line for line in lines)
+    assert any('404' in line and 'no.png' in line for line in lines)
+    assert len(list((tmp_path / 'shots').iterdir())) == 12
 
 
 def test_public_names_have_docstrings():
