@@ -1,4 +1,5 @@
 """Commands of guides, run in order with a small network in the place of the full-size one."""
+import json
 import re
 import shlex
 import shutil
@@ -74,6 +75,32 @@ def folder(tmp_path_factory):
     run('mmvitlin train CONFIG', folder)
     run('mmvitlin train mmvitlin::seg/cityscapes_1024.py', folder)
     return folder
+
+
+def test_commands_and_the_recipe_of_the_guide_to_experiments(folder, monkeypatch):
+    """Its recipe, with three small configs of the names that it has, and its sweep; one seed."""
+    text = (ROOT / 'docs/experiments.md').read_text(encoding='utf-8')
+    recipe, = re.findall(r'^```python\n(stages = .*?)^```', text, re.M | re.S)
+    (folder / 'my_recipe.py').write_text(recipe)
+    shutil.copy(folder / 'whole.py', folder / 'teacher.py')
+    short = {key: value for key, value in SMALL.items() if key.startswith('train_dataloader.') and
+             'pipeline' not in key or key.startswith('train_cfg.') or key == 'data_root'
+             or 'interval' in key}
+    load_config('mmvitlin::distill/linearizer_adventurer-nano_streets.py', {
+        **{key: value for key, value in short.items() if 'val' not in key.split('.')[-1]},
+        'default_hooks.checkpoint.interval': 2, 'model.teacher.backbone.model_kwargs.depth': 2,
+        'model.objectives.activation.num_stages': 2}).dump(folder / 'distill.py')
+    load_config('mmvitlin::seg/fcn_adventurer-nano_streets_distilled.py', {
+        key: value for key, value in SMALL.items() if 'loader.' in key or key in short
+    }).dump(folder / 'student.py')
+    monkeypatch.setitem(INSTEAD, 'mmvitlin::recipes/streets_demo.py', 'my_recipe.py')
+    monkeypatch.setitem(INSTEAD, 'mmvitlin::seg/fcn_vit-nano_streets.py', 'whole.py')
+    for line in lines_of('experiments'):
+        run(line.replace(' 0 1 2', ' 0'), folder)
+    results = json.loads((folder / 'work_dirs/my_recipe/my_recipe.json').read_text())
+    assert results['stages'].keys() == {'teacher', 'distil', 'distilled', 'scratch'}
+    assert all('mean' in results['stages'][name] for name in ('distilled', 'scratch'))
+    assert list((folder / 'work_dirs').glob('*/results.md'))
 
 
 def run(line, folder):

@@ -23,6 +23,7 @@ from mmvitlin.engine.rules import (
     numbers,
     pipelines,
     resumed,
+    shapes,
     weights,
 )
 from mmvitlin.engine.rules.context import (
@@ -43,6 +44,7 @@ _ALL = ('train', 'test', 'data', 'infer', 'export')
 _RUNS = ('train', 'test', 'data')
 
 RULES: tuple[tuple[Callable[[Context], None], tuple[str, ...]], ...] = (  # rule, purposes
+    (shapes.kinds, tuple(PURPOSES)),
     (files.libraries, tuple(PURPOSES)),
     (numbers.class_counts, tuple(PURPOSES)),
     (numbers.whole, ('train', 'test')),

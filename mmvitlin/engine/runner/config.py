@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmvitlin.compat.mmengine import config_path, read_config
 from mmvitlin.engine.rules.context import LOADERS, datasets_of, warn
+from mmvitlin.engine.rules.shapes import check_kinds
 from mmvitlin.engine.runner.options import ABSENT, fit
 from mmvitlin.engine.runner.variables import idle, replaced, sources
 from mmvitlin.utils import paths
@@ -40,6 +41,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         cfg = read_config(path)
     except Exception as error:  # it is Python, and executed
         raise ConfigError(f'{path} is no config: {in_words(error)}') from error
+    check_kinds(cfg)
     files = sources(path)
     if old := replaced(files, 'data_root'):
         _move_data(cfg, str(cfg.data_root), old)
@@ -64,6 +66,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     except Exception as error:  # a place in a list that is not there, a value that has no keys
         raise ConfigError(f'--cfg-options {sorted(options)} do not fit {path}: {in_words(error)}'
                           ) from error
+    check_kinds(cfg)
     if 'runtime' in ([switches] if isinstance(switches, str) else switches or []):
         _seed_samples(cfg)  # behind the options, whose keys it would move
     if work_dir is not None:

@@ -21,6 +21,7 @@ from mmvitlin.engine.rules import (
     check_whole,
     checkpoints_of,
 )
+from mmvitlin.engine.rules.shapes import check_kinds
 from mmvitlin.engine.runner.run_options import apply_options, join_without_gpu
 from mmvitlin.engine.strategies import distributed, settings
 from mmvitlin.utils.errors import ConfigError, UserError, in_words
@@ -73,6 +74,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
             there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
+    check_kinds(cfg)
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
     started = Path(cfg.work_dir) / '.started'  # a restart must not resume an older run
     if not restarted and int(os.environ.get('RANK', 0)) == 0:
