@@ -1,6 +1,5 @@
 """The statistics of docs/results: intervals of pairs, of many rows together, and in points."""
 import json
-import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,7 +128,8 @@ def test_peers_are_in_order_of_their_fastest_form(tables):
         ('quick', 'labels', '64x64', 'fp32', 500.)),
         published=dict(quick=dict(miou=80.44, source='a paper'))))
     assert [line for line in table if line.startswith(('| slow', '| quick'))] == [
-        '| slow | 2.5 | 3,000 | 8 | 0.4 | 512 |  |', '| quick | 2.5 | 3,000 | 0.5 | – | – | 80.4 |']
+        '| slow | 2.5 | 3,000 | 8 | 0.4 | 512 |  |',
+        '| quick | 2.5 | 3,000 | 0.5 | – | – | 80.4, a paper |']
     assert 'Published: quick: a paper.' in table
 
 
@@ -164,10 +164,10 @@ def test_pages_have_the_published_errors_of_bfloat16():
     adventurer = errors.pop('adventurer-base@openvino')
     of_vits = {100 * row['agreement']['error'] for key, row in rows.items() if '@openvino' in key
              and '|bf16|' in key and not key.startswith('adventurer')}
-    words = (rf'by\s+up to {max(of_vits):.1f}% of the largest\s+value\s+in the ViTs '
-             rf'and {adventurer:.1f}% in')
+    words = (f'by up to {max(of_vits):.1f}% of the largest value in the ViTs and '
+             f'{adventurer:.1f}% in')
     for page in ('docs/results/index.md', 'docs/deployment.md'):
-        assert re.search(words, (ROOT / page).read_text()), page
+        assert words in ' '.join((ROOT / page).read_text().split()), page
 
 
 def test_heads_beside_their_times(tmp_path, monkeypatch):

@@ -62,12 +62,13 @@ def peers(results: dict) -> list[str]:
              'take whole images (the configs of Adventurers test in windows, which takes longer). '
              'Parameters '
              'are with the auxiliary heads of training; “–” was not counted, failed or was '
-             'disturbed. The last column was **not measured here**: mIoU on Cityscapes as '
-             'published, under its own training.', '']
+             'disturbed. The last column is mIoU on Cityscapes as its source published '
+             'it, with its own training and head, and was **not measured here**.', '']
     for size in by_area(s for _, s in found):
         nets = [n for n, s in found if s == size]
         lines += [f"| {size.replace('x', '×')} | M parameters | GFLOP | "
-                  f"{' | '.join(RUNTIMES[key] for key in used)} | MiB | published mIoU |",
+                  f"{' | '.join(RUNTIMES[key] for key in used)} | MiB | published mIoU, not "
+                  'measured here |',
                   '| --- | --- | --- |' + ' --- |' * (len(used) + 2)]
         for net in sorted(set(nets), key=lambda n: fastest(found[n, size])):
             rows = found[net, size]
@@ -76,7 +77,8 @@ def peers(results: dict) -> list[str]:
             millions = f"{plain['parameters'] / 1e6:.1f}" if plain.get('parameters') else '–'
             operations = f"{plain['flops'] / 1e9:,.0f}" if plain.get('flops') else '–'
             memory = f"{file['process_mib']:,.0f}" if file.get('process_mib') else '–'
-            scored = f"{published[net]['miou']:.1f}" if net in published else ''
+            scored = (f"{published[net]['miou']:.1f}, {published[net]['source'].split(',')[0]}"
+                      if net in published else '')
             times = [in_seconds(rows[key]) if key in rows else '–' for key in used]
             lines.append(f"| {net} | {millions} | {operations} | {' | '.join(times)} | {memory} | "
                          f'{scored} |')
