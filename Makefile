@@ -5,6 +5,7 @@
 # make demo-offline, demo-adala-offline  ViT-Linearizer and ViT-AdaLA from a small teacher that is
 #                  trained on the drawn scenes first: need nothing but what setup installs
 # make test        the test suite, in WORKERS processes of one thread each
+# make test-transformers  weights of Hugging Face's networks, with transformers 4 in a folder of its own
 # make docs        the documentation site in docs/_build/html (Python 3.11 or newer)
 # make lint        ruff, and import-linter: imports of the package go down
 PYTHON ?= python3
@@ -13,7 +14,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup setup-full demo demo-offline demo-adala demo-adala-offline docs test lint clean
+.PHONY: setup setup-full demo demo-offline demo-adala demo-adala-offline docs test \
+	test-transformers lint clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.setup
@@ -60,6 +62,10 @@ demo-adala-offline: setup
 test: setup
 	@echo "== test: the whole suite, about 14 minutes on two cores"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-transformers: setup
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(VENV)/transformers -r requirements/transformers.txt
+	PYTHONPATH=$(VENV)/transformers $(BIN)/python -m pytest -q tests/models/test_onnx_weights.py tests/models/test_key_mapping.py
 
 docs: $(VENV)/.setup-docs
 	@echo "== docs: warnings are errors; the site in docs/_build/html"
