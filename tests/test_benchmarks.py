@@ -41,22 +41,27 @@ def test_rows_of_a_trial_do_not_stay(evaluated, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr('sys.argv', ['a', '--part', 'scores', '--seeds', '0', '--out', str(out),
                                          *limit])
         highres_camvid.main()
-    rows = sum(len(net.modes()) for net in highres_camvid.NETS.values())
+    rows = sum(len(net.modes()) for net in highres_camvid.NETS['camvid_highres'].values())
     assert evaluated == [2] * rows + [None] * rows  # the third call finds all of it
     rows = json.loads(out.read_text())['rows']['vit whole seed0']
     assert [row['limit'] for row in rows] == [None, None]
     assert 'out of' in capsys.readouterr().out
 
 
-def test_calls_for_single_networks_share_a_file(evaluated, tmp_path, monkeypatch):
+def test_calls_for_single_networks_share_a_file(evaluated, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'a.json'
-    for net in highres_camvid.NETS:
-        monkeypatch.setattr('sys.argv', ['a', '--part', 'scores', '--seeds', '0', '--nets', net,
-                                         '--out', str(out)])
+    nets = highres_camvid.NETS['camvid_lengths']
+    for net in nets:
+        monkeypatch.setattr('sys.argv', ['a', '--recipe', 'camvid_lengths', '--part', 'scores',
+                                         '--seeds', '0', '--nets', net, '--out', str(out)])
         highres_camvid.main()
     results = json.loads(out.read_text())
-    assert {key.split()[0] for key in results['rows']} == set(highres_camvid.NETS)
-    assert len(results['commands']) == len(highres_camvid.NETS)
+    assert {key.split()[0] for key in results['rows']} == set(nets)
+    assert len(results['commands']) == len(nets)
+    monkeypatch.setattr('sys.argv', ['a', '--part', 'scores', '--nets', 'adventurer_crops'])
+    with pytest.raises(SystemExit):
+        highres_camvid.main()
+    assert "camvid_highres has ['vit', 'adventurer'" in capsys.readouterr().err
 
 
 def test_times_of_single_networks_share_a_file(tmp_path):
@@ -67,7 +72,7 @@ def test_times_of_single_networks_share_a_file(tmp_path):
 
 
 def test_windows_are_the_crop_and_steps_shrink_with_the_length(tmp_path):
-    nets = highres_camvid.NETS
+    nets = highres_camvid.NETS['camvid_lengths']
     assert nets['adventurer'].modes()['slide']['model.test_cfg.crop_size'] == (240, 320)
     assert nets['adventurer_crops'].modes()['slide']['model.test_cfg.crop_size'] == (360, 480)
     assert nets['adventurer'].modes()['slide']['model.test_cfg.stride'] == (160, 216)
@@ -78,7 +83,7 @@ def test_windows_are_the_crop_and_steps_shrink_with_the_length(tmp_path):
     torch.save(dict(state_dict={'a.mixer.dt_bias': bias.clone(), 'a.mixer.D': bias.clone()}),
                folder / 'iter_1.pth')
     (folder / 'last_checkpoint').write_text(str(folder / 'iter_1.pth'))
-    args = argparse.Namespace(work_dir=tmp_path)
+    args = argparse.Namespace(work_dir=tmp_path, recipe='camvid_lengths')
     changed = torch.load(highres_camvid.checkpoint(args, 0, 'adventurer_steps', 2.))['state_dict']
     assert torch.equal(changed['a.mixer.D'], bias)
     softplus = torch.nn.functional.softplus

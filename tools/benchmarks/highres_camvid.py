@@ -2,10 +2,19 @@ r"""CamVid at full size and twice it: several networks, whole images against sli
 
     python tools/run_recipe.py configs/recipes/camvid_highres.py --seeds 0 1 2 --jobs 2 \
         --work-dir work_dirs/camvid
-    python tools/benchmarks/highres_camvid.py --part scores --out docs/results/highres_camvid.json
-    python tools/benchmarks/highres_camvid.py --part times --out docs/results/highres_camvid.json
+    python tools/benchmarks/highres_camvid.py --work-dir work_dirs/camvid --part scores \
+        --out docs/results/highres_camvid.json
+    python tools/benchmarks/highres_camvid.py --work-dir work_dirs/camvid --part times \
+        --out docs/results/highres_camvid.json
 
-The networks are those of the recipe, trained on crops of 240×320, those called crops on 360×480.
+The networks are those of a recipe, trained on crops of 240×320, those called crops on 360×480.
+With --recipe camvid_lengths they are Adventurers that were trained in several ways, to find out
+what helps them on sequences that are longer than those of their crops:
+
+    python tools/run_recipe.py configs/recipes/camvid_lengths.py --seeds 0 1 2 --jobs 2
+    python tools/benchmarks/highres_camvid.py --recipe camvid_lengths --part scores \
+        --out docs/results/camvid_lengths.json
+
 A window has the size of the crop and is two thirds of it, in whole patches, from the next. The
 network called steps has the weights of adventurer, and on whole images smaller step sizes, in
 proportion to the tokens above those of its crop: the logarithm of that is taken from dt_bias, which
@@ -37,6 +46,7 @@ from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.runner.cli import friendly
 from mmvitlin.evaluation.resolution import labelled_images, resolution_curve
 from mmvitlin.utils.disturbance import Watch, computing_threads
+from mmvitlin.utils.errors import UserError
 from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.machine import machine
 
@@ -76,42 +86,48 @@ class Net:
 
 
 COLUMNS = {'model.backbone.scan_axes': 'alternate'}
-NETS = dict(
-    vit=Net('vit'),
-    adventurer=Net('adventurer'),
-    adventurer_steps=Net('adventurer', stage='adventurer', steps=True),
-    adventurer_crops=Net('adventurer', crop=SIZE),
-    adventurer_columns=Net('adventurer', COLUMNS),
-    adventurer_columns_crops=Net('adventurer', COLUMNS, SIZE),
-    linear_vit=Net('linear-vit'))
+NETS = dict(  # of each recipe
+    camvid_highres=dict(vit=Net('vit'), adventurer=Net('adventurer'), linear_vit=Net('linear-vit')),
+    camvid_lengths=dict(
+        adventurer=Net('adventurer'),
+        adventurer_steps=Net('adventurer', stage='adventurer', steps=True),
+        adventurer_crops=Net('adventurer', crop=SIZE),
+        adventurer_columns=Net('adventurer', COLUMNS),
+        adventurer_columns_crops=Net('adventurer', COLUMNS, SIZE)))
 
 
 @friendly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/camvid'))
+    parser.add_argument('--recipe', choices=list(NETS), default='camvid_highres')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/<recipe>')
     parser.add_argument('--data', default='data/camvid')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--nets', nargs='+', choices=list(NETS), default=list(NETS))
+    parser.add_argument('--nets', nargs='+', help='default: all of the recipe')
     parser.add_argument('--scales', type=float, nargs='+', default=[1., 2.])
     parser.add_argument('--limit', type=int, help='images at most, for a trial')
     parser.add_argument('--part', choices=['scores', 'times'], required=True)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/highres_camvid.json'))
     args = parser.parse_args()
+    args.work_dir = args.work_dir or Path('work_dirs', args.recipe)
+    nets = NETS[args.recipe]
+    args.nets = args.nets or list(nets)
+    if unknown := set(args.nets) - nets.keys():
+        raise UserError(f'--nets {sorted(unknown)}: {args.recipe} has {list(nets)}')
     if args.part == 'times':
         keep(args, times={f'{scale:g}': times(args, scale) for scale in args.scales})
     else:
-        for seed, net, (mode, options) in each(args.seeds, args.nets):
+        for seed, net, (mode, options) in each(args, args.seeds):
             name = f'{net} {mode} seed{seed}'
             before = measured(args.out)['rows'].get(name, [])
             if {(row['scale'], row.get('limit')) for row in before} >= {
                     (scale, args.limit) for scale in args.scales}:
                 continue
             print(name)
-            options = dict(options, **NETS[net].options, data_root=args.data)
+            options = dict(options, **nets[net].options, data_root=args.data)
             rows = [row for scale in args.scales for row in resolution_curve(
-                NETS[net].config, checkpoint(args, seed, net, scale), [scale], options,
+                nets[net].config, checkpoint(args, seed, net, scale), [scale], options,
                 args.limit)]
             keep(args, rows={name: [{k: v for k, v in dict(row, limit=args.limit).items()
                                      if k not in ('ms', 'load')} for row in rows]})
@@ -130,15 +146,15 @@ def main() -> None:
     Console().print(table)
 
 
-def each(seeds: list[int], nets: list[str]) -> list[tuple[int, str, tuple[str, dict]]]:
+def each(args: argparse.Namespace, seeds: list[int]) -> list[tuple[int, str, tuple[str, dict]]]:
     """Every seed, network, and mode with its options."""
-    return [(seed, net, mode) for seed in seeds for net in nets
-            for mode in NETS[net].modes().items()]
+    return [(seed, net, mode) for seed in seeds for net in args.nets
+            for mode in NETS[args.recipe][net].modes().items()]
 
 
 def checkpoint(args: argparse.Namespace, seed: int, name: str, scale: float) -> str:
     """The recipe's checkpoint of a network, for whole images of a scale."""
-    net = NETS[name]
+    net = NETS[args.recipe][name]
     path = last_checkpoint(args.work_dir / f'seed{seed}' / (net.stage or name))
     if not net.steps:
         return str(path)
@@ -176,9 +192,10 @@ def keep(args: argparse.Namespace, **parts: dict) -> None:
 def times(args: argparse.Namespace, scale: float) -> dict[str, dict]:
     """Milliseconds from an image in memory to its labels, of each network and mode."""
     calls = {}
-    for seed, net, (mode, options) in each(args.seeds[:1], args.nets):
-        infer = SegInferencer(NETS[net].config, checkpoint(args, seed, net, scale), scale=scale,
-                              cfg_options=dict(options, **NETS[net].options, data_root=args.data))
+    for seed, net, (mode, options) in each(args, args.seeds[:1]):
+        of = NETS[args.recipe][net]
+        infer = SegInferencer(of.config, checkpoint(args, seed, net, scale), scale=scale,
+                              cfg_options=dict(options, **of.options, data_root=args.data))
         path, _ = next(iter(labelled_images(infer.cfg)))
         calls[f'{net} {mode}'] = partial(infer.predict, infer.read(path)[1])
     watch = Watch(computing_threads(infer.device))

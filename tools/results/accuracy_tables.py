@@ -289,7 +289,7 @@ def whole_number(value: float | None) -> str:
 
 def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
-    names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
+    names = dict(vit='softmax ViT', adventurer='Adventurer',
                  adventurer_steps='Adventurer, step sizes by length',
                  adventurer_crops='Adventurer, crops of 360×480',
                  adventurer_columns='Adventurer, columns too',
@@ -300,7 +300,7 @@ def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
         net, mode, _ = key.split()
         for row in rows:
             if 'error' in row or row.get('limit') is not None:
-                raise SystemExit(f'highres_camvid.json: {key} was not evaluated on the whole test '
+                raise SystemExit(f'{key} was not evaluated on the whole test '
                                  'set; measure it again')
             groups.setdefault((net, row['scale'], mode), []).append(row)
     cells = {}
@@ -317,15 +317,20 @@ def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     return cells
 
 
-def camvid_at_full_size(results: dict) -> list[str]:
+def camvid_at_full_size(results: dict, recipe: str = 'camvid_highres') -> list[str]:
     """Networks on larger images, whole and in windows."""
-    stages = Config.fromfile(ROOT / 'configs/recipes/camvid_highres.py').stages
-    before, more = (s.iterations for s in stages if s.name in ('teacher', 'both_stages'))
-    lines = ['### CamVid at full size and twice it', '',
-             'Trained on crops of 240×320 from networks that had seen labels on smaller crops, the '
-             f'softmax ViT (the teacher) for {before} iterations, the others for {more}; '
-             f"{over({key.split()[2] for key in results['rows']})}, the whole test set; times of "
-             'one image, in turn; memory above the loaded network:', '',
+    stages = Config.fromfile(ROOT / f'configs/recipes/{recipe}.py').stages
+    length = {stage.name: stage.get('iterations') for stage in stages}
+    how = ('Trained on crops of 240×320 from networks that had seen labels on smaller crops, the '
+           f"softmax ViT (the teacher) for {length['teacher']} iterations, the others for "
+           f"{length['both_stages']}" if recipe == 'camvid_highres' else
+           f"Labels only, {length['adventurer']} iterations, crops of 240×320 unless a row says "
+           'otherwise')
+    title = dict(camvid_highres='CamVid at full size and twice it',
+                 camvid_lengths='Adventurers on longer sequences than they were trained on')[recipe]
+    lines = [f'### {title}', '',
+             f"{how}; {over({key.split()[2] for key in results['rows']})}, the whole test set; "
+             'times of one image, in turn; memory above the loaded network:', '',
              '| network | image | | mIoU | thin objects | ms | MiB |',
              '| --- | --- | --- | --- | --- | --- | --- |']
     for (net, scale, mode), cell in camvid_cells(results).items():

@@ -52,6 +52,7 @@ WRITERS = {
         gpu_counts=gpu_counts),
     'Large images': dict(
         highres_memory=speed.highres, highres_camvid=accuracy.camvid_at_full_size,
+        camvid_lengths=partial(accuracy.camvid_at_full_size, recipe='camvid_lengths'),
         resolution_streets=accuracy.resolution),
     'Detection': dict(
         detection_streets=accuracy.detection, detection_speed=speed.detector_speed),
