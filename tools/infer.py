@@ -23,6 +23,7 @@ from mmvitlin.apis.sources import count_inputs
 from mmvitlin.engine.runner.cli import Parser, friendly
 from mmvitlin.engine.runner.options import ConfigOptions
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.outputs import claim
 
 
 def size(text: str) -> str | float | tuple[int, int]:
@@ -66,6 +67,7 @@ def main() -> None:
         probabilities='probabilities' in (args.save or ()))
     infer = kind(args.config, args.checkpoint, args.device, args.precision, args.scale,
                  cfg_options=args.cfg_options, **more)
+    claim(args.out_dir, args.save or list(kind.result.KINDS)[:2], args.inputs)
     total = count_inputs(args.inputs)
     failed, done, turned = [], 0, 0
     for result in track(infer.stream(args.inputs, args.batch_size), 'looking', total):

@@ -13,7 +13,8 @@ from mmvitlin.utils.normalisation import Normalisation, takes_rgb
 
 _READING = ('LoadImage', 'LoadImageFromFile')
 # steps that change nothing of an image, and Normalize, which a file does itself
-_KNOWN = ('Load', 'Pack', 'Normalize')
+_KNOWN = (*_READING, 'LoadSegLabels', 'LoadAnnotations', 'LoadPanoptic', 'LoadPanopticAnnotations',
+          'PackImage', 'PackInputs', 'PackSegInputs', 'PackDetInputs', 'Normalize')
 
 
 def steps_of_test(dataset: Mapping) -> list[dict]:
@@ -59,7 +60,7 @@ def resizing(steps: Sequence[Mapping], crops: bool) -> dict | None:
     resize: dict = {}
     for step in steps:
         kind, options = _kind(step), set(step) - {'type'}
-        if kind.startswith(_KNOWN):
+        if kind in _KNOWN:
             continue
         if resize and kind in ('Resize', 'ResizeEdge'):
             raise ConfigError(f'the test pipeline resizes twice ({resize}, then {kind}), and an '

@@ -1,12 +1,15 @@
 """Work-arounds for MMEngine, and readers of checkpoints that execute no code."""
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -160,13 +163,29 @@ def load_from_local(filename: str, map_location='cpu') -> dict:
 
 
 def load_from_http(filename: str, map_location='cpu', model_dir: str | None = None) -> dict:
-    """A URL, fetched once into torch's folder of checkpoints."""
+    """A URL, fetched once into torch's folder of checkpoints.
+
+    Files of different addresses may have one name, as pytorch_model.bin: below a folder of its own
+    for each address, unless the name ends in a hash, as in model zoos.
+
+    Raises:
+        CheckpointError: it cannot be fetched, or as of :func:`load_from_local`.
+    """
     from torch.hub import download_url_to_file, get_dir
     folder = Path(model_dir or Path(get_dir()) / 'checkpoints')
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / filename.rsplit('/', 1)[-1]
+    name = Path(urlsplit(filename).path).name
+    if not re.search(r'[-_][0-9a-f]{8,}\.\w+$', name):
+        folder /= hashlib.sha256(filename.encode()).hexdigest()[:12]
+    target = folder / name
     if not target.is_file():
-        download_url_to_file(filename, str(target))
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            download_url_to_file(filename, str(target))
+        except OSError as error:  # URLError and HTTPError are some
+            raise CheckpointError(f'{filename} cannot be fetched: {error}; fetch it by other means '
+                                  'and give the file') from error
+    if target.suffix == '.safetensors':
+        return dict(state_dict=read_safetensors(target)[0])
     return safe_torch_load(target, map_location)
 
 

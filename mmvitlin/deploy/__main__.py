@@ -19,6 +19,7 @@ from PIL import Image
 from mmvitlin.deploy.model import ExportedModel, Prediction
 from mmvitlin.deploy.runtimes import PRECISIONS, RUNTIMES, open_file
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError, UserError
+from mmvitlin.utils.outputs import claim
 from mmvitlin.utils.paths import IMAGE_ENDINGS
 
 
@@ -79,20 +80,6 @@ def output_names(files: list[Path]) -> list[str]:
     return names
 
 
-def make_folders(folder: Path) -> None:
-    """Where labels and overlays go.
-
-    Raises:
-        ConfigError: they cannot be made.
-    """
-    try:
-        for kind in ('labels', 'overlay'):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f'--out-dir: {folder} cannot be a folder ({error.strerror}); give '
-                          'another') from error
-
-
 def write(result: Prediction, name: str, folder: Path) -> str:
     """Write labels and overlay; the classes that were found, as text."""
     if result.labels is None:
@@ -148,7 +135,8 @@ def run(args: argparse.Namespace) -> int:
     files = list(dict.fromkeys(list_images(args.images)))
     names = output_names(files)
     if model.task == 'segmentation':
-        make_folders(args.out_dir)
+        for kind in ('labels', 'overlay'):
+            (claim(args.out_dir, ('labels', 'overlay')) / kind).mkdir(exist_ok=True)
     failed = 0
     for path, name in zip(files, names, strict=True):
         start = time.perf_counter()

@@ -61,7 +61,9 @@ def test_windows_of_an_image_that_is_padded_first(segmentor, tmp_path):
     dict(type='CLAHE'), dict(type='RGB2Gray'), dict(type='ResizeToMultiple', size_divisor=32),
     dict(type='ResizeShortestEdge', scale=64, max_size=128), dict(type='MyStep', strength=3),
     dict(type='TestTimeAug', transforms=[]), dict(type='CenterCrop', crop_size=64),
-    dict(type='Pad', size=(64, 64)), dict(type='mmpretrain.ResizeEdge', scale=64, edge='long')])
+    dict(type='NormalizeIllumination'), dict(type='LoadAndCropBorders', border=20),
+    dict(type='mmvitlin.LoadCrop', size=64), dict(type='Pad', size=(64, 64)),
+    dict(type='mmpretrain.ResizeEdge', scale=64, edge='long')])
 def test_a_step_that_would_be_left_out_is_named(step):
     kind = step['type'].split('.')[-1]
     with pytest.raises(ConfigError, match=f"test pipeline's {kind}.* would be left out"):

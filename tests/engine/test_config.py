@@ -136,6 +136,45 @@ def test_switches_are_merged_over_a_config(tmp_path):
         load_config(path, {'switches': ['emma']})
 
 
+def test_options_inside_each_other_are_refused():
+    for order in (1, -1):
+        options = dict([('train_cfg.max_iters', 2), ('train_cfg', dict(val_interval=2))][::order])
+        with pytest.raises(ConfigError, match='train_cfg.max_iters is a part of train_cfg, and'):
+            load_config(CITYSCAPES, options)
+
+
+def test_data_moves_with_a_switch_and_folders_stay_below_their_root(tmp_path):
+    base = ROOT / 'configs/seg/fcn_vit-nano_camvid.py'
+    (tmp_path / 'place.py').write_text("data_root = '/B'")
+    cfg = load_config(str(base), {'switches': [str(tmp_path / 'place.py')]})
+    assert {cfg.train_dataloader.dataset.data_root, cfg.val_dataloader.dataset.data_root} == {'/B'}
+    (tmp_path / 'two.py').write_text(f'''_base_ = '{base}'
+data_root = '/A'
+one = _base_.train_dataloader.dataset
+train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[
+    dict(one, data_root='/A'), dict(one, data_root='/A/extra'), dict(one, data_root='/C')]))
+''')
+    (tmp_path / 'child.py').write_text("_base_ = './two.py'\ndata_root = '/B'")
+    for cfg, third in ((load_config(str(tmp_path / 'child.py')), '/C'),
+                       (load_config(str(tmp_path / 'two.py'), {'data_root': '/B/'}), '/B/')):
+        roots = [one.data_root for one in cfg.train_dataloader.dataset.datasets]
+        assert [root.rstrip('/') for root in roots] == ['/B', '/B/extra', third.rstrip('/')]
+
+
+def test_iterations_reach_every_count(tmp_path):
+    base = ROOT / 'configs/seg/fcn_vit-nano_camvid.py'
+    (tmp_path / 'a.py').write_text(f'''_base_ = '{base}'
+train_cfg = dict(val_begin=300)
+custom_hooks = [dict(type='EMAHook', begin_iter=200)]
+param_scheduler = [dict(type='OneCycleLR', eta_max=1e-3, total_steps=400, by_epoch=False),
+                   dict(type='CosineRestartLR', periods=[100, 300], by_epoch=False)]
+''')
+    cfg = load_config(str(tmp_path / 'a.py'), {'iterations': 40})
+    assert (cfg.train_cfg.val_begin, cfg.custom_hooks[0].begin_iter) == (30, 20)
+    assert cfg.param_scheduler[0].total_steps == 40
+    assert cfg.param_scheduler[1].periods == [10, 30]
+
+
 def test_iterations_are_one_option():
     """The whole schedule in proportion, unless an option says more."""
     cfg = load_config('configs/seg/fcn_vit-nano_camvid.py', {'iterations': 2000})
@@ -173,11 +212,12 @@ def test_no_such_config():
 @pytest.mark.parametrize('several', [True, False])
 def test_a_whole_schedule_is_shortened(several, tmp_path):
     part = dict(type='MultiStepLR', by_epoch=False, milestones=[600, 900])
+    hook = dict(type='CheckpointHook', interval=-1)
     parts = [part, dict(type='CosineAnnealingLR', T_max=1000, begin=0, end=1000)]
     (tmp_path / 'c.py').write_text(
         f'train_cfg = dict(max_iters=1000, val_interval=1000)\n'
         f'param_scheduler = {parts if several else part}\n'
-        f'default_hooks = dict(checkpoint={dict(interval=-1) if several else None})')
+        f'default_hooks = dict(checkpoint={hook if several else None})')
     cfg = load_config(str(tmp_path / 'c.py'), {'iterations': 100})
     assert (cfg.param_scheduler[0] if several else cfg.param_scheduler).milestones == [60, 90]
     if several:

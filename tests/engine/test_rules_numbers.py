@@ -118,6 +118,12 @@ def test_one_void_label_needs_no_list(tmp_path):
     assert read['gt_seg_map'].tolist() == [[0, 255]]
 
 
+@pytest.mark.parametrize('wrong', ['2', ['2'], [[1, 2]], [2.5]])
+def test_void_labels_are_whole_numbers(wrong):
+    with pytest.raises(ConfigError, match='void_labels=.*whole numbers, such as'):
+        LoadSegLabels(num_classes=2, void_labels=wrong)
+
+
 def test_an_epoch_of_other_batches_is_not_cut_short(streets, tmp_path):
     """Of the steps that the run before counted, none is of this epoch."""
     def run(batch, epochs, **kwargs):

@@ -44,6 +44,13 @@ def test_the_state_of_another_optimiser_or_schedule(tmp_path, more, words):
         resumed.goes_on(going_on(tmp_path, **more))
 
 
+def test_averaged_weights_are_not_taken_for_the_trained_ones(tmp_path):
+    averaged = dict(ema_state_dict={})
+    with pytest.raises(ConfigError, match='averaged weights .EMAHook.*switches=ema'):
+        resumed.goes_on(going_on(tmp_path, averaged))
+    resumed.goes_on(going_on(tmp_path, averaged, custom_hooks=[dict(type='EMAHook')]))
+
+
 @pytest.mark.parametrize(('more', 'words'), [
     ({}, None),
     (dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=2e-3))), 'lr is 0.002, .* with 0.001'),

@@ -47,7 +47,7 @@ def test_a_file_with_another_kind_of_value(tmp_path, base, text, words):
     config = tmp_path / 'mine.py'
     config.write_text(f'_base_ = {str(base)!r}\n{text}\n')
     with pytest.raises(ConfigError, match=words):
-        load_config(str(config))
+        check_kinds(load_config(str(config)))  # as a run does
 
 
 @pytest.mark.parametrize(('options', 'words'), [

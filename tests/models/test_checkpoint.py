@@ -172,6 +172,27 @@ def test_code_behind_a_url_does_not_run(tmp_path, monkeypatch, url):
     assert not (tmp_path / 'owned').exists()
 
 
+def test_files_of_one_name_behind_two_urls(tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    def fetch(url, target):
+        if 'gone' in url:
+            raise OSError('HTTP Error 404: Not Found')
+        content = {'a': torch.full((1, ), float('/y/' in url))}
+        (save_file if '.safetensors' in url else torch.save)(content, target)
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr('torch.hub.download_url_to_file', fetch)
+    for name in ('pytorch_model.bin', 'model.safetensors', 'pytorch_model.bin?download=true'):
+        for folder, value in (('x', 0), ('y', 1), ('x', 0)):
+            state = read_state_dict(f'https://example.org/{folder}/{name}')
+            assert state['a'].item() == value
+    read_state_dict('https://example.org/resnet50-0676ba61.pth')
+    assert (tmp_path / 'hub/checkpoints/resnet50-0676ba61.pth').is_file()  # where torch looks too
+    with pytest.raises(CheckpointError, match=r'gone/a.pth cannot be fetched: HTTP Error 404'):
+        read_state_dict('https://example.org/gone/a.pth')
+
+
 def test_safetensors(tmp_path):
     from safetensors.torch import save_file
     net = Adventurer(**SMALL)

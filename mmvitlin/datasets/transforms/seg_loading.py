@@ -71,6 +71,9 @@ class LoadSegLabels(LoadAnnotations):
         self.allowance = Allowance(skip_unreadable)
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.void_labels = [void_labels] if isinstance(void_labels, int) else list(void_labels)
+        if not all(isinstance(value, int) for value in self.void_labels):
+            raise ConfigError(f'LoadSegLabels(void_labels={void_labels!r}): give values of the '
+                              'label files as whole numbers, such as [0, 255]')
         self.orientation_warning = OrientationWarning()
         self.label_map = None if label_map is None else LabelMap(label_map, ignore_index)
 

@@ -7,7 +7,12 @@ import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
 
 from mmvitlin.engine.rules.context import warn
-from mmvitlin.models.utils.checkpoint import as_loaded, read_checkpoint, with_description
+from mmvitlin.models.utils.checkpoint import (
+    CheckpointFile,
+    as_loaded,
+    read_checkpoint,
+    with_description,
+)
 from mmvitlin.utils.errors import CheckpointError
 
 
@@ -22,8 +27,28 @@ def check_start(model: torch.nn.Module, checkpoint: str) -> None:
             over; or nothing fits a network without a backbone.
     """
     if '://' not in checkpoint:  # a URL is compared when it has been fetched
-        file = read_checkpoint(checkpoint)
+        file = _whole_file(checkpoint)
         compare_start(model, file.state, file.description, checkpoint)
+
+
+def _whole_file(checkpoint: str) -> CheckpointFile:
+    """A checkpoint of a whole model, of which a Runner loads what is under state_dict.
+
+    Raises:
+        CheckpointError: it has averaged weights beside those, or NaN in its weights.
+    """
+    file = read_checkpoint(checkpoint)
+    if 'state_dict' in file.sets[1:]:
+        taken = file.sets[0]
+        raise CheckpointError(
+            f"{checkpoint} has weights under '{taken}' and under 'state_dict', and does not say "
+            "which are meant; save them alone, as torch.save(dict(state_dict=torch.load("
+            f"'{checkpoint}')['{taken}']), 'averaged.pth')")
+    for key, value in file.state.items():
+        if value.is_floating_point() and torch.isnan(value).any():
+            raise CheckpointError(f'{checkpoint}: {key} has NaN in the place of numbers; its '
+                                  'training went wrong before it was written. Give an earlier one')
+    return file
 
 
 def compare_start(model: torch.nn.Module, state: Mapping[str, torch.Tensor], described: dict,
@@ -131,7 +156,7 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
-    file = read_checkpoint(checkpoint)
+    file = _whole_file(checkpoint)
     description = getattr(getattr(model, 'backbone', None), 'describe', dict)()
     if not any(k.endswith('pos_embed') for k in model.state_dict()):
         description.pop('grid', None)  # rotary positions fit any

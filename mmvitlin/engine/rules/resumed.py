@@ -41,6 +41,12 @@ def goes_on(context: Context) -> None:
             f'run from them with --cfg-options load_from={path}')
     if 'optimizer' not in content:
         warn(f"{path} holds no state of its optimiser (save_optimizer=False), which starts anew")
+    averages = any(kind_of(hook) == 'EMAHook' for hook in cfg.get('custom_hooks') or ())
+    if 'ema_state_dict' in content and not averages:
+        raise ConfigError(
+            f"--resume: {path} was written with averaged weights (EMAHook), which it has in the "
+            'place of those that were trained; give the hook again (switches=ema), or start a new '
+            f'run from the averaged ones with --cfg-options load_from={path}')
     _go_on_with_seed(context, path, content.get('meta') or {})
     _compare_optimiser(context, path, content.get('optimizer'))
     _compare_schedules(context, path, content.get('param_schedulers'))

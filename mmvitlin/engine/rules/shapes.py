@@ -42,12 +42,16 @@ OF_DATASET = {'dataset': BUILT, 'datasets': LIST, 'pipeline': LIST, 'metainfo': 
 
 
 def kinds(context: Context) -> None:
-    """Dicts are dicts, and those that a registry builds have a type."""
-    check_kinds(context.cfg)
+    """Dicts are dicts."""
+    check_kinds(context.cfg, typed=False)
 
 
-def check_kinds(cfg: Config) -> None:
+def check_kinds(cfg: Config, typed: bool = True) -> None:
     """A number, a word or a list where a dict belongs fails deep in a library, or is left out.
+
+    Args:
+        cfg: A resolved config, or parts of one.
+        typed: Whether what a registry builds must have its type.
 
     Raises:
         ConfigError: names the key, and says what it takes.
@@ -55,18 +59,18 @@ def check_kinds(cfg: Config) -> None:
     top = dict(cfg.items())
     for pattern, kind in KINDS.items():
         for key, value in _matches(top, pattern.split('.')):
-            _demand(key, value, kind)
+            _demand(key, value, kind, typed)
     for key, value in _matches(top, ['*_dataloader', 'dataset']):
-        _dataset(key, value)
-    _anywhere('model', top.get('model') or {})
+        _dataset(key, value, typed)
+    _anywhere('model', top.get('model') or {}, typed)
 
 
-def _anywhere(key: str, node: dict | list | tuple) -> None:
+def _anywhere(key: str, node: dict | list | tuple, typed: bool) -> None:
     for name, value in node.items() if isinstance(node, dict) else enumerate(node):
         if value is not None and name in ANYWHERE:
-            _demand(f'{key}.{name}', value, ANYWHERE[name])
+            _demand(f'{key}.{name}', value, ANYWHERE[name], typed)
         if isinstance(value, (dict, list, tuple)):
-            _anywhere(f'{key}.{name}', value)
+            _anywhere(f'{key}.{name}', value, typed)
 
 
 def _matches(node: dict, parts: list[str], at: str = '') -> Iterator[tuple[str, object]]:
@@ -80,31 +84,31 @@ def _matches(node: dict, parts: list[str], at: str = '') -> Iterator[tuple[str, 
                 yield from _matches(value, rest, f'{at}{name}.')
 
 
-def _dataset(key: str, cfg: dict) -> None:
+def _dataset(key: str, cfg: dict, typed: bool) -> None:
     """A data set and those that it wraps."""
     for name, kind in OF_DATASET.items():
         inner = cfg.get(name)
         if inner is None:
             continue
-        _demand(f'{key}.{name}', inner, kind)
+        _demand(f'{key}.{name}', inner, kind, typed)
         if name in ('dataset', 'datasets'):
             for number, one in enumerate(inner if isinstance(inner, (list, tuple)) else [inner]):
-                _dataset(f'{key}.{name}' + f'.{number}' * (one is not inner), one)
+                _dataset(f'{key}.{name}' + f'.{number}' * (one is not inner), one, typed)
 
 
-def _demand(key: str, value: object, kind: str) -> None:
+def _demand(key: str, value: object, kind: str, typed: bool) -> None:
     if kind == LIST or (kind == EITHER and isinstance(value, (list, tuple))):
         if not isinstance(value, (list, tuple)):
             raise ConfigError(_words(key, value, kind))
         for number, item in enumerate(value):
-            _demand(f'{key}.{number}', item, BUILT)
+            _demand(f'{key}.{number}', item, BUILT, typed)
     elif kind == NUMBERS:
         if not isinstance(value, (list, tuple)) or not all(
                 isinstance(item, (int, float)) for item in value):
             raise ConfigError(_words(key, value, kind))
     elif not isinstance(value, dict):
         raise ConfigError(_words(key, value, kind))
-    elif kind != OPTIONS and 'type' not in value:
+    elif typed and kind != OPTIONS and 'type' not in value:
         if kind == EITHER and value and all(isinstance(v, (dict, list)) for v in value.values()):
             return  # param_scheduler of several optimisers, by name
         raise ConfigError(f'{key} has no type, by which it is built; it has {sorted(value) or "no"}'

@@ -41,7 +41,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         cfg = read_config(path)
     except Exception as error:  # it is Python, and executed
         raise ConfigError(f'{path} is no config: {in_words(error)}') from error
-    check_kinds(cfg)
+    check_kinds(cfg, typed=False)
     files = sources(path)
     if old := replaced(files, 'data_root'):
         _move_data(cfg, str(cfg.data_root), old)
@@ -56,6 +56,10 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     _merge_switches(cfg, switches or [], Path(path).parent)
     if (iterations := options.pop('iterations', None)) is not None:
         options = {**schedule_of(cfg, iterations), **options}
+    for key in options:
+        if inner := next((other for other in options if other.startswith(f'{key}.')), None):
+            raise ConfigError(f'--cfg-options: {inner} is a part of {key}, and one would replace '
+                              'the other; write all in one of them')
     _refuse_idle(cfg, options, path)
     options = {key: fit(key, value, _at(cfg, key)) for key, value in options.items()}
     if 'data_root' in options:
@@ -66,7 +70,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     except Exception as error:  # a place in a list that is not there, a value that has no keys
         raise ConfigError(f'--cfg-options {sorted(options)} do not fit {path}: {in_words(error)}'
                           ) from error
-    check_kinds(cfg)
+    check_kinds(cfg, typed=False)
     if 'runtime' in ([switches] if isinstance(switches, str) else switches or []):
         _seed_samples(cfg)  # behind the options, whose keys it would move
     if work_dir is not None:
@@ -220,7 +224,10 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
         if moved and 'data_preprocessor' in cfg and 'data_preprocessor' not in cfg.model:
             del changes['model']['data_preprocessor']
             changes['data_preprocessor'] = moved  # classification has it there
+        root = cfg.get('data_root')
         cfg.merge_from_dict(changes)
+        if 'data_root' in changes:
+            _move_data(cfg, str(cfg.data_root), root and {str(root)})
         if own:
             cfg.custom_hooks = own
         if name == 'runtime':
@@ -254,25 +261,30 @@ def _seed_samples(cfg: Config) -> None:
 
 
 def _move_data(cfg: Config, root: str, those: set[str] | None = None) -> None:
-    """Give data sets another root, and move the evaluators' files from the old ones to it.
+    """Give data sets another root, and move the evaluators' files from the old ones to it. A root
+    below one that moves stays below it.
 
     Args:
         cfg: Is changed.
         root: The new one.
         those: Roots of the data sets that move; None for all.
     """
-    roots, those = set(), None if those is None else {r.rstrip('/') for r in those}
-    for _, dataset in datasets_of(cfg):
+    datasets = [dataset for _, dataset in datasets_of(cfg)]
+    before = {str(dataset['data_root'] or '').rstrip('/') for dataset in datasets}
+    roots = before if those is None else {r.rstrip('/') for r in those}
+    for dataset in datasets:
         old = str(dataset['data_root'] or '').rstrip('/')
-        if those is None or old in those:
-            roots.add(old)
+        above = min((r for r in roots if r and old.startswith(f'{r}/')), key=len, default=None)
+        if above is not None:
+            dataset['data_root'] = f"{root.rstrip('/')}{old[len(above):]}"
+        elif old in roots:
             dataset['data_root'] = root
     for key in ('val_evaluator', 'test_evaluator'):
         evaluators = cfg.get(key) or []
         for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
             for name in ('ann_file', 'seg_prefix'):
                 value = evaluator.get(name)
-                old = next((r for r in sorted(roots - {''}, key=len, reverse=True)
+                old = next((r for r in sorted(roots - {''}, key=len)
                             if isinstance(value, str) and value.startswith(f'{r}/')), None)
                 if old is not None:
                     evaluator[name] = f"{root.rstrip('/')}{value[len(old):]}"
@@ -309,16 +321,23 @@ def schedule_of(cfg: Config, iterations: int) -> dict[str, int]:
 
     options = {'train_cfg.max_iters': iterations,
                'train_cfg.val_interval': scaled(cfg.train_cfg.get('val_interval', before))}
+    if isinstance(cfg.train_cfg.get('val_begin'), int):
+        options['train_cfg.val_begin'] = scaled(cfg.train_cfg.val_begin)
+    for n, of_user in enumerate(cfg.get('custom_hooks') or []):
+        if isinstance(of_user.get('begin_iter'), int):  # of averaged weights
+            options[f'custom_hooks.{n}.begin_iter'] = scaled(of_user['begin_iter'])
     hook = (cfg.get('default_hooks') or {}).get('checkpoint')
     if hook is not None:
         options['default_hooks.checkpoint.interval'] = scaled(hook.get('interval', before))
     schedules = cfg.get('param_scheduler') or []
     several = isinstance(schedules, (list, tuple))
     for n, part in enumerate(schedules if several else [schedules]):
-        counts = {key: scaled(part[key]) for key in ('begin', 'end', 'T_max', 'step_size')
+        counts = {key: scaled(part[key]) for key in ('begin', 'end', 'T_max', 'step_size',
+                                                      'total_steps')
                   if isinstance(part.get(key), int)}
-        if 'milestones' in part:
-            counts['milestones'] = [scaled(at) for at in part['milestones']]
+        for key in ('milestones', 'periods'):
+            if key in part:
+                counts[key] = [scaled(at) for at in part[key]]
         if {'begin', 'end'} <= counts.keys():
             counts['end'] = max(counts['end'], counts['begin'] + 1)
         key = f'param_scheduler.{n}' if several else 'param_scheduler'

@@ -40,6 +40,7 @@ def build_runner(cfg: Config, purpose: str = 'train', checkpoint: str | None = N
     """
     try:
         check(cfg, purpose, checkpoint=checkpoint)
+        check_kinds(cfg)
         settings.refuse(cfg)
         read_tensors_only()
         distributed.join(cfg.get('launcher', 'none'))
@@ -74,7 +75,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
             there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
-    check_kinds(cfg)
+    check_kinds(cfg, typed=False)
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
     started = Path(cfg.work_dir) / '.started'  # a restart must not resume an older run
     if not restarted and int(os.environ.get('RANK', 0)) == 0:

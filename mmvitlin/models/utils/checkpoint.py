@@ -62,10 +62,13 @@ class CheckpointFile:
         path: The file or URL.
         state: Its tensors, by the names they have there.
         meta: Its metadata; empty for files that are not of this toolkit.
+        sets: Keys under which the file has weights, the one that was taken first; none where they
+            are at its top.
     """
     path: str
     state: dict[str, Tensor]
     meta: dict
+    sets: tuple[str, ...] = ()
 
     @property
     def description(self) -> dict:
@@ -113,8 +116,9 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
         raise CheckpointError(f'{path} holds a {type(state).__name__}, not a state dict')
     state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not state:
-        raise CheckpointError(f'{path} holds no tensors under its top level or {_WRAPPERS}')
-    return CheckpointFile(str(path), state, meta)
+        raise CheckpointError(f'{path} holds no tensors at its top or under {_WRAPPERS}; it has '
+                              f'{sorted(map(str, content))[:_SHOWN]}. Save its state dict alone')
+    return CheckpointFile(str(path), state, meta, tuple(_sets(content)))
 
 
 def read_meta(path: str | Path) -> dict:
@@ -169,6 +173,11 @@ def as_loaded(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
     return fitted
 
 
+def _sets(content) -> list[str]:
+    """Keys of a file's content that hold weights, the one to take first."""
+    return [w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)]
+
+
 def unwrapped_state(content, name: str = 'the checkpoint'):
     """The state dict in a file's content, the first where there are several, or the content itself.
 
@@ -176,7 +185,7 @@ def unwrapped_state(content, name: str = 'the checkpoint'):
         content: Of the file.
         name: Of it, for the log.
     """
-    keys = [w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)]
+    keys = _sets(content)
     if len(keys) > 1:
         print_log(f"{name} holds {' and '.join(keys)}; {keys[0]} is taken", 'current')
     return content[keys[0]] if keys else content
