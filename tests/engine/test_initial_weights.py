@@ -116,3 +116,12 @@ def test_a_teacher_of_mmpretrain_has_the_weights_of_its_init_cfg(tmp_path):
     with pytest.raises((CheckpointError, ConfigError), match='model.teacher.backbone.init_cfg: '
                        r"nothing of .*set model.teacher.backbone.init_cfg.prefix='backbone.'"):
         FrozenTeacher(dict(network, init_cfg=given(tmp_path / 'a.pth')))
+
+
+def test_weights_that_a_student_inherits_are_said():
+    from types import SimpleNamespace
+    hook, model = InitialWeightsHook(), torch.nn.Linear(1, 1)
+    runner = SimpleNamespace(model=model, cfg=SimpleNamespace(get=lambda _: {}))
+    assert hook._words(runner) == 'random'
+    model.inherited = True
+    assert hook._words(runner) == "model.backbone inherited from the teacher's; all else random"

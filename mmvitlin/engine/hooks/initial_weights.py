@@ -66,6 +66,8 @@ class InitialWeightsHook(Hook):
             what = 'resumed from' if runner._resume else 'load_from'
             return f'{what} {runner._load_from} ({self.loaded[0]} of {self.loaded[1]} tensors)'
         sources = [f'{key} from {path} ({count} tensors)' for key, path, count in self.initialised]
+        if getattr(_plain(runner.model), 'inherited', False):
+            sources.insert(0, "model.backbone inherited from the teacher's")
         model = runner.cfg.get('model') or {}
         named = {path for _, path, _ in self.initialised}
         sources += [f'{key}={path}' for key, path in checkpoints_of(model, 'model')

@@ -87,6 +87,7 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
                              f"normalisation: set data_preprocessor.mean={values['mean']} and "
                              f"std={values['std']}")
         student.inherit(teacher)
+        self.inherited = True
 
     def teacher_tokens(self, images: Tensor, layers, grid) -> list[Tokens]:
         """Teacher tokens of normalised images on the student's grid."""
