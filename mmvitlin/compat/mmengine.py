@@ -92,14 +92,15 @@ def _config_of_mmseg(name: str) -> str:
 def short_console() -> Iterator[None]:
     """Keep what Runners print while they are built in their log file alone.
 
-    Versions, the whole config and the order of hooks are 450 lines, before a first loss. Patches
+    Versions, the whole config and the order of hooks are 450 lines, before a first loss, and
+    options of single parameters one line each. Patches
     ``mmengine.logging.MMLogger.callHandlers`` of mmengine up to 0.10.12, and puts it back.
     """
     usual = MMLogger.callHandlers
 
     def call_handlers(self: MMLogger, record: logging.LogRecord) -> None:
         long = record.levelno <= logging.INFO and record.getMessage().lstrip('-\n').startswith(
-            ('System environment:', 'Config:\n', 'Hooks will be executed'))
+            ('System environment:', 'Config:\n', 'Hooks will be executed', 'paramwise_options '))
         for handler in self.handlers:
             if record.levelno >= handler.level and not (long and type(handler)
                                                         is logging.StreamHandler):

@@ -38,6 +38,9 @@ def test_the_console_names_the_file_of_what_is_long(streets, tmp_path, capsys):
         assert part not in shown
     assert f'order of hooks: {log}' in shown
     assert len(shown.splitlines()) < 12
+    runner.build_optim_wrapper(cfg.optim_wrapper)
+    assert 'paramwise_options -- ' in log.read_text(encoding='utf-8')
+    assert 'paramwise_options' not in capsys.readouterr().out
     runner.logger.info('Config:\nof a user')  # only while the runner is built
     assert 'of a user' in capsys.readouterr().out
 

@@ -9,6 +9,7 @@ from mmengine.registry import OPTIMIZERS
 from torch import nn
 from torch.optim import Optimizer
 
+from mmvitlin.compat.mmengine import short_console
 from mmvitlin.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmvitlin.utils.errors import CheckpointError, ConfigError
 
@@ -89,7 +90,8 @@ class MergesGroups:
                               f"{', '.join(sorted(self.options))}")
         if takes_fused(self.optimizer_cfg, model):
             self.optimizer_cfg = dict(self.optimizer_cfg, fused=True)
-        wrapper = super().__call__(model)
+        with short_console():
+            wrapper = super().__call__(model)
         hook = getattr(wrapper.optimizer, 'register_load_state_dict_pre_hook', None)
         if hook is not None:
             hook(refuse_other_groups)
