@@ -8,10 +8,10 @@ from PIL import Image
 
 from mmvitlin.datasets.transforms.loading import LoadImage
 from mmvitlin.deploy import ExportedModel, open_file
-from mmvitlin.deploy.__main__ import make_folders
 from mmvitlin.deploy.model import read
 from mmvitlin.deploy.runtimes import Runtime
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
+from mmvitlin.utils.outputs import claim
 
 RANDOM = np.random.default_rng(0)
 
@@ -137,4 +137,4 @@ def test_threads_and_folders_that_cannot_be(tmp_path):
         open_file(tmp_path / 'a.onnx', threads=-1)
     (tmp_path / 'a').write_text('')
     with pytest.raises(ConfigError, match='--out-dir: .*a/found cannot be a folder'):
-        make_folders(tmp_path / 'a' / 'found')
+        claim(tmp_path / 'a' / 'found', ['labels'])

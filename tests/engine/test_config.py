@@ -136,13 +136,6 @@ def test_switches_are_merged_over_a_config(tmp_path):
         load_config(path, {'switches': ['emma']})
 
 
-def test_options_inside_each_other_are_refused():
-    for order in (1, -1):
-        options = dict([('train_cfg.max_iters', 2), ('train_cfg', dict(val_interval=2))][::order])
-        with pytest.raises(ConfigError, match='train_cfg.max_iters is a part of train_cfg, and'):
-            load_config(CITYSCAPES, options)
-
-
 def test_data_moves_with_a_switch_and_folders_stay_below_their_root(tmp_path):
     base = ROOT / 'configs/seg/fcn_vit-nano_camvid.py'
     (tmp_path / 'place.py').write_text("data_root = '/B'")

@@ -176,3 +176,11 @@ def test_print_config_shows_what_was_given(monkeypatch, capsys):
     assert cfg.test_dataloader.dataset.data_root == 'my data/a,b'
     assert cfg.model.backbone.init_cfg is None
     assert cfg.train_dataloader.dataset.pipeline[0].imdecode_backend == 'pillow'
+
+
+def test_a_whole_does_not_replace_a_part_that_was_given_before(capsys):
+    with pytest.raises(SystemExit):
+        parse('train_cfg.max_iters=2', 'train_cfg=dict(val_interval=2)')
+    assert 'would replace train_cfg.max_iters, which is a part of it' in capsys.readouterr().err
+    options = parse('arch=dict(embed_dims=8)', 'arch.num_layers=2', 'archive=3')
+    assert list(options) == ['arch', 'arch.num_layers', 'archive']

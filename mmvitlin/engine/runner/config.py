@@ -56,10 +56,6 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     _merge_switches(cfg, switches or [], Path(path).parent)
     if (iterations := options.pop('iterations', None)) is not None:
         options = {**schedule_of(cfg, iterations), **options}
-    for key in options:
-        if inner := next((other for other in options if other.startswith(f'{key}.')), None):
-            raise ConfigError(f'--cfg-options: {inner} is a part of {key}, and one would replace '
-                              'the other; write all in one of them')
     _refuse_idle(cfg, options, path)
     options = {key: fit(key, value, _at(cfg, key)) for key, value in options.items()}
     if 'data_root' in options:

@@ -226,6 +226,10 @@ class ConfigOptions(argparse.Action):
             key, separator, text = pair.partition('=')
             if not separator:
                 parser.error(f'{option_string} {pair}: give it as {pair}=VALUE')
+            part = next((other for other in options if other.startswith(f'{key.strip()}.')), None)
+            if part is not None:
+                parser.error(f'{option_string} {pair}: would replace {part}, which is a part of it '
+                             'and given before; write all in one of them')
             try:
                 options[key.strip()] = self.read(key.strip(), text)
             except ValueError as error:
