@@ -58,7 +58,7 @@ def test_calls_for_single_networks_share_a_file(evaluated, tmp_path, monkeypatch
     results = json.loads(out.read_text())
     assert {key.split()[0] for key in results['rows']} == set(nets)
     assert len(results['commands']) == len(nets)
-    monkeypatch.setattr('sys.argv', ['a', '--part', 'scores', '--nets', 'adventurer_crops'])
+    monkeypatch.setattr('sys.argv', ['a', '--part', 'scores', '--nets', 'labels_crops'])
     with pytest.raises(SystemExit):
         highres_camvid.main()
     assert "camvid_highres has ['vit', 'adventurer'" in capsys.readouterr().err
@@ -73,23 +73,23 @@ def test_times_of_single_networks_share_a_file(tmp_path):
 
 def test_windows_are_the_crop_and_steps_shrink_with_the_length(tmp_path):
     nets = highres_camvid.NETS['camvid_lengths']
-    assert nets['adventurer'].modes()['slide']['model.test_cfg.crop_size'] == (240, 320)
-    assert nets['adventurer_crops'].modes()['slide']['model.test_cfg.crop_size'] == (360, 480)
-    assert nets['adventurer'].modes()['slide']['model.test_cfg.stride'] == (160, 216)
-    assert list(nets['adventurer_steps'].modes()) == ['whole']
-    folder = tmp_path / 'seed0/adventurer'
+    assert nets['labels'].modes()['slide']['model.test_cfg.crop_size'] == (240, 320)
+    assert nets['labels_crops'].modes()['slide']['model.test_cfg.crop_size'] == (360, 480)
+    assert nets['labels'].modes()['slide']['model.test_cfg.stride'] == (160, 216)
+    assert list(nets['labels_steps'].modes()) == ['whole']
+    folder = tmp_path / 'seed0/labels'
     folder.mkdir(parents=True)
     bias = torch.linspace(-7, -3, 5)
     torch.save(dict(state_dict={'a.mixer.dt_bias': bias.clone(), 'a.mixer.D': bias.clone()}),
                folder / 'iter_1.pth')
     (folder / 'last_checkpoint').write_text(str(folder / 'iter_1.pth'))
     args = argparse.Namespace(work_dir=tmp_path, recipe='camvid_lengths')
-    changed = torch.load(highres_camvid.checkpoint(args, 0, 'adventurer_steps', 2.))['state_dict']
+    changed = torch.load(highres_camvid.checkpoint(args, 0, 'labels_steps', 2.))['state_dict']
     assert torch.equal(changed['a.mixer.D'], bias)
     softplus = torch.nn.functional.softplus
     torch.testing.assert_close(softplus(changed['a.mixer.dt_bias']), softplus(bias) / 9,
                                rtol=0.03, atol=0)  # 720×960 are nine crops
-    assert highres_camvid.checkpoint(args, 0, 'adventurer', 2.).endswith('iter_1.pth')
+    assert highres_camvid.checkpoint(args, 0, 'labels', 2.).endswith('iter_1.pth')
 
 
 @pytest.mark.parametrize('busy', [False, True])

@@ -11,8 +11,8 @@ crops = {
 }
 columns = {'model.backbone.scan_axes': 'alternate'}
 options = dict(
-    adventurer={}, adventurer_crops=crops, adventurer_columns=columns,
-    adventurer_columns_crops={**columns, **crops})
+    labels={}, labels_crops=crops, labels_columns=columns,
+    labels_columns_crops={**columns, **crops})
 stages = [
     dict(name=name, config='configs/seg/fcn_adventurer-nano_camvid-360.py', iterations=600,
          options={'load_from': None, 'optim_wrapper.optimizer.lr': 3e-3, **more})

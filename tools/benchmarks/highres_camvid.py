@@ -16,7 +16,7 @@ what helps them on sequences that are longer than those of their crops:
         --out docs/results/camvid_lengths.json
 
 A window has the size of the crop and is two thirds of it, in whole patches, from the next. The
-network called steps has the weights of adventurer, and on whole images smaller step sizes, in
+network called steps has the weights of labels, and on whole images smaller step sizes, in
 proportion to the tokens above those of its crop: the logarithm of that is taken from dt_bias, which
 for small steps is nearly the same as dividing them. Scores are of the
 whole test set, and may be taken beside other work, with --nets in several calls at once into one
@@ -89,11 +89,11 @@ COLUMNS = {'model.backbone.scan_axes': 'alternate'}
 NETS = dict(  # of each recipe
     camvid_highres=dict(vit=Net('vit'), adventurer=Net('adventurer'), linear_vit=Net('linear-vit')),
     camvid_lengths=dict(
-        adventurer=Net('adventurer'),
-        adventurer_steps=Net('adventurer', stage='adventurer', steps=True),
-        adventurer_crops=Net('adventurer', crop=SIZE),
-        adventurer_columns=Net('adventurer', COLUMNS),
-        adventurer_columns_crops=Net('adventurer', COLUMNS, SIZE)))
+        labels=Net('adventurer'),
+        labels_steps=Net('adventurer', stage='labels', steps=True),
+        labels_crops=Net('adventurer', crop=SIZE),
+        labels_columns=Net('adventurer', COLUMNS),
+        labels_columns_crops=Net('adventurer', COLUMNS, SIZE)))
 
 
 @friendly

@@ -290,10 +290,9 @@ def whole_number(value: float | None) -> str:
 def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
     names = dict(vit='softmax ViT', adventurer='Adventurer',
-                 adventurer_steps='Adventurer, step sizes by length',
-                 adventurer_crops='Adventurer, crops of 360×480',
-                 adventurer_columns='Adventurer, columns too',
-                 adventurer_columns_crops='Adventurer, columns too, crops of 360×480',
+                 labels='Adventurer, labels only', labels_steps='the same, step sizes by length',
+                 labels_crops='crops of 360×480', labels_columns='columns too',
+                 labels_columns_crops='columns too, crops of 360×480',
                  linear_vit='linear ViT, aligned')
     groups: dict[tuple, list[dict]] = {}
     for key, rows in results['rows'].items():
@@ -324,7 +323,7 @@ def camvid_at_full_size(results: dict, recipe: str = 'camvid_highres') -> list[s
     how = ('Trained on crops of 240×320 from networks that had seen labels on smaller crops, the '
            f"softmax ViT (the teacher) for {length['teacher']} iterations, the others for "
            f"{length['both_stages']}" if recipe == 'camvid_highres' else
-           f"Labels only, {length['adventurer']} iterations, crops of 240×320 unless a row says "
+           f"Labels only, {length['labels']} iterations, crops of 240×320 unless a row says "
            'otherwise')
     title = dict(camvid_highres='CamVid at full size and twice it',
                  camvid_lengths='Adventurers on longer sequences than they were trained on')[recipe]
