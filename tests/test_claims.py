@@ -189,6 +189,12 @@ def test_heads():
          f'{linear[-1]:.2f} s')
 
 
+def test_time_of_mamba2():
+    times = load('demo_adala')['latency_ms']['1024x2048']
+    ratio = times['teacher']['median'] / times['student']['median']
+    says(README, f'A Mamba-2 ViT-S is {ratio:.1f} times as fast at 1024×2048')
+
+
 def test_gains_of_the_demo():
     demo = load('demo')
     times = demo['latency_ms']['1024x2048']

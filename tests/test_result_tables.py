@@ -1,5 +1,6 @@
 """The statistics of docs/results: intervals of pairs, of many rows together, and in points."""
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,6 +169,16 @@ def test_pages_have_the_published_errors_of_bfloat16():
              f'{adventurer:.1f}% in')
     for page in ('docs/results/index.md', 'docs/deployment.md'):
         assert words in ' '.join((ROOT / page).read_text().split()), page
+
+
+def test_every_figure_of_the_page_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools' / 'results')
+    import site_figures
+    site_figures.draw({path.stem: json.loads(path.read_text(encoding='utf-8'))
+                       for path in (ROOT / 'docs/results').glob('*.json')}, tmp_path)
+    shown = set(re.findall(r'\((site_\w+\.png)\)',
+                           (ROOT / 'docs/results/index.md').read_text(encoding='utf-8')))
+    assert shown == {path.name for path in tmp_path.iterdir()}
 
 
 def test_heads_beside_their_times(tmp_path, monkeypatch):

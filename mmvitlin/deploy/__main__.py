@@ -135,8 +135,7 @@ def run(args: argparse.Namespace) -> int:
     files = list(dict.fromkeys(list_images(args.images)))
     names = output_names(files)
     if model.task == 'segmentation':
-        for kind in ('labels', 'overlay'):
-            (claim(args.out_dir, ('labels', 'overlay')) / kind).mkdir(exist_ok=True)
+        claim(args.out_dir, ('labels', 'overlay'))
     failed = 0
     for path, name in zip(files, names, strict=True):
         start = time.perf_counter()

@@ -9,39 +9,35 @@ from mmvitlin.utils.errors import ConfigError
 MARK = '.mmvitlin'  # a file in folders of results, by which a later call knows them
 
 
-def claim(folder: str | Path, kinds: Iterable[str], inputs: Iterable[object] = ()) -> Path:
-    """A folder for results, marked as such; files of a former call in it may be replaced.
+def claim(folder: str | Path, kinds: Iterable[str], inputs: Iterable[object] = ()) -> None:
+    """Make folders for results and mark them; what former calls wrote there may be replaced.
 
     Args:
-        folder: Made where it is not there.
-        kinds: Its subfolders that will be written to.
+        folder: That holds them.
+        kinds: Their names.
         inputs: What is read; of it, folders must not hold ``folder``.
 
-    Returns:
-        The folder.
-
     Raises:
-        ConfigError: a subfolder holds files that no such call wrote, such as labels made by hand;
-            the folder lies inside one that is read, so that a second call would read its results;
-            or it cannot be made.
+        ConfigError: one of them holds files that no such call wrote, such as labels made by hand;
+            ``folder`` lies inside one that is read, so that a second call would read its results;
+            or they cannot be made.
     """
-    folder = Path(folder)
     for source in inputs:
         if isinstance(source, (str, Path)) and Path(source).is_dir() \
-                and folder.resolve().is_relative_to(Path(source).resolve()):
+                and Path(folder).resolve().is_relative_to(Path(source).resolve()):
             raise ConfigError(f'--out-dir: {folder} lies inside {source}, which is read: the next '
                               'call would take its results for images; give a folder elsewhere')
+    places = [Path(folder) / kind for kind in kinds]
     try:
-        if not (folder / MARK).exists():
-            for kind in kinds:
-                there = next((folder / kind).iterdir(), None) if (folder / kind).is_dir() else None
-                if there is not None:
-                    raise ConfigError(f'--out-dir: {folder / kind} holds files that this tool did '
-                                      f'not write ({there.name}), and might replace them; give '
-                                      'another folder, or move them')
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MARK).touch()
+        for place in places:
+            there = next(place.iterdir(), None) if place.is_dir() else None
+            if there is not None and not (place / MARK).exists():
+                raise ConfigError(f'--out-dir: {place} holds files that this tool did not write '
+                                  f'({there.name}), and might replace them; give another folder, '
+                                  'or move them')
+        for place in places:
+            place.mkdir(parents=True, exist_ok=True)
+            (place / MARK).touch()
     except OSError as error:
         raise ConfigError(f'--out-dir: {folder} cannot be a folder ({error.strerror}); give '
                           'another') from error
-    return folder

@@ -81,7 +81,8 @@ def test_commands_and_the_recipe_of_the_guide_to_experiments(folder, monkeypatch
     """Its recipe, with three small configs of the names that it has, and its sweep; one seed."""
     text = (ROOT / 'docs/experiments.md').read_text(encoding='utf-8')
     recipe, = re.findall(r'^```python\n(stages = .*?)^```', text, re.M | re.S)
-    (folder / 'my_recipe.py').write_text(recipe)
+    assert 'iterations=1400' in recipe
+    (folder / 'my_recipe.py').write_text(recipe.replace('iterations=1400', 'iterations=4'))
     shutil.copy(folder / 'whole.py', folder / 'teacher.py')
     short = {key: value for key, value in SMALL.items() if key.startswith('train_dataloader.') and
              'pipeline' not in key or key.startswith('train_cfg.') or key == 'data_root'
@@ -96,10 +97,13 @@ def test_commands_and_the_recipe_of_the_guide_to_experiments(folder, monkeypatch
     monkeypatch.setitem(INSTEAD, 'mmvitlin::recipes/streets_demo.py', 'my_recipe.py')
     monkeypatch.setitem(INSTEAD, 'mmvitlin::seg/fcn_vit-nano_streets.py', 'whole.py')
     for line in lines_of('experiments'):
-        run(line.replace(' 0 1 2', ' 0'), folder)
+        for said, small in ((' 0 1 2', ' 0'), ('--train 240 --val 60', '--train 4 --val 2')):
+            line = line.replace(said, small)
+        run(line, folder)
     results = json.loads((folder / 'work_dirs/my_recipe/my_recipe.json').read_text())
-    assert results['stages'].keys() == {'teacher', 'distil', 'distilled', 'scratch'}
-    assert all('mean' in results['stages'][name] for name in ('distilled', 'scratch'))
+    scored = 'teacher', 'distilled', 'scratch', 'scratch_long'
+    assert results['stages'].keys() == {'distil', *scored}
+    assert all('mean' in results['stages'][name] for name in scored)
     assert list((folder / 'work_dirs').glob('*/results.md'))
 
 

@@ -6,22 +6,18 @@ from mmvitlin.utils.outputs import claim
 
 
 def test_labels_of_somebody_are_not_replaced(tmp_path):
-    (tmp_path / 'images').mkdir()
     (tmp_path / 'labels').mkdir()
-    claim(tmp_path, ['labels'])  # empty
-    (tmp_path / '.mmvitlin').unlink()
     (tmp_path / 'labels/a.png').write_bytes(b'mine')
+    claim(tmp_path, ['overlay'])  # does not make the labels ours
     with pytest.raises(ConfigError, match=r'labels holds files that this tool did not write \(a'):
-        claim(tmp_path, ['labels', 'overlay'])
-    assert not (tmp_path / '.mmvitlin').exists()
-    claim(tmp_path, ['overlay'])
+        claim(tmp_path, ['scores', 'labels'])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['labels', 'overlay']
 
 
 def test_results_of_a_former_call_are(tmp_path):
-    folder = claim(tmp_path / 'out', ['labels'])
-    (folder / 'labels').mkdir()
-    (folder / 'labels/a.png').touch()
-    assert claim(folder, ['labels']) == folder
+    for _ in range(2):
+        claim(tmp_path / 'out', ['labels'])
+        (tmp_path / 'out/labels/a.png').touch()
 
 
 def test_results_are_not_read_by_the_next_call(tmp_path, monkeypatch):

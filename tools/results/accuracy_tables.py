@@ -289,10 +289,11 @@ def whole_number(value: float | None) -> str:
 
 def camvid_cells(results: dict) -> dict[tuple[str, float, str], dict]:
     """Network, scale and mode → mean scores, spread of mIoU, milliseconds and MiB, in order."""
-    names = dict(vit='softmax ViT', adventurer='Adventurer',
-                 labels='Adventurer, labels only', labels_steps='the same, step sizes by length',
-                 labels_crops='crops of 360×480', labels_columns='columns too',
-                 labels_columns_crops='columns too, crops of 360×480',
+    names = dict(vit='softmax ViT', adventurer='Adventurer, distilled',
+                 labels='Adventurer, labels only', labels_steps='labels only, step sizes by length',
+                 labels_crops='labels only, crops of 360×480',
+                 labels_columns='labels only, columns too',
+                 labels_columns_crops='labels only, columns too, crops of 360×480',
                  linear_vit='linear ViT, aligned')
     groups: dict[tuple, list[dict]] = {}
     for key, rows in results['rows'].items():

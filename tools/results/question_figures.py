@@ -124,16 +124,3 @@ def teacher_cost(results: dict):
     """Seconds of a distillation step by how the teacher is computed."""
     return dots({'': {name: {'': (row['ms']['median'] / 1e3, 0.)}
                       for name, row in results['rows'].items()}}, 'seconds a step', from_zero=True)
-
-
-FIGURES = {  # name → results files, and what draws them
-    'inherited': ('pretrained_camvid', inherited),
-    'random_students': ('pretrained_camvid', random_students),
-    'students': ('students_camvid students_speed', students),
-    'attentions': ('attention_speed', attentions),
-    'deployed': ('deployed_cpu', deployed),
-    'int8': ('reduced_precision', reduced_precision),
-    'heads': ('camvid_heads heads_speed', heads),
-    'full_size': ('highres_camvid', full_size),
-    'detection': ('detection_streets', detection),
-    'teacher_cost': ('cheaper_teacher', teacher_cost)}

@@ -3,10 +3,10 @@ import re
 from pathlib import Path
 
 import matplotlib
+import question_figures as questions
 from accuracy_tables import by_labels
 from deployed_tables import by_runtime, fastest
 from dots import dots
-from question_figures import FIGURES
 from scores import gaps_of, interval, spread_of
 from speed_tables import by_area
 
@@ -22,7 +22,7 @@ _LONG = re.compile(r' ?\((?!the teacher).*\)| without labels|, then fine-tuned|,
 
 def draw(files: dict[str, dict], folder: Path) -> None:
     """All figures whose results exist, as ``site_NAME.png``."""
-    for name, (needed, figure) in {**FIGURES, **OWN}.items():
+    for name, (needed, figure) in FIGURES.items():
         if all(file in files for file in needed.split()):
             _save(figure(*(files[file] for file in needed.split())), folder / f'site_{name}.png')
 
@@ -135,7 +135,17 @@ def _few_labels(results: dict):
     return figure
 
 
-OWN = {  # name → results files, and what draws them
+FIGURES = {  # name → results files, and what draws them
+    'inherited': ('pretrained_camvid', questions.inherited),
+    'random_students': ('pretrained_camvid', questions.random_students),
+    'students': ('students_camvid students_speed', questions.students),
+    'attentions': ('attention_speed', questions.attentions),
+    'deployed': ('deployed_cpu', questions.deployed),
+    'int8': ('reduced_precision', questions.reduced_precision),
+    'heads': ('camvid_heads heads_speed', questions.heads),
+    'full_size': ('highres_camvid', questions.full_size),
+    'detection': ('detection_streets', questions.detection),
+    'teacher_cost': ('cheaper_teacher', questions.teacher_cost),
     'linearizer': ('camvid', _method),
     'adala': ('adala_camvid', _method),
     'objectives': ('camvid_ablation cifar10_ablation', _objectives),

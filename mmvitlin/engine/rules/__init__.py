@@ -23,7 +23,6 @@ from mmvitlin.engine.rules import (
     numbers,
     pipelines,
     resumed,
-    shapes,
     weights,
 )
 from mmvitlin.engine.rules.context import (
@@ -44,7 +43,6 @@ _ALL = ('train', 'test', 'data', 'infer', 'export')
 _RUNS = ('train', 'test', 'data')
 
 RULES: tuple[tuple[Callable[[Context], None], tuple[str, ...]], ...] = (  # rule, purposes
-    (shapes.kinds, tuple(PURPOSES)),
     (files.libraries, tuple(PURPOSES)),
     (numbers.class_counts, tuple(PURPOSES)),
     (numbers.whole, ('train', 'test')),

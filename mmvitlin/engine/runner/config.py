@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmvitlin.compat.mmengine import config_path, read_config
 from mmvitlin.engine.rules.context import LOADERS, datasets_of, warn
-from mmvitlin.engine.rules.shapes import check_kinds
+from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.options import ABSENT, fit
 from mmvitlin.engine.runner.variables import idle, replaced, sources
 from mmvitlin.utils import paths
@@ -223,7 +223,7 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
         root = cfg.get('data_root')
         cfg.merge_from_dict(changes)
         if 'data_root' in changes:
-            _move_data(cfg, str(cfg.data_root), root and {str(root)})
+            _move_data(cfg, str(cfg.data_root), {str(root)} if root else None)
         if own:
             cfg.custom_hooks = own
         if name == 'runtime':

@@ -21,7 +21,7 @@ from mmvitlin.engine.rules import (
     check_whole,
     checkpoints_of,
 )
-from mmvitlin.engine.rules.shapes import check_kinds
+from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.run_options import apply_options, join_without_gpu
 from mmvitlin.engine.strategies import distributed, settings
 from mmvitlin.utils.errors import ConfigError, UserError, in_words
@@ -39,8 +39,8 @@ def build_runner(cfg: Config, purpose: str = 'train', checkpoint: str | None = N
         ConfigError: see :mod:`mmvitlin.engine.rules`; or something in the config cannot be built.
     """
     try:
-        check(cfg, purpose, checkpoint=checkpoint)
         check_kinds(cfg)
+        check(cfg, purpose, checkpoint=checkpoint)
         settings.refuse(cfg)
         read_tensors_only()
         distributed.join(cfg.get('launcher', 'none'))
@@ -75,7 +75,6 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
             there is none.
         launcher: 'none', 'pytorch' (torchrun), 'slurm' or 'mpi'.
     """
-    check_kinds(cfg, typed=False)
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
     started = Path(cfg.work_dir) / '.started'  # a restart must not resume an older run
     if not restarted and int(os.environ.get('RANK', 0)) == 0:

@@ -6,7 +6,6 @@ from fnmatch import fnmatchcase
 
 from mmengine.config import Config
 
-from mmvitlin.engine.rules.context import Context
 from mmvitlin.utils.errors import ConfigError
 
 OPTIONS, BUILT, LIST, EITHER = ('a dict', 'a dict with a type', 'a list of dicts, each with a type',
@@ -39,11 +38,6 @@ ANYWHERE = {  # in the network, at any depth
     **dict.fromkeys(('act_cfg', 'conv_cfg', 'norm_cfg'), BUILT), 'init_cfg': EITHER,
     **dict.fromkeys(('loss_bbox', 'loss_cls', 'loss_decode', 'loss_dice', 'loss_mask'), EITHER)}
 OF_DATASET = {'dataset': BUILT, 'datasets': LIST, 'pipeline': LIST, 'metainfo': OPTIONS}
-
-
-def kinds(context: Context) -> None:
-    """Dicts are dicts."""
-    check_kinds(context.cfg, typed=False)
 
 
 def check_kinds(cfg: Config, typed: bool = True) -> None:

@@ -1,7 +1,7 @@
 """A value of the wrong kind is refused by its key, in a file and on the command line."""
 import pytest
 
-from mmvitlin.engine.rules.shapes import check_kinds
+from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.utils.errors import ConfigError
 from tests.conftest import ROOT
