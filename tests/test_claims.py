@@ -171,7 +171,8 @@ def test_peers():
          f'softmax ViTs up to {fastest["ViT-B"]:.0f}',
          f'makes ViT-B {min(base):.1f} to {max(base):.1f} times as fast',
          f'ViT-S up to {small:.1f} times')
-    says(README, f'with UPerNet, whole networks {min(base):.1f} to {max(base):.1f} times')
+    says(README, f'whole ViT-B networks (UPerNet, float32) {min(base):.1f} to {max(base):.1f} '
+                 'times')
 
 
 def test_heads():
@@ -192,7 +193,7 @@ def test_heads():
 def test_time_of_mamba2():
     times = load('demo_adala')['latency_ms']['1024x2048']
     ratio = times['teacher']['median'] / times['student']['median']
-    says(README, f'A Mamba-2 ViT-S is {ratio:.1f} times as fast at 1024×2048')
+    says(README, f'A Mamba-2 ViT-S is {ratio:.1f} times as fast as softmax at 1024×2048')
 
 
 def test_gains_of_the_demo():
