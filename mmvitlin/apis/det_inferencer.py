@@ -10,6 +10,7 @@ import torch
 
 from mmvitlin.apis.inferencer import Inferencer, Result
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.files import write_whole
 from mmvitlin.visualization.instances import draw_instances
 
 
@@ -72,14 +73,15 @@ class Detections(Result):
 
     def _write(self, kind: str, path: Path) -> None:
         if kind == 'detections':
-            path.write_text(json.dumps(self.as_list()) + '\n')
+            write_whole(f'{json.dumps(self.as_list())}\n'.encode(), path, sync=False)
         elif kind == 'overlay':
             self._save_png(self.overlay(), path)
         elif self.segments is None:
             raise ConfigError('this network gives no panoptic segments')
         else:
             numbers = self.numbers()
-            path.with_suffix('.json').write_text(json.dumps(self.segments_info()) + '\n')
+            write_whole(f'{json.dumps(self.segments_info())}\n'.encode(),
+                        path.with_suffix('.json'), sync=False)
             self._save_png(np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536],
                                     axis=-1).astype(np.uint8), path)
 

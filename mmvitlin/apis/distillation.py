@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pprint
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Distilled:
 
 def distill(student: str | Mapping,
             teacher: str | Mapping,
-            images: str | Path | Sequence[str | Path],
+            images: str | Path | Iterable[str | Path],
             *,
             objective: str | None = None,
             size: int | tuple[int, int] = 224,
@@ -101,7 +101,7 @@ def distill(student: str | Mapping,
         teacher: A name that timm has published weights for; ``mmvitlin::NAME`` of
             ``mmvitlin fetch_teacher``; or the config of a :class:`mmvitlin.models.FrozenTeacher`
             (``dict(backbone=…, checkpoint=…)``).
-        images: A folder, read with all below it, or a list of files.
+        images: A folder, read with all below it, or files.
         objective: Of a student from random weights. 'phi_s', or None: features at four depths
             against the teacher's, standardised by PHI-S; 'linearizer': ViT-Linearizer's activation
             matching and masked prediction; 'l2': final features. A student that inherits has those
@@ -262,7 +262,7 @@ def _patch_size(backbone: Mapping) -> int:
     return size[0] if isinstance(size, Sequence) else size
 
 
-def _loader(images: str | Path | Sequence[str | Path], size: tuple[int, int], batch_size: int,
+def _loader(images: str | Path | Iterable[str | Path], size: tuple[int, int], batch_size: int,
             workers: int, work_dir: Path) -> dict:
     work_dir.mkdir(parents=True, exist_ok=True)
     workers = min(workers, len(cores()))
@@ -272,8 +272,12 @@ def _loader(images: str | Path | Sequence[str | Path], size: tuple[int, int], ba
             raise ConfigError(f"images: no folder at '{images}'")
         number = sum(p.suffix.lower() in IMAGE_ENDINGS for p in Path(images).rglob('*'))
     else:
-        listed, number = work_dir / 'images.txt', len(images)
-        write_whole(''.join(f'{Path(p).absolute()}\n' for p in images).encode(), listed)
+        files = list(images) if isinstance(images, Iterable) else [images]
+        if wrong := [one for one in files if not isinstance(one, (str, Path))]:
+            raise ConfigError('images: a folder, or paths of files, got '
+                              f'{type(wrong[0]).__name__}; arrays and tensors have to be saved')
+        listed, number = work_dir / 'images.txt', len(files)
+        write_whole(''.join(f'{Path(p).absolute()}\n' for p in files).encode(), listed)
         source = dict(data_root='', ann_file=str(listed.absolute()))
     if number < batch_size:
         looked = f' (files that end with {", ".join(IMAGE_ENDINGS)})' if number == 0 else ''

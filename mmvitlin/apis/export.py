@@ -15,7 +15,13 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
 from mmvitlin.apis.description import describe
-from mmvitlin.apis.shown_by_tests import multiple, normalisation, windows_of
+from mmvitlin.apis.shown_by_tests import (
+    in_grey,
+    multiple,
+    normalisation,
+    reads_grey,
+    windows_of,
+)
 from mmvitlin.apis.writers import (
     WRITERS,
     ExportError,
@@ -53,6 +59,7 @@ class Deployed(nn.Module):
             None for whole images.
         patch: Side of the backbone's patches in pixels.
         multiple: Pixels that the test pads images to multiples of; whole patches.
+        grey: Whether the network is shown images as grey, which is made of their colours.
         config: That it was loaded with, or None.
         source: File of the checkpoint, or None.
     """
@@ -60,7 +67,7 @@ class Deployed(nn.Module):
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float],
                  rgb: bool = True):
         super().__init__()
-        self.net, self.rgb, self.finished = net, rgb, True
+        self.net, self.rgb, self.finished, self.grey = net, rgb, True, False
         self.windows: tuple[Sequence[int], Sequence[int]] | None = None
         self.patch = self.multiple = getattr(getattr(net, 'backbone', net), 'patch_size', 1)
         self.config: Config | None = None
@@ -93,6 +100,8 @@ class Deployed(nn.Module):
             (B, classes); of a backbone its maps.
         """
         x = images if self.rgb else images.flip(1)
+        if self.grey:
+            x = in_grey(images)
         x = (x - self.mean) / self.std
         if not hasattr(self.net, 'decode_head'):
             out = self.net(x, mode='tensor') if hasattr(self.net, 'head') else self.net(x)
@@ -150,6 +159,7 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
     deployed.finished = read_meta(checkpoint).get('finished', True)
     deployed.config, deployed.windows = cfg, windows_of(cfg)
     deployed.multiple = multiple(cfg, deployed.patch)
+    deployed.grey = reads_grey(cfg)
     deployed.source = None if '://' in str(checkpoint) else locate(checkpoint)
     return deployed
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -21,8 +20,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from mmvitlin.apis.data_sets import data_set_of, names_and_colours, pipelines
 from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_sides
-from mmvitlin.apis.sources import Source, list_inputs
-from mmvitlin.datasets.transforms.decoding import any_size
+from mmvitlin.apis.sources import Source, in_colours, list_inputs, size_of_file
+from mmvitlin.datasets.transforms.decoding import in_grey
 from mmvitlin.datasets.transforms.loading import LoadImage
 from mmvitlin.engine.checkpoints import last_checkpoint
 from mmvitlin.engine.rules import check, check_whole
@@ -30,6 +29,7 @@ from mmvitlin.engine.runner.config import config_of_run, load_config
 from mmvitlin.engine.runner.launch import without_initial_weights
 from mmvitlin.utils.device import usable_device, warn_if_slow
 from mmvitlin.utils.errors import ConfigError, in_words
+from mmvitlin.utils.outputs import save_png
 
 _LARGE = 4 * 2**20  # pixels from which memory is checked first
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -89,7 +89,7 @@ class Result:
         if self.turned:
             notes.add_text('Raster', f'as viewers show the image ({self.turned} by its EXIF '
                            'orientation), not as its pixels are stored')
-        Image.fromarray(pixels).save(path, pnginfo=notes)
+        save_png(Image.fromarray(pixels), path, pnginfo=notes)
 
 
 class Inferencer(metaclass=ABCMeta):
@@ -209,13 +209,13 @@ class Inferencer(metaclass=ABCMeta):
             if isinstance(source, Exception):
                 raise source
             if isinstance(source, np.ndarray):
-                image = np.ascontiguousarray(source[..., ::-1])
+                image = self._as_read(source)
                 results = dict(img=image, img_path=name, img_shape=image.shape[:2],
                                ori_shape=image.shape[:2])
             else:
                 self._look_at_file(source)
                 results = self.load(dict(img_path=str(source)))
-            result.image = np.ascontiguousarray(results['img'][..., ::-1])
+            result.image = in_colours(results['img'])
             if not results.get('ignores_orientation', True):
                 result.turned = results['image_header'].turn
             data = self.prepare(dict(results, reduce_zero_label=False, seg_fields=[]))
@@ -224,6 +224,16 @@ class Inferencer(metaclass=ABCMeta):
         except Exception as error:  # of OpenCV, Pillow, a transform: one image, not the others
             result.error, result.image = error, None
             return result, None
+
+    @property
+    def _grey(self) -> bool:
+        """Whether the network's pipeline reads images as grey."""
+        return getattr(self.load.transforms[0], 'color_type', 'color').startswith('grayscale')
+
+    def _as_read(self, image: np.ndarray) -> np.ndarray:
+        """An RGB image as the pipeline's first step would give it."""
+        image = np.ascontiguousarray(image[..., ::-1])
+        return in_grey(image) if self._grey else image
 
     def read(self, source: str | Path | np.ndarray) -> tuple[np.ndarray, dict]:
         """The image, RGB, and what :meth:`predict` takes.
@@ -277,14 +287,9 @@ class Inferencer(metaclass=ABCMeta):
         Raises:
             ConfigError: says how much it needs and how much there is.
         """
-        if not self._check_memory:
+        if not self._check_memory or (size := size_of_file(path)) is None:
             return
-        try:
-            with warnings.catch_warnings(), any_size(), Image.open(path) as opened:
-                warnings.simplefilter('ignore')
-                width, height = opened.size
-        except Exception:  # the reader says what is wrong with it
-            return
+        height, width = size
         # decoded, as RGB and BGR, and the network's own copy
         self._refuse_beyond(path.name, (height, width), 4 * 3 * height * width / 2**20,
                             torch.device('cpu'))
@@ -322,7 +327,7 @@ class Inferencer(metaclass=ABCMeta):
         return self._law(pixels, count) + extra / 2**20
 
     def _run_blank(self, side: int) -> list:
-        image = np.zeros((side, side, 3), np.uint8)
+        image = self._as_read(np.zeros((side, side, 3), np.uint8))
         return self.outputs([self._unscaled(dict(
             img=image, img_path='blank', img_shape=image.shape[:2], ori_shape=image.shape[:2],
             reduce_zero_label=False, seg_fields=[]))])

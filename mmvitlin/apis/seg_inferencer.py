@@ -1,6 +1,7 @@
 """Segmentation of images of any size, from a config and a checkpoint."""
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mmengine.config import Config
 from mmvitlin.apis.inferencer import Inferencer, Result
 from mmvitlin.models.segmentors import HighResSegmentor
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.files import write_whole
 from mmvitlin.visualization.overlay import overlay
 
 
@@ -37,7 +39,9 @@ class Segmentation(Result):
         if kind == 'probabilities':
             if self.probabilities is None:
                 raise ConfigError('no probabilities were computed; set probabilities=True')
-            np.save(path, self.probabilities)
+            content = io.BytesIO()
+            np.save(content, self.probabilities)
+            write_whole(content.getbuffer(), path, sync=False)
         elif kind == 'overlay':
             self._save_png(self.overlay(), path)
         else:

@@ -5,8 +5,10 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from torch import Tensor
 
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.normalisation import Normalisation, takes_rgb
@@ -41,6 +43,25 @@ def turns(steps: Sequence[Mapping]) -> bool:
     """Whether the test pipeline turns images as their camera says."""
     kinds = [step.get('color_type', 'color') for step in steps if _kind(step) in _READING]
     return not any('ignore_orientation' in kind or kind == 'unchanged' for kind in kinds)
+
+
+def reads_grey(cfg: Config) -> bool:
+    """Whether the test pipeline reads images as grey."""
+    return any(str(step.get('color_type', 'color')).startswith('grayscale')
+               for step in _steps(cfg) if _kind(step) in _READING)
+
+
+def in_grey(images: Tensor) -> Tensor:
+    """Pillow's grey (B, 1, H, W) of RGB images (B, 3, H, W), of values 0 to 255.
+
+    Its weights are multiples of 1/65536, so that float32 is exact.
+    """
+    weights = torch.tensor([19595., 38470., 7471.], device=images.device).view(1, 3, 1, 1)
+    return ((images.float() * weights).sum(1, keepdim=True) / 65536 + 0.5).floor().to(images.dtype)
+
+
+def _steps(cfg: Config) -> list[dict]:
+    return steps_of_test((cfg.get('test_dataloader') or {}).get('dataset') or {})
 
 
 def _kind(step: Mapping) -> str:
@@ -140,8 +161,7 @@ def normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float], bool]:
     """
     settings = _preprocessor(cfg)
     known, rgb = Normalisation.of_config(settings), takes_rgb(settings)
-    steps = steps_of_test((cfg.get('test_dataloader') or {}).get('dataset') or {})
-    step = next((step for step in steps if _kind(step) == 'Normalize'), None)
+    step = next((step for step in _steps(cfg) if _kind(step) == 'Normalize'), None)
     if step is None:
         return ([0.] * 3, [1.] * 3, rgb) if known is None else (known.mean, known.std, known.rgb)
     if known is not None or rgb and step.get('to_rgb', True):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,16 +10,18 @@ from pathlib import Path
 import mmcv
 import numpy as np
 from mmengine.logging import print_log
+from PIL import Image, ImageOps
 
+from mmvitlin.datasets.transforms.decoding import any_size
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError, UserError
-from mmvitlin.utils.paths import IMAGE_ENDINGS
+from mmvitlin.utils.paths import IMAGE_ENDINGS, shown
 
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
 _UNREAD = ('.heic', '.heif', '.avif', '.jp2', '.dng', '.exr', '.jxl', '.svg', '.psd')  # images too
 _COUNTING = ('.mp4', '.avi', '.mov')  # their number of frames is counted, not estimated
 
-Source = str | Path | np.ndarray
+Source = str | Path | np.ndarray | Image.Image
 
 
 def list_inputs(inputs: Source | Iterable[Source]
@@ -29,19 +32,19 @@ def list_inputs(inputs: Source | Iterable[Source]
     No name comes twice.
 
     Args:
-        inputs: An image file, an array (H, W, 3) or (H, W) of uint8 in RGB, a folder (searched to
-            its depth, videos too), a video (its frames), or several of these. Of a TIFF of several
-            pages and of an animated GIF or WebP only the first frame is read. A video that ends
-            before the last frame it announces (Matroska and WebM announce none) gives an
-            UnreadableFileError after the last good one.
+        inputs: An image file, an array (H, W, 3) or (H, W) of uint8 in RGB, a picture of Pillow's,
+            a folder (searched to its depth, videos too; hidden files are left out), a video (its
+            frames), or several of these. Of a TIFF of several pages and of an animated GIF or WebP
+            only the first frame is read. A video that ends before the last frame it announces
+            (Matroska and WebM announce none) gives an UnreadableFileError after the last good one.
 
     Raises:
-        ConfigError: of a single input, no such file, a folder without images, or an array of
-            another form.
+        ConfigError: of a single input, no such file, a folder without images, an array of another
+            form, or something else.
         UnreadableFileError: of a single input, a video that cannot be decoded.
     """
     taken: set[str] = set()
-    if isinstance(inputs, (np.ndarray, str, Path)):
+    if isinstance(inputs, Source) or not isinstance(inputs, Iterable) or hasattr(inputs, 'numpy'):
         yield from _named(_one(inputs, 'image'), taken)
         return
     for n, item in enumerate(inputs):
@@ -55,7 +58,7 @@ def count_inputs(inputs: Iterable[str | Path]) -> int:
     """How many images :func:`list_inputs` will give, with the frames that videos announce."""
     total = 0
     for path in map(Path, inputs):
-        files = sorted(path.rglob('*')) if path.is_dir() else [path]
+        files = shown(path) if path.is_dir() else [path]
         for file in files:
             if file.suffix.lower() in VIDEOS and file.is_file():
                 total += max(mmcv.VideoReader(str(file)).frame_cnt, 1)
@@ -80,8 +83,14 @@ def _named(items: Iterable[tuple[str, Path | np.ndarray | Exception]], taken: se
 def _one(item: Source, name: str) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     if isinstance(item, np.ndarray):
         yield name, _as_rgb(item)
-    else:
+    elif isinstance(item, Image.Image):
+        yield name, _of_picture(item)
+    elif isinstance(item, (str, Path)):
         yield from _from_path(Path(item))
+    else:
+        raise ConfigError('an image is a file, a folder, a video, an array (H, W, 3) of uint8 or a '
+                          f"picture of Pillow's, got {type(item).__name__}; of a tensor (3, H, W) "
+                          'give tensor.permute(1, 2, 0).numpy()')
 
 
 def _is_given(path: Path) -> bool:
@@ -91,7 +100,7 @@ def _is_given(path: Path) -> bool:
 
 def _from_path(path: Path) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
     if path.is_dir():
-        everything = sorted(path.rglob('*'))
+        everything = shown(path)
         files = [p for p in everything
                  if p.suffix.lower() in (*IMAGE_ENDINGS, *VIDEOS) and _is_given(p)]
         others = Counter(p.suffix for p in everything if p.suffix.lower() in _UNREAD)
@@ -143,3 +152,28 @@ def _as_rgb(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
+
+
+def _of_picture(picture: Image.Image) -> np.ndarray:
+    if picture.mode[0] in 'IF':  # Pillow would clip them
+        raise ConfigError(f'a picture of mode {picture.mode} has more than 8 bits; scale it to 8, '
+                          'or give its file')
+    return np.asarray(ImageOps.exif_transpose(picture).convert('RGB'))
+
+
+def in_colours(pixels: np.ndarray) -> np.ndarray:
+    """Pixels (H, W), or (H, W, C) in OpenCV's order, as RGB (H, W, 3) without transparency."""
+    pixels = np.atleast_3d(pixels)
+    if pixels.shape[2] < 3:  # grey, perhaps with its transparency
+        return np.repeat(pixels[..., :1], 3, axis=2)
+    return np.ascontiguousarray(pixels[..., 2::-1])
+
+
+def size_of_file(path: Path) -> tuple[int, int] | None:
+    """(height, width) that an image file names; None where it cannot be opened."""
+    try:
+        with warnings.catch_warnings(), any_size(), Image.open(path) as opened:
+            warnings.simplefilter('ignore')
+            return opened.size[::-1]
+    except Exception:  # the reader says what is wrong with it
+        return None

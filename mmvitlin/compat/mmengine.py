@@ -19,7 +19,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmvitlin.compat import detection, installed
 from mmvitlin.utils import paths as shipped
 from mmvitlin.utils.errors import CheckpointError
-from mmvitlin.utils.files import read_safetensors, safe_torch_load
+from mmvitlin.utils.weights import read_safetensors, safe_torch_load
 
 _PATHS = threading.RLock()
 

@@ -19,15 +19,16 @@ from PIL import Image
 from mmvitlin.deploy.model import ExportedModel, Prediction
 from mmvitlin.deploy.runtimes import PRECISIONS, RUNTIMES, open_file
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError, UserError
-from mmvitlin.utils.outputs import claim
-from mmvitlin.utils.paths import IMAGE_ENDINGS
+from mmvitlin.utils.outputs import claim, save_png
+from mmvitlin.utils.paths import IMAGE_ENDINGS, shown
 
 
 def parse_args(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='python -m mmvitlin.deploy', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('file', help='.onnx, or .xml of OpenVINO')
-    parser.add_argument('images', nargs='*', type=Path, help='files, or folders of images')
+    parser.add_argument('images', nargs='*', type=Path,
+                        help='files, or folders, searched to their depth')
     parser.add_argument('--out-dir', type=Path, default=Path('found'),
                         help='labels/ and overlay/ are written there (default: found)')
     parser.add_argument('--runtime', choices=RUNTIMES,
@@ -46,7 +47,7 @@ def parse_args(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def list_images(paths: list[Path]) -> list[Path]:
-    """Image files, those of folders sorted.
+    """Image files, those of folders and the folders in them sorted.
 
     Raises:
         UnreadableFileError: a path that is not there, or a folder without images.
@@ -55,8 +56,8 @@ def list_images(paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise UnreadableFileError(f'no file or folder {path}')
-        inside = [path] if path.is_file() else sorted(
-            p for p in path.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+        inside = [path] if path.is_file() else [
+            p for p in shown(path) if p.suffix.lower() in IMAGE_ENDINGS and p.is_file()]
         if not inside:
             raise UnreadableFileError(f'no images in {path}; known are {", ".join(IMAGE_ENDINGS)}')
         files += inside
@@ -87,8 +88,8 @@ def write(result: Prediction, name: str, folder: Path) -> str:
         return ', '.join(f'{result.classes[n]} {100 * result.scores[n]:.0f}%' for n in best)
     wide = result.labels.dtype != np.uint8
     labels = Image.fromarray(result.labels.astype(np.uint16) if wide else result.labels)
-    labels.save(folder / 'labels' / f'{name}.png')
-    result.overlay().save(folder / 'overlay' / f'{name}.png')
+    save_png(labels, folder / 'labels' / f'{name}.png')
+    save_png(result.overlay(), folder / 'overlay' / f'{name}.png')
     return ', '.join(f'{c} {100 * share:.0f}%' for c, share in list(result.shares().items())[:3])
 
 
@@ -135,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     files = list(dict.fromkeys(list_images(args.images)))
     names = output_names(files)
     if model.task == 'segmentation':
-        claim(args.out_dir, ('labels', 'overlay'))
+        claim(args.out_dir, ('labels', 'overlay'), args.images)
     failed = 0
     for path, name in zip(files, names, strict=True):
         start = time.perf_counter()

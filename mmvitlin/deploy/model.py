@@ -291,6 +291,8 @@ def _eight_bits(image: Image.Image, name: str | Path, white: int | None, tiles: 
     if not grey and white < 2**16 - 1:
         raise UnreadableFileError(f'{name} has colours of 16 bits, of which only the upper 8 '
                                   f'can be read here, and {white} is white; convert it to 8 bits')
+    if 'A' in image.getbands():
+        image = image.convert('L' if image.mode == 'LA' else 'RGB')
     values = np.asarray(image).astype(np.int64) * (1 if grey else 257)  # colours are cut to 8
     largest = values.max()
     if not known and 0 < largest < 2**14 or largest > white:

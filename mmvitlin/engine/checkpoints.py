@@ -8,7 +8,8 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
 
 from mmvitlin.utils.errors import CheckpointError, ConfigError
-from mmvitlin.utils.files import safe_torch_load, write_whole
+from mmvitlin.utils.files import write_whole
+from mmvitlin.utils.weights import safe_torch_load
 
 
 class AtomicLocalBackend(LocalBackend):

@@ -9,8 +9,9 @@ import torch
 
 from mmvitlin.engine.model_card import check_licence, model_card
 from mmvitlin.utils.errors import CheckpointError
-from mmvitlin.utils.files import safe_torch_load, write_whole
+from mmvitlin.utils.files import write_whole
 from mmvitlin.utils.paths import locate
+from mmvitlin.utils.weights import safe_torch_load
 
 _KEPT = ('mmvitlin_version', 'backbone', 'normalisation', 'finished', 'dataset_meta', 'iter',
          'epoch')

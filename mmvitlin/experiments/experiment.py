@@ -67,11 +67,14 @@ def run_experiment(stages: Sequence[Stage], recipe: str, work_dir: Path, tables:
     others = {file: read_results(file) for file in args.add}
     place = work_dir / tables  # recipes may share a work directory
     out = Path(args.out or f'{place}.json')
-    if args.out and out.is_file() and str(out) not in args.add:
+    if out.is_file() and str(out) not in args.add:
         lost = sorted(set(read_results(out)['seeds']) - set(args.seeds))
         if lost:
+            both = ' '.join(map(str, sorted({*lost, *args.seeds})))
+            own = '' if args.out else (f' or --seeds {both}, of which finished runs are not run '
+                                       'again')
             raise ConfigError(f'{out} holds seeds {lost}, which would be lost; keep them with '
-                              f'--add {out}, or give another --out')
+                              f'--add {out}{own}, or give another --out')
     known: dict[int, set[str]] = {}
     for other in others.values():
         for seed, run in other['runs'].items():

@@ -38,6 +38,15 @@ def settings_of(stage: Stage, options: dict, given: dict[str, str], amp: bool, s
                                       **{k: v for k, v in own.items() if v}), default=str))
 
 
+def _data_root(stage: Stage, options: dict) -> str | None:
+    """Where the data of a stage lies, which is recorded and not compared."""
+    given = {**options, **stage.options}
+    if 'data_root' not in given and stage.there():
+        given = load_config(stage.config, given)
+    root = given.get('data_root')
+    return None if root is None else str(root)
+
+
 def _telling(node):
     if isinstance(node, dict):
         return {str(k): _telling(v) for k, v in node.items() if k not in _WITHOUT_INFLUENCE}
@@ -60,7 +69,8 @@ def remember(stage: Stage, folder: Path, options: dict, given: dict[str, str], a
     if any(folder.glob('*.pth')):
         compare(stage, folder, options, given, amp, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(settings_of(stage, options, given, amp, seed), indent=1)
+    settings = settings_of(stage, options, given, amp, seed)
+    text = json.dumps(dict(settings, data_root=_data_root(stage, options)), indent=1)
     write_whole(f'{text}\n'.encode(), folder / 'stage.json')
 
 
@@ -69,7 +79,8 @@ def made_of(settings: dict) -> str:
 
     The precision that ``--amp`` means on a machine is not part of it: each run's result says it.
     """
-    inputs = {k: v for k, v in settings.items() if k not in ('inputs', 'by_seed')} | dict(amp=False)
+    without = 'inputs', 'by_seed', 'data_root'
+    inputs = {k: v for k, v in settings.items() if k not in without} | dict(amp=False)
     return hashlib.blake2b(json.dumps(inputs, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -85,6 +96,9 @@ def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], am
     before, now = record_of(folder), settings_of(stage, options, given, amp, seed)
     if before is None:
         return
+    if before.get('data_root') not in (None, at := _data_root(stage, options)):
+        print(f"    {folder} was run on the data in {before['data_root']}, and data_root is {at} "
+              'now; it is taken for the same data', flush=True)
     changed = [k for k in ('amp', 'by_seed', 'data') if before.get(k) != now.get(k)]
     if keys := _differing(before.get('config', {}), now['config']):
         changed.insert(0, f"config ({', '.join(keys[:3])}{', …' if keys[3:] else ''})")

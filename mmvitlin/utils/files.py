@@ -1,26 +1,24 @@
-"""Atomic writes, and reading weights without executing code."""
+"""Atomic writes."""
 from __future__ import annotations
 
-import argparse
 import errno
 import os
-import pickle
-import re
 import shutil
 import tempfile
 from pathlib import Path
 
-from mmvitlin.utils.errors import CheckpointError, DiskFullError
+from mmvitlin.utils.errors import DiskFullError
 
 _UMASK = os.umask(0o022)  # there is no other way to read it
 os.umask(_UMASK)
 
 
-def write_whole(content: bytes, path: str | Path) -> None:
+def write_whole(content: bytes | memoryview, path: str | Path, sync: bool = True) -> None:
     """Write a file atomically: under another name, synced to the disk, and renamed.
 
     ``path`` always holds the old content or the new one, never a part. What a link points at is
-    written, and the link stays.
+    written, and the link stays. Without ``sync`` that holds where the process is stopped, not where
+    the machine is: for many small files that can be made again.
 
     Raises:
         DiskFullError: no room; says how much is missing. The partial file is removed.
@@ -32,8 +30,9 @@ def write_whole(content: bytes, path: str | Path) -> None:
     try:
         with os.fdopen(handle, 'wb') as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(aside, 0o666 & ~_UMASK)
         os.replace(aside, path)
     except OSError as error:
@@ -43,83 +42,15 @@ def write_whole(content: bytes, path: str | Path) -> None:
         room = shutil.disk_usage(path.parent).free / 2**20
         raise DiskFullError(
             error.errno, f'{error.strerror}: {path} needs {len(content) / 2**20:.1f} MiB, '
-            f'{room:.1f} MiB are free; what was there before is whole. Make room, and go on with '
-            '--resume') from error
+            f'{room:.1f} MiB are free; what was there before is whole. Make room'
+            f"{', and go on with --resume' if sync else ''}") from error
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
+    if not sync:
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name, too
     finally:
         os.close(folder)
-
-
-def safe_torch_load(file, map_location='cpu', weights_only=None):
-    """``torch.load`` of tensors, plain containers and mmengine's log buffers only.
-
-    The one class allowed besides is ``argparse.Namespace``, plain attributes, which the
-    released Adventurer files were saved with.
-
-    Raises:
-        CheckpointError: the file holds anything else, or is not a whole checkpoint; names
-            it and the remedy. Nothing in it has been executed.
-    """
-    import numpy as np
-    import torch
-    try:
-        from mmengine.runner.checkpoint import get_torch_safe_globals
-        allowed = list(get_torch_safe_globals())
-    except ImportError:
-        allowed = []
-    try:
-        if hasattr(np, '_core'):  # files whose logs were written with NumPy 1
-            allowed += [(np._core.multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
-                        (np._core.multiarray.scalar, 'numpy.core.multiarray.scalar')]
-        numbers = [type(np.dtype(code)) for code in '?bBhHiIlLqQefdg']  # of logged scalars
-        with torch.serialization.safe_globals([*allowed, *numbers, argparse.Namespace]):
-            return torch.load(file, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f'{file} holds objects other than tensors and plain containers and was not '
-            f'unpickled ({_culprit(error)}). Save only its state_dict, as '
-            '.safetensors or with torch.save, where you trust the file.') from error
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged pickle
-        if 'TorchScript' in str(error):
-            raise CheckpointError(
-                f'{file} is a TorchScript archive, a programme, as OpenAI publishes CLIP. Where '
-                'you trust it, write its weights: torch.save(torch.jit.load(FILE, '
-                "map_location='cpu').state_dict(), OTHER)") from error
-        if str(file).endswith('.safetensors'):
-            raise CheckpointError(f'{file} is read as a torch file, and is called .safetensors; '
-                                  'this needs a checkpoint of torch') from error
-        # a damaged pickle ends in errors of many kinds
-        raise CheckpointError(f'{file} is not a readable checkpoint, or is cut short '
-                           f'({type(error).__name__}: {(str(error).splitlines() or [""])[0]}). '
-                           'Copy or download it again.') from error
-
-
-def _culprit(error: Exception) -> str:
-    match = re.search(r'GLOBAL (\S+)|but got (<.+?>)|function (\S+)', str(error))
-    return next(filter(None, match.groups())) if match else str(error).splitlines()[0]
-
-
-def read_safetensors(path: str | Path) -> tuple[dict, dict[str, str]]:
-    """Tensors and metadata of a .safetensors file, on the CPU.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged.
-    """
-    from safetensors import safe_open
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at '{path}'")
-    try:
-        with safe_open(path, 'pt') as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except Exception as error:  # SafetensorError, and what a damaged header leads to
-        raise CheckpointError(f'{path} is not a readable checkpoint, or is cut short '
-                              f'({type(error).__name__}: {error}). Copy or download it again.'
-                              ) from error

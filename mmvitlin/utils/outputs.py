@@ -1,10 +1,14 @@
 """Folders that a tool writes results into, which may be somebody's."""
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from PIL import Image
+
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.files import write_whole
 
 MARK = '.mmvitlin'  # a file in folders of results, by which a later call knows them
 
@@ -41,3 +45,19 @@ def claim(folder: str | Path, kinds: Iterable[str], inputs: Iterable[object] = (
     except OSError as error:
         raise ConfigError(f'--out-dir: {folder} cannot be a folder ({error.strerror}); give '
                           'another') from error
+
+
+def save_png(picture: Image.Image, path: Path, **options) -> None:
+    """Write a picture as PNG, whole or not at all.
+
+    Args:
+        picture: Of Pillow.
+        path: Of the file; its folder is made.
+        **options: Of Pillow's PNG writer.
+
+    Raises:
+        DiskFullError: no room.
+    """
+    content = io.BytesIO()
+    picture.save(content, 'PNG', **options)
+    write_whole(content.getbuffer(), path, sync=False)

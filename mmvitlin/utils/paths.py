@@ -41,6 +41,13 @@ def renamed(path: str | Path) -> str | None:
     return f'{line[1]}, with --cfg-options {line[2]}' if line[2] else line[1]
 
 
+def shown(folder: Path) -> list[Path]:
+    """What lies below a folder, sorted, without hidden files and folders: macOS leaves ``._a.jpg``
+    beside ``a.jpg``, and Jupyter copies in ``.ipynb_checkpoints``."""
+    return sorted(p for p in folder.rglob('*')
+                  if not any(part.startswith('.') for part in p.relative_to(folder).parts))
+
+
 def is_place(text: str) -> bool:
     """Whether a text is a path with a folder in it, or an address. Names of shipped configs and
     weights (``mmvitlin::…``) and of models on Hugging Face's hub are not."""

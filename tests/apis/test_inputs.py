@@ -2,9 +2,11 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
+from mmvitlin.apis.sources import count_inputs
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
 from tests.apis.pictures import picture
 
@@ -54,8 +56,40 @@ def test_sizes(infer, segmentor, tmp_path):
         net.model.backbone.register_forward_pre_hook(lambda m, a: seen.append(a[0].shape[-2:]))
         assert net(picture())[0].labels.shape == (60, 100)
         assert tuple(seen[-1]) == tuple(-(-n // 16) * 16 for n in expected)  # padded to patches
-    with pytest.raises(ConfigError, match='scale must be'):
-        SegInferencer(*segmentor, scale='large')
+    for scale in ('large', float('inf'), float('nan'), 0, True, (0, 64), (64, ), (1.5, 2)):
+        with pytest.raises(ConfigError, match='scale must be'):
+            SegInferencer(*segmentor, scale=scale)
+
+
+def test_pictures_and_what_is_no_image(infer, tmp_path):
+    array = picture()
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(array).rotate(-90, expand=True).save(tmp_path / 'a.png', exif=exif)
+    with Image.open(tmp_path / 'a.png') as opened:
+        result, = infer(opened)
+    assert (result.image == array).all()
+    assert (result.labels == infer(array)[0].labels).all()
+    assert infer(Image.fromarray(array).convert('L'))[0].labels.shape == (60, 100)
+    for wrong in (torch.zeros(3, 60, 100), None, 3, Image.fromarray(array[..., 0].astype('i4'))):
+        with pytest.raises(ConfigError, match='an image is a file|more than 8 bits'):
+            infer(wrong)
+    good, bad = infer([array, torch.zeros(3, 60, 100)])
+    assert good.error is None
+    assert 'permute(1, 2, 0).numpy()' in str(bad.error)
+
+
+def test_hidden_files_of_a_folder_are_left_out(infer, tmp_path):
+    Image.fromarray(picture()).save(tmp_path / 'a.png')
+    (tmp_path / '._a.png').write_bytes(b'of macOS')
+    (tmp_path / '.ipynb_checkpoints').mkdir()
+    Image.fromarray(picture()).save(tmp_path / '.ipynb_checkpoints' / 'a-checkpoint.png')
+    result, = infer(tmp_path)
+    assert result.name == 'a'
+    assert count_inputs([tmp_path]) == 1
+    (tmp_path / 'a.png').unlink()
+    with pytest.raises(ConfigError, match='no images in the folder'):
+        infer(tmp_path)
 
 
 def test_names_are_all_different(infer, tmp_path):

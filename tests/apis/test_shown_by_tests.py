@@ -1,12 +1,19 @@
 """What a config's test shows its network, and an exported file does too, or refuses."""
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.export import load_trained
 from mmvitlin.apis.quantize import TorchRuntime
-from mmvitlin.apis.shown_by_tests import multiple, normalisation, resizing, steps_of_test
+from mmvitlin.apis.shown_by_tests import (
+    in_grey,
+    multiple,
+    normalisation,
+    resizing,
+    steps_of_test,
+)
 from mmvitlin.deploy import ExportedModel
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.utils.errors import ConfigError
@@ -42,6 +49,35 @@ def test_a_file_and_the_config_give_the_same_labels(segmentor, tmp_path, options
     assert actual.shape == expected.shape
     assert np.mean(actual == expected) > 0.98
     assert len(np.unique(actual)) > 1
+
+
+def test_images_that_the_test_reads_as_grey(segmentor, tmp_path):
+    grey = {PIPELINE: [dict(READ, color_type='grayscale'), LABELS, PACK]}
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 110, 3), np.uint8)
+    pixels = np.asarray(Image.fromarray(pixels).resize((110, 70), Image.BICUBIC))
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    infer = SegInferencer(*segmentor, cfg_options=grey)
+    results = infer([tmp_path / 'a.png', pixels, Image.fromarray(pixels)])
+    assert [result.error for result in results] == [None] * 3
+    expected = results[0]
+    shown = np.asarray(Image.fromarray(pixels).convert('L'))
+    assert (expected.image == shown[..., None]).all()
+    for result in results[1:]:
+        assert (result.labels == expected.labels).all()
+        assert (result.image == expected.image).all()
+    deployed = load_trained(*segmentor, grey)
+    actual = ExportedModel(TorchRuntime(deployed, (64, 64), True))(tmp_path / 'a.png').labels
+    in_colours, = SegInferencer(*segmentor)(pixels)
+    assert np.mean(in_colours.labels == expected.labels) < 0.9
+    assert np.mean(actual == expected.labels) > 0.98
+    assert len(np.unique(actual)) > 1
+
+
+def test_grey_as_pillow_makes_it():
+    values = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    values[0, :3] = [[255] * 3, [0] * 3, [128] * 3]
+    images = torch.from_numpy(values).permute(2, 0, 1)[None].float()
+    assert (in_grey(images)[0, 0].numpy() == np.asarray(Image.fromarray(values).convert('L'))).all()
 
 
 def test_windows_of_an_image_that_is_padded_first(segmentor, tmp_path):

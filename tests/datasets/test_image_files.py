@@ -168,3 +168,14 @@ def test_boxes_for_the_stored_pixels_of_a_photo_on_its_side(tmp_path, monkeypatc
     assert len(messages) == 1
     assert 'x.jpg has EXIF orientation 4 (mirrored upside down), and its annotation file does' in \
         messages[0]
+
+
+def test_grey_of_colours_of_any_depth(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'eight.png')
+    cv2.imwrite(str(tmp_path / 'sixteen.png'), pixels[..., ::-1].astype(np.uint16) * 257)
+    expected = np.asarray(Image.fromarray(pixels).convert('L'))
+    for name in ('eight', 'sixteen'):
+        grey = load(tmp_path / f'{name}.png', color_type='grayscale')['img']
+        assert (grey == expected).all()
+

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmvitlin.datasets.transforms.loading import LoadImage
 from mmvitlin.deploy import ExportedModel, open_file
+from mmvitlin.deploy.__main__ import list_images, output_names
 from mmvitlin.deploy.model import read
 from mmvitlin.deploy.runtimes import Runtime
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError
@@ -81,6 +82,16 @@ def test_colours_of_sixteen_bits(tmp_path):
     path = tmp_path / 'a.png'
     cv2.imwrite(str(path), RANDOM.integers(0, 65536, (20, 30, 3)).astype(np.uint16))
     assert np.array_equal(read(path), in_training(path))
+    transparent = RANDOM.integers(0, 65536, (20, 30, 4)).astype(np.uint16)
+    transparent[..., 3] = 65535  # which is no colour
+    transparent[..., :3] //= 2
+    cv2.imwrite(str(tmp_path / 'b.png'), transparent)
+    assert np.array_equal(read(tmp_path / 'b.png'), in_training(tmp_path / 'b.png'))
+    transparent[..., :3] //= 4
+    cv2.imwrite(str(tmp_path / 'b.png'), transparent)
+    for reading in (read, in_training):
+        with pytest.raises(UnreadableFileError, match='16 bits'):
+            reading(tmp_path / 'b.png')
     with pytest.raises(UnreadableFileError, match='only the upper 8 can be read.*4095 is white'):
         read(path, 4095)
 
@@ -130,6 +141,20 @@ def test_images_are_turned_as_the_description_says(tmp_path, turn):
     Image.fromarray(drawn('rgb')).save(path, exif=exif)
     shape = ExportedModel(Constant(None, turn=turn))(path).labels.shape
     assert shape == ((30, 20) if turn else (20, 30))
+
+
+def test_folders_are_searched_to_their_depth(tmp_path):
+    for name in ('b.png', 'deep/er/a.JPG', '._b.png', '.ipynb_checkpoints/b.png', 'notes.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b'')
+    files = list_images([tmp_path])
+    assert files == [tmp_path / 'b.png', tmp_path / 'deep/er/a.JPG']
+    assert output_names(files) == ['b', 'a']
+    (tmp_path / 'none' / 'at').mkdir(parents=True)
+    with pytest.raises(UnreadableFileError, match='no images in'):
+        list_images([tmp_path / 'none'])
+    with pytest.raises(ConfigError, match='lies inside .*, which is read'):
+        claim(tmp_path / 'found', ['labels'], [tmp_path])
 
 
 def test_threads_and_folders_that_cannot_be(tmp_path):

@@ -53,7 +53,7 @@ def test_what_a_distillation_leaves(streets, tmp_path, ema):
     live = runner.model.backbone.layers[0].mlp.w1.weight
     assert torch.equal(fresh.layers[0].mlp.w1.weight, live) != ema  # the averaged one differs
 
-    from mmvitlin.utils.files import safe_torch_load
+    from mmvitlin.utils.weights import safe_torch_load
     full = safe_torch_load(tmp_path / 'iter_3.pth')
     keys = [*full['state_dict'], *full.get('ema_state_dict', {})]
     assert not any('teacher' in k or 'vit' in k for k in keys)

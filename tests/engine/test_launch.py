@@ -28,6 +28,28 @@ def test_augmented_tests(streets, tmp_path):
     assert len(views[1]) == 2
 
 
+def test_what_can_be_augmented(streets, tmp_path):
+    joined = nano(streets, tmp_path)
+    one = joined.test_dataloader.dataset
+    joined.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[one, one])
+    augment_tests(joined, (0.5, 1.))
+    for dataset in joined.test_dataloader.dataset.datasets:
+        assert dataset.pipeline[1]['type'] == 'TestTimeAug'
+    for options, expected in ((dict(scale=64), (32, 32)), (dict(scale_factor=1.5), (0.75, 0.75))):
+        cfg = nano(streets, tmp_path)
+        cfg.test_dataloader.dataset.pipeline[1] = dict(type='Resize', **options)
+        augment_tests(cfg, (0.5, 1.))
+        view = cfg.test_dataloader.dataset.pipeline[1]['transforms'][0][0]
+        assert view[next(iter(options))] == expected
+    for change, words in ((dict(test_dataloader=None), 'no test_dataloader'),
+                          (dict(tta_pipeline=[dict(type='mmvitlin.LoadImage')]),
+                           'no step TestTimeAug')):
+        cfg = nano(streets, tmp_path)
+        cfg.update(change)
+        with pytest.raises(ConfigError, match=f'--tta: .*{words}'):
+            augment_tests(cfg)
+
+
 def test_the_console_names_the_file_of_what_is_long(streets, tmp_path, capsys):
     cfg = nano(streets, tmp_path)
     runner = build_runner(cfg)

@@ -75,6 +75,21 @@ def test_layer_decay_is_mmpretrains(more):
         assert one == other
 
 
+def test_custom_keys_that_would_change_nothing(monkeypatch):
+    with pytest.raises(ConfigError, match=r"custom_keys\['head'\].lr_mul would change nothing; "
+                                          r'there are lr_mult, decay_mult, and of AdamW .*betas'):
+        wrapper_of(Net(), 'adamw_small', custom_keys=dict(head=dict(lr_mul=10.)))
+    wrapper_of(Net(), 'adamw_small', custom_keys=dict(head=dict(betas=(0.8, 0.9))))
+    told = []
+    monkeypatch.setattr('mmvitlin.engine.optim.merged_groups.print_log',
+                        lambda message, **kwargs: told.append(message))
+    wrapper_of(Net(), 'adamw_small', custom_keys=dict(
+        head=dict(lr_mult=10.), reg_token=dict(decay_mult=0.)))
+    assert told == []
+    wrapper_of(Net(), 'adamw_small', custom_keys=dict(decode_head=dict(lr_mult=10.)))
+    assert "no parameter has ['decode_head'] in its name" in told[0]
+
+
 def test_an_optimiser_of_other_groups_is_refused_with_the_remedy():
     old, new = wrapper_of(Net(), 'adamw_80k', merge_groups=False), wrapper_of(Net(), 'adamw_80k')
     with pytest.raises(CheckpointError, match=r'groups and this run.s 8.*merge_groups=False'):

@@ -10,7 +10,7 @@ from mmvitlin.benchmark.training_step import waits_of_steps
 from mmvitlin.engine.hooks import FiniteLossHook, finite_on_device
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.utils.errors import NonFiniteLossError
-from mmvitlin.utils.files import safe_torch_load
+from mmvitlin.utils.weights import safe_torch_load
 from tests.engine.nano import nano
 
 

@@ -46,7 +46,8 @@ def launch(jobs, folder):
     for rank, log in enumerate(logs):
         with log.open('w') as file:
             children.append(subprocess.Popen(
-                [sys.executable, '-m', 'tests.engine.two_processes', folder / 'jobs.json'],
+                [sys.executable, '-X', 'faulthandler', '-m', 'tests.engine.two_processes',
+                     folder / 'jobs.json'],
                 cwd=ROOT, env=dict(where, RANK=str(rank), LOCAL_RANK=str(rank)), stdout=file,
                 stderr=subprocess.STDOUT))
     try:
@@ -57,7 +58,7 @@ def launch(jobs, folder):
         for child in children:
             child.kill()
     codes = [child.wait() for child in children]
-    assert codes == [0, 0], f'{codes}\n' + '\n'.join(log.read_text()[-3000:] for log in logs)
+    assert codes == [0, 0], f'{codes}\n' + '\n'.join(log.read_text()[-6000:] for log in logs)
 
 
 def main():

@@ -54,10 +54,13 @@ def test_processes_share_a_work_directory(stages, ran, tmp_path, monkeypatch, ca
     assert len(commands) == 4
 
 
-def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages, ran, tmp_path):
+def test_a_stage_that_was_run_with_other_settings_is_no_row_of_this_table(stages, ran, tmp_path,
+                                                                          capsys):
     commands, _ = ran
     running.run_recipe(stages, tmp_path, options={'data_root': 'd'})
+    assert 'taken for the same data' not in capsys.readouterr().out
     running.run_recipe(stages, tmp_path, options={'data_root': 'moved'})  # no other data
+    assert 'on the data in d, and data_root is moved now' in capsys.readouterr().out
     for changed, message in ((dict(amp=True), 'amp;'),
                              (dict(options={'max_iters': 7}), r'config \(max_iters\);')):
         with pytest.raises(ConfigError, match=f"'a' in .*a was run with another {message}"):

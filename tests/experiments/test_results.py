@@ -155,6 +155,14 @@ def test_the_tool_joins_and_loses_no_seed(tmp_path, monkeypatch, capsys):
     assert f'holds seeds [0, 1, 2], which would be lost; keep them with --add {out}' in \
         capsys.readouterr().err
     assert not (tmp_path / 'two').exists()  # said before anything runs
+    monkeypatch.setattr('sys.argv', ['r', str(tmp_path / 'r.py'), '--work-dir',
+                                     str(tmp_path / 'one'), '--seeds', '0', '1'])
+    main()
+    monkeypatch.setattr('sys.argv', ['r', str(tmp_path / 'r.py'), '--work-dir',
+                                     str(tmp_path / 'one'), '--seeds', '2'])
+    with pytest.raises(SystemExit):  # of the file that it writes by itself, too
+        main()
+    assert 'or --seeds 0 1 2, of which finished runs are not run again' in capsys.readouterr().err
     for _ in range(2):
         call('two', '--seeds', '5', '--add', str(out))
         assert json.loads(out.read_text())['stages']['a']['values'] == [30., 31., 32., 35.]

@@ -11,7 +11,7 @@ from mmvitlin.engine.runner.launch import train
 from mmvitlin.models import CachedTeacher, FeatureAlignment, FrozenTeacher, ViTLinearizer
 from mmvitlin.models.distillers.step_draws import StepDraws
 from mmvitlin.utils.errors import ConfigError
-from mmvitlin.utils.files import safe_torch_load
+from mmvitlin.utils.weights import safe_torch_load
 from tests.conftest import ROOT
 from tests.engine.test_hooks import distill_config
 from tests.models.test_distillers import BOTH, PREPROCESSOR, STUDENT, VIT, VIT14, build

@@ -29,8 +29,8 @@ from mmvitlin.datasets.streets import write_streets
 from mmvitlin.engine.hooks.result import command_line, versions
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.models.utils import read_state_dict
-from mmvitlin.utils.files import safe_torch_load
 from mmvitlin.utils.machine import machine
+from mmvitlin.utils.weights import safe_torch_load
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))

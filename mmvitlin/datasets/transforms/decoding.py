@@ -230,9 +230,13 @@ def eight_bit_pixels(opened: Image.Image, color_type: str) -> np.ndarray:
         return pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
     if opened.mode != 'RGB':
         opened = opened.convert('RGB')
-    if color_type.startswith('grayscale'):
-        return np.array(opened.convert('L'))
-    return np.array(opened)[..., ::-1]
+    pixels = np.array(opened)[..., ::-1]
+    return in_grey(pixels) if color_type.startswith('grayscale') else pixels
+
+
+def in_grey(pixels: np.ndarray) -> np.ndarray:
+    """Pillow's grey (H, W) of colours (H, W, 3) in OpenCV's order, uint8."""
+    return np.array(Image.fromarray(np.ascontiguousarray(pixels[..., ::-1])).convert('L'))
 
 
 def _largest_of_ppm(content: bytes) -> int:

@@ -20,6 +20,7 @@ from mmvitlin.datasets.transforms.decoding import (
     decoding,
     deep_pixels,
     eight_bit_pixels,
+    in_grey,
     oriented,
     read_file,
     read_header,
@@ -81,7 +82,11 @@ class LoadImage(LoadImageFromFile):
         return self.color_type.endswith('ignore_orientation') or self.color_type == 'unchanged'
 
     def transform(self, results: dict) -> dict | None:
-        """Add 'img' (H, W, 3), uint8, BGR, and 'image_header'; None for a file that is left out."""
+        """Add 'img' (H, W, 3), uint8, BGR, of 'grayscale' (H, W), and 'image_header'.
+
+        Returns:
+            None for a file that is left out.
+        """
         try:
             return self._read(results)
         except UnreadableFileError as error:
@@ -135,8 +140,9 @@ class LoadImage(LoadImageFromFile):
                                           'knows; convert it to 8 or 16 unsigned bits')
             if header.bits == 16:
                 image = deep_pixels(content, opened, header, self.max_value)
-                if image.ndim == 2 and not self.color_type.startswith('grayscale'):
-                    image = np.repeat(image[..., None], 3, axis=2)
+                if (image.ndim == 2) != self.color_type.startswith('grayscale'):
+                    image = in_grey(image) if image.ndim == 3 else np.repeat(
+                        image[..., None], 3, axis=2)
             elif self.imdecode_backend == 'pillow':
                 image = eight_bit_pixels(opened, self.color_type)
             else:

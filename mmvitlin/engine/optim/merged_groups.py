@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 
+from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIMIZERS
 from torch import nn
@@ -76,7 +78,8 @@ class MergesGroups:
         options: Of ``paramwise_cfg``; others are refused.
 
     Raises:
-        ConfigError: an option that the constructor does not have.
+        ConfigError: an option that the constructor does not have, or one of ``custom_keys`` that
+            neither it nor the optimiser has.
     """
 
     options: frozenset[str] = frozenset()
@@ -92,10 +95,28 @@ class MergesGroups:
             self.optimizer_cfg = dict(self.optimizer_cfg, fused=True)
         with short_console():
             wrapper = super().__call__(model)
+        self._check_custom(model, wrapper.optimizer)
         hook = getattr(wrapper.optimizer, 'register_load_state_dict_pre_hook', None)
         if hook is not None:
             hook(refuse_other_groups)
         return wrapper
+
+    def _check_custom(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """mmengine puts what it does not know into the groups, where no optimiser may read it."""
+        names, idle = [name for name, _ in model.named_parameters()], []
+        known = {'lr_mult', 'decay_mult', *optimizer.defaults}
+        for key, settings in (self.paramwise_cfg.get('custom_keys') or {}).items():
+            for unknown in sorted(settings.keys() - known):
+                raise ConfigError(
+                    f"optim_wrapper.paramwise_cfg.custom_keys['{key}'].{unknown} would change "
+                    f'nothing; there are lr_mult, decay_mult, and of {type(optimizer).__name__} '
+                    f"{', '.join(sorted(optimizer.defaults))}")
+            if 'lr_mult' in settings and not any(key in name for name in names):
+                idle.append(key)
+        if idle:
+            print_log(f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {idle} in its '
+                      f'name, so their lr_mult changes nothing; names are as {names[0]} and '
+                      f'{names[-1]}', logger='current', level=logging.WARNING)
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
         """See mmengine; the outermost call merges. Modules that are frozen as a whole are passed

@@ -11,8 +11,8 @@ from mmengine.registry import OPTIMIZERS
 from mmvitlin.engine.rules.context import Context, class_of, kind_of, warn
 from mmvitlin.engine.rules.loops import schedulers_of
 from mmvitlin.utils.errors import CheckpointError, ConfigError
-from mmvitlin.utils.files import safe_torch_load
 from mmvitlin.utils.paths import locate
+from mmvitlin.utils.weights import safe_torch_load
 
 _SCHEDULE = ('begin', 'end', 'power', 'eta_min', 'eta_min_ratio', 'start_factor', 'end_factor',
              'gamma', 'T_max', 'milestones', 'step_size')

@@ -21,6 +21,7 @@ from mmvitlin.engine.rules import (
     check_whole,
     checkpoints_of,
 )
+from mmvitlin.engine.rules.context import kind_of
 from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.run_options import apply_options, join_without_gpu
 from mmvitlin.engine.strategies import distributed, settings
@@ -134,25 +135,44 @@ def augment_tests(cfg: Config, scales: Sequence[float] = (0.5, 0.75, 1., 1.25, 1
         scales: Factors on what the pipeline resizes to.
 
     Raises:
-        ConfigError: no ``Resize`` to start from.
+        ConfigError: no test data, no ``Resize`` to start from, or a ``tta_pipeline`` without
+            ``TestTimeAug``.
     """
     if cfg.get('default_scope') == 'mmdet' and 'tta_model' not in cfg:
         raise ConfigError('--tta: give the config a tta_model and a tta_pipeline, as detectors of '
                           'mmdet have them')
-    steps = cfg.test_dataloader.dataset.pipeline
-    if 'tta_pipeline' not in cfg:
-        at = next((n for n, s in enumerate(steps) if s['type'].split('.')[-1] == 'Resize'), None)
-        if at is None or 'scale' not in steps[at]:
-            raise ConfigError('--tta: the test pipeline has no Resize with a scale; give the '
-                              'config a tta_pipeline')
-        sizes = [tuple(round(f * n) for n in steps[at]['scale']) for f in scales]
-        cfg.tta_pipeline = [*steps[:at], dict(type='TestTimeAug', transforms=[
-            [dict(steps[at], scale=size) for size in sizes],
-            [dict(type='RandomFlip', prob=p, direction='horizontal') for p in (0., 1.)],
-            *([s] for s in steps[at + 1:])])]
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    if not cfg.get('test_dataloader'):
+        raise ConfigError('--tta: the config has no test_dataloader')
+    own = cfg.get('tta_pipeline')
+    if own is not None and not any(kind_of(step) == 'TestTimeAug' for step in own):
+        raise ConfigError("--tta: tta_pipeline has no step TestTimeAug, which makes the views")
+    found = {id(dataset): dataset for dataset in _innermost(cfg.test_dataloader.dataset)}
+    for dataset in found.values():
+        dataset.pipeline = own or _views(dataset.pipeline, scales)
     cfg.model = dict(cfg.get('tta_model') or dict(type='mmvitlin.HighResTTAModel'),
                      module=cfg.model)
+
+
+def _innermost(dataset: dict) -> list[dict]:
+    """The data sets with a pipeline in one that joins or wraps them."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if dataset.get('dataset') else [])
+    return [found for one in inner for found in _innermost(one)] or [dataset]
+
+
+def _views(steps: Sequence[dict], scales: Sequence[float]) -> list[dict]:
+    at = next((n for n, step in enumerate(steps) if kind_of(step) == 'Resize'), None)
+    key = next((key for key in ('scale', 'scale_factor') if at is not None and steps[at].get(key)),
+               None)
+    if key is None:
+        raise ConfigError('--tta: the test pipeline has no Resize with a scale; give the config a '
+                          'tta_pipeline')
+    base = steps[at][key]
+    base = tuple(base) if isinstance(base, (list, tuple)) else (base, base)
+    whole = round if key == 'scale' else float
+    return [*steps[:at], dict(type='TestTimeAug', transforms=[
+        [dict(steps[at], **{key: tuple(whole(f * n) for n in base)}) for f in scales],
+        [dict(type='RandomFlip', prob=p, direction='horizontal') for p in (0., 1.)],
+        *([step] for step in steps[at + 1:])])]
 
 
 def evaluate(cfg: Config, checkpoint: str, launcher: str = 'none', tta: bool = False

@@ -17,8 +17,8 @@ from torch import Tensor
 from mmvitlin.compat.mmengine import read_tensors_only
 from mmvitlin.models.utils.onnx_weights import read_onnx
 from mmvitlin.utils.errors import CheckpointError, in_words
-from mmvitlin.utils.files import read_safetensors, safe_torch_load
 from mmvitlin.utils.paths import locate, why_absent
+from mmvitlin.utils.weights import read_safetensors, safe_torch_load
 
 _WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'teacher', 'student')  # first
 _PREFIXES = ('module.', 'backbone.')

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mmvitlin.models.utils.onnx_weights import read_onnx
 from mmvitlin.utils.errors import CheckpointError
-from mmvitlin.utils.files import read_safetensors
 from mmvitlin.utils.paths import locate
+from mmvitlin.utils.weights import read_safetensors
 
 _SAMPLED = 16  # values by which a tensor is recognised
 
