@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mmvitlin.apis.inferencer import Inferencer, Result
+from mmvitlin.engine.rules.context import kind_of
 from mmvitlin.models.segmentors import HighResSegmentor
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.files import write_whole
@@ -96,7 +97,7 @@ class SegInferencer(Inferencer):
         super().__init__(config, checkpoint, device, precision, scale, cfg_options, check_memory)
 
     def _build(self, cfg: Config) -> torch.nn.Module:
-        if cfg.model.type in ('EncoderDecoder', 'mmseg.EncoderDecoder'):
+        if kind_of(cfg.model) == 'EncoderDecoder':
             cfg.model.type = 'mmvitlin.HighResSegmentor'  # the same network, less memory
         cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or dict(mode='whole'),
                                   compact_labels=True, **self._wanted)

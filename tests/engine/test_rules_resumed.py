@@ -84,3 +84,15 @@ def test_steps_of_a_schedule_that_were_changed(tmp_path, monkeypatch):
             dict(type='MultiStepLR', by_epoch=False, milestones=milestones, gamma=0.1)]))
     assert len(messages) == 1
     assert re.search(r'milestones is \[2, 3\], and .* resumes with \[5, 8\]', messages[0])
+
+
+@pytest.mark.parametrize(('meta', 'loop', 'told'), [
+    (dict(iter=7), dict(max_iters=7), 'iter 7, and train_cfg.max_iters is 7'),
+    (dict(iter=700, epoch=3), dict(max_epochs=2), 'epoch 3, and train_cfg.max_epochs is 2'),
+    (dict(iter=7), dict(max_iters=8), None), (dict(iter=7, epoch=1), dict(max_epochs=2), None)])
+def test_a_run_that_is_done(tmp_path, monkeypatch, meta, loop, told):
+    seen = []
+    monkeypatch.setattr(resumed, 'warn', seen.append)
+    resumed.goes_on(going_on(tmp_path, dict(meta=meta), train_cfg=loop))
+    assert [one for one in seen if 'nothing is left to train' in one and str(told) in one] == seen
+    assert len(seen) == (told is not None)

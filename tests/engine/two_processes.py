@@ -2,11 +2,14 @@
 import gc
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 
 import torch
@@ -33,8 +36,26 @@ def run(config, work, streets=None, processes=1, resume=False, **options):
 
 
 def launch(jobs, folder):
-    """Do jobs, each of them arguments of :func:`run`, one after the other in two processes."""
+    """Do jobs, each of them arguments of :func:`run`, one after the other in two processes.
+
+    They are done anew, with a warning, where a process was killed by a signal: once in some thirty
+    runs of the suite one ended with SIGSEGV while torch gathered a tensor over gloo, a loop of
+    50,000 such calls did not, and an error of ours would come again.
+    """
     (folder / 'jobs.json').write_text(json.dumps(jobs, default=str))
+    for last in (False, True):
+        codes, logs = _attempt(folder)
+        if codes == [0, 0]:
+            return
+        words = f'{codes}\n' + '\n'.join(log.read_text()[-6000:] for log in logs)
+        if last or -signal.SIGSEGV not in codes:
+            raise AssertionError(words)
+        warnings.warn(f'two processes are started anew: {words}', stacklevel=2)
+        for job in jobs:
+            shutil.rmtree(job['work'], ignore_errors=True)
+
+
+def _attempt(folder):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -47,18 +68,19 @@ def launch(jobs, folder):
         with log.open('w') as file:
             children.append(subprocess.Popen(
                 [sys.executable, '-X', 'faulthandler', '-m', 'tests.engine.two_processes',
-                     folder / 'jobs.json'],
+                 folder / 'jobs.json'],
                 cwd=ROOT, env=dict(where, RANK=str(rank), LOCAL_RANK=str(rank)), stdout=file,
                 stderr=subprocess.STDOUT))
     try:
         while all(child.poll() in (None, 0) for child in children) \
                 and any(child.poll() is None for child in children):
             time.sleep(0.2)
+        time.sleep(1. if any(child.poll() for child in children) else 0.)  # both may have failed
     finally:
         for child in children:
-            child.kill()
-    codes = [child.wait() for child in children]
-    assert codes == [0, 0], f'{codes}\n' + '\n'.join(log.read_text()[-6000:] for log in logs)
+            if child.poll() is None:
+                child.kill()
+    return [child.wait() for child in children], logs
 
 
 def main():

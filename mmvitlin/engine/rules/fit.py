@@ -13,6 +13,7 @@ from mmvitlin.models.utils.checkpoint import (
     read_checkpoint,
     with_description,
 )
+from mmvitlin.models.utils.misnamed import refuse_whole_numbers, without_a_part
 from mmvitlin.utils.errors import CheckpointError
 
 
@@ -77,7 +78,9 @@ def compare_start(model: torch.nn.Module, state: Mapping[str, torch.Tensor], des
     if misfits:
         raise CheckpointError(f'load_from: {checkpoint} is of another backbone: {misfits}. Give '
                               'the config the arch, patch_size and img_size of the checkpoint, or '
-                              'start only a backbone by model.backbone.init_cfg')
+                              'start only a backbone by model.backbone.init_cfg.'
+                              f'{without_a_part(model.state_dict(), state)}')
+    refuse_whole_numbers(model.state_dict(), state, f'load_from: {checkpoint}')
 
 
 def compare_resumed(model: torch.nn.Module, state: Mapping[str, torch.Tensor],
@@ -112,7 +115,7 @@ def _check_any(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkp
     if not any(own.get(k) == v.shape for k, v in state.items()):
         raise CheckpointError(f'load_from: nothing of {checkpoint} fits this {type(model).__name__}'
                               f': it has {sorted(state)[:2]} …, the network {sorted(own)[:2]} …; '
-                              'give a checkpoint of the same network')
+                              f'give a checkpoint of the same network.{without_a_part(own, state)}')
 
 
 def misfits_of_backbone(file_shapes: dict[str, torch.Size],
@@ -187,5 +190,6 @@ def check_whole(model: torch.nn.Module, checkpoint: str) -> dict[str, torch.Tens
             f'missing ({missing[:3]}), {len(wrong)} have another shape ({wrong[:3]}), '
             f'{len(surplus)} of its backbone have no place in it ({surplus[:3]}). '
             'A student.pth holds only the backbone; give the checkpoint that training with this '
-            'config wrote.')
+            f'config wrote.{without_a_part(own, state)}')
+    refuse_whole_numbers(own, state, checkpoint)
     return state

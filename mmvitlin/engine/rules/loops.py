@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterator
 
-from mmengine.registry import DATA_SAMPLERS
+from mmengine.registry import DATA_SAMPLERS, METRICS
 
 from mmvitlin.engine.rules.context import Context, as_list, class_of, dicts_below, kind_of, warn
 from mmvitlin.utils.errors import ConfigError
@@ -131,23 +132,36 @@ def misspelt(context: Context) -> None:
     Raises:
         ConfigError: names the key, and the one that is meant.
     """
+    metrics = [(key, metric, _arguments(metric)) for loader in context.loaders
+               for key, metric in context.evaluators(loader)]
     for where, options, known in (
             ('auto_scale_lr', context.cfg.get('auto_scale_lr'), _SCALING),
             ('model.test_cfg', context.model.get('test_cfg') if 'decode_head' in context.model
-             else None, _TESTING)):
+             else None, _TESTING), *metrics):
         for key in set(options if isinstance(options, dict) else ()) - known:
             if near := difflib.get_close_matches(key, known, 1, cutoff=0.75):
                 raise ConfigError(f"{where} has no '{key}', which would change nothing; it has "
                                   f"'{near[0]}'")
 
 
+def _arguments(metric: dict) -> set[str]:
+    """Those of a metric, most of which take any besides and pass them over."""
+    known = class_of(metric, METRICS)
+    return {'type', *(inspect.signature(known).parameters if known else ())}
+
+
 def windows(context: Context) -> None:
-    """Windows of a test have a height and a width, and leave no gaps.
+    """Windows of a test have a height and a width, and leave no gaps; a segmentor of mmseg is told
+    whether there are any.
 
     Raises:
         ConfigError: names the key.
     """
     test = context.model.get('test_cfg')
+    if test is None and context.purpose in ('train', 'test') and kind_of(context.model) in (
+            'EncoderDecoder', 'CascadeEncoderDecoder'):
+        raise ConfigError(f'model.test_cfg is not given, and {kind_of(context.model)} needs it; '
+                          "set model.test_cfg=dict(mode='whole')")
     test = test if isinstance(test, dict) else {}
     if test.get('mode') not in ('slide', 'slide_flip'):
         if test.get('mode') not in (None, 'whole') and 'decode_head' in context.model:

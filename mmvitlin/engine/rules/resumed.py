@@ -41,6 +41,12 @@ def goes_on(context: Context) -> None:
             f'run from them with --cfg-options load_from={path}')
     if 'optimizer' not in content:
         warn(f"{path} holds no state of its optimiser (save_optimizer=False), which starts anew")
+    for key, unit in (('max_iters', 'iter'), ('max_epochs', 'epoch')):
+        length = (cfg.get('train_cfg') or {}).get(key)
+        done = (content.get('meta') or {}).get(unit)
+        if isinstance(length, int) and isinstance(done, int) and done >= length:
+            warn(f'nothing is left to train: {path} is of {unit} {done}, and train_cfg.{key} is '
+                 f'{length}')
     averages = any(kind_of(hook) == 'EMAHook' for hook in cfg.get('custom_hooks') or ())
     if 'ema_state_dict' in content and not averages:
         raise ConfigError(

@@ -15,6 +15,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from mmvitlin.compat.mmengine import read_tensors_only
+from mmvitlin.models.utils.misnamed import refuse_whole_numbers, without_a_part
 from mmvitlin.models.utils.onnx_weights import read_onnx
 from mmvitlin.utils.errors import CheckpointError, in_words
 from mmvitlin.utils.paths import locate, why_absent
@@ -291,11 +292,12 @@ def fit_state_dict(model: nn.Module, state: dict[str, Tensor], source: str,
         if before is not None and before != own[key].shape:
             report.resized.append(key)
     surplus = [k for k in report.unexpected if re.search(r'(layers|blocks)\.\d+\.', k)]
+    refuse_whole_numbers(own, fitted, source)
     if report.missing or report.mismatched or surplus:
         raise CheckpointError(
             f'{source} does not fit {type(model).__name__}: {report}. Check the arch, '
             'patch_size and img_size of the config against those of the checkpoint, or the '
-            'prefix of its keys.')
+            f'prefix of its keys.{without_a_part(own, fitted)}')
     # as_loaded has converted it to the network's description
     describe = getattr(model, 'describe', dict)
     model.load_state_dict(with_description(fitted, describe()), strict=False)
