@@ -59,7 +59,7 @@ def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray |
     for path in chosen(args.images, args.count):
         image, labels = as_tested(path, deployed), None
         if args.labels is not None:
-            file = args.labels / f'{path.stem}.png'
+            file = (args.labels / path.relative_to(args.images)).with_suffix('.png')
             if not file.is_file():
                 raise ConfigError(f'--labels: no {file}, the labels of {path}')
             labels = np.asarray(Image.open(file))
@@ -146,6 +146,8 @@ def main() -> None:
     if deployed.windows is not None:
         print('the config tests in windows: the file takes images of {}×{}, and python -m '
               'mmvitlin.deploy moves it over larger ones'.format(*size))
+    if dynamic and kind not in ('checkpoint', 'safetensors'):
+        print('tracing for any size, and comparing at five: one to three minutes', flush=True)
     if args.precision == 'fp32':
         print(export(deployed, args.target, kind, size, dynamic, args.tolerance,
                      args.label_tolerance))

@@ -107,7 +107,10 @@ def distill(student: str | Mapping,
             matching and masked prediction; 'l2': final features. A student that inherits has those
             of ViT-AdaLA.
         size: Of the random crops that are seen, side or (height, width) in pixels; whole patches.
-        iterations: Of each stage; ViT-AdaLA has two.
+            224 is what most ViTs were pretrained at; nearer to your own images is better, and
+            takes longer.
+        iterations: Of each stage; ViT-AdaLA has two. 10,000 of 32 images are a first look, a
+            quarter of an epoch of ImageNet; published distillations take a hundred epochs.
         batch_size: Images an iteration.
         lr: Learning rate of AdamW, of every stage. None: 5e-4 for a student from
             random weights; 4e-4 (5e-5 for 'focal', which starts near its goal) and 1e-4 for the two
@@ -160,7 +163,8 @@ def distill(student: str | Mapping,
         param_scheduler=_schedule(iterations),
         auto_scale_lr=dict(enable=False),
         default_hooks=dict(
-            checkpoint=dict(interval=max(iterations // 10, 1), max_keep_ckpts=1),
+            checkpoint=dict(interval=max(iterations // 10, min(iterations, 100)),
+                            max_keep_ckpts=1),
             logger=dict(interval=min(50, max(iterations // 10, 1)))),
         log_processor=dict(by_epoch=False),
         randomness=dict(seed=seed))

@@ -68,6 +68,10 @@ def test_a_published_vit_teaches_with_its_own_normalisation(tmp_path, monkeypatc
     model = MODELS.build(cfg.model)
     assert [len(model.teacher.network.blocks()), model.teacher.network.embed_dims] == [12, 768]
     assert [round(float(v), 1) for v in model.teacher.normalisation.mean] == [122.8, 116.7, 104.1]
+    fetched = load_config('distill_fetched.py').model.teacher.to_dict()
+    assert fetched.pop('checkpoint').startswith('mmvitlin::')
+    assert fetched == dict(backbone=dict(
+        type='mmvitlin.TimmViT', model_name='vit_small_patch14_dinov2'))
 
 
 def test_tools_by_name():
