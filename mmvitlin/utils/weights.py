@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
 from mmvitlin.utils.errors import CheckpointError
@@ -33,26 +34,44 @@ def safe_torch_load(file, map_location='cpu', weights_only=None):
         numbers = [type(np.dtype(code)) for code in '?bBhHiIlLqQefdg']  # of logged scalars
         with torch.serialization.safe_globals([*allowed, *numbers, argparse.Namespace]):
             return torch.load(file, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f'{file} holds objects other than tensors and plain containers and was not '
-            f'unpickled ({_culprit(error)}). Save only its state_dict, as '
-            '.safetensors or with torch.save, where you trust the file.') from error
     except FileNotFoundError:
         raise
-    except Exception as error:  # a damaged pickle
-        if 'TorchScript' in str(error):
-            raise CheckpointError(
-                f'{file} is a TorchScript archive, a programme, as OpenAI publishes CLIP. Where '
-                'you trust it, write its weights: torch.save(torch.jit.load(FILE, '
-                "map_location='cpu').state_dict(), OTHER)") from error
-        if str(file).endswith('.safetensors'):
-            raise CheckpointError(f'{file} is read as a torch file, and is called .safetensors; '
-                                  'this needs a checkpoint of torch') from error
-        # a damaged pickle ends in errors of many kinds
-        raise CheckpointError(f'{file} is not a readable checkpoint, or is cut short '
-                           f'({type(error).__name__}: {(str(error).splitlines() or [""])[0]}). '
-                           'Copy or download it again.') from error
+    except Exception as error:  # a damaged pickle ends in errors of many kinds
+        raise CheckpointError(f'{file} {_why(file, error)}') from error
+
+
+def _why(file, error: Exception) -> str:
+    """Why a file was not loaded, with the remedy."""
+    if other := _other_format(file):
+        return other
+    if isinstance(error, pickle.UnpicklingError):
+        return ('holds objects other than tensors and plain containers and was not unpickled '
+                f'({_culprit(error)}). Save only its state_dict, as .safetensors or with '
+                'torch.save, where you trust the file.')
+    if 'TorchScript' in str(error):
+        return ('is a TorchScript archive, a programme, as OpenAI publishes CLIP. Where you trust '
+                "it, write its weights: torch.save(torch.jit.load(FILE, map_location='cpu')"
+                '.state_dict(), OTHER)')
+    if str(file).endswith('.safetensors'):
+        return ('is read as a torch file, and is called .safetensors; this needs a checkpoint of '
+                'torch')
+    return (f'is not a readable checkpoint, or is cut short ({type(error).__name__}: '
+            f'{(str(error).splitlines() or [""])[0]}). Copy or download it again.')
+
+
+def _other_format(file) -> str:
+    """What a file of another format is, with the remedy; '' where that is unknown."""
+    if not isinstance(file, (str, Path)):
+        return ''
+    with open(file, 'rb') as opened:
+        start = opened.read(10)
+    if start[8:] == b'{"':
+        return f"is a safetensors file; call it {Path(file).with_suffix('.safetensors').name}"
+    if start.startswith(b'\x89HDF') or start.startswith(b'\x93NUMPY') or zipfile.is_zipfile(file) \
+            and any(name.endswith('.npy') for name in zipfile.ZipFile(file).namelist()):
+        return ('holds arrays of NumPy, TensorFlow or JAX; write them as tensors under the names '
+                "of the network, torch.save({name: torch.from_numpy(array), …}, 'weights.pth')")
+    return ''
 
 
 def _culprit(error: Exception) -> str:

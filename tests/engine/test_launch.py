@@ -3,7 +3,9 @@ import json
 
 import pytest
 import torch
+from mmengine.config import Config
 
+from mmvitlin.engine.runner import launch
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import augment_tests, build_runner, evaluate, train
 from mmvitlin.utils.errors import CheckpointError, ConfigError
@@ -26,6 +28,20 @@ def test_augmented_tests(streets, tmp_path):
     views = cfg.test_dataloader.dataset.pipeline[1]['transforms']
     assert [v['scale'] for v in views[0]] == [(wide // 2, high // 2), (wide, high)]
     assert len(views[1]) == 2
+
+
+def test_two_configs_of_one_name_are_told_apart(streets, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr('mmvitlin.engine.runner.launch.warn', told.append)
+    for n, folder in enumerate(('a', 'a', 'b')):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / 'mine.py'
+        path.write_text('x = 1')
+        cfg = Config.fromfile(path)
+        cfg.work_dir = str(tmp_path / 'work')
+        launch._mark(tmp_path / 'work' / '.started', cfg)
+        assert len(told) == (n == 2)
+    assert f'holds runs of {tmp_path}/a/mine.py, and this one is of {tmp_path}/b/mine.py' in told[0]
 
 
 def test_what_can_be_augmented(streets, tmp_path):

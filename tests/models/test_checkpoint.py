@@ -2,6 +2,7 @@
 import argparse
 import os
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -274,3 +275,18 @@ def test_names_of_downloaded_checkpoints(tmp_path, monkeypatch):
     cfg = Config(dict(load_from='mmvitlin::gone'))
     with pytest.raises(ConfigError, match=r'^load_from: no checkpoint at mmvitlin::gone: neither'):
         check(cfg, loaders=())
+
+
+def test_files_of_other_formats_say_what_they_are(tmp_path):
+    arrays = dict(weight=np.zeros((2, 2), np.float32))
+    save_file({k: torch.from_numpy(v) for k, v in arrays.items()}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'is a safetensors file; call it a.safetensors'):
+        read_state_dict(tmp_path / 'a.pth')
+    np.savez(tmp_path / 'b.npz', **arrays)
+    np.save(tmp_path / 'c.npy', arrays['weight'])
+    for name in ('b.npz', 'c.npy'):
+        with pytest.raises(CheckpointError, match='holds arrays of NumPy, TensorFlow or JAX'):
+            read_state_dict(tmp_path / name)
+    (tmp_path / 'd.pth').write_bytes(b'PK of something')
+    with pytest.raises(CheckpointError, match='is not a readable checkpoint, or is cut short'):
+        read_state_dict(tmp_path / 'd.pth')

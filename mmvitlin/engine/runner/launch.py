@@ -21,7 +21,7 @@ from mmvitlin.engine.rules import (
     check_whole,
     checkpoints_of,
 )
-from mmvitlin.engine.rules.context import kind_of
+from mmvitlin.engine.rules.context import kind_of, warn
 from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.run_options import apply_options, join_without_gpu
 from mmvitlin.engine.strategies import distributed, settings
@@ -79,8 +79,7 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
     started = Path(cfg.work_dir) / '.started'  # a restart must not resume an older run
     if not restarted and int(os.environ.get('RANK', 0)) == 0:
-        started.parent.mkdir(parents=True, exist_ok=True)
-        started.touch()
+        _mark(started, cfg)
     apply_options(cfg, resume=resume, amp=amp, launcher=launcher, restarted=restarted,
                   since=None if resume else started)
     runner = build_runner(cfg)
@@ -100,6 +99,18 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
                           '(MMVITLIN_TRACEBACK=1 shows where)') from error
     distributed.leave()
     return runner
+
+
+def _mark(started: Path, cfg: Config) -> None:
+    """Note when a run began, and of which config; warn where the folder has runs of another one,
+    as two configs of one name have a work directory in common."""
+    own = str(Path(cfg.filename).resolve()) if cfg.filename else ''
+    before = started.read_text() if started.is_file() else ''
+    if own and before not in ('', own):
+        warn(f'{cfg.work_dir} holds runs of {before}, and this one is of {own}: checkpoints are '
+             'replaced, and --resume may take those of the other; give --work-dir')
+    started.parent.mkdir(parents=True, exist_ok=True)
+    started.write_text(own or before)
 
 
 def refuse_other_sizes(error: Exception) -> None:
