@@ -44,10 +44,11 @@ def _why(file, error: Exception) -> str:
     """Why a file was not loaded, with the remedy."""
     if other := _other_format(file):
         return other
-    if isinstance(error, pickle.UnpicklingError):
-        return ('holds objects other than tensors and plain containers and was not unpickled '
-                f'({_culprit(error)}). Save only its state_dict, as .safetensors or with '
-                'torch.save, where you trust the file.')
+    culprit = _culprit(error) if isinstance(error, pickle.UnpicklingError) else None
+    if culprit:
+        return (f'holds objects other than tensors and plain containers and was not unpickled '
+                f'({culprit}). Save only its state_dict, as .safetensors or with torch.save, where '
+                'you trust the file.')
     if 'TorchScript' in str(error):
         return ('is a TorchScript archive, a programme, as OpenAI publishes CLIP. Where you trust '
                 "it, write its weights: torch.save(torch.jit.load(FILE, map_location='cpu')"
@@ -55,8 +56,9 @@ def _why(file, error: Exception) -> str:
     if str(file).endswith('.safetensors'):
         return ('is read as a torch file, and is called .safetensors; this needs a checkpoint of '
                 'torch')
-    return (f'is not a readable checkpoint, or is cut short ({type(error).__name__}: '
-            f'{(str(error).splitlines() or [""])[0]}). Copy or download it again.')
+    words = str(error).rpartition('WeightsUnpickler error: ')[2].strip().splitlines() or ['']
+    return (f'is not a readable checkpoint, or is cut short ({type(error).__name__}: {words[0]}). '
+            'Copy or download it again.')
 
 
 def _other_format(file) -> str:
@@ -74,9 +76,9 @@ def _other_format(file) -> str:
     return ''
 
 
-def _culprit(error: Exception) -> str:
+def _culprit(error: Exception) -> str | None:
     match = re.search(r'GLOBAL (\S+)|but got (<.+?>)|function (\S+)', str(error))
-    return next(filter(None, match.groups())) if match else str(error).splitlines()[0]
+    return match and next(filter(None, match.groups()))
 
 
 def read_safetensors(path: str | Path) -> tuple[dict, dict[str, str]]:
