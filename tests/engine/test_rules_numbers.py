@@ -160,3 +160,26 @@ def test_misspelt_options(where, options, words):
     fine = config(auto_scale_lr=dict(enable=True, base_batch_size=16), model=dict(
         decode_head=dict(type='FCNHead'), test_cfg=dict(mode='whole', mine=3)))
     loops.misspelt(Context(fine, 'train', ()))
+
+
+@pytest.mark.parametrize(('metric', 'words'), [
+    (dict(type='IoUMetric', iou_metric=['mIoU']), "has no 'iou_metric', .*'iou_metrics'"),
+    (dict(type='mmseg.IoUMetric', nan_to_nun=0), "'nan_to_num'"),
+    ([dict(type='IoUMetric', output_dirs='x', format_only=True)], "val_evaluator.0 .*'output_dir'"),
+])
+def test_options_of_metrics_that_are_misspelt(metric, words):
+    cfg = config(val_evaluator=metric, val_dataloader=dict(dataset={}))
+    with pytest.raises(ConfigError, match=words):
+        loops.misspelt(Context(cfg, 'train', ('val_dataloader', )))
+    for right in (dict(type='IoUMetric', iou_metrics=['mIoU'], prefix='a', collect_device='cpu'),
+                  dict(type='NotKnown', iou_metric=1)):
+        cfg.val_evaluator = right
+        loops.misspelt(Context(cfg, 'train', ('val_dataloader', )))
+
+
+def test_a_segmentor_of_mmseg_is_told_how_to_test():
+    cfg = config(model=dict(type='EncoderDecoder', decode_head={}))
+    with pytest.raises(ConfigError, match=r"model.test_cfg is not given.*dict\(mode='whole'\)"):
+        loops.windows(Context(cfg, 'test', ()))
+    cfg.model.type = 'mmvitlin.HighResSegmentor'
+    loops.windows(Context(cfg, 'test', ()))

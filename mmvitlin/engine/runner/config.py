@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmvitlin.compat.mmengine import config_path, read_config
 from mmvitlin.engine.rules.context import LOADERS, datasets_of, warn
-from mmvitlin.engine.rules.kinds import check_kinds
+from mmvitlin.engine.rules.kinds import check_kinds, name_types
 from mmvitlin.engine.runner.options import ABSENT, fit
 from mmvitlin.engine.runner.variables import idle, replaced, sources
 from mmvitlin.utils import paths
@@ -41,7 +41,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         cfg = read_config(path)
     except Exception as error:  # it is Python, and executed
         raise ConfigError(f'{path} is no config: {in_words(error)}') from error
-    _name_types(cfg._cfg_dict)
+    name_types(cfg._cfg_dict)
     check_kinds(cfg, typed=False)
     files = sources(path)
     if old := replaced(files, 'data_root'):
@@ -77,17 +77,6 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         more = [Path(name).stem for name in names if name and name not in SAME_RUN]
         cfg.work_dir = str(Path('work_dirs') / '_'.join([Path(path).stem, *more]))
     return cfg
-
-
-def _name_types(node: dict | list | tuple) -> None:
-    """Put the full names of types, by which registries find them too, in the place of the classes
-    that pure-Python configs import."""
-    for key in node if isinstance(node, dict) else range(len(node)):
-        value = node[key]
-        if key == 'type' and hasattr(value, '__qualname__'):
-            node[key] = f'{value.__module__}.{value.__qualname__}'
-        elif isinstance(value, (dict, list, tuple)):
-            _name_types(value)
 
 
 SAME_RUN = ('deepspeed', 'fsdp', 'runtime', 'save_memory')  # switches of how a run is computed
