@@ -35,7 +35,7 @@ from mmvitlin.utils.errors import ConfigError
 
 def chosen(folder: Path, count: int) -> list[Path]:
     """At most this many images of a folder, evenly spread."""
-    files = list_images([folder])
+    files = list_images([folder], deep=False)  # labels may lie in a folder of it
     return [files[n] for n in evenly(len(files), count)]
 
 
@@ -59,7 +59,7 @@ def samples(args, deployed: Deployed) -> Iterator[tuple[np.ndarray, np.ndarray |
     for path in chosen(args.images, args.count):
         image, labels = as_tested(path, deployed), None
         if args.labels is not None:
-            file = (args.labels / path.relative_to(args.images)).with_suffix('.png')
+            file = args.labels / f'{path.stem}.png'
             if not file.is_file():
                 raise ConfigError(f'--labels: no {file}, the labels of {path}')
             labels = np.asarray(Image.open(file))

@@ -9,6 +9,7 @@ orientation says, and what is written fits them as viewers show them. Files that
 truncated videos, are reported at the end and do not stop the others; the exit status is then 1.
 """
 import argparse
+import errno
 import sys
 
 from mmvitlin.utils.environment import short_openmp_spin
@@ -78,7 +79,7 @@ def main() -> None:
                 turned += bool(result.turned)
                 continue
             except (ValueError, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:
+                if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                     raise  # a full disk fails for all
                 result.error = error
         failed.append(result)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 from mmengine.config import Config
@@ -55,14 +56,13 @@ def pipelines(steps: Sequence[dict], scale: str | float | tuple[int, int] | None
     """
     steps = [strict_reader(s) for s in steps if s['type'].split('.')[-1] not in LABEL_STEPS]
     if scale is not None:
-        if isinstance(scale, (int, float)) and not isinstance(scale, bool) and \
-                0 < scale < math.inf:
+        if isinstance(scale, Real) and not isinstance(scale, bool) and 0 < scale < math.inf:
             resize = [dict(type='Resize', scale_factor=float(scale), keep_ratio=True)]
         elif scale == 'original':
             resize = list(kept_size)
         elif isinstance(scale, (tuple, list)) and len(scale) == 2 and all(
-                isinstance(side, int) and side > 0 for side in scale):
-            resize = [dict(type='Resize', scale=tuple(scale), keep_ratio=True)]
+                isinstance(side, Real) and side > 0 and side == side // 1 for side in scale):
+            resize = [dict(type='Resize', scale=tuple(map(int, scale)), keep_ratio=True)]
         else:
             raise ConfigError("scale must be None, 'original', a positive factor or (width, "
                               f'height), got {scale!r}')

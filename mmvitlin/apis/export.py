@@ -15,13 +15,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
 from mmvitlin.apis.description import describe
-from mmvitlin.apis.shown_by_tests import (
-    in_grey,
-    multiple,
-    normalisation,
-    reads_grey,
-    windows_of,
-)
+from mmvitlin.apis.shown_by_tests import in_grey, multiple, normalisation, windows_of
 from mmvitlin.apis.writers import (
     WRITERS,
     ExportError,
@@ -52,6 +46,7 @@ class Deployed(nn.Module):
         mean: RGB, of values 0 to 255.
         std: RGB.
         rgb: Whether the network takes RGB (else BGR).
+        grey: Whether it is shown images as grey, which is made of their colours.
 
     Attributes:
         finished: False if the checkpoint is of a distillation that was cut.
@@ -59,15 +54,14 @@ class Deployed(nn.Module):
             None for whole images.
         patch: Side of the backbone's patches in pixels.
         multiple: Pixels that the test pads images to multiples of; whole patches.
-        grey: Whether the network is shown images as grey, which is made of their colours.
         config: That it was loaded with, or None.
         source: File of the checkpoint, or None.
     """
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float],
-                 rgb: bool = True):
+                 rgb: bool = True, grey: bool = False):
         super().__init__()
-        self.net, self.rgb, self.finished, self.grey = net, rgb, True, False
+        self.net, self.rgb, self.grey, self.finished = net, rgb, grey, True
         self.windows: tuple[Sequence[int], Sequence[int]] | None = None
         self.patch = self.multiple = getattr(getattr(net, 'backbone', net), 'patch_size', 1)
         self.config: Config | None = None
@@ -90,6 +84,11 @@ class Deployed(nn.Module):
             return ('logits', )
         return tuple(f'features_{i}' for i in self.net.out_indices)
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the network is shown of plain images (B, 3, H, W)."""
+        x = in_grey(images) if self.grey else images if self.rgb else images.flip(1)
+        return (x - self.mean) / self.std
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), RGB, float32, 0 to 255.
 
@@ -99,10 +98,7 @@ class Deployed(nn.Module):
             (masks are resized before they are summed); of a classifier logits
             (B, classes); of a backbone its maps.
         """
-        x = images if self.rgb else images.flip(1)
-        if self.grey:
-            x = in_grey(images)
-        x = (x - self.mean) / self.std
+        x = self.normalised(images)
         if not hasattr(self.net, 'decode_head'):
             out = self.net(x, mode='tensor') if hasattr(self.net, 'head') else self.net(x)
             return tuple(out) if isinstance(out, (tuple, list)) else (out, )
@@ -159,7 +155,6 @@ def load_trained(config: str, checkpoint: str, options: dict | None = None) -> D
     deployed.finished = read_meta(checkpoint).get('finished', True)
     deployed.config, deployed.windows = cfg, windows_of(cfg)
     deployed.multiple = multiple(cfg, deployed.patch)
-    deployed.grey = reads_grey(cfg)
     deployed.source = None if '://' in str(checkpoint) else locate(checkpoint)
     return deployed
 

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from mmvitlin.apis.data_sets import data_set_of, names_and_colours, pipelines
 from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_sides
-from mmvitlin.apis.sources import Source, in_colours, list_inputs, size_of_file
+from mmvitlin.apis.sources import Source, in_colours, list_inputs, size_of_file, upright
 from mmvitlin.datasets.transforms.decoding import in_grey
 from mmvitlin.datasets.transforms.loading import LoadImage
 from mmvitlin.engine.checkpoints import last_checkpoint
@@ -202,12 +202,14 @@ class Inferencer(metaclass=ABCMeta):
         if batch:
             yield from self._run(batch)
 
-    def _read(self, name: str, source: Path | np.ndarray | Exception
+    def _read(self, name: str, source: Path | np.ndarray | Image.Image | Exception
               ) -> tuple[Result, dict | None]:
         result = self.result(name, classes=self.classes, palette=self.palette)
         try:
             if isinstance(source, Exception):
                 raise source
+            if isinstance(source, Image.Image):
+                source, result.turned = upright(source, self._reads('ignores_orientation', False))
             if isinstance(source, np.ndarray):
                 image = self._as_read(source)
                 results = dict(img=image, img_path=name, img_shape=image.shape[:2],
@@ -225,23 +227,22 @@ class Inferencer(metaclass=ABCMeta):
             result.error, result.image = error, None
             return result, None
 
-    @property
-    def _grey(self) -> bool:
-        """Whether the network's pipeline reads images as grey."""
-        return getattr(self.load.transforms[0], 'color_type', 'color').startswith('grayscale')
+    def _reads(self, option: str, default):
+        """An option of the step that reads images."""
+        return getattr(self.load.transforms[0], option, default)
 
     def _as_read(self, image: np.ndarray) -> np.ndarray:
         """An RGB image as the pipeline's first step would give it."""
         image = np.ascontiguousarray(image[..., ::-1])
-        return in_grey(image) if self._grey else image
+        return in_grey(image) if self._reads('color_type', '').startswith('grayscale') else image
 
-    def read(self, source: str | Path | np.ndarray) -> tuple[np.ndarray, dict]:
+    def read(self, source: str | Path | np.ndarray | Image.Image) -> tuple[np.ndarray, dict]:
         """The image, RGB, and what :meth:`predict` takes.
 
         Raises:
             UnreadableFileError: it cannot be decoded.
         """
-        if isinstance(source, np.ndarray):
+        if isinstance(source, (np.ndarray, Image.Image)):
             result, data = self._read('image', source)
         else:
             result, data = self._read(Path(source).stem, Path(source))

@@ -1,8 +1,8 @@
 """Segmentation of images of any size, from a config and a checkpoint."""
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 from mmengine.config import Config
 
 from mmvitlin.apis.inferencer import Inferencer, Result
-from mmvitlin.engine.rules.context import kind_of
 from mmvitlin.models.segmentors import HighResSegmentor
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.files import write_whole
@@ -40,9 +39,7 @@ class Segmentation(Result):
         if kind == 'probabilities':
             if self.probabilities is None:
                 raise ConfigError('no probabilities were computed; set probabilities=True')
-            content = io.BytesIO()
-            np.save(content, self.probabilities)
-            write_whole(content.getbuffer(), path, sync=False)
+            write_whole(partial(np.save, arr=self.probabilities), path, sync=False)
         elif kind == 'overlay':
             self._save_png(self.overlay(), path)
         else:
@@ -97,7 +94,7 @@ class SegInferencer(Inferencer):
         super().__init__(config, checkpoint, device, precision, scale, cfg_options, check_memory)
 
     def _build(self, cfg: Config) -> torch.nn.Module:
-        if kind_of(cfg.model) == 'EncoderDecoder':
+        if cfg.model.type in ('EncoderDecoder', 'mmseg.EncoderDecoder'):
             cfg.model.type = 'mmvitlin.HighResSegmentor'  # the same network, less memory
         cfg.model.test_cfg = dict(cfg.model.get('test_cfg') or dict(mode='whole'),
                                   compact_labels=True, **self._wanted)

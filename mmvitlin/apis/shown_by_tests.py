@@ -152,20 +152,25 @@ def multiple(cfg: Config, patch: int) -> int:
     return math.lcm(patch, test.get('size_divisor') or 1)
 
 
-def normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float], bool]:
-    """Mean and std of a config's network, in the order of its colours, and whether that is RGB.
+def normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float], bool, bool]:
+    """Mean and std of a config's network, in the order of its colours, whether that is RGB, and
+    whether it is shown images as grey.
 
     Raises:
         ConfigError: both a step of the test pipeline and the preprocessor normalise, or turn BGR
             to RGB.
     """
-    settings = _preprocessor(cfg)
+    settings, grey = _preprocessor(cfg), reads_grey(cfg)
     known, rgb = Normalisation.of_config(settings), takes_rgb(settings)
     step = next((step for step in _steps(cfg) if _kind(step) == 'Normalize'), None)
+    if step is None and known is None:
+        channels = 1 if grey else 3
+        return [0.] * channels, [1.] * channels, rgb, grey
     if step is None:
-        return ([0.] * 3, [1.] * 3, rgb) if known is None else (known.mean, known.std, known.rgb)
+        return known.mean, known.std, known.rgb, grey
     if known is not None or rgb and step.get('to_rgb', True):
         raise ConfigError("both the test pipeline's Normalize and the data preprocessor "
                           f"{'turn BGR to RGB' if known is None else 'normalise'}; drop one")
     mean, std = step['mean'], step['std']
-    return (mean[::-1], std[::-1], True) if rgb else (mean, std, step.get('to_rgb', True))
+    return (mean[::-1], std[::-1], True, grey) if rgb else (
+        mean, std, step.get('to_rgb', True), grey)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,9 +11,9 @@ from pathlib import Path
 import mmcv
 import numpy as np
 from mmengine.logging import print_log
-from PIL import Image, ImageOps
+from PIL import Image
 
-from mmvitlin.datasets.transforms.decoding import any_size
+from mmvitlin.datasets.transforms.decoding import TURNS, any_size, oriented
 from mmvitlin.utils.errors import ConfigError, UnreadableFileError, UserError
 from mmvitlin.utils.paths import IMAGE_ENDINGS, shown
 
@@ -21,12 +22,12 @@ VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 _UNREAD = ('.heic', '.heif', '.avif', '.jp2', '.dng', '.exr', '.jxl', '.svg', '.psd')  # images too
 _COUNTING = ('.mp4', '.avi', '.mov')  # their number of frames is counted, not estimated
 
-Source = str | Path | np.ndarray | Image.Image
+Source = str | os.PathLike | np.ndarray | Image.Image
 
 
 def list_inputs(inputs: Source | Iterable[Source]
-                ) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
-    """(name, file or RGB array) of every image, one after another.
+                ) -> Iterator[tuple[str, Path | np.ndarray | Image.Image | Exception]]:
+    """(name, file, RGB array or picture) of every image, one after another.
 
     Of several inputs, one that cannot be read is given as its error, and the others follow.
     No name comes twice.
@@ -51,7 +52,8 @@ def list_inputs(inputs: Source | Iterable[Source]
         try:
             yield from _named(_one(item, f'image_{n:04d}'), taken)
         except UserError as error:
-            yield Path(str(item)).stem if isinstance(item, (str, Path)) else f'image_{n:04d}', error
+            named = isinstance(item, (str, os.PathLike))
+            yield Path(item).stem if named else f'image_{n:04d}', error
 
 
 def count_inputs(inputs: Iterable[str | Path]) -> int:
@@ -67,8 +69,7 @@ def count_inputs(inputs: Iterable[str | Path]) -> int:
     return total
 
 
-def _named(items: Iterable[tuple[str, Path | np.ndarray | Exception]], taken: set[str]
-           ) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
+def _named(items: Iterable[tuple[str, object]], taken: set[str]) -> Iterator[tuple[str, object]]:
     """The same with names that are all different: results are written under them."""
     for name, source in items:
         candidates = [name]
@@ -80,12 +81,16 @@ def _named(items: Iterable[tuple[str, Path | np.ndarray | Exception]], taken: se
         yield chosen, source
 
 
-def _one(item: Source, name: str) -> Iterator[tuple[str, Path | np.ndarray | Exception]]:
+def _one(item: Source, name: str
+         ) -> Iterator[tuple[str, Path | np.ndarray | Image.Image | Exception]]:
     if isinstance(item, np.ndarray):
         yield name, _as_rgb(item)
     elif isinstance(item, Image.Image):
-        yield name, _of_picture(item)
-    elif isinstance(item, (str, Path)):
+        if item.mode[0] in 'IF':  # Pillow would clip them
+            raise ConfigError(f'a picture of mode {item.mode} has more than 8 bits; scale it to 8, '
+                              'or give its file')
+        yield name, item
+    elif isinstance(item, (str, os.PathLike)):
         yield from _from_path(Path(item))
     else:
         raise ConfigError('an image is a file, a folder, a video, an array (H, W, 3) of uint8 or a '
@@ -154,13 +159,6 @@ def _as_rgb(array: np.ndarray) -> np.ndarray:
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
 
 
-def _of_picture(picture: Image.Image) -> np.ndarray:
-    if picture.mode[0] in 'IF':  # Pillow would clip them
-        raise ConfigError(f'a picture of mode {picture.mode} has more than 8 bits; scale it to 8, '
-                          'or give its file')
-    return np.asarray(ImageOps.exif_transpose(picture).convert('RGB'))
-
-
 def in_colours(pixels: np.ndarray) -> np.ndarray:
     """Pixels (H, W), or (H, W, C) in OpenCV's order, as RGB (H, W, 3) without transparency."""
     pixels = np.atleast_3d(pixels)
@@ -177,3 +175,15 @@ def size_of_file(path: Path) -> tuple[int, int] | None:
             return opened.size[::-1]
     except Exception:  # the reader says what is wrong with it
         return None
+
+
+def upright(picture: Image.Image, as_stored: bool) -> tuple[np.ndarray, str]:
+    """A picture of Pillow's as RGB, and how it was turned: as its EXIF orientation says, unless it
+    is to stay as it is stored."""
+    before = picture.getexif().get(0x0112, 1)
+    picture.load()  # which turns TIFF files
+    left = picture.getexif().get(0x0112, 1)
+    pixels = np.asarray(picture.convert('RGB'))
+    if as_stored:
+        return oriented(pixels, before, back=True) if left != before else pixels, ''
+    return oriented(pixels, left), TURNS.get(left if left != 1 else before, '')

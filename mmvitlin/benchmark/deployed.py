@@ -43,8 +43,7 @@ def to_labels(net: Deployed, images: Tensor) -> Callable[[], Sequence[Tensor]]:
     patch = getattr(net.net.backbone, 'patch_size', 1)
 
     def run() -> list[Tensor]:
-        x = images if net.rgb else images.flip(1)
-        x = pad_to_multiples((x - net.mean) / net.std, (patch, patch))
+        x = pad_to_multiples(net.normalised(images), (patch, patch))
         samples = net.net.predict(x)
         return [torch.cat([s.pred_sem_seg.data for s in samples])[:, :height, :width]]
     return run

@@ -17,6 +17,7 @@ from mmengine.runner import checkpoint as loading
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmvitlin.compat import detection, installed
+from mmvitlin.compat.config_types import name_types
 from mmvitlin.utils import paths as shipped
 from mmvitlin.utils.errors import CheckpointError
 from mmvitlin.utils.weights import read_safetensors, safe_torch_load
@@ -53,9 +54,12 @@ def config_names() -> Iterator[None]:
 
 
 def read_config(path: str | Path) -> Config:
-    """``Config.fromfile``, with bases ``'mmvitlin::…'`` and ``'mmseg::…'``."""
+    """``Config.fromfile``, with bases ``'mmvitlin::…'`` and ``'mmseg::…'``, and with names in the
+    place of the classes that a pure-Python config imports."""
     with config_names():
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path)
+    name_types(cfg._cfg_dict)
+    return cfg
 
 
 def config_path(name: str) -> str:

@@ -46,8 +46,8 @@ def parse_args(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def list_images(paths: list[Path]) -> list[Path]:
-    """Image files, those of folders and the folders in them sorted.
+def list_images(paths: list[Path], deep: bool = True) -> list[Path]:
+    """Image files, those of folders sorted, and with ``deep`` of the folders in them.
 
     Raises:
         UnreadableFileError: a path that is not there, or a folder without images.
@@ -57,7 +57,8 @@ def list_images(paths: list[Path]) -> list[Path]:
         if not path.exists():
             raise UnreadableFileError(f'no file or folder {path}')
         inside = [path] if path.is_file() else [
-            p for p in shown(path) if p.suffix.lower() in IMAGE_ENDINGS and p.is_file()]
+            p for p in shown(path) if p.suffix.lower() in IMAGE_ENDINGS and p.is_file()
+            and (deep or p.parent == path)]
         if not inside:
             raise UnreadableFileError(f'no images in {path}; known are {", ".join(IMAGE_ENDINGS)}')
         files += inside

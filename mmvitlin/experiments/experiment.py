@@ -43,6 +43,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'again, unless a later stage needs its checkpoint')
 
 
+def _refuse_loss(out: Path, stages: Sequence[Stage], args: argparse.Namespace) -> None:
+    """Refuse to replace a results file that has seeds which this call would not write."""
+    if not out.is_file() or str(out) in args.add:
+        return
+    try:
+        runs = read_results(out)['runs']
+    except ConfigError:
+        if args.out:
+            raise
+        return  # of this work directory: made anew from its runs
+    lost = sorted(int(seed) for seed, run in runs.items() if run and int(seed) not in args.seeds)
+    others = {name for run in runs.values() for name in run} - {stage.name for stage in stages}
+    if not lost or others and not args.out:  # of another grid, as its runs are
+        return
+    both = ' '.join(map(str, sorted({*lost, *args.seeds})))
+    own = '' if args.out else f' or --seeds {both}, of which finished runs are not run again'
+    raise ConfigError(f'{out} holds seeds {lost}, which would be lost; keep them with --add {out}'
+                      f'{own}, or give another --out')
+
+
 def run_experiment(stages: Sequence[Stage], recipe: str, work_dir: Path, tables: str,
                    args: argparse.Namespace, only: Sequence[str] | None = None) -> dict:
     """Run stages, and write their results as JSON, Markdown and CSV.
@@ -67,14 +87,7 @@ def run_experiment(stages: Sequence[Stage], recipe: str, work_dir: Path, tables:
     others = {file: read_results(file) for file in args.add}
     place = work_dir / tables  # recipes may share a work directory
     out = Path(args.out or f'{place}.json')
-    if out.is_file() and str(out) not in args.add:
-        lost = sorted(set(read_results(out)['seeds']) - set(args.seeds))
-        if lost:
-            both = ' '.join(map(str, sorted({*lost, *args.seeds})))
-            own = '' if args.out else (f' or --seeds {both}, of which finished runs are not run '
-                                       'again')
-            raise ConfigError(f'{out} holds seeds {lost}, which would be lost; keep them with '
-                              f'--add {out}{own}, or give another --out')
+    _refuse_loss(out, stages, args)
     known: dict[int, set[str]] = {}
     for other in others.values():
         for seed, run in other['runs'].items():

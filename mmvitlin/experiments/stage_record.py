@@ -96,9 +96,6 @@ def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], am
     before, now = record_of(folder), settings_of(stage, options, given, amp, seed)
     if before is None:
         return
-    if before.get('data_root') not in (None, at := _data_root(stage, options)):
-        print(f"    {folder} was run on the data in {before['data_root']}, and data_root is {at} "
-              'now; it is taken for the same data', flush=True)
     changed = [k for k in ('amp', 'by_seed', 'data') if before.get(k) != now.get(k)]
     if keys := _differing(before.get('config', {}), now['config']):
         changed.insert(0, f"config ({', '.join(keys[:3])}{', …' if keys[3:] else ''})")
@@ -110,3 +107,7 @@ def compare(stage: Stage, folder: Path, options: dict, given: dict[str, str], am
                           f"{' and '.join(changed)}; give back what it had, take another "
                           '--work-dir, or remove the folder (and those of the stages after it) to '
                           'run it again')
+    was, at = before.get('data_root'), _data_root(stage, options)
+    if was and at and Path(was).absolute() != Path(at).absolute():
+        print(f'    {folder} was run on the data in {was}, and data_root is {at} now; it is taken '
+              'for the same data', flush=True)

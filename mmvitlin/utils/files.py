@@ -5,7 +5,9 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from mmvitlin.utils.errors import DiskFullError
 
@@ -13,12 +15,18 @@ _UMASK = os.umask(0o022)  # there is no other way to read it
 os.umask(_UMASK)
 
 
-def write_whole(content: bytes | memoryview, path: str | Path, sync: bool = True) -> None:
+def write_whole(content: bytes | memoryview | Callable[[BinaryIO], object], path: str | Path,
+                sync: bool = True) -> None:
     """Write a file atomically: under another name, synced to the disk, and renamed.
 
     ``path`` always holds the old content or the new one, never a part. What a link points at is
-    written, and the link stays. Without ``sync`` that holds where the process is stopped, not where
-    the machine is: for many small files that can be made again.
+    written, and the link stays.
+
+    Args:
+        content: Or what writes it into an open file.
+        path: Of the file; its folder is made.
+        sync: False where only a stop of the process matters, not one of the machine: for many
+            small files that can be made again.
 
     Raises:
         DiskFullError: no room; says how much is missing. The partial file is removed.
@@ -26,10 +34,10 @@ def write_whole(content: bytes | memoryview, path: str | Path, sync: bool = True
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[-60:]}.')
     try:
         with os.fdopen(handle, 'wb') as file:
-            file.write(content)
+            content(file) if callable(content) else file.write(content)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
@@ -40,10 +48,11 @@ def write_whole(content: bytes | memoryview, path: str | Path, sync: bool = True
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         room = shutil.disk_usage(path.parent).free / 2**20
+        needs = '' if callable(content) else f' needs {len(content) / 2**20:.1f} MiB'
         raise DiskFullError(
-            error.errno, f'{error.strerror}: {path} needs {len(content) / 2**20:.1f} MiB, '
-            f'{room:.1f} MiB are free; what was there before is whole. Make room'
-            f"{', and go on with --resume' if sync else ''}") from error
+            error.errno, f'{error.strerror}: {path}{needs}, {room:.1f} MiB are free; what was '
+            f"there before is whole. Make room{', and go on with --resume' if sync else ''}"
+            ) from error
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise

@@ -56,6 +56,7 @@ def test_sizes(infer, segmentor, tmp_path):
         net.model.backbone.register_forward_pre_hook(lambda m, a: seen.append(a[0].shape[-2:]))
         assert net(picture())[0].labels.shape == (60, 100)
         assert tuple(seen[-1]) == tuple(-(-n // 16) * 16 for n in expected)  # padded to patches
+    SegInferencer(*segmentor, scale=(np.int64(64), 32.))
     for scale in ('large', float('inf'), float('nan'), 0, True, (0, 64), (64, ), (1.5, 2)):
         with pytest.raises(ConfigError, match='scale must be'):
             SegInferencer(*segmentor, scale=scale)
@@ -68,6 +69,14 @@ def test_pictures_and_what_is_no_image(infer, tmp_path):
     Image.fromarray(array).rotate(-90, expand=True).save(tmp_path / 'a.png', exif=exif)
     with Image.open(tmp_path / 'a.png') as opened:
         result, = infer(opened)
+        assert result.turned == 'turned by 90 degrees anticlockwise'
+        assert (infer.read(opened)[0] == array).all()
+        usual, infer._reads = infer._reads, lambda option, default: (
+            option == 'ignores_orientation' or default)
+        stored, = infer(opened)
+        infer._reads = usual
+    assert (stored.image == np.rot90(array, -1)).all()
+    assert stored.turned == ''
     assert (result.image == array).all()
     assert (result.labels == infer(array)[0].labels).all()
     assert infer(Image.fromarray(array).convert('L'))[0].labels.shape == (60, 100)

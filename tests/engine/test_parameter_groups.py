@@ -76,10 +76,12 @@ def test_layer_decay_is_mmpretrains(more):
 
 
 def test_custom_keys_that_would_change_nothing(monkeypatch):
-    with pytest.raises(ConfigError, match=r"custom_keys\['head'\].lr_mul would change nothing; "
-                                          r'there are lr_mult, decay_mult, and of AdamW .*betas'):
-        wrapper_of(Net(), 'adamw_small', custom_keys=dict(head=dict(lr_mul=10.)))
-    wrapper_of(Net(), 'adamw_small', custom_keys=dict(head=dict(betas=(0.8, 0.9))))
+    for wrong, near in (('lr_mul', 'lr_mult'), ('decay_multi', 'decay_mult'), ('beta', 'betas')):
+        with pytest.raises(ConfigError, match=rf"\['head'\].{wrong} would change nothing; do you "
+                                              f'mean {near}'):
+            wrapper_of(Net(), 'adamw_small', custom_keys=dict(head={wrong: 10.}))
+    for right in (dict(betas=(0.8, 0.9)), dict(lars_exclude=True), dict(use_muon=True)):
+        wrapper_of(Net(), 'adamw_small', custom_keys=dict(head=right))
     told = []
     monkeypatch.setattr('mmvitlin.engine.optim.merged_groups.print_log',
                         lambda message, **kwargs: told.append(message))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from PIL import Image
 
 from mmvitlin.datasets.transforms.loading import LoadImage
@@ -178,8 +179,36 @@ def test_options_of_metrics_that_are_misspelt(metric, words):
 
 
 def test_a_segmentor_of_mmseg_is_told_how_to_test():
-    cfg = config(model=dict(type='EncoderDecoder', decode_head={}))
-    with pytest.raises(ConfigError, match=r"model.test_cfg is not given.*dict\(mode='whole'\)"):
-        loops.windows(Context(cfg, 'test', ()))
-    cfg.model.type = 'mmvitlin.HighResSegmentor'
-    loops.windows(Context(cfg, 'test', ()))
+    """Which mmseg asks for more in its first validation."""
+    cfg = config(model=dict(type='EncoderDecoder', decode_head={}), val_dataloader=dict(dataset={}))
+    for settings in (None, {}):
+        cfg.model.test_cfg = settings
+        with pytest.raises(ConfigError, match=r"test_cfg.mode is not given.*dict\(mode='whole'\)"):
+            loops.windows(Context(cfg, 'train', ()))
+    loops.windows(Context(cfg, 'test', ()))  # it has no test_dataloader
+    for kind in ('mmvitlin.HighResSegmentor', 'mine.EncoderDecoder'):
+        cfg.model.type = kind
+        loops.windows(Context(cfg, 'train', ()))
+    cfg.model.type, cfg.val_dataloader = 'EncoderDecoder', None
+    loops.windows(Context(cfg, 'train', ()))
+
+
+class Forwarding(BaseMetric):
+
+    def __init__(self, classes, **kwargs):
+        super().__init__(**kwargs)
+
+    def process(self, data_batch, data_samples):
+        """Nothing."""
+
+    def compute_metrics(self, results):
+        """Nothing."""
+
+
+def test_a_metric_hands_options_on():
+    cfg = config(val_evaluator=dict(type=Forwarding, classes=3, collect_dir='x'),
+                 val_dataloader=dict(dataset={}))
+    loops.misspelt(Context(cfg, 'train', ('val_dataloader', )))
+    cfg.val_evaluator['collect_dirs'] = 'x'
+    with pytest.raises(ConfigError, match="has no 'collect_dirs'"):
+        loops.misspelt(Context(cfg, 'train', ('val_dataloader', )))

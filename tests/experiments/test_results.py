@@ -163,6 +163,11 @@ def test_the_tool_joins_and_loses_no_seed(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):  # of the file that it writes by itself, too
         main()
     assert 'or --seeds 0 1 2, of which finished runs are not run again' in capsys.readouterr().err
+    (tmp_path / 'one' / 'r.json').write_text('{')  # made anew, of its runs
+    main()
+    (tmp_path / 'r.py').write_text("stages = [dict(name='b', config='a.py')]")
+    main()  # another table of the same name: its runs are other ones
+    (tmp_path / 'r.py').write_text("stages = [dict(name='a', config='a.py')]")
     for _ in range(2):
         call('two', '--seeds', '5', '--add', str(out))
         assert json.loads(out.read_text())['stages']['a']['values'] == [30., 31., 32., 35.]

@@ -21,6 +21,8 @@ def test_what_stands_in_front_of_names():
     assert "Without 'encoder.' in them 4 of" in without_a_part(own, [f'encoder.{k}' for k in own])
     assert "'net.vit.'" in without_a_part(own, [f'net.vit.{k}' for k in own] + ['net.head.weight'])
     assert "'_orig_mod.'" in without_a_part(['backbone.a', 'backbone.b'], compiled)
+    assert "k.removeprefix('encoder.')" in without_a_part(own, [f'encoder.{k}' for k in own])
+    assert "k.replace('_orig_mod.', '')" in without_a_part(['backbone.a', 'backbone.b'], compiled)
     for there in (own, own[:2], ['x.y'], [], [f'encoder.{k}' for k in own[:2]]):
         assert without_a_part(own, there) == ''
 
@@ -42,11 +44,14 @@ def test_quantised_weights_are_refused(tmp_path):
     state = {k: v.mul(100).to(torch.int8) for k, v in net.state_dict().items()}
     torch.save(state, path)
     for load in (check_start, check_whole):
-        with pytest.raises(CheckpointError, match='0.weight holds int8, whole numbers'):
+        with pytest.raises(CheckpointError, match='0.weight holds numbers of type int8'):
             load(net, path)
     inside = {k.removeprefix('backbone.'): v for k, v in state.items()}
-    with pytest.raises(CheckpointError, match='0.weight holds int8, whole numbers'):
+    with pytest.raises(CheckpointError, match='0.weight holds numbers of type int8'):
         fit_state_dict(net.backbone, inside, path)
+    torch.save({k: v.to(torch.float8_e4m3fn) for k, v in net.state_dict().items()}, path)
+    with pytest.raises(CheckpointError, match='0.weight holds numbers of type float8_e4m3fn'):
+        check_whole(net, path)
     half = {k: v.half() for k, v in net.state_dict().items()}
     torch.save(half, path)
     check_whole(net, path)

@@ -79,7 +79,7 @@ class MergesGroups:
 
     Raises:
         ConfigError: an option that the constructor does not have, or one of ``custom_keys`` that
-            neither it nor the optimiser has.
+            is nearly one.
     """
 
     options: frozenset[str] = frozenset()
@@ -102,15 +102,17 @@ class MergesGroups:
         return wrapper
 
     def _check_custom(self, model: nn.Module, optimizer: Optimizer) -> None:
-        """mmengine puts what it does not know into the groups, where no optimiser may read it."""
+        """mmengine puts what it does not know into the groups, where an optimiser may read it or
+        not: refused is what looks like a mistyped option."""
         names, idle = [name for name, _ in model.named_parameters()], []
-        known = {'lr_mult', 'decay_mult', *optimizer.defaults}
+        known = {'lr_mult', 'decay_mult', *optimizer.defaults,
+                 *inspect.signature(type(optimizer)).parameters}
         for key, settings in (self.paramwise_cfg.get('custom_keys') or {}).items():
             for unknown in sorted(settings.keys() - known):
-                raise ConfigError(
-                    f"optim_wrapper.paramwise_cfg.custom_keys['{key}'].{unknown} would change "
-                    f'nothing; there are lr_mult, decay_mult, and of {type(optimizer).__name__} '
-                    f"{', '.join(sorted(optimizer.defaults))}")
+                if near := difflib.get_close_matches(unknown, known, 1, cutoff=0.75):
+                    raise ConfigError(
+                        f"optim_wrapper.paramwise_cfg.custom_keys['{key}'].{unknown} would change "
+                        f'nothing; do you mean {near[0]}?')
             if 'lr_mult' in settings and not any(key in name for name in names):
                 idle.append(key)
         if idle:

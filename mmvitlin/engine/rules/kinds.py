@@ -113,14 +113,3 @@ def _words(key: str, value: object, kind: str) -> str:
     text = repr(value)
     text = text if len(text) <= 60 else f'{text[:57]}...'
     return f'{key}={text} is a {type(value).__name__}; it takes {kind}'
-
-
-def name_types(node: dict | list | tuple) -> None:
-    """Put the full names of types, by which registries find them too, in the place of the classes
-    that pure-Python configs import."""
-    for key in node if isinstance(node, dict) else range(len(node)):
-        value = node[key]
-        if key == 'type' and hasattr(value, '__qualname__'):
-            node[key] = f'{value.__module__}.{value.__qualname__}'
-        elif isinstance(value, (dict, list, tuple)):
-            name_types(value)

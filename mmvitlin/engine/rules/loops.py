@@ -13,6 +13,7 @@ from mmvitlin.utils.errors import ConfigError
 _POOLING = frozenset(('UPerHead', 'PSPHead', 'ASPPHead', 'DepthwiseSeparableASPPHead', 'APCHead'))
 _SCALING = {'enable', 'base_batch_size', 'accumulative_counts'}
 _TESTING = {'mode', 'crop_size', 'stride', 'strip_mib', 'top_k', 'probabilities', 'compact_labels'}
+_OF_MMSEG = frozenset(('EncoderDecoder', 'CascadeEncoderDecoder'))
 _BATCH_NORMS = frozenset(('BN', 'BN2d', 'SyncBN', 'MMSyncBN'))
 
 
@@ -145,9 +146,11 @@ def misspelt(context: Context) -> None:
 
 
 def _arguments(metric: dict) -> set[str]:
-    """Those of a metric, most of which take any besides and pass them over."""
-    known = class_of(metric, METRICS)
-    return {'type', *(inspect.signature(known).parameters if known else ())}
+    """Those of a metric, of which many take any besides, and pass them over or hand them on."""
+    names = {'type'}
+    for kind in getattr(class_of(metric, METRICS), '__mro__', ()):
+        names |= set(inspect.signature(kind).parameters) if kind is not object else set()
+    return names
 
 
 def windows(context: Context) -> None:
@@ -158,11 +161,12 @@ def windows(context: Context) -> None:
         ConfigError: names the key.
     """
     test = context.model.get('test_cfg')
-    if test is None and context.purpose in ('train', 'test') and kind_of(context.model) in (
-            'EncoderDecoder', 'CascadeEncoderDecoder'):
-        raise ConfigError(f'model.test_cfg is not given, and {kind_of(context.model)} needs it; '
-                          "set model.test_cfg=dict(mode='whole')")
     test = test if isinstance(test, dict) else {}
+    tests = context.loader('val_dataloader' if context.purpose == 'train' else 'test_dataloader')
+    if 'mode' not in test and tests and context.purpose in ('train', 'test') and str(
+            context.model.get('type')).removeprefix('mmseg.') in _OF_MMSEG:
+        raise ConfigError(f'model.test_cfg.mode is not given, and {kind_of(context.model)} needs '
+                          "it; set model.test_cfg=dict(mode='whole')")
     if test.get('mode') not in ('slide', 'slide_flip'):
         if test.get('mode') not in (None, 'whole') and 'decode_head' in context.model:
             raise ConfigError(f"model.test_cfg.mode is '{test['mode']}'; take 'whole' or 'slide'")

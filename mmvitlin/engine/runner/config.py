@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmvitlin.compat.mmengine import config_path, read_config
 from mmvitlin.engine.rules.context import LOADERS, datasets_of, warn
-from mmvitlin.engine.rules.kinds import check_kinds, name_types
+from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.options import ABSENT, fit
 from mmvitlin.engine.runner.variables import idle, replaced, sources
 from mmvitlin.utils import paths
@@ -41,7 +41,6 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         cfg = read_config(path)
     except Exception as error:  # it is Python, and executed
         raise ConfigError(f'{path} is no config: {in_words(error)}') from error
-    name_types(cfg._cfg_dict)
     check_kinds(cfg, typed=False)
     files = sources(path)
     if old := replaced(files, 'data_root'):

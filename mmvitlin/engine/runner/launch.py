@@ -21,7 +21,7 @@ from mmvitlin.engine.rules import (
     check_whole,
     checkpoints_of,
 )
-from mmvitlin.engine.rules.context import kind_of, warn
+from mmvitlin.engine.rules.context import is_kind, kind_of, warn
 from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.run_options import apply_options, join_without_gpu
 from mmvitlin.engine.strategies import distributed, settings
@@ -155,7 +155,7 @@ def augment_tests(cfg: Config, scales: Sequence[float] = (0.5, 0.75, 1., 1.25, 1
     if not cfg.get('test_dataloader'):
         raise ConfigError('--tta: the config has no test_dataloader')
     own = cfg.get('tta_pipeline')
-    if own is not None and not any(kind_of(step) == 'TestTimeAug' for step in own):
+    if own is not None and not any(is_kind(step, frozenset(('TestTimeAug', ))) for step in own):
         raise ConfigError("--tta: tta_pipeline has no step TestTimeAug, which makes the views")
     found = {id(dataset): dataset for dataset in _innermost(cfg.test_dataloader.dataset)}
     for dataset in found.values():
@@ -166,6 +166,8 @@ def augment_tests(cfg: Config, scales: Sequence[float] = (0.5, 0.75, 1., 1.25, 1
 
 def _innermost(dataset: dict) -> list[dict]:
     """The data sets with a pipeline in one that joins or wraps them."""
+    if dataset.get('pipeline'):
+        return [dataset]
     inner = dataset.get('datasets') or ([dataset['dataset']] if dataset.get('dataset') else [])
     return [found for one in inner for found in _innermost(one)] or [dataset]
 

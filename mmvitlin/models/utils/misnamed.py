@@ -27,8 +27,9 @@ def without_a_part(own: Iterable[str], there: Iterable[str]) -> str:
     best = max(sorted(count), key=count.get, default='')
     if not best or 2 * count[best] <= len(own) or count[best] <= len(own & set(there)):
         return ''
-    return (f" Without '{best}' in them {count[best]} of its names are right: write it anew, "
-            f"torch.save({{k.replace('{best}', ''): v for k, v in STATE_DICT.items()}}, 'new.pth')")
+    cut = f"k.replace('{best}', '')" if best == _COMPILED else f"k.removeprefix('{best}')"
+    return (f" Without '{best}' in them {count[best]} of its names are right: write the state dict "
+            f"that it holds anew, torch.save({{{cut}: v for k, v in state.items()}}, 'new.pth')")
 
 
 def _cut(key: str, part: str) -> str:
@@ -36,7 +37,8 @@ def _cut(key: str, part: str) -> str:
 
 
 def refuse_whole_numbers(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str) -> None:
-    """Refuse quantised weights, which torch would take as they stand, without their scales.
+    """Refuse quantised weights (whole numbers, float8), which torch would take without their
+    scales.
 
     Args:
         own: Tensors of the network.
@@ -47,8 +49,9 @@ def refuse_whole_numbers(own: Mapping[str, Tensor], state: Mapping[str, Tensor],
         CheckpointError: names the first, and its type.
     """
     for key, value in state.items():
-        if key in own and own[key].is_floating_point() and not value.is_floating_point():
+        if key in own and own[key].is_floating_point() and (
+                not value.is_floating_point() or value.dtype.itemsize == 1):
             kind = str(value.dtype).removeprefix('torch.')
-            raise CheckpointError(f'{path}: {key} holds {kind}, whole numbers, where the network '
-                                  'has real ones; quantised weights cannot be loaded, give those '
-                                  'that they were made from')
+            raise CheckpointError(f'{path}: {key} holds numbers of type {kind}, which the network '
+                                  'would take as they stand; quantised weights cannot be loaded, '
+                                  'give those that they were made from')
