@@ -131,6 +131,23 @@ def test_exported_backbones():
     assert ratios['512x512']['linear-vit-base'] > 1
 
 
+def test_columns_on_whole_images():
+    rows = load('camvid_lengths')['rows']
+
+    def gaps(net, mode, other='labels', seeds=(0, 1)):
+        pairs = [zip(rows[f'{net} {mode} seed{n}'], rows[f'{other} whole seed{n}'], strict=True)
+                 for n in seeds]
+        return [[a['miou'] - b['miou'] for a, b in pair] for pair in pairs]
+
+    gained = sum(gaps('labels_columns', 'whole'), [])
+    says(INDEX, f'were {min(gained):.1f} to {max(gained):.1f} points better on whole images')
+    windows = gaps('labels', 'slide')
+    assert all(a > b for more, less in zip(gaps('labels_columns', 'whole'), windows, strict=True)
+               for a, b in zip(more, less, strict=True))
+    for one, other in (windows, gaps('labels_crops', 'whole')):  # “one seed and not the other”
+        assert sum(one) > 0 > sum(other)
+
+
 def test_memory_of_backbones():
     peaks = [row['peak_mib'] for key, row in load('attention_speed')['rows'].items()
              if '|backbone|inference|' in key]

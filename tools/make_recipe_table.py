@@ -19,7 +19,7 @@ from mmvitlin.engine.runner.config import load_config
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs/recipes.md'
 RECIPES_BY_SWITCH = ('l2', 'phi_s', 'clip_large', 'siglip_large', 'softmax', 'focal', 'student_448',
-                     'cascade', 'muon')
+                     'columns', 'cascade', 'muon')
 SMALL = ('camvid', 'cifar10', 'streets', '_images')
 FOLDERS = dict(distill='Distillation', cls='Classification', seg='Segmentation',
                det='Detection, instances and panoptic segments')

@@ -5,6 +5,7 @@ import argparse
 import pickle
 import re
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from mmvitlin.utils.errors import CheckpointError
@@ -69,8 +70,10 @@ def _other_format(file) -> str:
         start = opened.read(10)
     if start[8:] == b'{"':
         return f"is a safetensors file; call it {Path(file).with_suffix('.safetensors').name}"
-    if start.startswith(b'\x89HDF') or start.startswith(b'\x93NUMPY') or zipfile.is_zipfile(file) \
-            and any(name.endswith('.npy') for name in zipfile.ZipFile(file).namelist()):
+    names = []
+    with suppress(Exception):  # no archive, or a damaged one
+        names = zipfile.ZipFile(file).namelist()
+    if start.startswith((b'\x89HDF', b'\x93NUMPY')) or any(name.endswith('.npy') for name in names):
         return ('holds arrays of NumPy, TensorFlow or JAX; write them as tensors under the names '
                 "of the network, torch.save({name: torch.from_numpy(array), …}, 'weights.pth')")
     return ''

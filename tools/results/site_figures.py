@@ -144,6 +144,7 @@ FIGURES = {  # name → results files, and what draws them
     'int8': ('reduced_precision', questions.reduced_precision),
     'heads': ('camvid_heads heads_speed', questions.heads),
     'full_size': ('highres_camvid', questions.full_size),
+    'lengths': ('camvid_lengths', questions.full_size),
     'detection': ('detection_streets', questions.detection),
     'teacher_cost': ('cheaper_teacher', questions.teacher_cost),
     'linearizer': ('camvid', _method),
