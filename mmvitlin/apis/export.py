@@ -15,7 +15,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 
 from mmvitlin.apis.description import describe
-from mmvitlin.apis.shown_by_tests import in_grey, multiple, normalisation, windows_of
+from mmvitlin.apis.shown_by_tests import grey_of, multiple, normalisation, windows_of
 from mmvitlin.apis.writers import (
     WRITERS,
     ExportError,
@@ -86,7 +86,7 @@ class Deployed(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """What the network is shown of plain images (B, 3, H, W)."""
-        x = in_grey(images) if self.grey else images if self.rgb else images.flip(1)
+        x = grey_of(images) if self.grey else images if self.rgb else images.flip(1)
         return (x - self.mean) / self.std
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

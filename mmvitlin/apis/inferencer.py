@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from mmvitlin.apis.data_sets import data_set_of, names_and_colours, pipelines
 from mmvitlin.apis.memory import MemoryLaw, fit, free_mebibytes, measure, probe_sides
-from mmvitlin.apis.sources import Source, in_colours, list_inputs, size_of_file, upright
+from mmvitlin.apis.sources import Source, list_inputs, rgb_of, size_of_file, upright
 from mmvitlin.datasets.transforms.decoding import in_grey
 from mmvitlin.datasets.transforms.loading import LoadImage
 from mmvitlin.engine.checkpoints import last_checkpoint
@@ -217,7 +217,7 @@ class Inferencer(metaclass=ABCMeta):
             else:
                 self._look_at_file(source)
                 results = self.load(dict(img_path=str(source)))
-            result.image = in_colours(results['img'])
+            result.image = rgb_of(results['img'])
             if not results.get('ignores_orientation', True):
                 result.turned = results['image_header'].turn
             data = self.prepare(dict(results, reduce_zero_label=False, seg_fields=[]))

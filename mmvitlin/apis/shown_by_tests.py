@@ -51,7 +51,7 @@ def reads_grey(cfg: Config) -> bool:
                for step in _steps(cfg) if _kind(step) in _READING)
 
 
-def in_grey(images: Tensor) -> Tensor:
+def grey_of(images: Tensor) -> Tensor:
     """Pillow's grey (B, 1, H, W) of RGB images (B, 3, H, W), of values 0 to 255.
 
     Its weights are multiples of 1/65536, so that float32 is exact.

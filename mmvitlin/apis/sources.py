@@ -159,7 +159,7 @@ def _as_rgb(array: np.ndarray) -> np.ndarray:
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
 
 
-def in_colours(pixels: np.ndarray) -> np.ndarray:
+def rgb_of(pixels: np.ndarray) -> np.ndarray:
     """Pixels (H, W), or (H, W, C) in OpenCV's order, as RGB (H, W, 3) without transparency."""
     pixels = np.atleast_3d(pixels)
     if pixels.shape[2] < 3:  # grey, perhaps with its transparency

@@ -8,7 +8,7 @@ from mmvitlin.apis import SegInferencer
 from mmvitlin.apis.export import load_trained
 from mmvitlin.apis.quantize import TorchRuntime
 from mmvitlin.apis.shown_by_tests import (
-    in_grey,
+    grey_of,
     multiple,
     normalisation,
     resizing,
@@ -77,7 +77,7 @@ def test_grey_as_pillow_makes_it():
     values = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     values[0, :3] = [[255] * 3, [0] * 3, [128] * 3]
     images = torch.from_numpy(values).permute(2, 0, 1)[None].float()
-    assert (in_grey(images)[0, 0].numpy() == np.asarray(Image.fromarray(values).convert('L'))).all()
+    assert (grey_of(images)[0, 0].numpy() == np.asarray(Image.fromarray(values).convert('L'))).all()
 
 
 def test_windows_of_an_image_that_is_padded_first(segmentor, tmp_path):

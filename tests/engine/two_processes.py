@@ -38,9 +38,9 @@ def run(config, work, streets=None, processes=1, resume=False, **options):
 def launch(jobs, folder):
     """Do jobs, each of them arguments of :func:`run`, one after the other in two processes.
 
-    They are done anew, with a warning, where a process was killed by a signal: once in some thirty
-    runs of the suite one ended with SIGSEGV while torch gathered a tensor over gloo, a loop of
-    50,000 such calls did not, and an error of ours would come again.
+    They are done anew, with a warning, where a process ended with SIGSEGV: one did so once, while
+    torch gathered a tensor over gloo, which a loop of 48,000 such calls did not repeat; an error of
+    ours would come again.
     """
     (folder / 'jobs.json').write_text(json.dumps(jobs, default=str))
     for last in (False, True):

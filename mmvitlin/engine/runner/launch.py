@@ -21,7 +21,7 @@ from mmvitlin.engine.rules import (
     check_whole,
     checkpoints_of,
 )
-from mmvitlin.engine.rules.context import is_kind, kind_of, warn
+from mmvitlin.engine.rules.context import is_kind, kind_of, unwrapped, warn
 from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.run_options import apply_options, join_without_gpu
 from mmvitlin.engine.strategies import distributed, settings
@@ -157,19 +157,12 @@ def augment_tests(cfg: Config, scales: Sequence[float] = (0.5, 0.75, 1., 1.25, 1
     own = cfg.get('tta_pipeline')
     if own is not None and not any(is_kind(step, frozenset(('TestTimeAug', ))) for step in own):
         raise ConfigError("--tta: tta_pipeline has no step TestTimeAug, which makes the views")
-    found = {id(dataset): dataset for dataset in _innermost(cfg.test_dataloader.dataset)}
-    for dataset in found.values():
+    whole = cfg.test_dataloader.dataset
+    parts = [whole] if whole.get('pipeline') else [one for _, one, _ in unwrapped(whole, '')]
+    for dataset in {id(one): one for one in parts}.values():  # one set may be joined twice
         dataset.pipeline = own or _views(dataset.pipeline, scales)
     cfg.model = dict(cfg.get('tta_model') or dict(type='mmvitlin.HighResTTAModel'),
                      module=cfg.model)
-
-
-def _innermost(dataset: dict) -> list[dict]:
-    """The data sets with a pipeline in one that joins or wraps them."""
-    if dataset.get('pipeline'):
-        return [dataset]
-    inner = dataset.get('datasets') or ([dataset['dataset']] if dataset.get('dataset') else [])
-    return [found for one in inner for found in _innermost(one)] or [dataset]
 
 
 def _views(steps: Sequence[dict], scales: Sequence[float]) -> list[dict]:
