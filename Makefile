@@ -5,7 +5,8 @@
 # make demo-offline, demo-adala-offline  ViT-Linearizer and ViT-AdaLA from a small teacher that is
 #                  trained on the drawn scenes first: need nothing but what setup installs
 # make test        the test suite, in WORKERS processes of one thread each
-# make test-transformers  weights of Hugging Face's networks, with transformers 4 in a folder of its own
+# make test-transformers  weights of Hugging Face's networks and mamba-ssm's kernels, with transformers 4 in
+#                  a folder of its own
 # make docs        the documentation site in docs/_build/html (Python 3.11 or newer)
 # make lint        ruff, and import-linter: imports of the package go down
 PYTHON ?= python3
@@ -64,8 +65,10 @@ test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-transformers: setup
-	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(VENV)/transformers -r requirements/transformers.txt
-	PYTHONPATH=$(VENV)/transformers $(BIN)/python -m pytest -q tests/models/test_onnx_weights.py tests/models/test_key_mapping.py
+	MAMBA_FORCE_BUILD=TRUE MAMBA_SKIP_CUDA_BUILD=TRUE $(BIN)/python -m pip install -q --no-deps --no-build-isolation \
+	  --upgrade --target $(VENV)/transformers -r requirements/transformers.txt
+	PYTHONPATH=$(VENV)/transformers $(BIN)/python -m pytest -q tests/models/test_onnx_weights.py tests/models/test_key_mapping.py \
+	  tests/ops/test_adapters.py tests/ops/test_package_kernels.py
 
 docs: $(VENV)/.setup-docs
 	@echo "== docs: warnings are errors; the site in docs/_build/html"

@@ -2,18 +2,21 @@
 
     python tools/gpu_counts.py --out docs/results/gpu_counts.json      two minutes
     ... --images FOLDER                                                with reading, of JPEG files
+
+Of kernels of other packages those that are installed are counted; rows of others stay.
 """
 import argparse
 import json
 from pathlib import Path
 
-from mmvitlin.benchmark.gpu_counts import layers, spills, steps
+from mmvitlin.benchmark.gpu_counts import layers, of_packages, spills, steps
 from mmvitlin.benchmark.reading import reading
 from mmvitlin.benchmark.training_step import training_step
 from mmvitlin.engine.hooks.result import command_line, versions
 
 PARTS = {
     'layers': lambda files: layers(),
+    'packages': lambda files: of_packages(),
     'steps': lambda files: steps(),
     'training_step': lambda files: training_step(),
     'registers': lambda files: spills(),
@@ -37,7 +40,9 @@ def main() -> None:
     result['note'] = 'bytes and kernels from shapes, not times; bfloat16'
     for name in args.parts:
         if name != 'reading' or files:
-            result[name] = PARTS[name](files)
+            counted = PARTS[name](files)
+            kept = result.get(name, {}) if name == 'packages' else {}
+            result[name] = {**kept, **counted}
             result.setdefault('commands', {})[name] = command_line()
             print(json.dumps({name: result[name]}, indent=1, ensure_ascii=False))
     result.update(versions=versions())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from importlib.metadata import version
 
 import torch
 from mmengine.registry import init_default_scope
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from mmvitlin.benchmark.package_kernels import counted_launches, counted_mixer
 from mmvitlin.benchmark.resources import SHARED_BYTES, TARGETS, find_ptxas, resources
 from mmvitlin.benchmark.traffic import Traffic, traffic
 from mmvitlin.engine.runner.config import load_config
@@ -34,6 +36,7 @@ from mmvitlin.ops import (
 )
 from mmvitlin.ops.launch import Launch, meta_as_gpu
 from mmvitlin.ops.linear_attention import FEATURE_MAPS
+from mmvitlin.ops.packages import is_installed
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.paths import folder
 
@@ -140,9 +143,9 @@ PARTS = {
 }
 
 
-def _row(counter: Traffic, floor: int) -> dict:
-    return dict(gigabytes=round(counter.bytes / 1e9, 4), kernels=counter.kernels,
-                times_floor=round(counter.bytes / floor, 2))
+def _row(counter: Traffic, floor: int, times: str = 'times_floor') -> dict:
+    return {'gigabytes': round(counter.bytes / 1e9, 4), 'kernels': counter.kernels,
+            times: round(counter.bytes / floor, 2)}
 
 
 def layers() -> dict:
@@ -163,6 +166,30 @@ def layers() -> dict:
         least = product_bytes(counts['fused'])
         table[name] = dict(floor_gigabytes=round(least / 1e9, 4),
                            **{label: _row(counter, least) for label, counter in counts.items()})
+    return table
+
+
+def of_packages() -> dict:
+    """Bytes and kernels of the same parts by other packages, of those that are installed, in times
+    of what ours move.
+
+    The block has mamba-ssm's scan among our kernels, and its mixer as one node.
+    """
+    scans = [name for name in PARTS if name.startswith('scan')]
+    table = {}
+    for package, backend, names, counting in (
+            ('fla-core', 'fla', list(PARTS)[:1] + scans, counted_launches),
+            ('mamba-ssm', 'mamba_ssm', scans + list(MODULES)[:1], counted_launches),
+            ('mamba-ssm with causal-conv1d', 'mamba_ssm', list(MODULES)[:1], counted_mixer)):
+        distribution = package.split()[0]
+        if not is_installed(distribution):
+            continue
+        for name in names:
+            part, batch, length, *backward = {**PARTS, **MODULES}[name]
+            ours = traffic(*part('fused', batch, length), *backward)
+            theirs = traffic(*part(backend, batch, length), *backward, counting=counting)
+            table[f'{name}: {package}'] = dict(_row(theirs, ours.bytes, 'times_ours'),
+                                               version=version(distribution))
     return table
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -152,7 +153,8 @@ def _size(values: Iterable) -> int:
     return sum(t.numel() * t.element_size() for t in values if isinstance(t, Tensor))
 
 
-def traffic(call: Callable[..., Tensor], leaves: Iterable[Tensor], backward: bool = True
+def traffic(call: Callable[..., Tensor], leaves: Iterable[Tensor], backward: bool = True,
+            counting: Callable[[Callable], AbstractContextManager] = lambda add: nullcontext()
             ) -> Traffic:
     """Count one call with tensors on the meta device, and its backward pass.
 
@@ -161,13 +163,16 @@ def traffic(call: Callable[..., Tensor], leaves: Iterable[Tensor], backward: boo
         leaves: Its arguments, which take gradients where ``backward``.
         backward: Count the backward pass too, less the first gradient and the sums of those of one
             tensor.
+        counting: Makes a context in which kernels of other packages are counted, from what adds a
+            kernel's name and bytes.
     """
     leaves = [t.detach().requires_grad_(backward and t.is_floating_point()) for t in leaves]
     counter = Traffic()
-    with counter, _AsOnGpu(counter):
-        out = call(*leaves)
-    if backward:
-        gradient = torch.empty_like(out)
-        with counter:
-            torch.autograd.grad(out, leaves, gradient, allow_unused=True)
+    with counting(counter._add):
+        with counter, _AsOnGpu(counter):
+            out = call(*leaves)
+        if backward:
+            gradient = torch.empty_like(out)
+            with counter:
+                torch.autograd.grad(out, leaves, gradient, allow_unused=True)
     return counter

@@ -15,7 +15,7 @@ from torch import Tensor
 REMEDY = "pip install 'mmvitlin[cuda]'"
 _WARNED: set[str] = set()
 _RECORD: ContextVar[list | None] = ContextVar('launches', default=None)
-_AS_GPU: ContextVar[bool] = ContextVar('meta as a GPU', default=False)
+_AS_GPU: ContextVar[tuple[str, ...] | None] = ContextVar('meta as a GPU', default=None)
 
 
 class Launch(NamedTuple):
@@ -79,17 +79,27 @@ def triton_problem(x: Tensor) -> str | None:
 
 def on_gpu(x: Tensor) -> bool:
     """Whether 'auto' takes what a GPU runs: of a GPU's tensor, and within :func:`meta_as_gpu`."""
-    return x.device.type == 'cuda' or x.device.type == 'meta' and _AS_GPU.get()
+    return x.device.type == 'cuda' or x.device.type == 'meta' and _AS_GPU.get() is not None
 
 
 @contextmanager
-def meta_as_gpu() -> Iterator[None]:
-    """Within the context 'auto' takes on the meta device what it takes on a GPU: to be counted."""
-    token = _AS_GPU.set(True)
+def meta_as_gpu(*packages: str) -> Iterator[None]:
+    """Within the context 'auto' takes on the meta device what it takes on a GPU: to be counted.
+
+    Args:
+        packages: Whose kernels may be taken, of those that are installed: 'mamba-ssm',
+            'causal-conv1d', 'fla-core'.
+    """
+    token = _AS_GPU.set(packages)
     try:
         yield
     finally:
         _AS_GPU.reset(token)
+
+
+def counts_package(package: str, x: Tensor) -> bool:
+    """Whether ``x`` stands for a GPU's tensor that the package's kernels may take."""
+    return x.device.type == 'meta' and package in (_AS_GPU.get() or ())
 
 
 @torch.compiler.assume_constant_result

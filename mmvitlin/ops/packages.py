@@ -1,6 +1,6 @@
 """Kernels of other packages, imported when they are first used.
 
-Source: the signatures are those of mamba-ssm 2.2.5 to 2.3.2, causal-conv1d 1.4 to 1.5 and fla-core
+Source: the signatures are those of mamba-ssm 2.2.5 to 2.3.2, causal-conv1d 1.4 to 1.7 and fla-core
 0.4 to 0.6.
 """
 from __future__ import annotations
@@ -13,6 +13,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
+
+from mmvitlin.ops.launch import counts_package
 
 
 @cache
@@ -83,6 +85,11 @@ _LOADERS = {
 }
 
 
+def is_installed(package: str) -> bool:
+    """Whether it is installed, and can be imported: it warns of one that cannot."""
+    return _find_import_problem(package) is None
+
+
 @cache
 def _find_import_problem(package: str) -> str | None:
     """None if the package can be imported, else the reason and the remedy.
@@ -109,7 +116,7 @@ def _import_problem(package: str) -> str | None:
 
 def why_not(package: str, x: Tensor) -> str | None:
     """None if the package's kernel can run on ``x``, else the reason and the remedy."""
-    if x.device.type != 'cuda':
+    if x.device.type != 'cuda' and not counts_package(package, x):
         return (f'{package} runs on a CUDA device, and the input is on '
                 f"'{x.device.type}'; move it to a GPU or take backend='torch'")
     return _import_problem(package)

@@ -14,6 +14,7 @@ from mmvitlin.benchmark.gpu_counts import (
     STEPS,
     layers,
     named_launches,
+    of_packages,
     spills,
     steps,
 )
@@ -108,6 +109,20 @@ def test_published_counts_are_of_these_kernels(counted):
     assert list(published['registers']) == [
         name for dtype in (torch.bfloat16, torch.float32) for name in named_launches(dtype, 64, 64)]
     assert all(row['fits'] and not row['spilled'] for row in published['registers'].values())
+
+
+def test_kernels_of_packages_that_are_installed():
+    """fla-core's in the suite, and mamba-ssm's where it is tested too."""
+    published = json.loads((ROOT / 'docs/results/gpu_counts.json').read_text())['packages']
+    counted = of_packages()
+    assert counted == {name: published[name] for name in counted}
+    assert [name for name in counted if name.endswith('fla-core')]
+    assert all(row['times_ours'] > 1 for row in published.values())  # why ours come before fla's
+    page = (ROOT / 'docs/gpu.md').read_text()
+    trained = {name: row for name, row in published.items() if 'inference' not in name}
+    said = [row for name, row in trained.items() if not name.startswith('block')]
+    for row in (*said, list(trained.values())[-1]):  # of a block, the mixer as one node
+        assert f"{row['gigabytes']:.3g} GB, {row['kernels']} kernels" in page
 
 
 def test_the_page_has_the_published_counts():

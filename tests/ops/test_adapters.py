@@ -1,7 +1,7 @@
 """Calls of other packages' kernels, against stand-ins with their exact signatures.
 
-The real kernels need a GPU, under Triton's interpreter too. The stand-ins compute what the
-packages document; where a package is installed, its signature is compared with the stand-in's.
+The stand-ins compute what the packages document; where a package is installed, its signature is
+compared with the stand-in's. The Triton kernels themselves are in test_package_kernels.py.
 """
 import inspect
 import sys

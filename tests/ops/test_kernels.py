@@ -4,9 +4,6 @@ The interpreter must be chosen before Triton is imported, so on a CPU these test
 process of their own, which :func:`test_in_the_interpreter` starts.
 """
 import importlib
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -22,10 +19,10 @@ from mmvitlin.ops import (
     ssd_reference,
 )
 from mmvitlin.ops.linear_attention import FEATURE_MAPS
-from tests.conftest import ROOT
+from tests.ops import interpreter
 from tests.ops.test_ssd import inputs, relative
 
-HERE = torch.cuda.is_available() or os.environ.get('TRITON_INTERPRET') == '1'
+HERE = torch.cuda.is_available() or interpreter.SWITCHED_ON
 runs_kernels = pytest.mark.skipif(not HERE, reason='run by test_in_the_interpreter')
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 # the interpreter cuts what it rounds to bfloat16 off
@@ -35,45 +32,18 @@ types = pytest.mark.parametrize(('dtype', 'bound'), TYPES, ids=['float32', 'bflo
 
 @pytest.fixture(autouse=True)
 def _interpreter(monkeypatch):
-    """Two faults of Triton's interpreter (3.5 and 3.6).
-
-    It keeps scalars as arrays of one element, which NumPy from 2.4 on no longer turns into loop
-    bounds, and multiplies bfloat16 as integers.
-    """
-    if not HERE or DEVICE == 'cuda':
-        return
-    import triton.language as tl
-    from triton.runtime import interpreter
-    patch, dot = interpreter._patch_lang_tensor, interpreter.InterpreterBuilder.create_dot
-
-    def patched(tensor, *scope):  # there is none before 3.6
-        patch(tensor, *scope)
-        bind = scope[0].set_attr if scope else setattr
-        bind(tensor, '__index__', lambda self: self.handle.data.item())
-
-    def widened(handle):
-        if handle.dtype.scalar != tl.bfloat16:
-            return handle
-        values = interpreter._convert_float(handle.data, tl.bfloat16, tl.float32, None)
-        return interpreter.TensorHandle(values.view('float32'), tl.float32)
-
-    monkeypatch.setattr(interpreter, '_patch_lang_tensor', patched)
-    monkeypatch.setattr(interpreter.InterpreterBuilder, 'create_dot',
-                        lambda self, a, b, *rest: dot(self, widened(a), widened(b), *rest))
+    if HERE and DEVICE == 'cpu':
+        interpreter.repair(monkeypatch)
 
 
 @pytest.mark.skipif(HERE, reason='the tests below run here')
 def test_in_the_interpreter():
     pytest.importorskip('triton')
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:cacheprovider',
-                           __file__], env=dict(os.environ, TRITON_INTERPRET='1'), cwd=ROOT,
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert done.stdout.split()[0].count('.') > 20, done.stdout  # tests that ran
+    interpreter.run_file_in_it(__file__, 20)
 
 
-def compare(result, reference, leaves, exact, bound):
-    """Values, and every gradient of a random sum of them."""
+def compare(result, reference, leaves, exact, bound, least=1e-4):
+    """Values, and every gradient of a random sum of them; ``least`` bounds those of float32."""
     assert result.dtype == leaves[0].dtype
     assert relative(result, reference) < bound
     weight = torch.randn_like(reference)
@@ -81,7 +51,7 @@ def compare(result, reference, leaves, exact, bound):
     expected = torch.autograd.grad((reference * weight).sum(), exact)
     for place, (a, b) in enumerate(zip(actual, expected, strict=True)):
         assert a.dtype == leaves[place].dtype
-        assert relative(a, b) < (1e-4 if bound < 1e-4 else 4e-2), place
+        assert relative(a, b) < (least if bound < 1e-4 else 4e-2), place
 
 
 def in_float64(leaves):

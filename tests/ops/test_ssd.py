@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmvitlin.ops import available_backends, packages, ssd, ssd_reference
-from mmvitlin.ops.ssd import chunked, segments
+from mmvitlin.ops.launch import meta_as_gpu
+from mmvitlin.ops.ssd import choose, chunked, segments
 from mmvitlin.ops.ssd.segments import even_chunk
 
 
@@ -156,6 +157,14 @@ def test_unknown_backend_and_wrong_shapes():
         ssd(x, dt, A, B, C, D, chunk_size=0)
     with pytest.raises(ValueError, match='x must be'):
         ssd(x[0], dt, A, B, C, D)
+
+
+@pytest.mark.parametrize(('installed', 'taken'), [
+    ((), 'fused'), (('fla-core', ), 'fused'), (('fla-core', 'mamba-ssm'), 'mamba_ssm')])
+def test_what_auto_takes_on_a_gpu(installed, taken, monkeypatch):
+    monkeypatch.setattr(packages, '_import_problem', lambda package: None)
+    with meta_as_gpu(*installed):
+        assert choose(torch.empty(1, 5, 2, 16, device='meta')) == taken
 
 
 def test_auto_takes_torch_on_the_cpu():

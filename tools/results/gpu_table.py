@@ -13,8 +13,13 @@ def counts(results: dict) -> list[str]:
         lines.append(f"| {name} | {layer['floor_gigabytes']:.3g} | {' | '.join(forms)} |")
     lines += ['', 'Of the block and of the Mamba-2 mixer the least is what their matrix products '
               'alone move; residuals, reversals and all else are counted too. A norm is one '
-              'kernel, in either direction. On a GPU `auto` takes the scan of mamba-ssm or fla '
-              'where one of them is installed, which is not counted here.']
+              'kernel, in either direction.']
+    lines += ['', 'The same by kernels of other packages. The block has mamba-ssm\'s scan among '
+              'our kernels, or its mixer as one node:', '',
+              '| layer: package | version | GB | kernels | times the bytes of our kernels |',
+              '| --- | --- | --- | --- | --- |']
+    lines += [f"| {name} | {row['version']} | {row['gigabytes']:.3g} | {row['kernels']} | "
+              f"{row['times_ours']:.2f} |" for name, row in results['packages'].items()]
     lines += ['', 'Whole steps of distillation, forward and backward, teacher and objectives '
               'included; without the optimiser and without what `--amp` casts:', '',
               '| config | images | its matrix products, GB | eager: GB, kernels | Triton kernels |',

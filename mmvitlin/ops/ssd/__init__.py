@@ -13,22 +13,22 @@ from mmvitlin.ops.ssd.reference import ssd_reference
 
 BACKENDS = {
     'mamba_ssm': (external.ssd_mamba_ssm, external.mamba_ssm_problem),
-    'fla': (external.ssd_fla, external.fla_problem),
     'fused': (ssd_fused, fused_problem),
+    'fla': (external.ssd_fla, external.fla_problem),
     'torch': (ssd_chunked, lambda x: None),
     'plain': (ssd_plain, lambda x: None),
     'reference': (lambda *args, chunk_size=None: ssd_reference(*args), lambda x: None),
 }
-_AUTO_ORDER = ('mamba_ssm', 'fla', 'fused', 'torch')
+_AUTO_ORDER = ('mamba_ssm', 'fused', 'fla', 'torch')
 
 
 def available_backends(x: Tensor) -> list[str]:
-    """Names of the backends that can run on the device of ``x``, fastest first."""
+    """Names of the backends that can run on the device of ``x``."""
     return [name for name, (_, problem) in BACKENDS.items() if problem(x) is None]
 
 
 def choose(x: Tensor) -> str:
-    """What 'auto' takes for ``x``: the first of mamba-ssm, fla and our kernels that can run.
+    """What 'auto' takes for ``x``: the first of mamba-ssm, our kernels and fla that can run.
 
     Warns, once, where a GPU is left with the eager scan. The Triton kernels take only a GPU's
     tensors, also where Triton's interpreter is on.
@@ -75,7 +75,7 @@ def ssd(x: Tensor,
         C: Output matrices, (B, L, G, N).
         D: Skip weights, (H,), or None.
         chunk_size: Tokens in a chunk; None leaves it to the backend.
-        backend: 'auto' (the first of 'mamba_ssm', 'fla', 'fused' and 'torch' that can run here),
+        backend: 'auto' (the first of 'mamba_ssm', 'fused', 'fla' and 'torch' that can run here),
             'torch' (eager), 'mamba_ssm', 'fla', 'fused' (our Triton kernels), 'plain' (ordinary
             operators only, for export) or 'reference'.
 
