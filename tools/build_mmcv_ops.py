@@ -42,7 +42,9 @@ def main() -> None:
         print(f'building mmcv {mmcv} with ops for the cache {folder}; about ten minutes on two '
               'cores', flush=True)
         run(sys.executable, '-m', 'pip', 'wheel', '-q', '--no-build-isolation', '--no-deps',
-            '--no-cache-dir', '-w', str(folder), f'onedl-mmcv=={mmcv}', MMCV_WITH_OPS='1')
+            '--no-cache-dir', '-w', str(folder), f'onedl-mmcv=={mmcv}', MMCV_WITH_OPS='1',
+            # half of the time, and most of the size, goes into symbols for a debugger
+            CFLAGS=os.environ.get('CFLAGS', f"{sysconfig.get_config_var('CFLAGS') or ''} -g0"))
         wheels = sorted(folder.glob('onedl_mmcv-*.whl'))
     run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--force-reinstall',
         str(wheels[-1]))
