@@ -61,7 +61,7 @@ demo-adala-offline: setup
 	$(BIN)/python -W ignore tools/demo.py --recipe configs/recipes/streets_adala.py --work-dir work_dirs/demo-adala-offline
 
 test: setup
-	@echo "== test: the whole suite, about 14 minutes on two cores"
+	@echo "== test: the whole suite, 14 minutes on two recent cores, 35 on slow ones"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-transformers: setup
