@@ -1,6 +1,7 @@
 """Distillation without writing a config: one call, which writes the config that it runs."""
 from __future__ import annotations
 
+import inspect
 import pprint
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +11,22 @@ import numpy as np
 import timm
 import torch
 import torch.nn as nn
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor
 
 from mmvitlin.apis.distillation_stages import check_student, stages_of
+from mmvitlin.compat.config_types import plain
 from mmvitlin.deploy.model import as_batch, read
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.engine.runner.launch import train
 from mmvitlin.models.teachers.fetch import TEACHERS
+from mmvitlin.registry import MODELS
 from mmvitlin.utils.disturbance import cores
 from mmvitlin.utils.errors import ConfigError, UserError, message_of
 from mmvitlin.utils.files import write_whole
-from mmvitlin.utils.paths import IMAGE_ENDINGS, why_absent
+from mmvitlin.utils.numbers import number
+from mmvitlin.utils.paths import IMAGE_ENDINGS, files_below, why_absent
 
 _IMAGENET = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 _HEAD = '''# Written by mmvitlin.distill. To go on by hand, to inherit from it or to resume it:
@@ -137,21 +141,25 @@ def distill(student: str | Mapping,
         2410.01680); schedules are mmvitlin's own.
     """
     height, width = _side_lengths(size)
-    for name, number, least in (('iterations', iterations, 1), ('batch_size', batch_size, 1),
-                                ('workers', workers, 0)):
-        if not isinstance(number, int) or number < least:
-            raise ConfigError(f'{name}: {number!r}, must be a whole number of at least {least}')
-    if lr is not None and not (isinstance(lr, (int, float)) and lr > 0):
-        raise ConfigError(f'lr: {lr!r}, must be above 0, or None')
+    for name, value, least in (('iterations', iterations, 1), ('batch_size', batch_size, 1),
+                               ('workers', workers, 0)):
+        number(name, value, least=least, whole=True)
+    if lr is not None:
+        number('lr', lr, above=0)
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigError(f'options: {options!r}, must be a mapping, such as '
+                          "{'model.teacher.cache': 'features'}")
+    student, teacher = (plain(value, key) for value, key in ((student, 'student'),
+                                                             (teacher, 'teacher')))
     check_student(student, objective)
+    student = student if isinstance(student, str) else _scoped(student)
     if work_dir is None:
         name = student if isinstance(student, str) else str(student['type']).rpartition('.')[2]
         work_dir = Path('work_dirs') / f'distill_{name.lower()}'
     work_dir = Path(work_dir)
     teacher_cfg, (mean, std) = _teacher(teacher)
-    patch = _patch_size(teacher_cfg['backbone'])
-    if not isinstance(student, str):
-        patch = student.get('patch_size', patch)
+    patch = _patch_size(teacher_cfg['backbone'], 'teacher') if isinstance(student, str) else \
+        _patch_size(student, 'student')
     if height % patch or width % patch:
         near = [max(round(side / patch), 1) * patch for side in (height, width)]
         raise ConfigError(f'size: {height}×{width} pixels are no whole patches of {patch}; take '
@@ -192,7 +200,9 @@ def distill(student: str | Mapping,
     network = MODELS.build(dict(cfg.model.backbone, init_cfg=dict(
         type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.')))
     network.init_weights()
-    return Distilled(network.eval(), checkpoint, tuple(files), losses, tuple(mean), tuple(std))
+    seen = cfg.model.data_preprocessor  # options may have changed it
+    return Distilled(network.eval(), checkpoint, tuple(files), losses, tuple(seen.mean),
+                     tuple(seen.std))
 
 
 def _side_lengths(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -219,8 +229,11 @@ def _teacher(teacher: str | Mapping) -> tuple[dict, tuple[list[float], list[floa
                               'checkpoint=…)')
         _look_for(teacher.get('checkpoint'))
         name = teacher['backbone'].get('model_name', '')
-        own = (list(teacher[k]) for k in ('mean', 'std')) if 'mean' in teacher else _norm_of(name)
-        return dict(teacher), tuple(own)
+        own = [teacher.get(key) for key in ('mean', 'std')]
+        if (own[0] is None) != (own[1] is None):
+            raise ConfigError('teacher: give mean and std, or neither')
+        teacher = dict(teacher, backbone=_scoped(teacher['backbone']))
+        return teacher, _norm_of(name) if own[0] is None else tuple(map(list, own))
     fetched = TEACHERS.get(teacher.removeprefix('mmvitlin::'))
     if fetched is not None:
         checkpoint = f"mmvitlin::{teacher.removeprefix('mmvitlin::')}"
@@ -237,6 +250,12 @@ def _teacher(teacher: str | Mapping) -> tuple[dict, tuple[list[float], list[floa
     return dict(backbone=backbone), _norm_of(teacher)
 
 
+def _scoped(backbone: Mapping) -> dict:
+    """A backbone of mmvitlin with its scope: stages are run in mmpretrain's."""
+    kind = str(backbone.get('type'))
+    return dict(backbone, type=f'mmvitlin.{kind}') if kind in MODELS.module_dict else dict(backbone)
+
+
 def _look_for(checkpoint: object) -> None:
     """Raises ConfigError: the teacher's file is not there. A URL is taken as it is."""
     if isinstance(checkpoint, str) and '://' not in checkpoint \
@@ -251,18 +270,23 @@ def _norm_of(model_name: str) -> tuple[list[float], list[float]]:
     return tuple([round(255 * v, 3) for v in values] for values in (known.mean, known.std))
 
 
-def _patch_size(backbone: Mapping) -> int:
+def _patch_size(backbone: Mapping, side: str) -> int:
     if 'patch_size' in backbone:
         return backbone['patch_size']
     if 'model_name' not in backbone:
-        raise ConfigError('teacher: give backbone.patch_size')
+        kind = MODELS.get(backbone.get('type'))
+        default = kind and inspect.signature(kind).parameters.get('patch_size')
+        if default is None or default.default is default.empty:
+            raise ConfigError(f"{side}: give {'backbone.' * (side == 'teacher')}patch_size")
+        return default.default
     with torch.device('meta'):
         network = timm.create_model(backbone['model_name'], **backbone.get('model_kwargs', {}))
     embed = getattr(network, 'patch_embed', None)
     size = getattr(embed, 'patch_size', None)
     if size is None:
-        raise ConfigError(f"teacher: {backbone['model_name']} cuts no patches; write a config with "
-                          "type='mmvitlin.TimmFeatures' (docs/own_project.md)")
+        raise ConfigError(f"{side}: {backbone['model_name']} cuts no patches, which distill needs; "
+                          "write a config for mmvitlin train, with type='mmvitlin.TimmFeatures' "
+                          '(docs/own_project.md)')
     return size[0] if isinstance(size, Sequence) else size
 
 
@@ -274,18 +298,18 @@ def _loader(images: str | Path | Iterable[str | Path], size: tuple[int, int], ba
     if isinstance(images, (str, Path)):
         if not Path(images).is_dir():
             raise ConfigError(f"images: no folder at '{images}'")
-        number = sum(p.suffix.lower() in IMAGE_ENDINGS for p in Path(images).rglob('*'))
+        found = sum(path.suffix.lower() in IMAGE_ENDINGS for path in files_below(images))
     else:
         files = list(images) if isinstance(images, Iterable) else [images]
         if wrong := [one for one in files if not isinstance(one, (str, Path))]:
             raise ConfigError('images: a folder, or paths of files, got '
                               f'{type(wrong[0]).__name__}; arrays and tensors have to be saved')
-        listed, number = work_dir / 'images.txt', len(files)
+        listed, found = work_dir / 'images.txt', len(files)
         write_whole(''.join(f'{Path(p).absolute()}\n' for p in files).encode(), listed)
         source = dict(data_root='', ann_file=str(listed.absolute()))
-    if number < batch_size:
-        looked = f' (files that end with {", ".join(IMAGE_ENDINGS)})' if number == 0 else ''
-        raise ConfigError(f'images: {number} found{looked}, fewer than batch_size={batch_size}')
+    if found < batch_size:
+        looked = f' (files that end with {", ".join(IMAGE_ENDINGS)})' if found == 0 else ''
+        raise ConfigError(f'images: {found} found{looked}, fewer than batch_size={batch_size}')
     return dict(
         batch_size=batch_size, num_workers=workers, persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(), collate_fn=dict(type='default_collate'),

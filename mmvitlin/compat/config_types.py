@@ -1,9 +1,15 @@
 """Types that pure-Python configs import, by the names that other configs have for them."""
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+
 from mmengine import registry
 from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string
+
+from mmvitlin.utils.errors import ConfigError
 
 
 def name_types(node: dict | list | tuple) -> None:
@@ -16,6 +22,32 @@ def name_types(node: dict | list | tuple) -> None:
                 node[key] = name
         elif isinstance(value, (dict, list, tuple)):
             name_types(value)
+
+
+def plain(value: object, key: str) -> object:
+    """A value of a config in what a file of Python can say: registered classes and paths by their
+    names, arrays and tensors as lists.
+
+    Raises:
+        ConfigError: something else is in it; names its key.
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(one, f'{key}.{name}') for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(one, f'{key}[{n}]') for n, one in enumerate(value)) \
+            if type(value) in (list, tuple) else [plain(one, key) for one in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, 'tolist'):  # of NumPy and torch
+        return plain(value.tolist(), key)
+    if hasattr(value, '__qualname__') and (name := _registered(value) or _importable(value)):
+        return name
+    raise ConfigError(f'{key}: {value!r} cannot stand in a config; give a number, a string, a list '
+                      'or a dict')
 
 
 def _registered(value: object) -> str | None:

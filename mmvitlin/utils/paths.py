@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
@@ -41,10 +42,19 @@ def renamed(path: str | Path) -> str | None:
     return f'{line[1]}, with --cfg-options {line[2]}' if line[2] else line[1]
 
 
+def files_below(folder: str | Path) -> Iterator[Path]:
+    """The files below a folder, through links too, as data sets of mmseg and mmpretrain read it."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        above = os.path.realpath(place) + os.sep
+        folders[:] = sorted(name for name in folders if not above.startswith(
+            os.path.realpath(os.path.join(place, name)) + os.sep))  # a link to a folder above it
+        yield from (Path(place, name) for name in sorted(names))
+
+
 def shown(folder: Path) -> list[Path]:
-    """What lies below a folder, sorted, without hidden files and folders: macOS leaves ``._a.jpg``
-    beside ``a.jpg``, and Jupyter copies in ``.ipynb_checkpoints``."""
-    return sorted(p for p in folder.rglob('*')
+    """The files below a folder, sorted, but hidden ones and those of hidden folders: macOS leaves
+    ``._a.jpg`` beside ``a.jpg``, and Jupyter copies in ``.ipynb_checkpoints``."""
+    return sorted(p for p in files_below(folder)
                   if not any(part.startswith('.') for part in p.relative_to(folder).parts))
 
 

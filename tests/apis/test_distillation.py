@@ -1,4 +1,7 @@
 """The Python call that distils: what it returns, writes and refuses."""
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -107,10 +110,19 @@ def test_a_student_that_inherits_goes_through_both_stages(images, teacher, tmp_p
     (dict(size=(36, 32)), r'take \(32, 32\)'),
     (dict(size='32'), "size: '32', must be one side or"),
     (dict(size=(32, 32, 3)), 'must be one side or'),
-    (dict(iterations=0), 'iterations: 0'),
-    (dict(iterations=2.5), 'iterations: 2.5, must be a whole number'),
-    (dict(workers=-1), 'workers: -1, must be a whole number of at least 0'),
-    (dict(lr=0.), 'lr: 0.0, must be above 0'),
+    (dict(iterations=0), 'iterations must be a whole number at least 1, got 0'),
+    (dict(iterations=2.5), 'iterations must be a whole number'),
+    (dict(workers=-1), 'workers must be a whole number at least 0, got -1'),
+    (dict(lr=0.), 'lr must be a number above 0, got 0.0'),
+    (dict(lr=float('inf')), 'lr must be a number above 0, got inf'),
+    (dict(options='a=1'), "options: 'a=1', must be a mapping"),
+    (dict(teacher=dict(backbone=NETWORK, mean=[1.] * 3)), 'teacher: give mean and std, or neither'),
+    (dict(teacher=dict(backbone=NETWORK, checkpoint=Path('no.pth'))), "no checkpoint at 'no.p"),
+    (dict(teacher=dict(backbone=dict(NETWORK, drop=object()))), 'teacher.backbone.drop: <object'),
+    (dict(teacher=dict(backbone=dict(type='mmvitlin.TimmFeatures', model_name='convnext_atto')),
+          student='adventurer-tiny'), 'convnext_atto cuts no patches, which distill needs'),
+    (dict(student=dict(type='mmvitlin.Adventurer', arch='tiny'), size=40),
+     r'no whole patches of 16; take \(32, 32\)'),
     (dict(student='focl'), "'focl' is none of .*'focal'"),
     (dict(student=None), 'None is none of'),
     (dict(objective='phi-s'), "'phi-s' is none of .*'phi_s'"),
@@ -143,9 +155,9 @@ def test_a_damaged_image_is_one_sentence(images, teacher, tmp_path):
     (dict(teacher='vit_base_patch16_clop'), '^teacher: timm has no'),
     (dict(teacher=dict(backbone=NETWORK, checkpoint='no.pth')), '^teacher: no checkpoint'),
     (dict(size=36), '^size: 36'),
-    (dict(iterations=0), '^iterations: 0'),
-    (dict(workers='4'), "^workers: '4'"),
-    (dict(lr=-1), '^lr: -1'),
+    (dict(iterations=0), '^iterations must be'),
+    (dict(workers='4'), "^workers must be"),
+    (dict(lr=-1), '^lr must be a number above 0'),
     (dict(student='focal', teacher=dict(backbone=dict(type='mmvitlin.Adventurer', arch='tiny',
                                                       patch_size=8))), '^student=.focal. inherits'),
 ])
@@ -167,3 +179,27 @@ def test_names_of_the_package():
         assert getattr(mmvitlin, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'distil'"):
         mmvitlin.distil  # noqa: B018
+
+
+def test_values_of_python_that_configs_can_say(images, teacher, tmp_path):
+    (tmp_path / 'linked').mkdir()
+    (tmp_path / 'linked' / 'there').symlink_to(images)
+    teacher.update(checkpoint=Path(teacher['checkpoint']), mean=np.array(teacher['mean']),
+                   backbone=dict(NETWORK, type=TimmViT))
+    done = distill(dict(STUDENT, type=Adventurer), teacher, tmp_path / 'linked',
+                   work_dir=tmp_path / 'w', options={'model.data_preprocessor.mean': [1., 2., 3.],
+                                                     'model.teacher.mean': None,
+                                                     'model.teacher.std': None}, **SMALL)
+    assert done.mean == (1., 2., 3.)
+    assert done.std == (60., 55., 50.)
+    unscoped = dict(teacher, backbone=dict(NETWORK, type='TimmViT'), mean=None, std=None)
+    assert distill('linear', unscoped, images, work_dir=tmp_path / 'v', **SMALL).mean[0] > 100
+
+
+def test_signals_are_heard_as_before_after_an_error(images, teacher, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    for path in images.rglob('*.png'):
+        path.write_bytes(b'no image')
+    with pytest.raises(UnreadableFileError):
+        distill(STUDENT, teacher, images, work_dir=tmp_path / 'w', **SMALL)
+    assert signal.getsignal(signal.SIGINT) is before

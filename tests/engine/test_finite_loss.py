@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mmvitlin.engine import FiniteLossHook
 from mmvitlin.engine.runner.launch import train
@@ -218,7 +218,8 @@ def test_several_processes_agree_by_one_reduction_a_step(monkeypatch, counts):
     hooks = [AverageBuffersHook(), FiniteLossHook('skip'), clean_exit := CleanExitHook()]
     monkeypatch.setattr(clean_exit, 'end', lambda runner, caught, done: ended.append(caught))
     loop = SimpleNamespace(dataloader_iterator=None, dataloader=SimpleNamespace(batch_size=4))
-    runner = SimpleNamespace(optim_wrapper=wrapper, model=model, iter=0, rank=0, world_size=2,
+    runner = SimpleNamespace(optim_wrapper=wrapper, model=model, iter=0, max_iters=9, rank=0,
+                             world_size=2,
                              hooks=hooks, train_loop=loop, _resume=False, logger=SimpleNamespace(
                                  warning=lambda text: None))
     hooks[1]._describe = lambda *args: 'why'
@@ -246,4 +247,33 @@ def test_several_processes_agree_by_one_reduction_a_step(monkeypatch, counts):
         step()
         assert ended == [signal.SIGTERM]
     finally:
-        clean_exit._restore()
+        clean_exit.restore()
+
+
+@pytest.mark.parametrize('bad', [3, 6])
+def test_the_last_of_accumulated_gradients_are_in_an_update(bad):
+    """Six steps in pairs, one of them skipped: three updates, the last of one step."""
+    model = torch.nn.Linear(2, 1)
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1), accumulative_counts=2)
+    updates, step = [], wrapper.optimizer.step
+    wrapper.optimizer.step = lambda *args: (updates.append(runner.iter + 1), step(*args))
+    runner = SimpleNamespace(
+        optim_wrapper=wrapper, model=model, iter=0, max_iters=6, rank=0,
+        logger=SimpleNamespace(warning=lambda message: None))
+    wrapper.initialize_count_status(model, 0, 6)
+    hook = FiniteLossHook('skip')
+    hook._describe = lambda *args: ''
+    hook.before_train(runner)
+    for runner.iter in range(6):
+        hook.before_train_iter(runner, 0)
+        poison = float('nan') if runner.iter + 1 == bad else 1.
+        wrapper.update_params(model(torch.randn(4, 2)).square().mean() * poison)
+    assert updates == {3: [2, 5, 6], 6: [2, 4, 6]}[bad]
+
+
+def test_several_optimisers_are_left_alone():
+    told, model = [], torch.nn.Linear(2, 1)
+    wrapper = OptimWrapperDict(one=OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
+    FiniteLossHook().before_train(SimpleNamespace(
+        optim_wrapper=wrapper, model=model, logger=SimpleNamespace(warning=told.append)))
+    assert 'several optimisers' in told[0]

@@ -109,3 +109,21 @@ def test_shares_of_the_decay_reach_both_optimisers():
     usual = [0.5 if p.ndim == 2 else 0.2 for p in net.parameters()]
     assert [decays[id(p)] for p in net.parameters()] == pytest.approx(
         [u * s for u, s in zip(usual, (1., 0.5, 2., 0., 0.1, 1., 1., 1.), strict=True)])
+
+
+def test_options_of_groups_stand_over_those_of_all():
+    matrix, vector = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(3))
+    group = dict(params=[matrix, vector], momentum=.5, ns_steps=3, betas=(.8, .9), eps=1e-3)
+    of_muon, of_adamw = MuonWithAdamW([group], lr=.01).param_groups
+    assert (of_muon['momentum'], of_muon['ns_steps']) == (.5, 3)
+    assert of_muon['eps'] < 1e-3  # AdamW's
+    assert (of_adamw['betas'], of_adamw['eps']) == ((.8, .9), 1e-3)
+
+
+def test_weight_decay_of_adamw_alone():
+    parameters = [nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(3))]
+    optimizer = MuonWithAdamW(parameters, weight_decay=0., adamw=dict(weight_decay=.05))
+    assert [group['weight_decay'] for group in optimizer.param_groups] == [0., .05]
+    with pytest.raises(ConfigError, match='weight_decay is 0'):
+        MuonWithAdamW([dict(params=parameters, weight_decay=0.)], weight_decay=0.,
+                      adamw=dict(weight_decay=.05))

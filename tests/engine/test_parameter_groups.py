@@ -72,6 +72,8 @@ def test_layer_decay_is_mmpretrains(more):
     assert len(expected) == len(actual)
     for one, other in zip(expected, actual, strict=True):
         assert all(p is q for p, q in zip(one.pop('params'), other.pop('params'), strict=True))
+        if 'norm_decay_mult' in more and 'norm' in one['param_name']:  # mmpretrain takes an RMSNorm
+            one['weight_decay'] = 0.05 * more['norm_decay_mult']  # for something else
         assert one == other
 
 
@@ -137,3 +139,33 @@ def test_options_that_a_constructor_does_not_have(kind, option, words):
         build_optim_wrapper(Net(), dict(
             optimizer=dict(type='AdamW', lr=1e-3), paramwise_cfg={option: 0.5},
             constructor=f'mmvitlin.{kind}OptimWrapperConstructor'))
+
+
+def test_rates_of_layers_are_above_0_and_do_not_grow():
+    for key, value in (('layer_decay_rate', -1), ('layer_decay_rate', 0), ('layer_decay_rate', '1'),
+                       ('layer_decay_rate', None), ('layer_decay_rate', 1.5),
+                       ('backbone_lr_mult', -1.)):
+        cfg = dict(type='mmvitlin.OptimWrapper', optimizer=dict(type='AdamW', lr=.1))
+        with pytest.raises(ConfigError, match=f'paramwise_cfg.{key} must be a number'):
+            wrapper_of_cfg(Net(), cfg, {key: value})
+
+
+@pytest.mark.parametrize('constructor', [
+    'mmvitlin.MergedOptimWrapperConstructor', 'mmvitlin.LayerDecayOptimWrapperConstructor'])
+def test_norm_decay_mult_is_of_rms_norms_too(constructor):
+    net = Net()
+    wrapper = build_optim_wrapper(net, dict(
+        type='mmvitlin.OptimWrapper', optimizer=dict(type='AdamW', lr=.1, weight_decay=.05),
+        constructor=constructor, paramwise_cfg=dict(norm_decay_mult=0.)))
+    decay = {id(p): group['weight_decay'] for group in wrapper.optimizer.param_groups
+             for p in group['params']}
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.RMSNorm)]
+    assert norms
+    assert {decay[id(norm.weight)] for norm in norms} == {0.}
+    assert .05 in decay.values()
+
+
+def test_custom_options_without_weight_decay():
+    cfg = dict(type='mmvitlin.OptimWrapper', optimizer=dict(type='SGD', lr=.1))
+    wrapper = wrapper_of_cfg(Net(), cfg, dict(custom_keys=dict(head=dict(momentum=.5))))
+    assert {group['momentum'] for group in wrapper.optimizer.param_groups} == {0, .5}

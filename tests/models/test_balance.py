@@ -110,9 +110,9 @@ def test_only_losses_are_summed():
 def test_what_cannot_be_balanced():
     with pytest.raises(ConfigError, match=r"balance.shares: \['style'\] are no objectives"):
         build(balance=dict(shares=dict(style=1.)))
-    with pytest.raises(ConfigError, match='shares must be positive'):
+    with pytest.raises(ConfigError, match='must be a number above 0'):
         build(balance=dict(shares=dict(mask=0.)))
-    with pytest.raises(ConfigError, match='momentum in'):
+    with pytest.raises(ConfigError, match='balance.momentum must be'):
         build(balance=dict(momentum=1.))
     # a dropped objective may keep its share, and one alone has nothing to be balanced with
     assert build(objectives={**BOTH, 'mask': None}, balance=dict(shares=dict(mask=2.))

@@ -88,10 +88,10 @@ def test_stages_of_different_width_have_heads_of_their_own():
     (dict(feature=dict(FEATURE, layers=9)), {}, 'objectives.feature: layers: the student has 4'),
     (dict(feature=dict(FEATURE, layers=-2, teacher_layers=-1)), {},
      r"none reads the student's last layer \(3\)"),
-    (dict(a=dict(FEATURE, layer_weights=[NAN])), {}, r'objectives.a: .*layer_weights=\[nan\]'),
+    (dict(a=dict(FEATURE, layer_weights=[NAN])), {}, 'objectives.a: layer_weights must be'),
     (dict(a=dict(FEATURE, loss_weight=-1)), {}, 'objectives.a: .*loss_weight must be a number'),
-    (dict(a=dict(FEATURE, distance=dict(mse=-1.))), {}, 'objectives.a: .*distance: weights must'),
-    (dict(a=dict(FEATURE, beta=-1.)), {}, 'objectives.a: .*beta must be positive'),
+    (dict(a=dict(FEATURE, distance=dict(mse=-1.))), {}, 'objectives.a: distance.mse must be'),
+    (dict(a=dict(FEATURE, beta=-1.)), {}, 'objectives.a: beta must be a number above 0'),
     (dict(a=dict(FEATURE, betta=1.)), {}, "objectives.a: .*'betta'"),
     (dict(a=dict(type='mmvitlin.GramAnchoringLoss', form='fast')), {},
      "objectives.a: .*form must be 'auto', 'linear' or 'pairwise', got 'fast'"),
@@ -107,11 +107,11 @@ def test_what_does_not_fit_is_reported_by_name(objectives, options, message):
         build(objectives=objectives, mask_ratio=0.5, **options)
 
 
-@pytest.mark.parametrize('ratio', [(0.2,), (0.6, 0.2), (0.5, 1.0), -0.1])
+@pytest.mark.parametrize('ratio', [(0.2,), (0.6, 0.2), (0.5, 1.0), -0.1, None, '0.5'])
 def test_bad_mask_ranges(ratio):
-    with pytest.raises(ValueError, match=r'mask_ratio must be in \[0, 1\), or a range'):
+    with pytest.raises(ConfigError, match=r'mask_ratio must be in \[0, 1\), or a range'):
         build(mask_ratio=ratio)
-    with pytest.raises(ValueError, match='unmasked_images must be in'):
+    with pytest.raises(ConfigError, match='unmasked_images must be a number'):
         build(unmasked_images=1.)
 
 
@@ -312,3 +312,35 @@ def test_the_example_of_the_docs():
     options = {k: v for k, v in namespace['model'].items() if k != 'type'}
     losses = losses_of(build(**options), 2, 3, 64, 64)
     assert {k for k in losses if 'loss' in k} == {'loss_feature', 'loss_gram', 'loss_cls'}
+
+
+@pytest.mark.parametrize(('objectives', 'options', 'message'), [
+    (dict(a=dict(type='mmvitlin.LogitLoss')), {}, 'objectives.a: a LogitLoss does not compare'),
+    (dict(a=dict(FEATURE, loss_weight='1')), {}, "loss_weight must be a number.*, got '1'"),
+    (dict(a=dict(FEATURE, beta=None)), {}, 'beta must be a number above 0, got None'),
+    (dict(a=dict(FEATURE, distance=None)), {}, 'distance must be one of'),
+    (dict(a=dict(FEATURE, normalize_target=1)), {}, 'normalize_target=1: take'),
+    (dict(a=dict(FEATURE, normalize_target=dict(type='phi_s', num_batches='16'))), {},
+     "num_batches must be a whole number at least 1, got '16'"),
+    (dict(a=dict(FEATURE, layers='0.5')), {}, "layers=\\('0.5',\\)"),
+    (dict(a=dict(type='mmvitlin.ActivationMatchingLoss', num_stages=4.)), {}, 'num_stages must be'),
+    (dict(a=dict(type='mmvitlin.MaskedPredictionLoss', visible_weight=NAN)), {},
+     'visible_weight must be'),
+    ({'keys': FEATURE}, {}, "'keys' cannot be a name"),
+    ({'a.b': FEATURE}, {}, "'a.b' cannot be a name"),
+    (dict(a=FEATURE, b=FEATURE), dict(balance=True), 'balance=True: give dict'),
+    (dict(a=FEATURE, b=FEATURE), dict(balance=dict(momentum=None)), 'balance.momentum must be'),
+    (dict(a=FEATURE, b=FEATURE), dict(balance=dict(shares=dict(a='x'))), 'balance.shares.a must'),
+    (dict(a=FEATURE), dict(sizes=[32.]), 'sizes=.*give a list'),
+    (dict(a=FEATURE), dict(sizes=['32']), 'sizes=.*give a list'),
+    (dict(a=FEATURE), dict(unmasked_images=None), 'unmasked_images must be a number')])
+def test_values_of_another_kind_are_reported_by_name(objectives, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build(objectives=objectives, **{'mask_ratio': 0.5, **options})
+
+
+@pytest.mark.parametrize(('ratio', 'masked'), [(0.55, 55), (0.07, 7), (0.14, 14), (0.141, 15)])
+def test_as_many_patches_as_the_ratio_says_are_masked(ratio, masked):
+    mask, visible = build(mask_ratio=ratio).draw_mask(2, 100, 'cpu', StepDraws(0))
+    assert mask.sum(1).tolist() == [masked] * 2
+    assert visible == 100 - masked

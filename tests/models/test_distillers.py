@@ -176,7 +176,7 @@ def test_bad_configs(tmp_path):
         build(objectives=dict(mask=None))
     with pytest.raises(ConfigError, match='objectives.a: num_stages=7 does not fit'):
         build(objectives=dict(a=dict(type='mmvitlin.ActivationMatchingLoss', num_stages=7)))
-    with pytest.raises(ValueError, match=r'mask_ratio must be in \[0, 1\)'):
+    with pytest.raises(ConfigError, match=r'mask_ratio must be in \[0, 1\)'):
         build(mask_ratio=1.0)
     with pytest.raises(ValueError, match="objectives.mask needs masks, but mask_ratio is 0"):
         build(mask_ratio=0.)

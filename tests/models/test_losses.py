@@ -118,3 +118,19 @@ def test_mean_square_is_that_of_wide_values(dtype, close, dim):
                  for y, leaf in ((actual, a), (expected, b))]
     torch.testing.assert_close(*gradients, rtol=close, atol=1e-12)
     assert not gradients[0][1, 7].any()
+
+
+def test_centred_matching_of_one_visible_patch_has_nothing_to_compare():
+    x = torch.randn(2, 4, 8, requires_grad=True)
+    mask = torch.tensor([[True, True, True, False], [False] * 4])
+    loss = ActivationMatchingLoss(num_stages=1, center=True)
+    same = [Tokens(x, None, (2, 2))]
+    assert loss(same, same, mask).item() == pytest.approx(0, abs=1e-6)
+    value = loss(same, same, mask[:1].expand(2, -1))
+    assert value.item() == 0
+    assert torch.autograd.grad(value, x)[0].abs().sum() == 0
+
+
+def test_long_means_of_squares_keep_their_digits():
+    x = torch.randn(32, 1025, 512)
+    assert mean_square(x).item() == pytest.approx(x.double().square().mean().item(), rel=1e-5)

@@ -311,15 +311,15 @@ def test_autocast_does_not_reach_the_objectives(kind):
     (lambda: FeatureAlignmentLoss(layers=[0, 1], teacher_layers=3).layer_indices(4, 4),
      r'layers=\[0, 1\] and teacher_layers=\[3\].*one length'),
     (lambda: GramAnchoringLoss(layer_weights=[1, 1]).layer_indices(4, 4), '2 entries for 1 layers'),
-    (lambda: GramAnchoringLoss(layer_weights=[0.]), 'nor all 0'),
+    (lambda: GramAnchoringLoss(layer_weights=[0.]), 'one must be above 0'),
     (lambda: FeatureAlignmentLoss(projector='conv'), "projector='conv'.*take 'linear', 'mlp'"),
     (lambda: FeatureAlignmentLoss(projector=dict(type='linear', hidden_dims=3)), "take 'linear'"),
     (lambda: FeatureAlignmentLoss(distance=dict(cosine=1, l3=1)), 'distance must be one of'),
     (lambda: FeatureAlignmentLoss(distance=dict(mse=None)), 'distance must be one of'),
     (lambda: FeatureAlignmentLoss(normalize_target='batch'), "normalize_target='batch': take"),
     (lambda: MaskedPredictionLoss(normalize_target=dict(type='layer_norm', num_batches=2)), 'take'),
-    (lambda: TargetStandardizer(4, num_batches=0), 'num_batches must be at least 1'),
-    (lambda: MaskedPredictionLoss(visible_weight=-1), 'visible_weight must not be negative'),
+    (lambda: TargetStandardizer(4, num_batches=0), 'num_batches must be a whole number at least 1'),
+    (lambda: MaskedPredictionLoss(visible_weight=-1), 'visible_weight must be a number at least 0'),
     (lambda: GramAnchoringLoss(scope='cls'), "scope must be one of.*'cls'"),
     (lambda: TokenSimilarityLoss(temperature=0), 'temperature positive')])
 def test_bad_options_are_reported_in_one_line(make, message):

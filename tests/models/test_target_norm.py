@@ -35,3 +35,15 @@ def test_each_of_several_layers_is_standardised_by_its_own_statistics():
     torch.testing.assert_close(loss, sum(expected) / 2, rtol=1e-4, atol=1e-4)
     first, last = (norm.scale for norm in objective.target_norms)
     assert ((first / last).log().abs() > 0.1).all()  # layers of one distribution would not tell
+
+
+def test_a_run_that_needs_fewer_batches_than_were_seen_rotates():
+    norm, whole = (TargetStandardizer(6, 'phi_s', num_batches=n) for n in (4, 2))
+    for batch in torch.randn(2, 40, 6) @ torch.randn(6, 6):
+        norm.observe(batch)
+        whole.observe(batch)
+    again = TargetStandardizer(6, 'phi_s', num_batches=2)
+    again.load_state_dict(norm.state_dict())
+    assert again.complete()
+    torch.testing.assert_close(again.rotation, whole.rotation)
+    torch.testing.assert_close(again.mean, whole.mean)

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from mmvitlin.datasets.subset import evenly
-from mmvitlin.utils.paths import IMAGE_ENDINGS
+from mmvitlin.utils.paths import IMAGE_ENDINGS, files_below
 
 _COUNTED = 100_000
 _LOOKED_AT = 200_000  # samples of a data set, evenly spread over it
@@ -37,8 +37,8 @@ def stray_files(dataset) -> Iterator[tuple[str, str, str, str]]:
                  for n in range(len(dataset))}
         named.update(os.path.realpath(dataset.get_data_info(n)['img_path'])
                      for n in range(len(dataset)))  # which may lie beside their labels
-        for path in sorted(Path(labels).rglob(f'*{dataset.seg_map_suffix}')):
-            if os.path.realpath(path) not in named:
+        for path in files_below(labels):
+            if path.name.endswith(dataset.seg_map_suffix) and os.path.realpath(path) not in named:
                 yield ('label without image', str(path), f'no image of the split has {path}',
                        'error')
 
@@ -56,7 +56,7 @@ def unread_images(folder: str | None, suffix: str | tuple[str, ...], labels: str
     if not folder or not Path(folder).is_dir():
         return
     several, counts = isinstance(suffix, tuple), Counter()
-    for path in islice(Path(folder).rglob('*'), _COUNTED):
+    for path in islice(files_below(folder), _COUNTED):
         if path.suffix.lower() not in IMAGE_ENDINGS or path.name.startswith('.') \
                 or (path.name.lower() if several else path.name).endswith(suffix) \
                 or labels and path.name.endswith(labels) or not path.is_file():

@@ -167,7 +167,7 @@ class CleanExitHook(Hook):
 
     def _leave(self, runner: Runner, caught: int, where: str) -> NoReturn:
         runner.logger.info(f'ended by {signal.Signals(caught).name} {where}')
-        self._restore()
+        self.restore()
         distributed.leave()
         sys.exit(128 + caught)
 
@@ -194,9 +194,10 @@ class CleanExitHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Stop listening."""
-        self._restore()
+        self.restore()
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Give signals back to those who heard them before the run."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()

@@ -9,6 +9,7 @@ import torch.distributed as dist
 import torch.nn as nn
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -66,6 +67,10 @@ class FiniteLossHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Stand before the optimiser."""
         wrapper = runner.optim_wrapper
+        if isinstance(wrapper, OptimWrapperDict):
+            runner.logger.warning('losses are not looked at for NaN: the run has several '
+                                  'optimisers')
+            return
         if self.action == 'stop' and fits(wrapper):
             device = next(runner.model.parameters()).device
             self._on_device = DeviceCheck(
@@ -80,9 +85,18 @@ class FiniteLossHook(Hook):
         def kept_update(loss: Tensor, *args, **kwargs) -> None:
             if accumulates and not self._finite([loss.detach()]):
                 self._refuse(runner, f'the loss is {float(loss.detach()):g}', loss)
+                finish()
                 return
             self._losses += [] if accumulates else [loss.detach()]
             update(loss, *args, **kwargs)
+            finish()
+
+        def finish() -> None:
+            """After the last step, of what steps that were skipped have left to an update."""
+            if accumulates and runner.iter + 1 == runner.max_iters and (
+                    wrapper._inner_count % wrapper._accumulative_counts):
+                wrapper.step()
+                wrapper.zero_grad()
 
         def guarded_step(*args, **kwargs) -> None:
             losses, self._losses = self._losses, []

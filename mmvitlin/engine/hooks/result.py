@@ -94,7 +94,7 @@ class ResultHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, filename: str = 'result.json'):
-        self.filename = filename
+        self.filename = self._named = filename
         self.metrics: dict[str, float] = {}
         self._start = time.perf_counter()
         self._trains = False
@@ -106,7 +106,7 @@ class ResultHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Only a run that trains has iterations; a test may have no training data."""
-        self._trains = True
+        self._trains, self.filename = True, self._named
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Keep the newest metrics."""
@@ -119,7 +119,7 @@ class ResultHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """A test writes beside the result of the training, not over it."""
-        self.filename = f'test_{self.filename}'
+        self.filename = f'test_{self._named}'
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Keep the newest metrics."""

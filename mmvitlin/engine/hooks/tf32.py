@@ -33,5 +33,9 @@ class TF32Hook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Set back what was there before."""
+        self.restore()
+
+    def restore(self) -> None:
+        """Likewise, where a run has ended with an error."""
         if self._before is not None:
             torch.backends.cuda.matmul.allow_tf32, self._before = self._before, None

@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from mmvitlin.engine.optim.merged_groups import MergesGroups
+from mmvitlin.engine.optim.merged_groups import RMS_NORMS, MergesGroups
 from mmvitlin.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmvitlin.utils.numbers import number
 
-_NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+_NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, *RMS_NORMS)
 
 
 class _LayerDecay(DefaultOptimWrapperConstructor):
@@ -21,12 +22,16 @@ class _LayerDecay(DefaultOptimWrapperConstructor):
         """A group for each parameter that is trained."""
         options = self.paramwise_cfg
         custom = options.get('custom_keys', {})
+        rate, of_backbone = (options.get(key, 1.) for key in ('layer_decay_rate',
+                                                              'backbone_lr_mult'))
         passed_over = [key for key, value in custom.items() if 'lr_mult' in value]
         if passed_over:
             raise ValueError(f'paramwise_cfg.custom_keys: the lr_mult of {passed_over} has no '
                              'effect with layer decay; give backbone_lr_mult, or take '
                              "constructor='DefaultOptimWrapperConstructor'")
-        depth_of, rate = self._depths(module), options.get('layer_decay_rate', 1.)
+        number('optim_wrapper.paramwise_cfg.layer_decay_rate', rate, above=0, most=1)
+        number('optim_wrapper.paramwise_cfg.backbone_lr_mult', of_backbone, least=0)
+        depth_of = self._depths(module)
         keys = sorted(sorted(custom), key=len, reverse=True)
         for place, part in module.named_modules(prefix=prefix.rstrip('.')):
             for own, parameter in part.named_parameters(recurse=False):
@@ -36,15 +41,16 @@ class _LayerDecay(DefaultOptimWrapperConstructor):
                 layer, layers = depth_of(name)
                 scale = rate**(layers - layer - 1)
                 if name.startswith('backbone.'):
-                    scale *= options.get('backbone_lr_mult', 1.)
+                    scale *= of_backbone
                 group = dict(params=[parameter], param_name=name, layer_id=layer,
                              lr=self.base_lr * scale, lr_scale=scale)
+                key = next((key for key in keys if key in name), None)
+                special = {} if key is None else dict(custom[key])
+                factor = special.pop('decay_mult', 1.) if key is not None else \
+                    self._decay_factor(part, own, parameter)
                 if self.base_wd is not None:
-                    key = next((key for key in keys if key in name), None)
-                    special = {} if key is None else dict(custom[key])
-                    factor = special.pop('decay_mult', 1.) if key is not None else \
-                        self._decay_factor(part, own, parameter)
-                    group.update(weight_decay=self.base_wd * factor, **special)
+                    group['weight_decay'] = self.base_wd * factor
+                group.update(special)
                 params.append(group)
 
     def _decay_factor(self, part: nn.Module, name: str, parameter: nn.Parameter) -> float:
@@ -89,6 +95,7 @@ class LayerDecayOptimWrapperConstructor(MergesGroups, _LayerDecay):
     Raises:
         TypeError: the rates decay, and the model's backbone has no ``get_layer_depth``.
         ValueError: ``custom_keys`` hold an ``lr_mult``, which would have no effect.
+        ConfigError: ``layer_decay_rate`` is not above 0 and at most 1, or a factor is no number.
     """
 
     options = frozenset(('layer_decay_rate', 'norm_decay_mult', 'bias_decay_mult',

@@ -8,6 +8,7 @@ import logging
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIMIZERS
+from timm.layers import RmsNorm, SimpleNorm
 from torch import nn
 from torch.optim import Optimizer
 
@@ -15,6 +16,7 @@ from mmvitlin.compat.mmengine import short_console
 from mmvitlin.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmvitlin.utils.errors import CheckpointError, ConfigError
 
+RMS_NORMS = (nn.RMSNorm, RmsNorm, SimpleNorm)
 # what optimisers do not read: names, and factors that are in the rates already
 _NO_OPTIONS = ('params', 'param_name', 'names', 'lr_mult', 'decay_mult')
 
@@ -125,10 +127,22 @@ class MergesGroups:
         over, for which mmengine would write a line for each parameter."""
         if prefix and not any(p.requires_grad for p in module.parameters()):
             return
+        first = len(params)
         super().add_params(params, module, prefix, **kwargs)
+        if isinstance(module, RMS_NORMS):
+            self._treat_as_norm(params[first:], prefix)
         if not prefix and self.paramwise_cfg.get('merge_groups', True):
             defaults = dict(lr=self.base_lr, weight_decay=self.base_wd)
             params[:] = merge_groups(params, {k: v for k, v in defaults.items() if v is not None})
+
+
+    def _treat_as_norm(self, groups: list[dict], name: str) -> None:
+        """Give ``norm_decay_mult`` to an RMSNorm, which mmengine takes for no norm."""
+        factor = self.paramwise_cfg.get('norm_decay_mult')
+        named = any(key in f'{name}.weight' for key in self.paramwise_cfg.get('custom_keys') or {})
+        if factor is not None and self.base_wd is not None and not named:
+            for group in groups:
+                group['weight_decay'] = self.base_wd * factor
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

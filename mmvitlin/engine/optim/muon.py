@@ -19,7 +19,8 @@ class MuonWithAdamW(Optimizer):
 
     Each group of parameters is split in two: schedulers, checkpoints and rates of layers see the
     groups of an ordinary optimiser. A group whose rate is a factor times ``lr`` (layer decay) has
-    the same factor on AdamW's rate; a group without weight decay has none in either part.
+    the same factor on AdamW's rate; a group without weight decay has none in either part. Other
+    options of a group stand over those given here; ``betas`` and ``eps`` are AdamW's.
 
     Args:
         params: Parameters, or groups of them.
@@ -32,7 +33,8 @@ class MuonWithAdamW(Optimizer):
         adamw: Options of AdamW: ``lr``, ``betas``, ``eps``, ``weight_decay``.
 
     Raises:
-        ConfigError: torch has no Muon, parameters are sharded, or an unknown option of AdamW.
+        ConfigError: torch has no Muon, parameters are sharded, an unknown option of AdamW, or
+            groups have shares of a weight decay of 0.
 
     Source: Muon (Jordan et al., 2024), as torch 2.9 and newer have it.
     """
@@ -87,13 +89,18 @@ def _split(group: dict, of_muon: dict, of_adamw: dict) -> list[dict]:
     rest = {k: v for k, v in group.items() if k not in ('params', 'lr', 'weight_decay', 'names')}
     factor = group.get('lr', of_muon['lr']) / of_muon['lr'] if of_muon['lr'] else 1.
     decay, usual = (of.get('weight_decay', of_muon['weight_decay']) for of in (group, of_muon))
-    share = decay / usual if usual else float(decay != 0)
+    if not usual and of_adamw['weight_decay'] and 'weight_decay' in group:
+        raise ConfigError('optim_wrapper.optimizer.weight_decay is 0, and which parameters have '
+                          "AdamW's own is told by their share of it; give it a number above 0, or "
+                          'leave out adamw.weight_decay')
+    share = decay / usual if usual else 1.
     parts = []
     for matrices, options in ((True, of_muon), (False, of_adamw)):
         at = [n for n, p in enumerate(params) if (p.ndim == 2) is matrices]
         if not at:
             continue
-        part = dict(rest, **options, params=[params[n] for n in at], matrices=matrices)
+        own = {k: v for k, v in rest.items() if not matrices or k not in _ADAMW}
+        part = dict({**options, **own}, params=[params[n] for n in at], matrices=matrices)
         part['lr'] = factor * options['lr']
         part['weight_decay'] = share * options['weight_decay']
         if 'names' in group:

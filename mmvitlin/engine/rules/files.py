@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from mmvitlin.compat import detection
@@ -21,7 +22,7 @@ from mmvitlin.engine.rules.context import (
 )
 from mmvitlin.engine.rules.pipelines import LABEL_STEPS
 from mmvitlin.utils.errors import ConfigError
-from mmvitlin.utils.paths import FETCHED, why_absent
+from mmvitlin.utils.paths import FETCHED, files_below, why_absent
 
 _COUNTED = 100_000  # files of a folder that are counted by their suffix
 
@@ -190,14 +191,15 @@ def suffixes(context: Context) -> None:
         ConfigError: there are none; counts what there is by its suffix.
     """
     for key, dataset, kind, folder, suffix in _image_folders(context):
-        if not dataset.get('ann_file') and next(folder.rglob(f'*{suffix}'), None) is None:
+        if not dataset.get('ann_file') and not any(
+                path.name.endswith(suffix) for path in files_below(folder)):
             argument = 'img_suffix' if kind == 'img_path' else 'seg_map_suffix'
             raise ConfigError(f"{key}: no file of {folder} ends with {argument}='{suffix}'; "
                               f'{holdings(folder)}. Set {key}.{argument}')
     for key, dataset in context.datasets():
         folder, extensions = _listing(dataset) or (None, '')
         if isinstance(extensions, tuple) and folder.is_dir() and not any(
-                path.name.lower().endswith(extensions) for path in folder.rglob('*')):
+                path.name.lower().endswith(extensions) for path in files_below(folder)):
             raise ConfigError(f'{key}: no file of {folder} ends with one of extensions='
                               f'{extensions}; {holdings(folder)}. Set {key}.extensions')
 
@@ -283,11 +285,8 @@ def holdings(folder: Path) -> str:
     if not folder.is_dir():
         return f'there is no folder {folder}'
     counts: Counter[str] = Counter()
-    for n, path in enumerate(folder.rglob('*')):
-        if n >= _COUNTED:
-            break
-        if path.is_file():
-            counts[path.suffix or 'without a suffix'] += 1
+    for path in islice(files_below(folder), _COUNTED):
+        counts[path.suffix or 'without a suffix'] += 1
     if not counts:
         return f'{folder} holds no files'
     return 'it holds ' + ', '.join(f'{n:,} {suffix}' for suffix, n in counts.most_common(5))

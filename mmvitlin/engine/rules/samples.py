@@ -21,6 +21,7 @@ from mmvitlin.engine.rules.files import holdings
 from mmvitlin.engine.rules.loops import lone_samples_kind
 from mmvitlin.engine.rules.probe import follow, is_reader, leaves_of
 from mmvitlin.utils.errors import ConfigError, in_words
+from mmvitlin.utils.paths import files_below
 
 _SHOWN = 3
 _LOOPS = {'train_dataloader': 'train_loop', 'val_dataloader': 'val_loop',
@@ -123,7 +124,7 @@ def _stray(leaf) -> str:
     labels = (getattr(leaf, 'data_prefix', None) or {}).get('seg_map_path')
     suffix = getattr(leaf, 'seg_map_suffix', None)
     if not labels or not suffix or not Path(labels).is_dir() \
-            or sum(1 for _ in Path(labels).rglob(f'*{suffix}')) <= len(leaf):
+            or sum(p.name.endswith(suffix) for p in files_below(labels)) <= len(leaf):
         return ''
     files = [file for kind, file, *_ in stray_files(leaf) if kind == 'label without image']
     shown = f"{len(files)} label files of {labels} have no image, such as {', '.join(files[:3])}"

@@ -13,7 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvitlin.compat.mmengine import read_tensors_only, short_console
-from mmvitlin.engine.hooks import FirstTimesHook
+from mmvitlin.engine.hooks import CleanExitHook, FirstTimesHook, TF32Hook
 from mmvitlin.engine.rules import (
     build_loaders,
     check,
@@ -97,6 +97,10 @@ def train(cfg: Config, resume: str | bool = False, amp: bool = False,
             raise
         raise ConfigError(f'the first {untried} of this config ended with {in_words(error)} '
                           '(MMVITLIN_TRACEBACK=1 shows where)') from error
+    finally:  # an error leaves hooks without their last call; whoever called goes on
+        for hook in getattr(runner, 'hooks', ()):
+            if isinstance(hook, (CleanExitHook, TF32Hook)):
+                hook.restore()
     distributed.leave()
     return runner
 

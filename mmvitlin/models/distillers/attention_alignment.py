@@ -93,6 +93,11 @@ class AttentionAlignment(BaseDistiller):
         if other := [i for i in self.replaced_layers if network.attention[i] != 'softmax']:
             raise ValueError(f'layers {other} of the teacher are {network.attention[other[0]]} too'
                              '; it must be softmax where the student is not')
+        if student.frozen_stages > 0:
+            raise ConfigError(f'model.backbone.frozen_stages={student.frozen_stages} would be '
+                              'trained all the same: the first stage trains the attention of all '
+                              'layers that are replaced, and nothing else; leave it out, or leave '
+                              'those layers softmax (attention=[...], one a block)')
         self._freeze_all_but(trained)
 
     def _freeze_all_but(self, trained: Sequence[str]) -> None:

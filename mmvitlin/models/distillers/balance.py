@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmvitlin.models.utils.exact_buffers import ExactBuffers
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 
 class GradientBalance(ExactBuffers):
@@ -41,10 +42,10 @@ class GradientBalance(ExactBuffers):
                  momentum: float = 0.99):
         super().__init__()
         shares = dict(shares or {})
-        given = [float(shares.get(name, 1.)) for name in names]
-        if min(given) <= 0 or not 0 <= momentum < 1:
-            raise ConfigError(f'balance: shares must be positive and momentum in [0, 1), got '
-                              f'{shares} and {momentum}; drop an objective with None')
+        given = [shares.get(name, 1.) for name in names]
+        for name, share in zip(names, given, strict=True):
+            number(f'balance.shares.{name}', share, above=0)  # an objective is dropped with None
+        number('balance.momentum', momentum, least=0, below=1)
         self.names, self.momentum = tuple(names), momentum
         self.register_buffer('norms', torch.zeros(len(given)))
         self.register_buffer('shares', torch.tensor(given), persistent=False)

@@ -150,9 +150,10 @@ def _check_sizes(sizes: Sequence[int | Sequence[int]] | None, patch: int
     if sizes is None:
         return None
     given = list(sizes) if isinstance(sizes, (list, tuple)) else [None]
-    pairs = tuple((n, n) if isinstance(n, int) else tuple(n or ()) for n in given)
-    if not pairs or any(len(pair) != 2 or min(pair) < patch or pair[0] % patch or pair[1] % patch
-                        for pair in pairs):
+    pairs = tuple(tuple(n) if isinstance(n, (list, tuple)) else (n, n) for n in given)
+    if not pairs or not all(type(n) is int for pair in pairs for n in pair) or any(
+            len(pair) != 2 or min(pair) < patch or pair[0] % patch or pair[1] % patch
+            for pair in pairs):
         raise ConfigError(f"sizes={sizes}: give a list of sides or (height, width) in "
                           f"multiples of the student's patch, {patch} pixels")
     return pairs
@@ -163,8 +164,13 @@ def build_objectives(objectives: dict[str, dict | None]) -> nn.ModuleDict:
 
     Raises:
         ValueError: none is left.
+        ConfigError: a name that modules cannot have, or options that do not fit.
         KeyError: a type that is not registered; names the key.
     """
+    for name in objectives:
+        if '.' in name or hasattr(nn.ModuleDict, name):
+            raise ConfigError(f"objectives: '{name}' cannot be a name; take one without dots that "
+                              'is no word of PyTorch')
     built = nn.ModuleDict({name: _build_objective(name, cfg)
                            for name, cfg in objectives.items() if cfg})
     if not built:

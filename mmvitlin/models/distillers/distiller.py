@@ -1,6 +1,8 @@
 """Distillation by the tokens of a student and a teacher."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch.nn as nn
 from torch import Tensor
 
@@ -8,7 +10,7 @@ from mmvitlin.models.backbones import Tokens
 from mmvitlin.models.distillers.balance import GradientBalance
 from mmvitlin.models.distillers.base import BaseDistiller
 from mmvitlin.models.distillers.step_draws import ANCHORS, StepDraws
-from mmvitlin.models.losses.base import project
+from mmvitlin.models.losses.base import Objective, project
 from mmvitlin.utils.errors import ConfigError
 
 
@@ -45,6 +47,10 @@ class Distiller(BaseDistiller):
                  balance: dict | None = None,
                  **kwargs):
         super().__init__(backbone, teacher, objectives, **kwargs)
+        for name, loss in self.objectives.items():
+            if not isinstance(loss, Objective):
+                raise ConfigError(f'objectives.{name}: a {type(loss).__name__} does not compare '
+                                  'the tokens after a layer, as objectives of this distillation do')
         self.projector = self._make_projector(projector)
         # both sides' layers are settled here, so a stage count that does not fit fails at once
         self._layers = self._connect()
@@ -108,6 +114,9 @@ class Distiller(BaseDistiller):
     def _make_balance(self, cfg: dict | None, objectives: dict) -> GradientBalance | None:
         if cfg is None:
             return None
+        if not isinstance(cfg, Mapping) or not isinstance(cfg.get('shares') or {}, Mapping):
+            raise ConfigError(f'balance={cfg!r}: give dict(shares=dict(NAME=share), '
+                              'momentum=0.99), or dict() for equal shares')
         if unknown := sorted(set(cfg) - {'shares', 'momentum'}):
             raise ConfigError(f'balance: no options {unknown}; it has shares and momentum')
         if unknown := sorted(set(cfg.get('shares') or {}) - set(objectives)):

@@ -1,14 +1,18 @@
 """Plain knowledge distillation of whole classifiers and segmentors, a baseline."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn as nn
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmvitlin.models.distillers.base import build_objectives
+from mmvitlin.models.losses import AttentionAlignmentLoss, Objective
 from mmvitlin.models.teachers import FrozenNetwork
 from mmvitlin.models.utils.checkpoint import read_checkpoint
+from mmvitlin.models.utils.initialised import refuse_unused
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import CheckpointError, ConfigError
 from mmvitlin.utils.normalisation import Normalisation
@@ -20,6 +24,8 @@ def _whole_model(model: dict, checkpoint: str | None = None) -> tuple[nn.Module,
     """A network with the weights of a file, and the file's classes."""
     network = MODELS.build(model)
     if checkpoint is None:
+        network.init_weights()
+        refuse_unused(network, 'model.teacher.model')
         return network, None
     file = read_checkpoint(checkpoint)
     try:
@@ -39,7 +45,8 @@ class LogitDistillation(BaseModel):
 
     Args:
         student: Config of an mmseg segmentor or an mmpretrain classifier.
-        teacher: dict(model=config of such a model, checkpoint=its file); None for random weights.
+        teacher: dict(model=config of such a model, checkpoint=its file); without a checkpoint the
+            model is initialised as its config says (``init_cfg``).
         objectives: Name → config of a loss that is called ``loss(student, teacher)`` with the class
             scores of both, (B, K) or maps (B, K, h, w), or None; by default one
             :class:`mmvitlin.models.LogitLoss`. Losses are 'loss_<name>'.
@@ -69,11 +76,18 @@ class LogitDistillation(BaseModel):
         if temperature is not None:
             raise ConfigError('model.temperature has moved: set objectives=dict(logits=dict('
                               f"type='mmvitlin.LogitLoss', temperature={temperature}))")
+        if not isinstance(teacher.get('model'), Mapping):
+            raise ConfigError("model.teacher must be dict(model=config of a whole classifier or "
+                              'segmentor, checkpoint=its file)')
         self.objectives = build_objectives(
             objectives or dict(logits=dict(type='mmvitlin.LogitLoss')))
         _check_normalisation(
             Normalisation.of_config(teacher['model'].get('data_preprocessor') or {}),
             Normalisation.of_config(data_preprocessor or {}))
+        for name, loss in self.objectives.items():
+            if isinstance(loss, (Objective, AttentionAlignmentLoss)):
+                raise ConfigError(f'objectives.{name}: a {type(loss).__name__} compares features, '
+                                  'and this distillation class scores, as mmvitlin.LogitLoss does')
         whole, self.dataset_meta = _whole_model(**teacher)
         self.teacher = FrozenNetwork(whole)
         network = MODELS.build(student)

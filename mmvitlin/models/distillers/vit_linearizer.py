@@ -9,6 +9,8 @@ from torch import Tensor
 from mmvitlin.models.distillers.distiller import Distiller
 from mmvitlin.models.distillers.step_draws import RATIO, UNMASKED, StepDraws
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 
 @MODELS.register_module()
@@ -42,12 +44,13 @@ class ViTLinearizer(Distiller):
                  unmasked_images: float = 0.,
                  **kwargs):
         super().__init__(backbone, teacher, objectives, **kwargs)
-        limits = tuple(mask_ratio) if isinstance(mask_ratio, Sequence) else (mask_ratio, ) * 2
-        if len(limits) != 2 or not 0 <= limits[0] <= limits[1] < 1:
-            raise ValueError('mask_ratio must be in [0, 1), or a range (low, high) in it, got '
-                             f'{mask_ratio}')
-        if not 0 <= unmasked_images < 1:
-            raise ValueError(f'unmasked_images must be in [0, 1), got {unmasked_images}')
+        is_range = isinstance(mask_ratio, (list, tuple))
+        limits = tuple(mask_ratio) if is_range else (mask_ratio, ) * 2
+        if len(limits) != 2 or not all(type(n) in (int, float) for n in limits) or not (
+                0 <= limits[0] <= limits[1] < 1):
+            raise ConfigError('mask_ratio must be in [0, 1), or a range (low, high) in it, got '
+                              f'{mask_ratio!r}')
+        number('unmasked_images', unmasked_images, least=0, below=1)
         self.mask_limits, self.unmasked_images = limits, unmasked_images
         for name, loss in self.objectives.items():
             if loss.needs_mask and not limits[1]:
@@ -63,7 +66,7 @@ class ViTLinearizer(Distiller):
         if not high:
             return None, None
         ratio = low + (high - low) * draws.common_uniform(RATIO) if low < high else high
-        count = min(math.ceil(ratio * length), length - 1)
+        count = min(math.ceil(round(ratio * length, 6)), length - 1)
         order = draws.uniform(batch, length, device).argsort(dim=1)
         mask = order < count
         if not self.unmasked_images:

@@ -15,6 +15,7 @@ from mmvitlin.models.losses.base import (
 from mmvitlin.ops import cosine_map_distance
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 
 @MODELS.register_module()
@@ -63,6 +64,7 @@ class ActivationMatchingLoss(Objective):
         super().__init__(loss_weight=loss_weight, **kwargs)
         if scope not in self.SCOPES:
             raise ConfigError(f"scope must be one of {self.SCOPES}, got '{scope}'")
+        number('num_stages', num_stages, least=1, whole=True)
         self.num_stages, self.scope, self.center = num_stages, scope, center
         self.form = check_form(form)
         self.needs_cls = scope == 'cls'
@@ -90,11 +92,15 @@ class ActivationMatchingLoss(Objective):
         for images, patches in visible_groups(None if self.scope == 'all' else mask, visible):
             sides = [(select(x.patches, images, patches),
                       None if x.cls is None else x.cls[images]) for x in (student, teacher)]
+            if self.center and sides[0][0].shape[1] == 1:
+                continue  # one patch is its own mean: nothing to compare
             if self.center:
                 sides = [_centered(*side) for side in sides]
             rows = self._class_rows(*sides) if self.scope == 'cls' else cosine_map_distance(
                 *(side[0] for side in sides), form=self.form).mean(1)
             total = total + rows.sum()
+        if isinstance(total, float):  # nothing was compared
+            total = student.patches.float().sum() * 0
         return total / len(student.patches)
 
     @staticmethod

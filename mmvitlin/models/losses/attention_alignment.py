@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mmvitlin.models.losses.distances import mean_square
 from mmvitlin.registry import MODELS
+from mmvitlin.utils.numbers import number
 
 
 @MODELS.register_module()
@@ -23,6 +24,7 @@ class AttentionAlignmentLoss(nn.Module):
 
     def __init__(self, relative: bool = False, loss_weight: float = 1.0):
         super().__init__()
+        number('loss_weight', loss_weight, least=0)
         self.relative, self.loss_weight = relative, loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Base of the distillation objectives: layers, projectors, weights."""
 from __future__ import annotations
 
-import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from mmvitlin.models.backbones.base import Tokens
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 
 class Objective(nn.Module, metaclass=ABCMeta):
@@ -59,14 +59,15 @@ class Objective(nn.Module, metaclass=ABCMeta):
         super().__init__()
         self._layers = dict(student=_as_list(layers), teacher=_as_list(teacher_layers))
         self._projector_cfg = _projector_cfg(projector)
-        self.layer_weights = None if layer_weights is None else tuple(_as_list(layer_weights))
-        if self.layer_weights is not None and not (
-                all(0 <= weight < math.inf for weight in self.layer_weights)
-                and any(self.layer_weights)):
-            raise ConfigError(f'layer_weights={list(self.layer_weights)}: must not be negative, '
-                              'nor all 0, nor without a number')
-        if not 0 <= loss_weight < math.inf:
-            raise ConfigError(f'loss_weight must be a number from 0, got {loss_weight}')
+        self.layer_weights = layer_weights
+        if layer_weights is not None:
+            self.layer_weights = tuple(layer_weights) if isinstance(layer_weights, (list, tuple)) \
+                else (layer_weights, )
+            for weight in self.layer_weights:
+                number('layer_weights', weight, least=0)
+            if not any(self.layer_weights):
+                raise ConfigError(f'layer_weights={layer_weights}: one must be above 0')
+        number('loss_weight', loss_weight, least=0)
         self.projectors: nn.ModuleList | None = None
         self.loss_weight = loss_weight
 
@@ -227,8 +228,8 @@ def select(x: Tensor, images: Tensor | slice, patches: Tensor | None) -> Tensor:
 def _as_list(layers: float | Sequence[float] | None) -> tuple[float, ...] | None:
     if layers is None:
         return None
-    layers = tuple(layers) if isinstance(layers, Sequence) else (layers, )
-    if not layers or not all(isinstance(n, (int, float)) for n in layers):
+    layers = tuple(layers) if isinstance(layers, (list, tuple)) else (layers, )
+    if not layers or any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in layers):
         raise ConfigError(f'layers={layers}: give block numbers (from 0, or negative from the '
                           'end), or fractions of the depth such as 0.5')
     return layers

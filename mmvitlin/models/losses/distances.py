@@ -1,7 +1,7 @@
 """Distances of features, token by token."""
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmvitlin.ops.precision import no_autocast
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 DISTANCES = ('mse', 'cosine', 'smooth_l1')
 
@@ -21,19 +22,25 @@ def distance_weights(distance: str | dict[str, float]) -> dict[str, float]:
     Raises:
         ConfigError: an unknown name, or nothing is left.
     """
+    if not isinstance(distance, (str, Mapping)):
+        distance = str(distance)  # of no distance
     mix = {distance: 1.} if isinstance(distance, str) else {
         name: weight for name, weight in dict(distance).items() if weight is not None}
     if not mix or mix.keys() - set(DISTANCES):
         raise ConfigError(f"distance must be one of {DISTANCES}, or a mix of them such as "
                           f"dict(cosine=0.9, smooth_l1=0.1), got {distance!r}")
-    if not all(0 <= weight < math.inf for weight in mix.values()) or not any(mix.values()):
-        raise ConfigError(f'distance: weights must be numbers from 0, and one above, got {mix}')
+    for name, weight in mix.items():
+        number(f'distance.{name}', weight, least=0)
+    if not any(mix.values()):
+        raise ConfigError(f'distance: one weight must be above 0, got {mix}')
     return mix
 
 
 def mean_square(x: Tensor, dim: int | None = None) -> Tensor:
     """Mean of squares, over everything or one dimension, in float32 at least; the values in between
     are never written, nor a wider copy of ``x``."""
+    if dim is None and x.device.type == 'cpu' and x.ndim:  # long sums lose digits there
+        return mean_square(x, -1).mean()
     with no_autocast(x):
         norm = torch.linalg.vector_norm(x, dim=dim,
                                         dtype=torch.promote_types(x.dtype, torch.float32))

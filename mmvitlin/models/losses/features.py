@@ -1,7 +1,6 @@
 """Shared parts of objectives that compare features channel by channel."""
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch.nn as nn
@@ -10,7 +9,7 @@ from torch import Tensor
 from mmvitlin.models.losses.base import Objective
 from mmvitlin.models.losses.distances import distance_weights, token_distance
 from mmvitlin.models.losses.target_norm import TargetStandardizer, layer_norm, target_norm_cfg
-from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 
 class FeatureObjective(Objective):
@@ -36,8 +35,7 @@ class FeatureObjective(Objective):
                  beta: float,
                  **kwargs):
         super().__init__(**kwargs)
-        if not 0 < beta < math.inf:
-            raise ConfigError(f'beta must be positive, got {beta}')
+        number('beta', beta, above=0)
         self.mix, self.beta = distance_weights(distance), beta
         self._norm = target_norm_cfg(normalize_target)
         self.target_norms: nn.ModuleList | None = None

@@ -1,17 +1,21 @@
 """Class scores: the student's distribution over classes against the teacher's."""
 from __future__ import annotations
 
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmvitlin.registry import MODELS
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 
 @MODELS.register_module()
 class LogitLoss(nn.Module):
     """``T² · KL(softmax(teacher / T) ‖ softmax(student / T))`` of class scores.
+
+    One score is that of a class against its absence: ``sigmoid(x / T) = softmax((0, x) / T)``.
 
     Args:
         temperature: T.
@@ -25,8 +29,8 @@ class LogitLoss(nn.Module):
 
     def __init__(self, temperature: float = 1., loss_weight: float = 1.0):
         super().__init__()
-        if temperature <= 0:
-            raise ConfigError(f'temperature must be positive, got {temperature}')
+        number('temperature', temperature, above=0)
+        number('loss_weight', loss_weight, least=0)
         self.temperature, self.loss_weight = temperature, loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -38,8 +42,17 @@ class LogitLoss(nn.Module):
 
         Returns:
             Scalar.
+
+        Raises:
+            ConfigError: the numbers of scores differ.
         """
+        if student.shape[1] != teacher.shape[1]:
+            raise ConfigError(f'the teacher gives {teacher.shape[1]} scores and the student '
+                              f'{student.shape[1]}; give their heads the same num_classes and '
+                              'out_channels')
         student, teacher, t = student.float(), teacher.float(), self.temperature
+        if student.shape[1] == 1:
+            student, teacher = (torch.cat([torch.zeros_like(x), x], 1) for x in (student, teacher))
         if student.shape[2:] != teacher.shape[2:]:
             student = F.interpolate(student, teacher.shape[2:], mode='bilinear',
                                     align_corners=False)

@@ -6,7 +6,7 @@ from torch import Tensor
 from mmvitlin.models.backbones.base import Tokens
 from mmvitlin.models.losses.features import FeatureObjective
 from mmvitlin.registry import MODELS
-from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 
 @MODELS.register_module()
@@ -42,8 +42,7 @@ class MaskedPredictionLoss(FeatureObjective):
                  distance: str | dict[str, float] = 'smooth_l1',
                  **kwargs):
         super().__init__(distance, normalize_target, beta, loss_weight=loss_weight, **kwargs)
-        if visible_weight < 0:
-            raise ConfigError(f'visible_weight must not be negative, got {visible_weight}')
+        number('visible_weight', visible_weight, least=0)
         self.visible_weight = visible_weight
 
     def compare(self, student: Tokens, teacher: Tokens, mask: Tensor | None, index: int) -> Tensor:

@@ -1,6 +1,8 @@
 """The teacher's features brought to a common scale."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce
@@ -10,6 +12,7 @@ from mmvitlin.models.utils.exact_buffers import ExactBuffers
 from mmvitlin.ops import equal_variance_rotation
 from mmvitlin.ops.precision import no_autocast
 from mmvitlin.utils.errors import ConfigError
+from mmvitlin.utils.numbers import number
 
 KINDS = ('layer_norm', 'standardize', 'phi_s')
 
@@ -22,6 +25,9 @@ def target_norm_cfg(cfg: bool | str | dict) -> dict | None:
     """
     if not cfg:
         return None
+    if not isinstance(cfg, (bool, str, Mapping)):
+        raise ConfigError(f'normalize_target={cfg!r}: take False, True (layer norm), one of '
+                          f"{KINDS}, or dict(type='phi_s', num_batches=16, both=False)")
     full = dict(type='layer_norm' if cfg is True else cfg) if isinstance(cfg, (bool, str)) else \
         dict(cfg)
     options = set() if full.get('type') == 'layer_norm' else {'num_batches', 'both'}
@@ -67,8 +73,7 @@ class TargetStandardizer(ExactBuffers):
 
     def __init__(self, dims: int, kind: str = 'phi_s', num_batches: int = 16, both: bool = False):
         super().__init__()
-        if num_batches < 1:
-            raise ConfigError(f'normalize_target.num_batches must be at least 1, got {num_batches}')
+        number('normalize_target.num_batches', num_batches, least=1, whole=True)
         self.kind, self.num_batches, self.both = kind, num_batches, both
         square = (dims, dims) if kind == 'phi_s' else (dims, )
         self.register_buffer('batches', torch.zeros((), dtype=torch.int64))
@@ -93,7 +98,12 @@ class TargetStandardizer(ExactBuffers):
         """Whether enough batches were seen."""
         if self._complete is None:
             self._complete = int(self.batches) >= self.num_batches
+            if self._complete and self.kind == 'phi_s' and self._unrotated():
+                self._settle()  # of a run that was to see more batches
         return self._complete
+
+    def _unrotated(self) -> bool:
+        return torch.equal(self.rotation, torch.eye(len(self.rotation)).to(self.rotation))
 
     @torch.no_grad()
     def observe(self, target: Tensor) -> None:
@@ -114,6 +124,7 @@ class TargetStandardizer(ExactBuffers):
         self._complete = None
         self._settle()
 
+    @torch.no_grad()
     def _settle(self) -> None:
         """Mean, scale and rotation from the sums."""
         mean = self.total / self.count
