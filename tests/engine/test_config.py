@@ -2,8 +2,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmvitlin.engine.runner.config import load_config
+from mmvitlin.engine.runner.run_options import apply_options
 from mmvitlin.utils.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -136,7 +138,7 @@ def test_switches_are_merged_over_a_config(tmp_path):
         load_config(path, {'switches': ['emma']})
 
 
-def test_data_moves_with_a_switch_and_folders_stay_below_their_root(tmp_path):
+def test_data_moves_with_a_switch_and_folders_stay_below_their_root(tmp_path, monkeypatch):
     base = ROOT / 'configs/seg/fcn_vit-nano_camvid.py'
     (tmp_path / 'place.py').write_text("data_root = '/B'")
     cfg = load_config(str(base), {'switches': [str(tmp_path / 'place.py')]})
@@ -148,10 +150,13 @@ train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datase
     dict(one, data_root='/A'), dict(one, data_root='/A/extra'), dict(one, data_root='/C')]))
 ''')
     (tmp_path / 'child.py').write_text("_base_ = './two.py'\ndata_root = '/B'")
-    for cfg, third in ((load_config(str(tmp_path / 'child.py')), '/C'),
-                       (load_config(str(tmp_path / 'two.py'), {'data_root': '/B/'}), '/B/')):
+    told = []
+    monkeypatch.setattr('mmvitlin.engine.runner.data_roots.warn', told.append)
+    by_option = load_config(str(tmp_path / 'two.py'), {'data_root': '/B/'})
+    assert told == ['--cfg-options data_root moves the data sets at /A; those at /C stay']
+    for cfg in (load_config(str(tmp_path / 'child.py')), by_option):
         roots = [one.data_root for one in cfg.train_dataloader.dataset.datasets]
-        assert [root.rstrip('/') for root in roots] == ['/B', '/B/extra', third.rstrip('/')]
+        assert [root.rstrip('/') for root in roots] == ['/B', '/B/extra', '/C']
 
 
 def test_iterations_reach_every_count(tmp_path):
@@ -216,3 +221,54 @@ def test_a_whole_schedule_is_shortened(several, tmp_path):
     if several:
         assert cfg.param_scheduler[1].T_max == 100
         assert cfg.default_hooks.checkpoint.interval == -1
+
+
+@pytest.mark.parametrize(('line', 'words'), [
+    ("optim_wraper = dict(type='OptimWrapper')", r"'optim_wraper' \(do you mean optim_wrapper\?\)"),
+    ("switch = ['ema']", r"'switch' \(do you mean switches\?\)"),
+    ("optimizer = dict(type='SGD')\nlr_config = dict(policy='poly')", "'optimizer', 'lr_config' "
+     r'\(of versions 0.x')])
+def test_keys_that_nothing_reads(tmp_path, line, words):
+    base = ROOT / 'configs/seg/fcn_vit-nano_camvid.py'
+    (tmp_path / 'a.py').write_text(f"_base_ = '{base}'\n{line}\n")
+    with pytest.raises(ConfigError, match=f'nothing reads {words}'):
+        load_config(str(tmp_path / 'a.py'))
+
+
+def test_a_pipeline_that_comes_too_late(tmp_path, monkeypatch):
+    base = ROOT / 'configs/seg/fcn_vit-nano_streets.py'
+    (tmp_path / 'a.py').write_text(
+        f"_base_ = '{base}'\ntrain_pipeline = [dict(type='mmvitlin.LoadImage')]\n")
+    told = []
+    monkeypatch.setattr('mmvitlin.engine.runner.config.warn', told.append)
+    load_config(str(tmp_path / 'a.py'))
+    assert "'train_pipeline' is a variable of its base" in told[0]
+
+
+def test_iterations_of_a_config(tmp_path):
+    base = ROOT / 'configs/seg/fcn_vit-nano_camvid.py'
+    (tmp_path / 'a.py').write_text(f"_base_ = '{base}'\niterations = 40\n")
+    assert load_config(str(tmp_path / 'a.py')).train_cfg.max_iters == 40
+    assert load_config(str(tmp_path / 'a.py'), {'iterations': 8}).train_cfg.max_iters == 8
+    (tmp_path / 'b.py').write_text(
+        f"_base_ = '{base}'\niterations = 40\ntrain_cfg = dict(val_interval=iterations)\n")
+    assert load_config(str(tmp_path / 'b.py')).train_cfg.max_iters == 400
+
+
+def test_a_config_that_resumes_is_resumed_as_by_the_option(tmp_path):
+    cfg = load_config(str(ROOT / 'configs/seg/fcn_vit-nano_camvid.py'), work_dir=str(tmp_path))
+    cfg.resume = True
+    apply_options(cfg)
+    assert (cfg.resume, cfg.load_from) == (False, None)  # nothing is there
+    torch.save(dict(state_dict={}, message_hub={}), tmp_path / 'iter_4.pth')
+    cfg.resume = True
+    for _ in range(2):
+        apply_options(cfg)
+        assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'iter_4.pth'))
+
+
+def test_mixed_precision_does_not_take_the_place_of_a_wrapper(monkeypatch):
+    cfg = load_config(str(ROOT / 'configs/seg/fcn_vit-nano_camvid.py'),
+                      {'optim_wrapper.type': 'MyWrapper'})
+    with pytest.raises(ConfigError, match='--amp takes the place of optim_wrapper.type=MyWrapper'):
+        apply_options(cfg, amp=True)

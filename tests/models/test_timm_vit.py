@@ -2,8 +2,10 @@
 import pytest
 import timm
 import torch
+from mmengine.registry import MODELS
 
 from mmvitlin.models import TimmViT
+from mmvitlin.utils.errors import ConfigError
 
 SMALL = dict(embed_dim=48, depth=3, num_heads=3)
 FAMILIES = {
@@ -191,3 +193,11 @@ def test_more_frozen_stages_than_there_are():
 def test_a_fetched_name_in_the_place_of_timms():
     with pytest.raises(ValueError, match="give it as checkpoint='mmvitlin::vit-small-14_saliency'"):
         TimmViT('mmvitlin::vit-small-14_saliency', attention='focal')
+
+
+@pytest.mark.parametrize('kind', ['TimmViT', 'TimmBackbone'])
+def test_a_file_is_no_pretrained(kind):
+    """mmseg hands ``model.pretrained`` on to its backbone."""
+    with pytest.raises(ConfigError, match="pretrained='a.pth' must be True or False"):
+        MODELS.build(dict(type=f'mmvitlin.{kind}', model_name='vit_tiny_patch16_224',
+                          pretrained='a.pth'))

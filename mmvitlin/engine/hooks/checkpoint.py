@@ -55,6 +55,16 @@ class CheckpointHook(MMEngineCheckpointHook):
         runner.logger.addFilter(not_of_file_clients)
         super().before_train(runner)
 
+    def after_train(self, runner: Runner) -> None:
+        """Save the end of a run that another hook has ended, as early stopping does."""
+        done = runner.epoch if self.by_epoch else runner.iter
+        file = Path(self.out_dir or runner.work_dir, self.filename_tmpl.format(done))
+        if self.save_last and getattr(runner.train_loop, 'stop_training', False) \
+                and '://' not in str(self.out_dir) and not file.is_file():
+            self._save_checkpoint_with_step(runner, done, dict(epoch=runner.epoch,
+                                                               iter=runner.iter))
+        super().after_train(runner)
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         with _RemovingLater(self):
             super()._save_checkpoint_with_step(runner, step, meta)

@@ -52,8 +52,9 @@ class InitialWeightsHook(Hook):
             compare_start(model, state, description, path)
             checkpoint['state_dict'] = with_description(state, description, 'backbone')
         own = model.state_dict()
-        fitting = (k.removeprefix('module.') for k, v in state.items())
-        self.loaded = sum(k in own for k in fitting), len(own)
+        fitting = ((k.removeprefix('module.'), v) for k, v in state.items())
+        self.loaded = sum(k in own and own[k].shape == getattr(v, 'shape', None)
+                          for k, v in fitting), len(own)
 
     def before_train(self, runner: Runner) -> None:
         """Say it; what ``init_cfg`` names is looked for unless ``load_from`` was loaded over it."""

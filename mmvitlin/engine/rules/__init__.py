@@ -53,6 +53,7 @@ RULES: tuple[tuple[Callable[[Context], None], tuple[str, ...]], ...] = (  # rule
     (heads.masks, ('train', 'test')),
     (heads.lone_class, ('train', )),
     (heads.class_weights, ('train', 'data')),
+    (heads.loss_names, ('train', 'data')),
     (heads.ignored_labels, _RUNS),
     (heads.strides, _ALL),
     (boxes.layout, ('train', 'test', 'infer', 'export')),

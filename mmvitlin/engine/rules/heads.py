@@ -117,6 +117,20 @@ def _compare_data(context: Context, name: str, count: int) -> None:
                                   f'num_classes={expected}; make them equal')
 
 
+def loss_names(context: Context) -> None:
+    """The losses of a head are added up.
+
+    Raises:
+        ConfigError: one has a name without 'loss', which mmengine only logs.
+    """
+    for key, head, _ in heads_of(context.model):
+        for place, loss in dicts_below(head, key):
+            name = loss.get('loss_name')
+            if isinstance(name, str) and 'loss' not in name:
+                raise ConfigError(f"{place}.loss_name='{name}': only losses with 'loss' in their "
+                                  f"names are added up; take 'loss_{name}'")
+
+
 def class_weights(context: Context) -> None:
     """A loss that weighs classes has a weight for each.
 

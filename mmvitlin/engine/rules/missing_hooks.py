@@ -60,6 +60,12 @@ def hooks(context: Context) -> None:
             raise ConfigError(f'custom_hooks.{n} is {kind}, which is there already as default_hooks'
                               f'.{default[kind]}; give its arguments there, such as '
                               f'default_hooks=dict({default[kind]}=dict(…))')
+    custom = {kind_of(hook) for hook in context.cfg.get('custom_hooks') or []}
+    if context.purpose == 'train' and isinstance(context.model.get('teacher'), dict) \
+            and 'StudentCheckpointHook' not in custom:
+        warn('no student.pth will be written: custom_hooks lacks dict(type='
+             "'mmvitlin.StudentCheckpointHook'), which distillations have there; a list of a "
+             'child config takes the place of its base\'s')
     if missing := missing_hooks(context.cfg):
         words = '; '.join(f'without mmvitlin.{kind} {_WITHOUT[kind]}' for kind in missing)
         warn(f'this config does not have all hooks of mmvitlin ({words}). --cfg-options '

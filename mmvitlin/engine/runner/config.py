@@ -8,10 +8,11 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmvitlin.compat.mmengine import config_path, read_config
-from mmvitlin.engine.rules.context import LOADERS, datasets_of, warn
+from mmvitlin.engine.rules.context import LOADERS, warn
 from mmvitlin.engine.rules.kinds import check_kinds
+from mmvitlin.engine.runner.data_roots import move_data, roots_to_move
 from mmvitlin.engine.runner.options import ABSENT, fit
-from mmvitlin.engine.runner.variables import idle, replaced, sources
+from mmvitlin.engine.runner.variables import idle, misnamed, replaced, sources
 from mmvitlin.utils import paths
 from mmvitlin.utils.errors import ConfigError, in_words
 
@@ -22,9 +23,11 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     ``options`` are key → value, those of ``--cfg-options`` as
     :func:`mmvitlin.engine.runner.options.parse_option` reads them, and are fitted to what the
     config has; a ``data_root`` among them is the root of every data set of the config, so that one
-    option moves the data. A config that sets ``data_root`` anew moves the data sets that have its
+    option moves the data; sets with another root than the config's own stay, with a warning. A
+    config that sets ``data_root`` anew moves the data sets that have its
     base's; of another variable that its base has used already, a warning says that it changes
-    nothing. ``iterations`` among the options trains for as many (:func:`schedule_of`).
+    nothing. ``iterations``, in the config or among the options, trains for as many
+    (:func:`schedule_of`).
     ``switches``, in the config or among the options, names files to merge over it: those of
     ``configs/_base_/switches`` by their names, others by their paths. The work directory is
     ``work_dirs/<name of the config>`` unless the config or the caller says otherwise; switches
@@ -44,8 +47,13 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     check_kinds(cfg, typed=False)
     files = sources(path)
     if old := replaced(files, 'data_root'):
-        _move_data(cfg, str(cfg.data_root), old)
-    for name, base in idle(files, {*_RUNNER, 'switches'}).items():
+        move_data(cfg, str(cfg.data_root), old)
+    read = {*_RUNNER, 'switches'}
+    if wrong := misnamed(cfg, files, {*read, 'iterations'}):
+        raise ConfigError(f'{path}: nothing reads {wrong}')
+    if 'data_preprocessor' in (cfg.get('model') or {}):
+        read.discard('data_preprocessor')
+    for name, base in idle(files, read).items():
         warn(f"{path}: '{name}' is a variable of its base {base.path.name}, which has used it "
              'before this config sets it: it changes nothing here'
              + _made_of(cfg, base.values.get(name)))
@@ -54,13 +62,15 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     switches = cfg.pop('switches', None)
     switches = fit('switches', options.pop('switches', switches), [])
     _merge_switches(cfg, switches or [], Path(path).parent)
-    if (iterations := options.pop('iterations', None)) is not None:
+    used = {name for file in files for name in file.used}
+    own = None if 'iterations' in used else cfg.pop('iterations', None)
+    if (iterations := options.pop('iterations', own)) is not None:
         options = {**schedule_of(cfg, iterations), **options}
     _refuse_idle(cfg, options, path)
     options = {key: fit(key, value, _at(cfg, key)) for key, value in options.items()}
     if 'data_root' in options:
-        cfg.data_root = options.pop('data_root')
-        _move_data(cfg, str(cfg.data_root or ''))
+        old, cfg.data_root = cfg.get('data_root'), options.pop('data_root')
+        move_data(cfg, str(cfg.data_root or ''), roots_to_move(cfg, old))
     try:
         cfg.merge_from_dict(options)
     except Exception as error:  # a place in a list that is not there, a value that has no keys
@@ -223,7 +233,7 @@ def _merge_switches(cfg: Config, names: str | list[str], beside: Path) -> None:
         root = cfg.get('data_root')
         cfg.merge_from_dict(changes)
         if 'data_root' in changes:
-            _move_data(cfg, str(cfg.data_root), {str(root)} if root else None)
+            move_data(cfg, str(cfg.data_root), {str(root)} if root else None)
         if own:
             cfg.custom_hooks = own
         if name == 'runtime':
@@ -254,36 +264,6 @@ def _seed_samples(cfg: Config) -> None:
     sampler, dataset = loader.get('sampler') or {}, loader.dataset
     if sampler.get('type') in _SEEDED.values() and dataset.get('type') != 'mmvitlin.SeededDataset':
         loader.dataset = dict(type='mmvitlin.SeededDataset', dataset=dataset)
-
-
-def _move_data(cfg: Config, root: str, those: set[str] | None = None) -> None:
-    """Give data sets another root, and move the evaluators' files from the old ones to it. A root
-    below one that moves stays below it.
-
-    Args:
-        cfg: Is changed.
-        root: The new one.
-        those: Roots of the data sets that move; None for all.
-    """
-    datasets = [dataset for _, dataset in datasets_of(cfg)]
-    before = {str(dataset['data_root'] or '').rstrip('/') for dataset in datasets}
-    roots = before if those is None else {r.rstrip('/') for r in those}
-    for dataset in datasets:
-        old = str(dataset['data_root'] or '').rstrip('/')
-        above = min((r for r in roots if r and old.startswith(f'{r}/')), key=len, default=None)
-        if above is not None:
-            dataset['data_root'] = f"{root.rstrip('/')}{old[len(above):]}"
-        elif old in roots:
-            dataset['data_root'] = root
-    for key in ('val_evaluator', 'test_evaluator'):
-        evaluators = cfg.get(key) or []
-        for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
-            for name in ('ann_file', 'seg_prefix'):
-                value = evaluator.get(name)
-                old = next((r for r in sorted(roots - {''}, key=len)
-                            if isinstance(value, str) and value.startswith(f'{r}/')), None)
-                if old is not None:
-                    evaluator[name] = f"{root.rstrip('/')}{value[len(old):]}"
 
 
 def _at(cfg: Config, key: str) -> object:

@@ -165,8 +165,10 @@ def augment_tests(cfg: Config, scales: Sequence[float] = (0.5, 0.75, 1., 1.25, 1
     parts = [whole] if whole.get('pipeline') else [one for _, one, _ in unwrapped(whole, '')]
     for dataset in {id(one): one for one in parts}.values():  # one set may be joined twice
         dataset.pipeline = own or _views(dataset.pipeline, scales)
-    cfg.model = dict(cfg.get('tta_model') or dict(type='mmvitlin.HighResTTAModel'),
-                     module=cfg.model)
+    model = dict(cfg.get('tta_model') or dict(type='mmvitlin.HighResTTAModel'))
+    if kind_of(model) == 'SegTTAModel' and kind_of(cfg.model) == 'HighResSegmentor':
+        model['type'] = 'mmvitlin.HighResTTAModel'  # mmseg's needs the scores of other segmentors
+    cfg.model = dict(model, module=cfg.model)
 
 
 def _views(steps: Sequence[dict], scales: Sequence[float]) -> list[dict]:

@@ -11,6 +11,9 @@ from mmengine.logging import print_log
 from mmvitlin.engine.checkpoints import newest_readable
 from mmvitlin.engine.strategies import settings
 from mmvitlin.utils.device import half_dtype, why_float32
+from mmvitlin.utils.errors import ConfigError
+
+_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper')
 
 
 def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
@@ -30,9 +33,12 @@ def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
 
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
-        ConfigError: see :func:`mmvitlin.engine.strategies.settings.fill_in`.
+        ConfigError: see :func:`mmvitlin.engine.strategies.settings.fill_in`; mixed precision of an
+            optimiser wrapper of the user's own.
     """
     cfg.launcher = launcher
+    if cfg.get('resume') and not resume:  # as mmengine has it in a config
+        resume, cfg.resume = cfg.get('load_from') or True, False
     if resume or restarted:
         given = resume if isinstance(resume, str) else None
         checkpoint = newest_readable(cfg.work_dir, since=since) if restarted or not given else None
@@ -63,6 +69,10 @@ def join_without_gpu(cfg: Config) -> None:
 
 def _set_amp(cfg: Config) -> None:
     wrapper, dtype = cfg.optim_wrapper, half_dtype()
+    if str(wrapper.get('type', 'OptimWrapper')).rpartition('.')[2] not in _WRAPPERS:
+        raise ConfigError(f'--amp takes the place of optim_wrapper.type={wrapper.type}, which is '
+                          'none of its own; derive that from mmvitlin.AmpOptimWrapper, and leave '
+                          '--amp out')
     if dtype is None:
         print_log(f'--amp: {why_float32()}, so the run is in float32 (bfloat16 all the same: '
                   '--cfg-options optim_wrapper.type=mmvitlin.CPUAmpOptimWrapper)',

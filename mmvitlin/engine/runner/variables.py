@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from mmengine.config import Config
 
 from mmvitlin.engine.runner.config_source import chain
 from mmvitlin.utils.errors import ConfigError
@@ -17,7 +20,7 @@ class Source:
 
     Attributes:
         path: The file.
-        values: What it sets at its top level, as far as it is literal; ``None`` for the rest.
+        values: What it sets at its top level, what is no literal as ``(text, )``.
         used: Names that it reads, its own and those of its bases.
     """
     path: Path
@@ -39,7 +42,7 @@ def _source(path: Path, text: str) -> Source:
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else []
         for name in (t.id for t in targets if isinstance(t, ast.Name)):
-            values[name] = None
+            values[name] = (ast.dump(node.value), )  # what is no literal is compared as written
             with suppress(ValueError):
                 values[name] = ast.literal_eval(node.value)
     used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
@@ -74,3 +77,31 @@ def idle(files: list[Source], taken: set[str]) -> dict[str, Source]:
         if using and all(b.values.get(name, ...) != value for b in bases):
             found[name] = using[-1]
     return found
+
+
+_OF_0_X = ('checkpoint_config', 'data', 'evaluation', 'log_config', 'lr_config', 'optimizer',
+           'optimizer_config', 'runner', 'total_epochs', 'workflow')
+
+
+def misnamed(cfg: Config, files: list[Source], taken: set[str]) -> str:
+    """Words on what a config sets at its top level, nothing reads, and was meant to be read.
+
+    Args:
+        cfg: The finished config.
+        files: Of which it was made, see :func:`sources`.
+        taken: Names that are read from it.
+
+    Returns:
+        '' where there is nothing.
+    """
+    used = {name for file in files for name in file.used}
+    unread = [name for name in cfg if name not in taken | used and not name.startswith('_')]
+    wrong = {'switch': 'switches'}
+    for name in unread:
+        if near := difflib.get_close_matches(name, taken, 1, cutoff=0.9):
+            wrong.setdefault(name, near[0])
+    said = [f"'{name}' (do you mean {wrong[name]}?)" for name in unread if name in wrong]
+    if len(old := [name for name in unread if name in _OF_0_X]) > 1:
+        said.append(f"{', '.join(map(repr, old))} (of versions 0.x of the libraries; now "
+                    'optim_wrapper, param_scheduler, train_dataloader, train_cfg, val_evaluator)')
+    return ' and '.join(said)

@@ -27,8 +27,13 @@ def create(model_name: str, pretrained: bool = False, **kwargs) -> nn.Module:
     """``timm.create_model``.
 
     Raises:
-        ConfigError: pretrained weights are not available, or timm has none of this name.
+        ConfigError: pretrained weights are not available, timm has none of this name, or a file is
+            named as ``pretrained``.
     """
+    if not isinstance(pretrained, bool):
+        raise ConfigError(f"model.backbone.pretrained={pretrained!r} must be True or False; a file "
+                          'goes as checkpoint=FILE of a TimmViT, or as init_cfg=dict(type='
+                          "'Pretrained', checkpoint=FILE, prefix='backbone.')")
     try:
         return timm.create_model(model_name, pretrained=pretrained, **kwargs)
     except Exception as error:

@@ -116,7 +116,7 @@ class TimmViT(TokenBackbone):
         kwargs = dict(model_kwargs or {}, drop_path_rate=drop_path_rate)
         if img_size is not None:
             kwargs['img_size'] = img_size
-        self.vit = create_vit(model_name, pretrained and checkpoint is None, **kwargs)
+        self.vit = create_vit(model_name, pretrained if checkpoint is None else False, **kwargs)
         self.vit.reset_classifier(0)
         self.vit.attn_pool = None
         if hasattr(self.vit, 'fc_norm'):  # of the pooled average, which is not used here

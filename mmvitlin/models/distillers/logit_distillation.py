@@ -24,8 +24,9 @@ def _whole_model(model: dict, checkpoint: str | None = None) -> tuple[nn.Module,
     """A network with the weights of a file, and the file's classes."""
     network = MODELS.build(model)
     if checkpoint is None:
-        network.init_weights()
-        refuse_unused(network, 'model.teacher.model')
+        if model.get('init_cfg') or model.get('pretrained'):
+            network.init_weights()
+            refuse_unused(network, 'model.teacher.model')
         return network, None
     file = read_checkpoint(checkpoint)
     try:
@@ -46,7 +47,7 @@ class LogitDistillation(BaseModel):
     Args:
         student: Config of an mmseg segmentor or an mmpretrain classifier.
         teacher: dict(model=config of such a model, checkpoint=its file); without a checkpoint the
-            model is initialised as its config says (``init_cfg``).
+            model's own ``init_cfg`` is loaded, or weights are random.
         objectives: Name → config of a loss that is called ``loss(student, teacher)`` with the class
             scores of both, (B, K) or maps (B, K, h, w), or None; by default one
             :class:`mmvitlin.models.LogitLoss`. Losses are 'loss_<name>'.
