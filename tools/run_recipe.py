@@ -34,6 +34,10 @@ def main() -> None:
         raise ConfigError(f'--stages: {unknown} are none of {names}')
     only = [n for n in names if any(fnmatch.fnmatchcase(n, given) for given in args.stages)] \
         if args.stages else None
+    for stage in stages:
+        if (only is None or stage.name in only) and not stage.there():
+            raise ConfigError(f"stage '{stage.name}': there is no config at {stage.config}, seen "
+                              'from here or from beside the recipe')
     work_dir = Path(args.work_dir or Path('work_dirs') / name)
     results = run_experiment(stages, args.recipe, work_dir, name, args, only)
     for stage, row in results['stages'].items():

@@ -73,7 +73,9 @@ def pipelines(steps: Sequence[dict], scale: str | float | tuple[int, int] | None
 
 def names_and_colours(dataset: dict, num_classes: int) -> tuple[tuple, np.ndarray]:
     """Classes and palette (C, 3) of a data set, of the chosen classes where ``metainfo`` names
-    some."""
+    some; of joined sets those of the first."""
+    while inner := dataset.get('datasets') or dataset.get('dataset'):
+        dataset = inner if isinstance(inner, dict) else inner[0]
     with DATASETS.switch_scope_and_registry(None) as registry:  # the library's own
         kind = registry.get(dataset['type']) if 'type' in dataset else None
         known = getattr(kind, 'METAINFO', None) or {}

@@ -40,6 +40,9 @@ def load_recipe(path: str | Path) -> list[Stage]:
                               f'{list(Stage.__dataclass_fields__)}') from error
         if not Path(stage.config).is_file() and (_SHIPPED / stage.config).is_file():
             stage.config = f"mmvitlin::{stage.config.removeprefix('configs/')}"
+        beside = Path(path).parent / stage.config
+        if '::' not in stage.config and not stage.there() and beside.is_file():
+            stage.config = str(beside)
         if stage.by_seed and (stage.shared or not all(stage.by_seed.values())):
             raise ConfigError(f"{path}: stage '{stage.name}': by_seed needs a list of values for "
                               'each key, and a stage that is not shared')

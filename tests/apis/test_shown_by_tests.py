@@ -2,9 +2,11 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
+from mmvitlin.apis.data_sets import names_and_colours
 from mmvitlin.apis.export import load_trained
 from mmvitlin.apis.quantize import TorchRuntime
 from mmvitlin.apis.shown_by_tests import (
@@ -122,3 +124,14 @@ def test_settings_that_a_file_does_not_have():
     assert steps_of_test(dict(datasets=[one, dict(dataset=one)])) == [READ, PACK]
     with pytest.raises(ConfigError, match='different pipelines'):
         steps_of_test(dict(datasets=[one, other]))
+
+
+def test_joined_sets_have_the_classes_of_the_first():
+    one = dict(type='CityscapesDataset')
+    init_default_scope('mmseg')
+    expected = names_and_colours(one, 19)
+    for joined in (dict(type='ConcatDataset', datasets=[one, one]),
+                   dict(type='RepeatDataset', times=2, dataset=one)):
+        names, colours = names_and_colours(joined, 19)
+        assert names == expected[0]
+        assert (colours == expected[1]).all()

@@ -1,4 +1,5 @@
 """Config files and the options of a command line."""
+import sys
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,23 @@ def test_mixed_precision_does_not_take_the_place_of_a_wrapper(monkeypatch):
                       {'optim_wrapper.type': 'MyWrapper'})
     with pytest.raises(ConfigError, match='--amp takes the place of optim_wrapper.type=MyWrapper'):
         apply_options(cfg, amp=True)
+
+
+def test_the_file_of_an_error_is_named(tmp_path):
+    (tmp_path / 'base.py').write_text('x = (\n')
+    (tmp_path / 'child.py').write_text("_base_ = './base.py'\n")
+    (tmp_path / 'itself.py').write_text("_base_ = './itself.py'\n")
+    with pytest.raises(ConfigError, match='child.py is no config: .*base.py, line 1: .*never clos'):
+        load_config(str(tmp_path / 'child.py'))
+    with pytest.raises(ConfigError, match='itself.py inherits from itself'):
+        load_config(str(tmp_path / 'itself.py'))
+
+
+def test_modules_beside_a_config_are_imported(tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.path', list(sys.path))
+    (tmp_path / 'a_module_of_mine.py').write_text('')
+    (tmp_path / 'a.py').write_text(f"""_base_ = '{ROOT}/configs/seg/fcn_vit-nano_camvid.py'
+custom_imports = dict(imports=['a_module_of_mine'])
+""")
+    load_config(str(tmp_path / 'a.py'))
+    assert 'a_module_of_mine' in sys.modules

@@ -1,4 +1,6 @@
 """Recipes as they are read."""
+from pathlib import Path
+
 import pytest
 
 from mmvitlin.engine.runner.config import load_config
@@ -6,6 +8,7 @@ from mmvitlin.experiments import recipe
 from mmvitlin.utils.errors import ConfigError
 from tests.conftest import ROOT
 from tests.experiments.conftest import TWO
+from tests.forked import python
 
 
 def test_a_stage_says_for_how_many_iterations(tmp_path):
@@ -101,3 +104,18 @@ def test_the_report_of_a_recipe(tmp_path):
     (tmp_path / 'r.py').write_text(TWO)
     with pytest.raises(ConfigError, match='report: .*missing'):
         recipe.load_report(tmp_path / 'r.py')
+
+
+def test_configs_are_looked_for_beside_the_recipe_before_anything_is_run(tmp_path, monkeypatch):
+    (tmp_path / 'r' / 'own').mkdir(parents=True)
+    (tmp_path / 'r' / 'own' / 'a.py').write_text(
+        f"_base_ = '{ROOT}/configs/seg/fcn_vit-nano_camvid.py'\n")
+    (tmp_path / 'r' / 'r.py').write_text(
+        "stages = [dict(name='a', config='own/a.py'), dict(name='b', config='own/b.py')]\n")
+    monkeypatch.chdir(tmp_path)
+    a, b = recipe.load_recipe('r/r.py')
+    assert a.config == str(Path('r') / 'own' / 'a.py')
+    done = python(ROOT / 'tools/run_recipe.py', 'r/r.py', cwd=tmp_path)
+    assert done.returncode == 2
+    assert "stage 'b': there is no config at own/b.py" in done.stderr
+    assert not (tmp_path / 'work_dirs').exists()

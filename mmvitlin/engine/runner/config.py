@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from mmengine.config import Config
 from mmvitlin.compat.mmengine import config_path, read_config
 from mmvitlin.engine.rules.context import LOADERS, warn
 from mmvitlin.engine.rules.kinds import check_kinds
+from mmvitlin.engine.runner.config_source import chain
 from mmvitlin.engine.runner.data_roots import move_data, roots_to_move
 from mmvitlin.engine.runner.options import ABSENT, fit
 from mmvitlin.engine.runner.variables import idle, misnamed, replaced, sources
@@ -40,10 +43,13 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
     """
     path = locate_config(path)
     _refuse_no_config(path)
+    for place in (os.getcwd(), os.path.dirname(os.path.abspath(path))):  # of custom_imports
+        if place not in sys.path:
+            sys.path.append(place)
     try:
         cfg = read_config(path)
     except Exception as error:  # it is Python, and executed
-        raise ConfigError(f'{path} is no config: {in_words(error)}') from error
+        raise ConfigError(f'{path} is no config: {_located(path) or in_words(error)}') from error
     check_kinds(cfg, typed=False)
     files = sources(path)
     if old := replaced(files, 'data_root'):
@@ -86,6 +92,15 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         more = [Path(name).stem for name in names if name and name not in SAME_RUN]
         cfg.work_dir = str(Path('work_dirs') / '_'.join([Path(path).stem, *more]))
     return cfg
+
+
+def _located(path: str) -> str:
+    """In which file of a config the error is, where it is no Python or inherits from itself."""
+    try:
+        list(chain(path))
+    except ConfigError as error:
+        return str(error)
+    return ''
 
 
 SAME_RUN = ('deepspeed', 'fsdp', 'runtime', 'save_memory')  # switches of how a run is computed
