@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import DATASETS
 
+from mmvitlin.compat.kinds import is_kind
 from mmvitlin.datasets.checks.checking import LABEL_STEPS, strict_reader
 from mmvitlin.utils.errors import ConfigError
 
@@ -54,7 +55,7 @@ def pipelines(steps: Sequence[dict], scale: str | float | tuple[int, int] | None
     Raises:
         ConfigError: an unknown scale.
     """
-    steps = [strict_reader(s) for s in steps if s['type'].split('.')[-1] not in LABEL_STEPS]
+    steps = [strict_reader(s) for s in steps if not is_kind(s, LABEL_STEPS)]
     if scale is not None:
         if isinstance(scale, Real) and not isinstance(scale, bool) and 0 < scale < math.inf:
             resize = [dict(type='Resize', scale_factor=float(scale), keep_ratio=True)]

@@ -10,13 +10,14 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmvitlin.compat.kinds import is_kind
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.normalisation import Normalisation, takes_rgb
 
 _READING = ('LoadImage', 'LoadImageFromFile')
 # steps that change nothing of an image, and Normalize, which a file does itself
-_KNOWN = (*_READING, 'LoadSegLabels', 'LoadAnnotations', 'LoadPanoptic', 'LoadPanopticAnnotations',
-          'PackImage', 'PackInputs', 'PackSegInputs', 'PackDetInputs', 'Normalize')
+_LABELS = ('LoadSegLabels', 'LoadAnnotations', 'LoadPanoptic', 'LoadPanopticAnnotations')
+_KNOWN = (*_READING, 'PackImage', 'PackInputs', 'PackSegInputs', 'PackDetInputs', 'Normalize')
 
 
 def steps_of_test(dataset: Mapping) -> list[dict]:
@@ -81,7 +82,7 @@ def resizing(steps: Sequence[Mapping], crops: bool) -> dict | None:
     resize: dict = {}
     for step in steps:
         kind, options = _kind(step), set(step) - {'type'}
-        if kind in _KNOWN:
+        if kind in _KNOWN or is_kind(step, _LABELS):
             continue
         if resize and kind in ('Resize', 'ResizeEdge'):
             raise ConfigError(f'the test pipeline resizes twice ({resize}, then {kind}), and an '

@@ -12,6 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvitlin.apis import SegInferencer
+from mmvitlin.compat.kinds import is_kind
 from mmvitlin.datasets.checks.checking import READING_STEPS
 from mmvitlin.datasets.subset import evenly
 from mmvitlin.datasets.transforms.loading import LENIENCIES
@@ -31,7 +32,7 @@ def labelled_images(cfg: Config, limit: int | None = None) -> Iterator[tuple[str
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
     load = Compose([{k: v for k, v in s.items() if k not in LENIENCIES}
                     for s in cfg.test_dataloader.dataset.pipeline
-                    if s['type'].split('.')[-1] in READING_STEPS])
+                    if is_kind(s, READING_STEPS)])
     ignored = _ignored_label(cfg)
     for n in evenly(len(dataset), limit):
         sample = load(dataset.get_data_info(n))

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 
+from mmvitlin.compat.kinds import is_kind
 from mmvitlin.datasets.checks.checking import LABEL_STEPS
 from mmvitlin.evaluation.metrics.submission import SERVERS, Server
 from mmvitlin.utils.errors import ConfigError
@@ -84,7 +85,7 @@ def _without_labels(steps: list) -> list:
         if isinstance(step, (list, tuple)):
             if inner := _without_labels(step):
                 kept.append(inner)
-        elif str(step['type']).split('.')[-1] not in LABEL_STEPS:
+        elif not is_kind(step, LABEL_STEPS):
             inner = step.get('transforms')
             kept.append(dict(step, transforms=_without_labels(inner)) if inner else step)
     return kept

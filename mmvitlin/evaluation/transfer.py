@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from mmvitlin.compat.kinds import is_kind, kind_of
 from mmvitlin.datasets.checks.checking import LABEL_STEPS, READING_STEPS
 from mmvitlin.datasets.subset import evenly
 from mmvitlin.engine.checkpoints import last_checkpoint
@@ -101,11 +102,10 @@ def unseen_images(cfg: Config, limit: int | None = None) -> Iterator[Tensor]:
     limit as many, evenly spread."""
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
-    steps = [s for s in cfg.test_dataloader.dataset.pipeline
-             if s['type'].split('.')[-1] not in LABEL_STEPS]
-    first = steps[0]['type'].split('.')[-1]
-    if first not in READING_STEPS:
-        raise ConfigError(f'the test pipeline starts with {first}, which reads no image')
+    steps = [s for s in cfg.test_dataloader.dataset.pipeline if not is_kind(s, LABEL_STEPS)]
+    if not is_kind(steps[0], READING_STEPS):
+        raise ConfigError(f'the test pipeline starts with {kind_of(steps[0])}, which reads no '
+                          'image')
     pipeline = Compose(steps)
     for n in evenly(len(dataset), limit):
         info = {k: v for k, v in dataset.get_data_info(n).items() if k != 'seg_map_path'}

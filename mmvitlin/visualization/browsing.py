@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
+from mmvitlin.compat.kinds import is_kind
 from mmvitlin.datasets.checks.checking import READING_STEPS, SPLITS
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.visualization.instances import draw_instances
@@ -41,7 +42,7 @@ def browse(cfg: Config, split: str = 'train', original: bool = False
     if original:
         pack = [s for s in settings.pipeline if s['type'].split('.')[-1].startswith('Pack')]
         settings = dict(settings, pipeline=[
-            *(s for s in settings.pipeline if s['type'].split('.')[-1] in READING_STEPS), *pack])
+            *(s for s in settings.pipeline if is_kind(s, READING_STEPS)), *pack])
     dataset = DATASETS.build(settings)
     meta = getattr(dataset, 'metainfo', {})
     for number in range(len(dataset)):

@@ -2,11 +2,12 @@
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import init_default_scope
+from mmengine.registry import TRANSFORMS, init_default_scope
+from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 from mmvitlin.apis import SegInferencer
-from mmvitlin.apis.data_sets import names_and_colours
+from mmvitlin.apis.data_sets import names_and_colours, pipelines
 from mmvitlin.apis.export import load_trained
 from mmvitlin.apis.quantize import TorchRuntime
 from mmvitlin.apis.shown_by_tests import (
@@ -16,6 +17,8 @@ from mmvitlin.apis.shown_by_tests import (
     resizing,
     steps_of_test,
 )
+from mmvitlin.compat.kinds import is_kind
+from mmvitlin.datasets.checks.checking import READING_STEPS
 from mmvitlin.deploy import ExportedModel
 from mmvitlin.engine.runner.config import load_config
 from mmvitlin.utils.errors import ConfigError
@@ -135,3 +138,14 @@ def test_joined_sets_have_the_classes_of_the_first():
         names, colours = names_and_colours(joined, 19)
         assert names == expected[0]
         assert (colours == expected[1]).all()
+
+
+def test_label_readers_of_ones_own_are_label_readers():
+    init_default_scope('mmseg')
+    own = type('LoadMyLabels', (LoadAnnotations, ), {})
+    TRANSFORMS.register_module(name='LoadMyLabels', module=own, force=True)
+    step = dict(type='mmengine.LoadMyLabels')
+    assert resizing([READ, step, PACK], crops=False) is None
+    read, _ = pipelines([READ, step, PACK], None, [])
+    assert [type(one).__name__ for one in read.transforms] == ['LoadImage']
+    assert is_kind(step, READING_STEPS)

@@ -169,3 +169,20 @@ def test_custom_options_without_weight_decay():
     cfg = dict(type='mmvitlin.OptimWrapper', optimizer=dict(type='SGD', lr=.1))
     wrapper = wrapper_of_cfg(Net(), cfg, dict(custom_keys=dict(head=dict(momentum=.5))))
     assert {group['momentum'] for group in wrapper.optimizer.param_groups} == {0, .5}
+
+
+def test_a_factor_on_every_rate_of_the_backbone(monkeypatch):
+    net = Net()
+    wrapper = wrapper_of(net, 'adamw_small', backbone_lr_mult=0.1)
+    rate = {id(p): group['lr'] for group in wrapper.optimizer.param_groups
+            for p in group['params']}
+    usual = max(rate.values())
+    for name, p in net.named_parameters():
+        if p.requires_grad:
+            assert rate[id(p)] == pytest.approx(usual * (0.1 if name.startswith('back') else 1))
+    told = []
+    monkeypatch.setattr('mmvitlin.engine.optim.merged_groups.print_log',
+                        lambda message, **kwargs: told.append(message))
+    wrapper_of(Net(), 'adamw_small', custom_keys=dict(backbone=dict(lr_mult=0.1)))
+    assert "custom_keys['backbone'].lr_mult does not reach parameters with ['" in told[0]
+    assert 'or take backbone_lr_mult' in told[0]

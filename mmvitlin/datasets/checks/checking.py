@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
+from mmvitlin.compat.kinds import is_kind
 from mmvitlin.datasets.checks.annotations import annotations_by_image, faults
 from mmvitlin.datasets.checks.files import folders_of, loops
 from mmvitlin.datasets.checks.list_files import refuse_faulty_lists
@@ -169,7 +170,7 @@ def _open(cfg: Config, scope: str, split: str, key: str, settings: dict) -> Part
     count = head.get('num_classes') or len(classes)
     ignored = head.get('ignore_index', 255)
     steps = [_step(step, scope, of_pixels and count, ignored) for step in settings['pipeline']
-             if step['type'].split('.')[-1] in READING_STEPS]
+             if is_kind(step, READING_STEPS)]
     return Part(split, key, dataset, Compose(steps), count, ignored, list(settings['pipeline']))
 
 

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from mmvitlin.compat.mmengine import short_console
 from mmvitlin.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmvitlin.utils.errors import CheckpointError, ConfigError
+from mmvitlin.utils.numbers import number
 
 RMS_NORMS = (nn.RMSNorm, RmsNorm, SimpleNorm)
 # what optimisers do not read: names, and factors that are in the rates already
@@ -109,14 +110,26 @@ class MergesGroups:
         names, idle = [name for name, _ in model.named_parameters()], []
         known = {'lr_mult', 'decay_mult', *optimizer.defaults,
                  *inspect.signature(type(optimizer)).parameters}
-        for key, settings in (self.paramwise_cfg.get('custom_keys') or {}).items():
+        custom = self.paramwise_cfg.get('custom_keys') or {}
+        for key, settings in custom.items():
             for unknown in sorted(settings.keys() - known):
                 if near := difflib.get_close_matches(unknown, known, 1, cutoff=0.75):
                     raise ConfigError(
                         f"optim_wrapper.paramwise_cfg.custom_keys['{key}'].{unknown} would change "
                         f'nothing; do you mean {near[0]}?')
-            if 'lr_mult' in settings and not any(key in name for name in names):
+            if 'lr_mult' not in settings:
+                continue
+            meant = [name for name in names if key in name]
+            if not meant:
                 idle.append(key)
+            if passed := sorted({longest for name in meant if (
+                    longest := max((k for k in custom if k in name), key=len)) != key
+                    and 'lr_mult' not in custom[longest]}):
+                print_log(f"optim_wrapper.paramwise_cfg.custom_keys['{key}'].lr_mult does not "
+                          f'reach parameters with {passed} in their names: mmengine takes the '
+                          'longest key. Give those an lr_mult too'
+                          + (', or take backbone_lr_mult' if key == 'backbone' else ''),
+                          logger='current', level=logging.WARNING)
         if idle:
             print_log(f'optim_wrapper.paramwise_cfg.custom_keys: no parameter has {idle} in its '
                       f'name, so their lr_mult changes nothing; names are as {names[0]} and '
@@ -131,10 +144,15 @@ class MergesGroups:
         super().add_params(params, module, prefix, **kwargs)
         if isinstance(module, RMS_NORMS):
             self._treat_as_norm(params[first:], prefix)
+        if not prefix:
+            self._scale_backbone(params, module)
         if not prefix and self.paramwise_cfg.get('merge_groups', True):
             defaults = dict(lr=self.base_lr, weight_decay=self.base_wd)
             params[:] = merge_groups(params, {k: v for k, v in defaults.items() if v is not None})
 
+
+    def _scale_backbone(self, groups: list[dict], model: nn.Module) -> None:
+        """A factor on every rate of the backbone, where the constructor does not have it itself."""
 
     def _treat_as_norm(self, groups: list[dict], name: str) -> None:
         """Give ``norm_decay_mult`` to an RMSNorm, which mmengine takes for no norm."""
@@ -149,10 +167,24 @@ class MergesGroups:
 class MergedOptimWrapperConstructor(MergesGroups, DefaultOptimWrapperConstructor):
     """mmengine's constructor with few groups: fused and foreach optimisers work group by group.
 
-    Takes the same ``paramwise_cfg``, and ``merge_groups``. Each parameter is updated as without
-    merging; only the norm that gradients are clipped by is summed in another order.
+    Takes the same ``paramwise_cfg``, ``merge_groups``, and ``backbone_lr_mult``, a factor on every
+    rate of the backbone: a ``custom_keys=dict(backbone=dict(lr_mult=…))`` leaves out what longer
+    keys name, and takes norms and biases out of ``norm_decay_mult`` and its like.
+
+    Each parameter is updated as without merging; only the norm that gradients are clipped by is
+    summed in another order.
     """
 
     options = frozenset((
         'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult',
-        'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'))
+        'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate', 'backbone_lr_mult'))
+
+    def _scale_backbone(self, groups: list[dict], model: nn.Module) -> None:
+        factor = self.paramwise_cfg.get('backbone_lr_mult', 1.)
+        number('optim_wrapper.paramwise_cfg.backbone_lr_mult', factor, least=0)
+        if factor == 1:
+            return
+        backbone = {id(p) for name, p in model.named_parameters() if name.startswith('backbone.')}
+        for group in groups:
+            if all(id(p) in backbone for p in group['params']):
+                group['lr'] = group.get('lr', self.base_lr) * factor

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmvitlin.engine.rules.context import Context, dicts_below, kind_of, warn
+from mmvitlin.compat.kinds import kind_of
+from mmvitlin.engine.rules.context import Context, dicts_below, warn
 from mmvitlin.utils.errors import ConfigError
 
 _EXTRACTORS = frozenset(('SingleRoIExtractor', 'GenericRoIExtractor'))

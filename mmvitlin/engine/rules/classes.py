@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmvitlin.engine.rules.context import Context, as_list, dataset_class, kind_of, warn
+from mmvitlin.compat.kinds import kind_of
+from mmvitlin.engine.rules.context import Context, as_list, dataset_class, warn
 from mmvitlin.utils.errors import ConfigError
 
 _NEEDS_NAMES = frozenset((  # metrics that read the data set's names of classes

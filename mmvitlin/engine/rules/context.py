@@ -10,8 +10,9 @@ from functools import cached_property
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, TRANSFORMS, Registry, init_default_scope
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
+from mmvitlin.compat.kinds import class_of, kind_of
 from mmvitlin.compat.quiet import import_library
 from mmvitlin.models.utils.checkpoint import read_meta
 from mmvitlin.utils.environment import process
@@ -132,36 +133,9 @@ def warn(message: str) -> None:
         print_log(message, logger='current', level=logging.WARNING)
 
 
-def kind_of(node) -> str:
-    """Name of the type that a config names, without its scope."""
-    kind = node.get('type') if isinstance(node, dict) else None
-    return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else getattr(kind, '__name__', '')
-
-
-def class_of(node: dict, registry: Registry) -> type | None:
-    """The class that a config names; None where it is not registered or cannot be imported."""
-    kind = node.get('type')
-    if not isinstance(kind, str):
-        return kind if isinstance(kind, type) else None
-    try:
-        with registry.switch_scope_and_registry(None) as current:
-            known = current.get(kind)
-    except Exception:  # of a library that is not installed; building it says so
-        return None
-    return known if isinstance(known, type) else None
-
-
 def dataset_class(node: dict) -> type | None:
     """Class of a data set."""
     return class_of(node, DATASETS)
-
-
-def is_kind(step: dict, names: frozenset[str]) -> bool:
-    """Whether a transform is of one of these names, or derives from one."""
-    if kind_of(step) in names:
-        return True
-    return any(base.__name__ in names for base in getattr(class_of(step, TRANSFORMS), '__mro__',
-                                                          ()))
 
 
 def of_library(step: dict) -> bool:

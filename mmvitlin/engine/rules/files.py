@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from mmvitlin.compat import detection
+from mmvitlin.compat.kinds import is_kind, kind_of
 from mmvitlin.datasets.checks.checking import refuse_list
 from mmvitlin.datasets.checks.files import unread_images
 from mmvitlin.engine.rules.context import (
@@ -16,8 +17,6 @@ from mmvitlin.engine.rules.context import (
     dataset_class,
     datasets_of,
     default_of,
-    is_kind,
-    kind_of,
     warn,
 )
 from mmvitlin.engine.rules.pipelines import LABEL_STEPS

@@ -4,15 +4,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mmvitlin.compat.kinds import kind_of
 from mmvitlin.engine.rules.classes import classes_of
-from mmvitlin.engine.rules.context import (
-    Context,
-    as_list,
-    dataset_class,
-    default_of,
-    dicts_below,
-    kind_of,
-)
+from mmvitlin.engine.rules.context import Context, as_list, dataset_class, default_of, dicts_below
 from mmvitlin.utils.errors import ConfigError
 
 _HEADS = ('decode_head', 'auxiliary_head', 'head', 'bbox_head', 'mask_head', 'mask_iou_head',

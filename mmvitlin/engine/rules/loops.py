@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from mmengine.registry import DATA_SAMPLERS, METRICS
 
-from mmvitlin.engine.rules.context import Context, as_list, class_of, dicts_below, kind_of, warn
+from mmvitlin.compat.kinds import class_of, kind_of
+from mmvitlin.engine.rules.context import Context, as_list, dicts_below, warn
 from mmvitlin.utils.errors import ConfigError
 
 _POOLING = frozenset(('UPerHead', 'PSPHead', 'ASPPHead', 'DepthwiseSeparableASPPHead', 'APCHead'))

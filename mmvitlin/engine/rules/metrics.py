@@ -4,7 +4,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 
-from mmvitlin.engine.rules.context import Context, as_list, kind_of
+from mmvitlin.compat.kinds import kind_of
+from mmvitlin.engine.rules.context import Context, as_list
 from mmvitlin.engine.rules.heads import heads_of
 from mmvitlin.utils.errors import ConfigError
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import functools
 
+from mmvitlin.compat.kinds import kind_of
 from mmvitlin.compat.mmengine import read_config
-from mmvitlin.engine.rules.context import Context, kind_of, warn
+from mmvitlin.engine.rules.context import Context, warn
 from mmvitlin.utils import paths
 from mmvitlin.utils.errors import ConfigError
 

@@ -1,14 +1,8 @@
 """Normalisation of images: scale, order of channels, agreement with the weights."""
 from __future__ import annotations
 
-from mmvitlin.engine.rules.context import (
-    Context,
-    as_list,
-    dicts_below,
-    kind_of,
-    of_library,
-    warn,
-)
+from mmvitlin.compat.kinds import kind_of
+from mmvitlin.engine.rules.context import Context, as_list, dicts_below, of_library, warn
 from mmvitlin.engine.rules.weights import has_weights
 from mmvitlin.utils.errors import ConfigError
 from mmvitlin.utils.normalisation import Normalisation, near, takes_rgb

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmvitlin.engine.rules.context import Context, as_list, dicts_below, kind_of, warn
+from mmvitlin.compat.kinds import kind_of
+from mmvitlin.engine.rules.context import Context, as_list, dicts_below, warn
 from mmvitlin.utils.errors import ConfigError
 
 _CLASS_COUNTS = ('num_classes', 'num_things_classes', 'num_stuff_classes')

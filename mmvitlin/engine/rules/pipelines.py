@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 
 from mmengine.registry import TRANSFORMS
 
+from mmvitlin.compat.kinds import class_of, is_kind, kind_of
 from mmvitlin.engine.rules.context import (
     Context,
-    class_of,
     dataset_class,
     default_of,
     dicts_below,
-    is_kind,
-    kind_of,
     of_library,
     warn,
 )

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from mmengine.registry import OPTIMIZERS
 
-from mmvitlin.engine.rules.context import Context, class_of, kind_of, warn
+from mmvitlin.compat.kinds import class_of, kind_of
+from mmvitlin.engine.rules.context import Context, warn
 from mmvitlin.engine.rules.loops import schedulers_of
 from mmvitlin.utils.errors import CheckpointError, ConfigError
 from mmvitlin.utils.paths import locate

@@ -12,11 +12,12 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
+from mmvitlin.compat.kinds import kind_of
 from mmvitlin.datasets.checks.checking import Part
 from mmvitlin.datasets.checks.files import absent_files, image_paths, stray_files
 from mmvitlin.datasets.checks.masks import REMEDY, only_masks
 from mmvitlin.engine.rules.classes import misplaced
-from mmvitlin.engine.rules.context import LOADERS, as_list, kind_of, unwrapped, warn
+from mmvitlin.engine.rules.context import LOADERS, as_list, unwrapped, warn
 from mmvitlin.engine.rules.files import holdings
 from mmvitlin.engine.rules.loops import lone_samples_kind
 from mmvitlin.engine.rules.probe import follow, is_reader, leaves_of

@@ -1,7 +1,8 @@
 """Networks that would keep random weights."""
 from __future__ import annotations
 
-from mmvitlin.engine.rules.context import Context, as_list, kind_of
+from mmvitlin.compat.kinds import kind_of
+from mmvitlin.engine.rules.context import Context, as_list
 from mmvitlin.utils.errors import ConfigError
 
 _ALLOW = 'allow_random_weights=True allows it'

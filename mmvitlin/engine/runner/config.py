@@ -100,6 +100,8 @@ def _located(path: str) -> str:
         list(chain(path))
     except ConfigError as error:
         return str(error)
+    except Exception:  # a base that is not there, of which running the config says enough
+        return ''
     return ''
 
 

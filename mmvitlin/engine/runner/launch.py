@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmvitlin.compat.kinds import is_kind, kind_of
 from mmvitlin.compat.mmengine import read_tensors_only, short_console
 from mmvitlin.engine.hooks import CleanExitHook, FirstTimesHook, TF32Hook
 from mmvitlin.engine.rules import (
@@ -21,7 +22,7 @@ from mmvitlin.engine.rules import (
     check_whole,
     checkpoints_of,
 )
-from mmvitlin.engine.rules.context import is_kind, kind_of, unwrapped, warn
+from mmvitlin.engine.rules.context import unwrapped, warn
 from mmvitlin.engine.rules.kinds import check_kinds
 from mmvitlin.engine.runner.run_options import apply_options, join_without_gpu
 from mmvitlin.engine.strategies import distributed, settings
