@@ -98,6 +98,21 @@ def test_an_adventurer_from_random_weights(scores):
     assert scores.beside(stages[ways['phi_s_depths']], stages[ways['linearizer']]) == 'level with'
 
 
+def test_an_adventurer_that_is_distilled_for_longer():
+    stages = load('pretrained_camvid')['stages']
+    distilled, labels = ([stages[f'{few}{name}'] for few in ('', '37_')] for name in (
+        'adventurer_phi_s_depths_2000_tuned', 'adventurer_random_2200'))
+    assert {row['seeds'][0] for row in (*distilled, *labels)} == {0}
+    assert all(len(row['seeds']) == 1 for row in (*distilled, *labels))  # “one seed”
+    (all_, few), (of_all, of_few) = ([row['mean'] for row in rows] for rows in (distilled, labels))
+    assert abs(all_ - of_all) < 0.5  # “level”
+    says(INDEX, f'({all_:.1f} and {of_all:.1f})', f'{few - of_few:.1f} points ahead with 37 frames '
+                f'({few:.1f} and {of_few:.1f})')
+    says('docs/faq.md', f'{few - of_few:.0f} points ahead with a tenth')
+    shorter = stages['37_adventurer_random_700']
+    assert 0 < of_few - shorter['values'][shorter['seeds'].index(0)] < 1  # “next to nothing”
+
+
 def test_verdicts_of_small_networks(scores):
     linearizer, adala = load('camvid')['stages'], load('adala_camvid')['stages']
     verdicts = [(linearizer, 'distilled', 'scratch', 'better than'),
