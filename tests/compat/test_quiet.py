@@ -79,8 +79,8 @@ def test_schedulers_see_the_guarded_step(action, fused, accumulated, bad, shown)
         type='mmvitlin.OptimWrapper', accumulative_counts=accumulated,
         optimizer=dict(type='SGD', lr=0.1, fused=fused)))
     scheduler = ConstantParamScheduler(wrapper, 'lr', factor=0.5, end=9)
-    runner = SimpleNamespace(model=model, optim_wrapper=wrapper, iter=0, max_iters=9, rank=0, logger=logging,
-                             hooks=[], cfg={})
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper, iter=0, max_iters=9, rank=0,
+                             logger=logging, hooks=[], cfg={})
     hook = FiniteLossHook(action)
     hook.before_train(runner)
     before = model.layer.weight.clone()
