@@ -14,7 +14,7 @@ short_openmp_spin()
 
 from mmvitlin.engine.runner.cli import Parser, friendly
 from mmvitlin.experiments.experiment import add_arguments, run_experiment
-from mmvitlin.experiments.recipe import load_recipe
+from mmvitlin.experiments.recipe import load_recipe, refuse_absent
 from mmvitlin.experiments.results import score
 from mmvitlin.utils.errors import ConfigError
 
@@ -34,10 +34,7 @@ def main() -> None:
         raise ConfigError(f'--stages: {unknown} are none of {names}')
     only = [n for n in names if any(fnmatch.fnmatchcase(n, given) for given in args.stages)] \
         if args.stages else None
-    for stage in stages:
-        if (only is None or stage.name in only) and not stage.there():
-            raise ConfigError(f"stage '{stage.name}': there is no config at {stage.config}, seen "
-                              'from here or from beside the recipe')
+    refuse_absent([s for s in stages if only is None or s.name in only])
     work_dir = Path(args.work_dir or Path('work_dirs') / name)
     results = run_experiment(stages, args.recipe, work_dir, name, args, only)
     for stage, row in results['stages'].items():

@@ -67,6 +67,18 @@ def load_recipe(path: str | Path) -> list[Stage]:
     return stages
 
 
+def refuse_absent(stages: list[Stage]) -> None:
+    """Say before anything is run that a stage's config is not there.
+
+    Raises:
+        ConfigError: names the stage.
+    """
+    for stage in stages:
+        if not stage.there():
+            raise ConfigError(f"stage '{stage.name}': there is no config at {stage.config}, seen "
+                              'from here or from beside the recipe')
+
+
 def _varied(stages: list[Stage], variants: dict, path: str) -> list[Stage]:
     options = variants.get('options')
     if set(variants) != {'of', 'options'} or not isinstance(options, dict) or not all(

@@ -129,7 +129,7 @@ def test_a_shared_run_counts_once_and_those_of_two_machines_twice():
 
 
 def test_the_tool_joins_and_loses_no_seed(tmp_path, monkeypatch, capsys):
-    from mmvitlin.experiments import running
+    from mmvitlin.experiments import recipe, running
 
     def run(command, log, *_):
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +139,7 @@ def test_the_tool_joins_and_loses_no_seed(tmp_path, monkeypatch, capsys):
         return 0, ''
 
     monkeypatch.setattr(running, 'run_logged', run)
+    monkeypatch.setattr(recipe, 'refuse_absent', lambda stages: None)
     (tmp_path / 'r.py').write_text("stages = [dict(name='a', config='a.py')]")
     main = runpy.run_path(str(ROOT / 'tools' / 'run_recipe.py'))['main']
     out = tmp_path / 'out.json'
