@@ -273,6 +273,11 @@ def test_mixed_precision_does_not_take_the_place_of_a_wrapper(monkeypatch):
                       {'optim_wrapper.type': 'MyWrapper'})
     with pytest.raises(ConfigError, match='--amp takes the place of optim_wrapper.type=MyWrapper'):
         apply_options(cfg, amp=True)
+    deepspeed = load_config(str(ROOT / 'configs/seg/fcn_vit-nano_camvid.py'),
+                            {'switches': 'deepspeed'})
+    for _ in range(2):  # as a run's own config is given back
+        apply_options(deepspeed, amp=True)
+    assert deepspeed.optim_wrapper.type == 'DeepSpeedOptimWrapper'
 
 
 def test_the_file_of_an_error_is_named(tmp_path):

@@ -8,12 +8,14 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmvitlin.compat.kinds import kind_of
 from mmvitlin.engine.checkpoints import newest_readable
 from mmvitlin.engine.strategies import settings
 from mmvitlin.utils.device import half_dtype, why_float32
 from mmvitlin.utils.errors import ConfigError
 
-_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper')
+_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper', 'ApexOptimWrapper',
+             'DeepSpeedOptimWrapper')
 
 
 def apply_options(cfg: Config, *, resume: str | bool = False, amp: bool = False,
@@ -69,7 +71,7 @@ def join_without_gpu(cfg: Config) -> None:
 
 def _set_amp(cfg: Config) -> None:
     wrapper, dtype = cfg.optim_wrapper, half_dtype()
-    if str(wrapper.get('type', 'OptimWrapper')).rpartition('.')[2] not in _WRAPPERS:
+    if wrapper.get('type') and kind_of(wrapper) not in _WRAPPERS:
         raise ConfigError(f'--amp takes the place of optim_wrapper.type={wrapper.type}, which is '
                           'none of its own; derive that from mmvitlin.AmpOptimWrapper, and leave '
                           '--amp out')

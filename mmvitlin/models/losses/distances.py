@@ -22,10 +22,9 @@ def distance_weights(distance: str | dict[str, float]) -> dict[str, float]:
     Raises:
         ConfigError: an unknown name, or nothing is left.
     """
-    if not isinstance(distance, (str, Mapping)):
-        distance = str(distance)  # of no distance
-    mix = {distance: 1.} if isinstance(distance, str) else {
-        name: weight for name, weight in dict(distance).items() if weight is not None}
+    given = {distance: 1.} if isinstance(distance, str) else distance
+    mix = {name: weight for name, weight in given.items() if weight is not None} \
+        if isinstance(given, Mapping) else {}
     if not mix or mix.keys() - set(DISTANCES):
         raise ConfigError(f"distance must be one of {DISTANCES}, or a mix of them such as "
                           f"dict(cosine=0.9, smooth_l1=0.1), got {distance!r}")
